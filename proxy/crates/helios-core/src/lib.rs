@@ -1,0 +1,83 @@
+//! The border between Python and the engine: bytes of JSON both ways, one exception per kind of refusal. The
+//! interpreter is released wherever the engine may wait, and the engine never enters it.
+
+use std::time::Duration;
+
+use helios_engine::EngineError as Failure;
+use pyo3::create_exception;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+create_exception!(helios_core, EngineError, PyException, "The engine refused or failed.");
+create_exception!(helios_core, SnapshotError, EngineError, "The document was refused; the message names the field.");
+create_exception!(helios_core, ListenError, EngineError, "An address could not be bound; the message names it.");
+
+fn raise(failure: Failure) -> PyErr {
+    let text = failure.to_string();
+    match failure {
+        Failure::Snapshot(_) => SnapshotError::new_err(text),
+        Failure::Listen(_) => ListenError::new_err(text),
+        Failure::Worker(_) => EngineError::new_err(text),
+    }
+}
+
+/// The data plane of one process.
+#[pyclass(frozen, module = "helios_core")]
+struct Engine(helios_engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(snapshot: &[u8]) -> PyResult<Engine> {
+        helios_engine::Engine::new(snapshot).map(Engine).map_err(raise)
+    }
+
+    /// Binds and starts; JSON `{"listen": [{"host", "port"}]}`.
+    fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let document = py.detach(|| self.0.start()).map_err(raise)?;
+        Ok(PyBytes::new(py, &document))
+    }
+
+    /// Swaps the configuration; the old one stays when the document is refused.
+    fn reload(&self, py: Python<'_>, snapshot: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.reload(snapshot)).map_err(raise)
+    }
+
+    /// Tells where the primaries are.
+    fn set_topology(&self, py: Python<'_>, topology: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.set_topology(topology)).map_err(raise)
+    }
+
+    /// The state document.
+    fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let document = py.detach(|| self.0.state());
+        PyBytes::new(py, &document)
+    }
+
+    /// The next event, or None after `timeout_ms`.
+    fn next_event<'py>(&self, py: Python<'py>, timeout_ms: u64) -> Option<Bound<'py, PyBytes>> {
+        let event = py.detach(|| self.0.next_event(Duration::from_millis(timeout_ms)));
+        event.map(|event| PyBytes::new(py, &event))
+    }
+
+    /// Stops accepting, ends clients between transactions, waits; the number of clients left.
+    fn drain(&self, py: Python<'_>, timeout_ms: u64) -> usize {
+        py.detach(|| self.0.drain(Duration::from_millis(timeout_ms)))
+    }
+
+    /// Ends everything at once.
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+}
+
+#[pymodule]
+fn helios_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_class::<Engine>()?;
+    module.add("EngineError", py.get_type::<EngineError>())?;
+    module.add("SnapshotError", py.get_type::<SnapshotError>())?;
+    module.add("ListenError", py.get_type::<ListenError>())?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

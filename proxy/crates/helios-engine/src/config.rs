@@ -1,0 +1,227 @@
+//! The snapshot that Python hands over: complete and validated there, so there is no default and no unknown field
+//! here. The shapes are written down in `helios.config.snapshot`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// Everything the engine needs to know, resolved.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Monotonic number of the configuration.
+    pub generation: u64,
+    /// Threads, each with its own runtime; fixed at start.
+    pub workers: usize,
+    /// Socket back end: checked here, as `epoll` is the only one so far.
+    #[serde(rename = "io")]
+    pub _io: IoBackend,
+    /// Addresses to accept clients on; fixed at start.
+    pub listen: Vec<Address>,
+    /// How clients prove who they are.
+    pub auth: Auth,
+    /// Nodes that belong together as one primary with its standbys.
+    pub clusters: Vec<Cluster>,
+    /// What a client may name as its database.
+    pub databases: Vec<Arc<Database>>,
+    /// Ceilings.
+    pub limits: Limits,
+}
+
+/// Socket back end.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IoBackend {
+    /// Readiness by epoll.
+    Epoll,
+}
+
+/// Host name or address, and port.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// Name or address.
+    pub host: String,
+    /// TCP port; 0 asks for any free one.
+    pub port: u16,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Method asked of every client.
+    pub method: AuthMethod,
+    /// Known users.
+    pub users: Vec<User>,
+}
+
+/// Method asked of every client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum AuthMethod {
+    /// Nothing is asked.
+    #[serde(rename = "trust")]
+    Trust,
+    /// The password itself.
+    #[serde(rename = "password")]
+    Password,
+    /// A salted md5 hash of it.
+    #[serde(rename = "md5")]
+    Md5,
+    /// SCRAM.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+}
+
+/// One line of the users file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Role name.
+    pub name: String,
+    /// Plain text, `md5…` or a SCRAM verifier.
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({:?})", self.name)
+    }
+}
+
+/// Nodes that belong together.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Name that databases refer to.
+    pub name: String,
+    /// Its servers.
+    pub nodes: Vec<Node>,
+}
+
+/// One PostgreSQL server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Name, unique in the cluster.
+    pub name: String,
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// What a client may name as its database.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// The name; `*` stands for every other one.
+    pub name: String,
+    /// Cluster that holds it.
+    pub cluster: String,
+    /// Its name on the server; the client's when absent.
+    pub database: Option<String>,
+    /// Role to log in as; the client's when absent.
+    pub user: Option<String>,
+    /// Password of that role.
+    pub password: Option<String>,
+    /// Its pools.
+    pub pool: PoolSettings,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({:?} on {:?})", self.name, self.cluster)
+    }
+}
+
+/// When a server returns to its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolMode {
+    /// When the client leaves.
+    Session,
+    /// When the transaction ends.
+    Transaction,
+    /// When the statement ends; transaction blocks are refused.
+    Statement,
+}
+
+impl PoolMode {
+    /// The name as configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PoolMode::Session => "session",
+            PoolMode::Transaction => "transaction",
+            PoolMode::Statement => "statement",
+        }
+    }
+}
+
+/// Pools of one database; each user and node has its own with these settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSettings {
+    /// When a server returns to its pool.
+    pub mode: PoolMode,
+    /// Most server connections at a time.
+    pub max_size: usize,
+    /// Server connections kept even if idle.
+    pub min_idle: usize,
+    /// Idle servers are closed after this; 0 is never.
+    pub idle_timeout_ms: u64,
+    /// Servers are replaced after this; 0 is never.
+    pub max_lifetime_ms: u64,
+    /// How long a client waits for a server.
+    pub acquire_timeout_ms: u64,
+    /// Statement that resets a dirty server; absent is the engine's own targeted reset.
+    pub reset_query: Option<String>,
+    /// Whether named statements follow the client from server to server.
+    pub prepared_statements: bool,
+    /// Bytes of statement text kept prepared on one server.
+    pub server_prepared_bytes: usize,
+}
+
+/// Ceilings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Clients at a time.
+    pub max_client_connections: usize,
+    /// From accept to the end of the login.
+    pub startup_timeout_ms: u64,
+    /// TCP connect and login to a server.
+    pub connect_timeout_ms: u64,
+    /// Named statements of one client.
+    pub max_prepared_statements: usize,
+    /// Their bytes.
+    pub max_prepared_bytes: usize,
+}
+
+impl Snapshot {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// What serde says: the field, what was expected, line and column.
+    pub fn parse(document: &[u8]) -> Result<Snapshot, String> {
+        let snapshot: Snapshot = serde_json::from_slice(document).map_err(|err| format!("snapshot: {err}"))?;
+        for database in &snapshot.databases {
+            if !snapshot.clusters.iter().any(|cluster| cluster.name == database.cluster) {
+                return Err(format!("snapshot: databases: {:?} names no known cluster: {:?}", database.name, database.cluster));
+            }
+            if database.pool.max_size == 0 {
+                return Err(format!("snapshot: databases: {:?}: pool.max_size must be at least 1", database.name));
+            }
+        }
+        if snapshot.workers == 0 {
+            return Err("snapshot: workers must be at least 1".to_owned());
+        }
+        Ok(snapshot)
+    }
+
+    /// The entry for the name a client gave: its own, else `*`.
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        let named = |wanted: &str| self.databases.iter().find(|database| database.name == wanted);
+        named(name).or_else(|| named("*"))
+    }
+}

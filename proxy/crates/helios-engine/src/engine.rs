@@ -1,0 +1,216 @@
+//! The engine as its owner sees it: start, reload, tell it where the primaries are, drain, stop.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::config::Snapshot;
+use crate::error::EngineError;
+use crate::events::{Events, Level};
+use crate::listener;
+use crate::pool::{PoolKey, PoolShared};
+use crate::random;
+use crate::rt::{self, Inbox};
+use crate::server::auth::KeyCache;
+use crate::session::auth::Users;
+use crate::settings::Buckets;
+use crate::state;
+use crate::statements::Interner;
+use crate::topology::Topology;
+use crate::worker::{self, Active, Message, Shared};
+
+/// How often a drain looks whether the last client has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// The data plane of one process.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    inboxes: Mutex<Option<Vec<Inbox<Message>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    listen: Mutex<Vec<SocketAddr>>,
+    accepting: AtomicBool,
+}
+
+fn activate(document: &[u8]) -> Result<Active, EngineError> {
+    let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
+    let users = Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
+    Ok(Active { snapshot, users })
+}
+
+impl Engine {
+    /// Validates the snapshot; nothing is opened yet.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` naming the field.
+    pub fn new(document: &[u8]) -> Result<Engine, EngineError> {
+        let active = activate(document)?;
+        let workers = active.snapshot.workers;
+        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| rt::channel()).unzip();
+        let mut mock_secret = [0; 32];
+        random::fill(&mut mock_secret);
+        let shared = Shared {
+            active: ArcSwap::from_pointee(active),
+            topology: ArcSwap::from_pointee(Topology::default()),
+            pools: Mutex::default(),
+            inboxes: senders.into(),
+            stats: (0..workers).map(|_| crate::stats::Stats::default()).collect(),
+            clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            buckets: Buckets::new(),
+            interner: Interner::default(),
+            keys: KeyCache::default(),
+            events: Events::new(),
+            draining: AtomicBool::new(false),
+            epoch: Instant::now(),
+            mock_secret,
+        };
+        Ok(Engine {
+            shared: Arc::new(shared),
+            inboxes: Mutex::new(Some(inboxes)),
+            threads: Mutex::default(),
+            listen: Mutex::default(),
+            accepting: AtomicBool::new(false),
+        })
+    }
+
+    /// Binds the addresses and starts the workers. Returns `{"listen": [{"host", "port"}]}`.
+    ///
+    /// # Errors
+    /// `EngineError::Listen` naming address and cause; `EngineError::Worker` when called twice or out of threads.
+    pub fn start(&self) -> Result<Vec<u8>, EngineError> {
+        let active = self.shared.active.load_full();
+        let (sockets, bound) = listener::bind(&active.snapshot.listen, active.snapshot.workers)?;
+        let inboxes = lock(&self.inboxes).take().ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
+        for (id, (inbox, sockets)) in inboxes.into_iter().zip(sockets).enumerate() {
+            let shared = Arc::clone(&self.shared);
+            let run = move || {
+                let events = Arc::clone(&shared);
+                if let Err(err) = rt::run_worker(worker::run(id, shared, inbox, sockets)) {
+                    events.events.log(Level::Error, "a worker could not start", vec![("error", err.to_string())]);
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("helios-{id}")).spawn(run);
+            lock(&self.threads).push(thread.map_err(|err| EngineError::Worker(err.to_string()))?);
+        }
+        self.accepting.store(true, Ordering::SeqCst);
+        let document = serde_json::json!({"listen": state::addresses(&bound)});
+        *lock(&self.listen) = bound;
+        Ok(document.to_string().into_bytes())
+    }
+
+    fn broadcast(&self, message: impl Fn() -> Message) {
+        for inbox in self.shared.inboxes.iter() {
+            // A worker that has ended needs no news.
+            let _ = inbox.send(message());
+        }
+    }
+
+    /// Swaps the configuration. Statements in flight finish on the old one.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot`; the old configuration stays.
+    pub fn reload(&self, document: &[u8]) -> Result<(), EngineError> {
+        let active = Arc::new(activate(document)?);
+        let mut pools = lock(&self.shared.pools);
+        self.shared.active.store(Arc::clone(&active));
+        pools.retain(|key, pool| {
+            let kept = update(&active, key, pool);
+            if !kept {
+                pool.retire();
+            }
+            kept
+        });
+        drop(pools);
+        self.broadcast(|| Message::Changed);
+        Ok(())
+    }
+
+    /// Tells where the primaries are. Pools of a node that another has replaced are closed as they come to rest.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when the document is not understood.
+    pub fn set_topology(&self, document: &[u8]) -> Result<(), EngineError> {
+        let topology = Topology::parse(document).map_err(EngineError::Snapshot)?;
+        let mut pools = lock(&self.shared.pools);
+        pools.retain(|key, pool| {
+            // While nobody is the primary, the last one may turn out to be it again.
+            let kept = topology
+                .primary(&key.cluster)
+                .map_or(true, |node| node.name == key.node && node.host == key.host && node.port == key.port);
+            if !kept {
+                pool.retire();
+            }
+            kept
+        });
+        self.shared.topology.store(Arc::new(topology));
+        drop(pools);
+        self.broadcast(|| Message::Changed);
+        Ok(())
+    }
+
+    /// The state document.
+    pub fn state(&self) -> Vec<u8> {
+        let listen = lock(&self.listen);
+        state::document(&self.shared, &listen, self.accepting.load(Ordering::SeqCst)).to_string().into_bytes()
+    }
+
+    /// The next event, waiting at most `limit`.
+    pub fn next_event(&self, limit: Duration) -> Option<Vec<u8>> {
+        self.shared.events.next(limit)
+    }
+
+    /// Stops accepting, ends clients between their transactions, waits at most `limit`. Returns the clients left.
+    pub fn drain(&self, limit: Duration) -> usize {
+        self.accepting.store(false, Ordering::SeqCst);
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.broadcast(|| Message::Drain);
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = self.shared.clients.iter().map(|clients| clients.load(Ordering::SeqCst)).sum();
+            if left == 0 || Instant::now() >= deadline {
+                return left;
+            }
+            std::thread::sleep(DRAIN_POLL);
+        }
+    }
+
+    /// Ends everything at once.
+    pub fn stop(&self) {
+        self.accepting.store(false, Ordering::SeqCst);
+        self.broadcast(|| Message::Stop);
+        for thread in lock(&self.threads).drain(..) {
+            // A worker that panicked has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives a pool its new settings; false when nothing in the configuration leads to it any more.
+fn update(active: &Active, key: &PoolKey, pool: &PoolShared) -> bool {
+    let entry = active.snapshot.databases.iter().find(|entry| entry.name == key.entry && entry.cluster == key.cluster);
+    let Some(entry) = entry else { return false };
+    let nodes = active.snapshot.clusters.iter().filter(|cluster| cluster.name == key.cluster);
+    let mut nodes = nodes.flat_map(|cluster| &cluster.nodes);
+    let known = nodes.any(|node| node.name == key.node && node.host == key.host && node.port == key.port);
+    let same_database = entry.database.as_ref().is_none_or(|database| *database == key.database);
+    let same_user = entry.user.as_ref().is_none_or(|user| *user == key.user);
+    if !(known && same_database && same_user) {
+        return false;
+    }
+    pool.update(&entry.pool, worker::credential(active, entry, &key.user));
+    true
+}

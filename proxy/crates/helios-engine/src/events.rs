@@ -1,0 +1,94 @@
+//! What the engine tells Python: log records and in-band evidence about nodes. Bounded; what does not fit is
+//! counted and dropped, because telling must never slow a query.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Events that may wait for Python.
+const CAPACITY: usize = 4096;
+
+/// One thing to tell.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A log record.
+    Log {
+        /// Severity.
+        level: Level,
+        /// What happened, constant text.
+        message: &'static str,
+        /// To whom and why.
+        fields: Vec<(&'static str, String)>,
+    },
+    /// A server connection said something that the next poll of its node should look at.
+    NodeSuspect {
+        /// Cluster's name.
+        cluster: String,
+        /// Node's name.
+        node: String,
+        /// What was seen.
+        reason: String,
+    },
+}
+
+/// Severity of a log record.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Somebody should look.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// The sending end, shared by all workers, and the receiving one.
+#[derive(Debug)]
+pub struct Events {
+    sender: SyncSender<Event>,
+    receiver: Mutex<Receiver<Event>>,
+    dropped: AtomicU64,
+}
+
+impl Events {
+    pub(crate) fn new() -> Events {
+        let (sender, receiver) = sync_channel(CAPACITY);
+        Events { sender, receiver: Mutex::new(receiver), dropped: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        if self.sender.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn log(&self, level: Level, message: &'static str, fields: Vec<(&'static str, String)>) {
+        self.send(Event::Log { level, message, fields });
+    }
+
+    /// The next event as JSON, or `None` when `limit` passes first.
+    pub fn next(&self, limit: Duration) -> Option<Vec<u8>> {
+        let receiver = self.receiver.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match receiver.recv_timeout(limit) {
+            Ok(event) => Some(serialize(&event)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+fn serialize(event: &Event) -> Vec<u8> {
+    let document = match event {
+        Event::Log { level, message, fields } => {
+            let fields: serde_json::Map<_, _> =
+                fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
+            serde_json::json!({"kind": "log", "level": level, "message": message, "fields": fields})
+        }
+        Event::NodeSuspect { cluster, node, reason } => {
+            serde_json::json!({"kind": "node_suspect", "cluster": cluster, "node": node, "reason": reason})
+        }
+    };
+    document.to_string().into_bytes()
+}

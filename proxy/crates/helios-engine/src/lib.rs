@@ -1,0 +1,27 @@
+//! The Helios data plane: thread per core, no channel, second task or lock on the path of a query.
+//!
+//! The life of a query: [`listener`](listener.rs) accepts and picks the least loaded worker; `session/startup.rs`
+//! admits the client; `session/mod.rs` turns socket readiness into steps; `session/up.rs` scans what the client
+//! sent, notes in `session/fifo.rs` what each request will be answered by, and forwards whole runs of bytes;
+//! `pool/shard.rs` lends a server or queues the client; `session/down.rs` scans the replies, forwards them and gives
+//! the server back when the stream is provably at rest. `server/` makes, logs in and cleans server connections.
+
+mod config;
+mod engine;
+mod error;
+mod events;
+mod listener;
+mod pool;
+mod random;
+mod rt;
+mod server;
+mod session;
+mod settings;
+mod state;
+mod statements;
+mod stats;
+mod topology;
+mod worker;
+
+pub use engine::Engine;
+pub use error::EngineError;

@@ -1,0 +1,100 @@
+//! Accepting clients: every worker listens, and gives a new client to whichever has fewest.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdStream, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::Socket;
+
+use crate::config::Address;
+use crate::error::EngineError;
+use crate::events::Level;
+use crate::rt::{self, Conn, Listener};
+use crate::session;
+use crate::worker::{Message, Seat, Worker};
+
+/// Pause after an accept that failed for want of file descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How often an accept loop looks whether it should end.
+const CLOSE_POLL: Duration = Duration::from_millis(50);
+
+/// Binds every address once per worker. Returns the sockets per worker and the addresses as bound.
+pub(crate) fn bind(addresses: &[Address], workers: usize) -> Result<(Vec<Vec<Socket>>, Vec<SocketAddr>), EngineError> {
+    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    for address in addresses {
+        let refused = |err: io::Error| {
+            EngineError::Listen(format!("cannot listen on {}:{}: {}", address.host, address.port, reason(&err)))
+        };
+        let mut resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(refused)?;
+        let mut target = resolved.next().ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
+        claim(target).map_err(refused)?;
+        for sockets in &mut sockets {
+            let socket = Listener::bind(target).map_err(refused)?;
+            target = socket.local_addr().map_err(refused)?.as_socket().unwrap_or(target);
+            sockets.push(socket);
+        }
+        bound.push(target);
+    }
+    Ok((sockets, bound))
+}
+
+/// SO_REUSEPORT would let a second process of the same user share the port and take half the clients unseen, so
+/// the address must be free for an ordinary bind first.
+fn claim(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    std::net::TcpListener::bind(address).map(drop)
+}
+
+fn reason(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => err.to_string(),
+    }
+}
+
+/// Accepts until the worker stops accepting.
+pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
+    while worker.accepting.get() {
+        match rt::timeout(CLOSE_POLL, listener.accept()).await {
+            None => {}
+            Some(Ok(socket)) => dispatch(&worker, socket),
+            Some(Err(err)) if is_exhausted(&err) => {
+                let fields = vec![("error", err.to_string())];
+                worker.shared.events.log(Level::Error, "cannot accept clients", fields);
+                rt::sleep(EXHAUSTED_PAUSE).await;
+            }
+            // The client went away before it was accepted.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+fn is_exhausted(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn dispatch(worker: &Rc<Worker>, socket: StdStream) {
+    let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed);
+    let least = (0..worker.shared.clients.len()).min_by_key(|&id| load(id)).unwrap_or(worker.id);
+    if load(least) < load(worker.id) {
+        let _ = worker.shared.inboxes[least].send(Message::Client(socket));
+    } else {
+        admit(worker, socket);
+    }
+}
+
+/// Starts the session of a client on this worker.
+pub(crate) fn admit(worker: &Rc<Worker>, socket: StdStream) {
+    let seat = Seat::take(worker);
+    // A client that is gone already leaves a socket that cannot be set up.
+    if let Ok(conn) = Conn::new(socket) {
+        rt::spawn(session::run(Rc::clone(worker), conn, seat));
+    }
+}

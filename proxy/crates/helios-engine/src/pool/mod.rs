@@ -1,0 +1,25 @@
+//! Pools of server connections, one per node, database and server role. `shared` is what all workers see of one,
+//! `shard` what one worker holds of it: its idle servers and its waiting clients.
+
+mod shard;
+mod shared;
+mod waiters;
+
+pub(crate) use shard::{PoolShard, Ticket};
+pub(crate) use shared::{PoolShared, Profile, Slot};
+pub(crate) use waiters::{Denial, Grant};
+
+/// What two clients must have in common to be given the same server connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PoolKey {
+    pub(crate) cluster: String,
+    pub(crate) node: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The name of the entry in `databases`.
+    pub(crate) entry: String,
+    /// The database on the server.
+    pub(crate) database: String,
+    /// The role on the server.
+    pub(crate) user: String,
+}

@@ -1,0 +1,355 @@
+//! One worker's part of a pool. A server comes back to the client that has waited longest: here, or on another
+//! worker if one has waited clearly longer there.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use helios_wire::error_response::ErrorFields;
+use helios_wire::frame::HEADER_LEN;
+use helios_wire::sqlstate;
+
+use super::waiters::{Denial, Grant, Waiters};
+use super::{PoolShared, Slot};
+use crate::error::Refusal;
+use crate::events::{Event, Level};
+use crate::rt;
+use crate::server::auth::ConnectError;
+use crate::server::{connect, idle, Parcel, Server};
+use crate::settings::Bucket;
+use crate::worker::{Message, Worker};
+
+/// How much longer a client elsewhere must have waited to be served before one here. Moving a server costs both
+/// workers system calls, so small differences are not worth it.
+const CLEARLY_OLDER: Duration = Duration::from_millis(2);
+/// Connections that a shard opens at a time.
+const MAX_CONNECTING: usize = 4;
+/// First and longest pause after a connection attempt that failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Idle servers looked at for one that has a client's settings already.
+const BUCKET_SEARCH: usize = 8;
+
+/// One worker's part of a pool.
+#[derive(Debug)]
+pub(crate) struct PoolShard {
+    pub(crate) shared: Arc<PoolShared>,
+    worker: Weak<Worker>,
+    me: usize,
+    /// Last used last, so that caches stay warm and the rest may age out.
+    idle: RefCell<Vec<Box<Server>>>,
+    waiters: RefCell<Waiters>,
+    connecting: Cell<usize>,
+    last_error: RefCell<Option<String>>,
+}
+
+/// A client's place in the queue. Dropped early, it passes on what it was given.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    shard: Rc<PoolShard>,
+    slot: usize,
+}
+
+impl Ticket {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Grant> {
+        self.shard.waiters.borrow_mut().poll(self.slot, cx)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let left = self.shard.waiters.borrow_mut().remove(self.slot);
+        self.shard.publish();
+        if let Some(Ok(server)) = left {
+            self.shard.give(server);
+        }
+    }
+}
+
+impl PoolShard {
+    pub(crate) fn new(shared: Arc<PoolShared>, worker: &Rc<Worker>) -> PoolShard {
+        PoolShard {
+            shared,
+            worker: Rc::downgrade(worker),
+            me: worker.id,
+            idle: RefCell::default(),
+            waiters: RefCell::default(),
+            connecting: Cell::new(0),
+            last_error: RefCell::default(),
+        }
+    }
+
+    /// An idle server at once, unless somebody has waited before.
+    pub(crate) fn try_take(&self, bucket: &Arc<Bucket>) -> Option<Box<Server>> {
+        if !self.waiters.borrow().is_empty() {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        loop {
+            let same = |server: &Box<Server>| Arc::ptr_eq(&server.state.bucket, bucket);
+            let at = idle.iter().rev().take(BUCKET_SEARCH).position(same).unwrap_or(0);
+            let at = idle.len().checked_sub(at + 1)?;
+            let server = idle.remove(at);
+            self.shared.face(self.me).idle.store(idle.len(), Ordering::SeqCst);
+            // What came while it was idle is looked at by a task of its own, never by the next client.
+            if server.conn.is_readable() {
+                self.inspect(server);
+            } else {
+                return Some(server);
+            }
+        }
+    }
+
+    /// A place in the queue, and whatever can be done to shorten it.
+    pub(crate) fn enqueue(self: &Rc<Self>, now: u64) -> Ticket {
+        let slot = self.waiters.borrow_mut().push(now);
+        self.publish();
+        // An idle server here, with others waiting before, cannot be: `give` would have granted it.
+        if let Some(worker) = self.shared.idle_elsewhere(self.me) {
+            let wanted = Message::Steal { pool: Arc::clone(&self.shared), to: self.me };
+            self.shared.post(worker, wanted);
+        } else {
+            self.kick();
+        }
+        Ticket { shard: Rc::clone(self), slot }
+    }
+
+    /// Takes back a clean server with nothing outstanding.
+    pub(crate) fn give(&self, mut server: Box<Server>) {
+        let now = Instant::now();
+        if self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now) {
+            return;
+        }
+        let mine = self.waiters.borrow().oldest();
+        let margin = if mine == u64::MAX { 0 } else { CLEARLY_OLDER.as_nanos() as u64 };
+        if let Some((worker, since)) = self.shared.oldest_elsewhere(self.me) {
+            if since.saturating_add(margin) < mine {
+                return self.send(server, worker);
+            }
+        }
+        server.state.idle_since = now;
+        let grant = self.waiters.borrow_mut().grant(Ok(server));
+        self.publish();
+        if let Some(Ok(server)) = grant {
+            self.idle.borrow_mut().push(server);
+            self.shared.face(self.me).idle.store(self.idle.borrow().len(), Ordering::SeqCst);
+            // Somebody may have begun to wait elsewhere before this server showed as idle.
+            if let Some((worker, _)) = self.shared.oldest_elsewhere(self.me) {
+                self.steal(worker);
+            }
+        }
+    }
+
+    /// Sends an idle server to a worker whose clients wait.
+    pub(crate) fn steal(&self, to: usize) {
+        let server = self.idle.borrow_mut().pop();
+        self.shared.face(self.me).idle.store(self.idle.borrow().len(), Ordering::SeqCst);
+        match server {
+            Some(server) if server.conn.is_readable() => self.inspect(server),
+            Some(server) => self.send(server, to),
+            None => self.shared.post(to, Message::Kick(Arc::clone(&self.shared))),
+        }
+    }
+
+    fn send(&self, server: Box<Server>, to: usize) {
+        if let Some(parcel) = server.pack() {
+            self.shared.post(to, Message::Deliver(Box::new(parcel)));
+        }
+    }
+
+    /// Takes in a server that another worker sent.
+    pub(crate) fn deliver(&self, parcel: Parcel) {
+        if let Some(server) = parcel.unpack() {
+            self.give(server);
+        }
+    }
+
+    /// Opens connections while clients wait for more than are on their way.
+    pub(crate) fn kick(&self) {
+        while self.waiters.borrow().len() > self.connecting.get() && self.connecting.get() < MAX_CONNECTING {
+            let Some(slot) = self.shared.reserve() else { return };
+            self.open(slot);
+        }
+    }
+
+    fn open(&self, slot: Slot) {
+        let Some(worker) = self.worker.upgrade() else { return };
+        let Some(shard) = worker.shard(&self.shared) else { return };
+        self.connecting.set(self.connecting.get() + 1);
+        rt::spawn(async move {
+            let opened = shard.open_with_patience(slot, &worker).await;
+            shard.connecting.set(shard.connecting.get() - 1);
+            if let Some(server) = opened {
+                shard.give(server);
+            }
+            shard.kick();
+        });
+    }
+
+    /// Connects, and tries again while clients wait and the cause may pass.
+    async fn open_with_patience(&self, mut slot: Slot, worker: &Rc<Worker>) -> Option<Box<Server>> {
+        let mut pause = BACKOFF.0;
+        loop {
+            let limit = Duration::from_millis(worker.config().limits.connect_timeout_ms);
+            let plain = &worker.shared.buckets.plain;
+            let err = match connect::connect(slot, limit, plain, &worker.shared.keys).await {
+                Ok(server) => {
+                    *self.last_error.borrow_mut() = None;
+                    return Some(server);
+                }
+                Err(err) => err,
+            };
+            self.report(worker, &err);
+            if let Some(refusal) = permanent(err) {
+                self.deny_all(&Denial::Refused(refusal));
+                return None;
+            }
+            rt::sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+            if self.waiters.borrow().is_empty() || self.shared.is_retired() {
+                return None;
+            }
+            slot = self.shared.reserve()?;
+        }
+    }
+
+    fn report(&self, worker: &Worker, err: &ConnectError) {
+        let key = &self.shared.key;
+        *self.last_error.borrow_mut() = Some(err.to_string());
+        let events = &worker.shared.events;
+        let fields = vec![
+            ("node", key.node.clone()),
+            ("database", key.database.clone()),
+            ("user", key.user.clone()),
+            ("error", err.to_string()),
+        ];
+        events.log(Level::Warning, "server connection failed", fields);
+        events.send(Event::NodeSuspect {
+            cluster: key.cluster.clone(),
+            node: key.node.clone(),
+            reason: err.to_string(),
+        });
+    }
+
+    /// Looks at what an idle server has sent; it comes back if it is still good.
+    fn inspect(&self, mut server: Box<Server>) {
+        let Some(worker) = self.worker.upgrade() else { return };
+        let Some(shard) = worker.shard(&self.shared) else { return };
+        rt::spawn(async move {
+            match idle::listen(&mut server).await {
+                Ok(()) => shard.give(server),
+                Err(doubt) => {
+                    let key = &shard.shared.key;
+                    let (cluster, node) = (key.cluster.clone(), key.node.clone());
+                    worker.shared.events.send(Event::NodeSuspect { cluster, node, reason: doubt.0 });
+                }
+            }
+        });
+    }
+
+    /// Ends waits that have lasted too long. Called every tenth of a second.
+    pub(crate) fn expire_waiters(&self, now: u64) {
+        let settings = self.shared.settings();
+        let limit = settings.acquire_timeout_ms;
+        let over = |oldest: u64| oldest != u64::MAX && now.saturating_sub(oldest) >= limit * 1_000_000;
+        while over(self.waiters.borrow().oldest()) {
+            let refusal = self.timed_out(limit, settings.max_size);
+            self.waiters.borrow_mut().grant(Err(Denial::Refused(refusal)));
+        }
+        self.publish();
+    }
+
+    fn timed_out(&self, limit_ms: u64, max_size: usize) -> Refusal {
+        let key = &self.shared.key;
+        let seconds = limit_ms as f64 / 1000.0;
+        if let Some(cause) = &*self.last_error.borrow() {
+            let text = format!("no connection to node \"{}\" within {seconds} s: {cause}", key.node);
+            return Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
+                .hint("The node is down, unreachable or full; see /nodes of the admin API.");
+        }
+        let text = format!(
+            "no free server connection for database \"{}\" within {seconds} s: all {max_size} are in use",
+            key.database
+        );
+        Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, text)
+            .hint("Raise pool.max_size or lower the number of clients with open transactions.")
+    }
+
+    /// Closes idle servers that are too old, ended or no longer wanted. Called every second.
+    pub(crate) fn reap(&self) {
+        let settings = self.shared.settings();
+        let now = Instant::now();
+        let timeout = Duration::from_millis(settings.idle_timeout_ms);
+        let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
+        let mut kept = Vec::new();
+        for server in self.idle.take() {
+            let unwanted = self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now);
+            let rusty = !timeout.is_zero() && server.idle_for(now) >= timeout && spare > 0;
+            if unwanted || rusty {
+                spare = spare.saturating_sub(1);
+            } else if server.conn.is_readable() {
+                self.inspect(server);
+            } else {
+                kept.push(server);
+            }
+        }
+        self.shared.face(self.me).idle.store(kept.len(), Ordering::SeqCst);
+        self.idle.replace(kept);
+        if !self.shared.is_retired() && self.me == 0 {
+            self.fill_up(settings.min_idle);
+        }
+    }
+
+    fn fill_up(&self, min_idle: usize) {
+        let mut missing = min_idle.saturating_sub(self.shared.idle() + self.connecting.get());
+        while missing > 0 && self.connecting.get() < MAX_CONNECTING {
+            let Some(slot) = self.shared.reserve() else { return };
+            self.open(slot);
+            missing -= 1;
+        }
+    }
+
+    fn deny_all(&self, denial: &Denial) {
+        while self.waiters.borrow_mut().grant(Err(denial.clone())).is_none() {}
+        self.publish();
+    }
+
+    /// Closes idle servers, and has whoever waits ask again where to go.
+    pub(crate) fn vacate(&self) {
+        let idle = self.idle.take();
+        self.shared.face(self.me).idle.store(0, Ordering::SeqCst);
+        drop(idle);
+        self.deny_all(&Denial::Moved);
+    }
+
+    /// Whether nothing is left of a retired pool here.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.waiters.borrow().is_empty() && self.idle.borrow().is_empty() && self.connecting.get() == 0
+    }
+
+    fn publish(&self) {
+        let waiters = self.waiters.borrow();
+        let face = self.shared.face(self.me);
+        face.waiting.store(waiters.len(), Ordering::Relaxed);
+        face.oldest.store(waiters.oldest(), Ordering::SeqCst);
+    }
+}
+
+/// The error to give to all who wait, unless the cause may pass: a node that starts, is full or unreachable.
+fn permanent(err: ConnectError) -> Option<Refusal> {
+    match err {
+        ConnectError::Io(_) => None,
+        ConnectError::Server(message) => {
+            let state = ErrorFields::new(&message[HEADER_LEN..]).sqlstate().unwrap_or_default().to_owned();
+            let passing = [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW, sqlstate::ADMIN_SHUTDOWN];
+            (!passing.contains(&state.as_str())).then(|| Refusal::Server(message.into()))
+        }
+        ConnectError::Auth(text) => Some(
+            Refusal::new(sqlstate::INVALID_PASSWORD, text)
+                .hint("Give the database entry a user and password, or the user a plain-text secret in the users file."),
+        ),
+        ConnectError::Protocol(text) => Some(Refusal::new(sqlstate::CONNECTION_FAILURE, text)),
+    }
+}

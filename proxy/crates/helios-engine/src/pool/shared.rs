@@ -1,0 +1,202 @@
+//! What all workers see of one pool: how many connections there are, who waits longest, how to log in.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::PoolKey;
+use crate::config::PoolSettings;
+use crate::rt::Sender;
+use crate::server::auth::Credential;
+use crate::settings::Bucket;
+use crate::worker::Message;
+
+/// Settings whose reported values are remembered; more than this and the memory starts over.
+const MAX_PROFILES: usize = 1024;
+
+/// Reported parameters of a server under certain settings, in the order of their names.
+pub(crate) type Profile = Arc<[(String, String)]>;
+
+/// What one worker shows the others of its shard.
+#[derive(Debug)]
+pub(crate) struct Face {
+    /// Servers that nobody uses.
+    pub(crate) idle: AtomicUsize,
+    /// Clients that wait.
+    pub(crate) waiting: AtomicUsize,
+    /// When the first of them began to, in nanoseconds of the process clock; `u64::MAX` for nobody.
+    pub(crate) oldest: AtomicU64,
+}
+
+/// One pool of the process.
+#[derive(Debug)]
+pub(crate) struct PoolShared {
+    pub(crate) key: PoolKey,
+    settings: ArcSwap<PoolSettings>,
+    credential: ArcSwap<Credential>,
+    total: AtomicUsize,
+    faces: Box<[Face]>,
+    inboxes: Arc<[Sender<Message>]>,
+    profiles: Mutex<HashMap<usize, (Arc<Bucket>, Profile)>>,
+    retired: AtomicBool,
+    created: AtomicU64,
+    closed: AtomicU64,
+}
+
+impl PoolShared {
+    pub(crate) fn new(
+        key: PoolKey,
+        settings: PoolSettings,
+        credential: Credential,
+        inboxes: &Arc<[Sender<Message>]>,
+    ) -> PoolShared {
+        let face = || Face { idle: AtomicUsize::new(0), waiting: AtomicUsize::new(0), oldest: AtomicU64::new(u64::MAX) };
+        PoolShared {
+            key,
+            settings: ArcSwap::from_pointee(settings),
+            credential: ArcSwap::from_pointee(credential),
+            total: AtomicUsize::new(0),
+            faces: inboxes.iter().map(|_| face()).collect(),
+            inboxes: Arc::clone(inboxes),
+            profiles: Mutex::default(),
+            retired: AtomicBool::new(false),
+            created: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<PoolSettings> {
+        self.settings.load_full()
+    }
+
+    pub(crate) fn credential(&self) -> Arc<Credential> {
+        self.credential.load_full()
+    }
+
+    /// Takes over settings and credential after a reload; true when the login changed.
+    pub(crate) fn update(&self, settings: &PoolSettings, credential: Credential) -> bool {
+        if **self.settings.load() != *settings {
+            self.settings.store(Arc::new(settings.clone()));
+        }
+        let changed = **self.credential.load() != credential;
+        if changed {
+            self.credential.store(Arc::new(credential));
+            self.forget_profiles();
+        }
+        changed
+    }
+
+    /// Marks the pool as out of use: its servers are closed as they come back.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more connection, if there is one.
+    pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
+        let max = self.settings.load().max_size;
+        let more = |total: usize| (total < max).then_some(total + 1);
+        self.total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        Some(Slot(Arc::clone(self)))
+    }
+
+    /// Whether there are more connections than there may be, as after a reload that shrank the pool.
+    pub(crate) fn is_oversized(&self) -> bool {
+        self.total.load(Ordering::Relaxed) > self.settings.load().max_size
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.faces.iter().map(|face| face.idle.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.faces.iter().map(|face| face.waiting.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_created(&self) {
+        self.created.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn face(&self, worker: usize) -> &Face {
+        &self.faces[worker]
+    }
+
+    /// The worker, other than `me`, whose first waiter has waited longest, and since when.
+    pub(crate) fn oldest_elsewhere(&self, me: usize) -> Option<(usize, u64)> {
+        let others = self.faces.iter().enumerate().filter(|(worker, _)| *worker != me);
+        let since = others.map(|(worker, face)| (worker, face.oldest.load(Ordering::SeqCst)));
+        since.filter(|(_, since)| *since != u64::MAX).min_by_key(|(_, since)| *since)
+    }
+
+    /// A worker other than `me` that has an idle server.
+    pub(crate) fn idle_elsewhere(&self, me: usize) -> Option<usize> {
+        let mut others = self.faces.iter().enumerate().filter(|(worker, _)| *worker != me);
+        others.find(|(_, face)| face.idle.load(Ordering::SeqCst) > 0).map(|(worker, _)| worker)
+    }
+
+    pub(crate) fn post(&self, worker: usize, message: Message) {
+        // A worker that has ended has no clients to serve either.
+        let _ = self.inboxes[worker].send(message);
+    }
+
+    /// What a server of this pool reports under these settings, if one has been asked.
+    pub(crate) fn profile(&self, bucket: &Arc<Bucket>) -> Option<Profile> {
+        let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        profiles.get(&id(bucket)).map(|(_, profile)| Arc::clone(profile))
+    }
+
+    pub(crate) fn remember_profile(&self, bucket: &Arc<Bucket>, profile: Profile) {
+        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if profiles.len() >= MAX_PROFILES {
+            profiles.clear();
+        }
+        profiles.insert(id(bucket), (Arc::clone(bucket), profile));
+    }
+
+    pub(crate) fn forget_profiles(&self) {
+        self.profiles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A bucket's identity. The map holds the bucket too, so that its address cannot come to mean another.
+fn id(bucket: &Arc<Bucket>) -> usize {
+    Arc::as_ptr(bucket) as usize
+}
+
+/// A place in a pool's count, held by a connection from the attempt to its end.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<PoolShared>);
+
+impl Slot {
+    pub(crate) fn pool(&self) -> &Arc<PoolShared> {
+        &self.0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.total.fetch_sub(1, Ordering::SeqCst);
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+        // Whoever waits longest may connect now.
+        if let Some((worker, _)) = self.0.oldest_elsewhere(usize::MAX) {
+            self.0.post(worker, Message::Kick(Arc::clone(&self.0)));
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The only module that names a runtime: sockets, timers, tasks, threads.
+//!
+//! A connection owns both its buffers and has two operations, `poll_fill` and `poll_flush`. On epoll they try the
+//! system call at once and wait for readiness when it would block; a completion back end keeps the operation in
+//! flight inside the connection and hands the buffer back when it ends. Either way a caller that stops waiting
+//! loses nothing, which a `read` future could not promise (docs/adr/0011-poll-shaped-connections.md).
+
+mod buf;
+mod epoll;
+
+pub(crate) use buf::{Buf, BLOCK};
+pub(crate) use epoll::{
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Conn, Inbox, Listener, Sender,
+};

@@ -1,0 +1,236 @@
+//! Logging in to a server: one state machine from the startup packet to the first ReadyForQuery.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use helios_wire::backend::{self, Authentication};
+use helios_wire::frame::{self, HEADER_LEN};
+use helios_wire::scram::{Challenge, ClientExchange, ClientKeys};
+use helios_wire::{frontend, md5, startup};
+
+use crate::config::PoolSettings;
+use crate::pool::PoolKey;
+use crate::rt::{self, Conn};
+
+/// Messages a server may send during the login are capped; a malicious one must not fill memory.
+const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
+/// Derived keys kept; a change of passwords beyond this starts over.
+const MAX_CACHED_KEYS: usize = 1024;
+
+/// How a pool logs in.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// Nothing to show: works with `trust`, `peer` and the like.
+    None,
+    /// The password itself.
+    Plain(String),
+    /// `md5…` of password and user name: works with md5 only.
+    Md5(String),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Credential::None => "none",
+            Credential::Plain(_) => "password",
+            Credential::Md5(_) => "md5",
+        })
+    }
+}
+
+/// Why no server connection came about.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// The node cannot be reached, or the connection broke.
+    Io(String),
+    /// The server sent an ErrorResponse: the whole message.
+    Server(Vec<u8>),
+    /// The server asks for what we do not have or do not speak.
+    Auth(String),
+    /// The server broke the protocol.
+    Protocol(String),
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConnectError::Io(text) | ConnectError::Auth(text) | ConnectError::Protocol(text) => f.write_str(text),
+            ConnectError::Server(message) => f.write_str(&crate::error::server_text(message)),
+        }
+    }
+}
+
+impl From<std::io::Error> for ConnectError {
+    fn from(err: std::io::Error) -> ConnectError {
+        ConnectError::Io(err.to_string())
+    }
+}
+
+/// Keys that PBKDF2 made, by password, salt and iterations; the same for all connections of a role.
+#[derive(Default)]
+pub(crate) struct KeyCache(Mutex<HashMap<(String, Vec<u8>, u32), ClientKeys>>);
+
+impl std::fmt::Debug for KeyCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyCache")
+    }
+}
+
+impl KeyCache {
+    async fn keys(&self, password: &str, challenge: Challenge) -> Result<ClientKeys, ConnectError> {
+        let id = (password.to_owned(), challenge.salt.clone(), challenge.iterations);
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(keys) = cached {
+            return Ok(keys);
+        }
+        let secret = password.to_owned();
+        let keys = rt::offload(move || ClientKeys::derive(&secret, &challenge)).await?;
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED_KEYS {
+            cache.clear();
+        }
+        cache.insert(id, keys.clone());
+        Ok(keys)
+    }
+}
+
+/// What a login leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct LoggedIn {
+    pub(crate) parameters: BTreeMap<String, String>,
+    pub(crate) pid: u32,
+    pub(crate) key: Vec<u8>,
+}
+
+/// Sends the startup packet and answers until the server is ready.
+pub(crate) async fn login(
+    conn: &mut Conn,
+    key: &PoolKey,
+    credential: &Credential,
+    cache: &KeyCache,
+) -> Result<LoggedIn, ConnectError> {
+    conn.wbuf.extend(&startup::build(&key.user, &key.database, &[("application_name", "helios")]));
+    conn.flush().await?;
+    let mut done = LoggedIn::default();
+    let mut scram = None;
+    let mut reply = Vec::new();
+    loop {
+        let message = next_message(conn).await?;
+        let body = &message[HEADER_LEN..];
+        match message[0] {
+            b'R' => {
+                let request = Authentication::parse(body).ok_or_else(|| broken("authentication request"))?;
+                answer(request, key, credential, cache, &mut scram, &mut reply).await?;
+                if !reply.is_empty() {
+                    conn.wbuf.extend(&reply);
+                    reply.clear();
+                    conn.flush().await?;
+                }
+            }
+            b'S' => {
+                let (name, value) = backend::read_parameter_status(body).ok_or_else(|| broken("parameter status"))?;
+                done.parameters.insert(name.to_owned(), value.to_owned());
+            }
+            b'K' => {
+                let (pid, secret) = backend::read_backend_key_data(body).ok_or_else(|| broken("key data"))?;
+                (done.pid, done.key) = (pid, secret.to_vec());
+            }
+            b'Z' => return Ok(done),
+            b'E' => return Err(ConnectError::Server(message)),
+            // A logon trigger may raise notices; there is nobody to show them to.
+            b'N' | b'A' | b'v' => {}
+            _ => return Err(broken("message during login")),
+        }
+    }
+}
+
+fn broken(what: &str) -> ConnectError {
+    ConnectError::Protocol(format!("unexpected or malformed {what} from the server"))
+}
+
+async fn answer(
+    request: Authentication<'_>,
+    key: &PoolKey,
+    credential: &Credential,
+    cache: &KeyCache,
+    scram: &mut Option<(ClientExchange, Option<ClientKeys>)>,
+    out: &mut Vec<u8>,
+) -> Result<(), ConnectError> {
+    match (request, credential) {
+        (Authentication::Ok, _) => {
+            if scram.as_ref().is_some_and(|(_, verified)| verified.is_some()) {
+                return Err(broken("end of SCRAM: the server did not prove itself"));
+            }
+        }
+        (Authentication::Cleartext, Credential::Plain(password)) => {
+            frontend::password(out, &terminated(password));
+        }
+        (Authentication::Md5(salt), Credential::Plain(password)) => {
+            frontend::password(out, &terminated(&md5::response(&md5::shadow(&key.user, password), salt)));
+        }
+        (Authentication::Md5(salt), Credential::Md5(shadow)) => {
+            frontend::password(out, &terminated(&md5::response(shadow, salt)));
+        }
+        (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
+            if !mechanisms.contains(&&b"SCRAM-SHA-256"[..]) {
+                return Err(ConnectError::Auth("the server offers no SASL mechanism we speak".to_owned()));
+            }
+            let exchange = ClientExchange::new(&crate::random::nonce());
+            frontend::sasl_initial(out, &exchange.first());
+            *scram = Some((exchange, None));
+        }
+        (Authentication::SaslContinue(data), Credential::Plain(password)) => {
+            let (exchange, keys) = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
+            let challenge = exchange.challenge(data).map_err(|err| ConnectError::Auth(err.to_string()))?;
+            let derived = cache.keys(password, challenge).await?;
+            frontend::password(out, &exchange.respond(&derived));
+            *keys = Some(derived);
+        }
+        (Authentication::SaslFinal(data), _) => {
+            let (exchange, _) = scram.take().ok_or_else(|| broken("SASL message"))?;
+            exchange.verify(data).map_err(|err| ConnectError::Auth(err.to_string()))?;
+        }
+        (Authentication::Other(code), _) => {
+            return Err(ConnectError::Auth(format!("the server asks for authentication method {code}, which Helios does not speak")));
+        }
+        (_, _) => {
+            return Err(ConnectError::Auth(format!(
+                "the server asks for a password of user \"{}\", and none that fits is configured",
+                key.user
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn terminated(password: &str) -> Vec<u8> {
+    let mut bytes = password.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
+    loop {
+        let bytes = conn.rbuf.bytes();
+        if let Some(header) = frame::header(bytes).map_err(|err| ConnectError::Protocol(err.to_string()))? {
+            if header.total > MAX_LOGIN_MESSAGE {
+                return Err(ConnectError::Protocol(format!("login message of {} bytes from the server", header.total)));
+            }
+            if bytes.len() >= header.total {
+                let message = bytes[..header.total].to_vec();
+                conn.rbuf.consume(header.total);
+                return Ok(message);
+            }
+        }
+        if conn.fill().await? == 0 {
+            return Err(ConnectError::Io("the server closed the connection during login".to_owned()));
+        }
+    }
+}
+
+/// Longest time a connection of this pool may live, spread so that not all end at once.
+pub(crate) fn lifetime(settings: &PoolSettings) -> Option<std::time::Duration> {
+    let limit = settings.max_lifetime_ms;
+    let jitter = crate::random::below(limit / 10 + 1);
+    (limit > 0).then(|| std::time::Duration::from_millis(limit - jitter))
+}

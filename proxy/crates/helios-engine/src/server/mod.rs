@@ -1,0 +1,110 @@
+//! One server connection and what we know of its state. `connect` makes it, `auth` logs it in, `idle` looks after
+//! it while nobody uses it.
+
+pub(crate) mod auth;
+pub(crate) mod connect;
+pub(crate) mod evidence;
+pub(crate) mod idle;
+
+use std::collections::BTreeMap;
+use std::net::TcpStream as StdStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::pool::Slot;
+use crate::rt::Conn;
+use crate::settings::Bucket;
+use crate::statements::ServerStatements;
+
+/// What a CancelRequest to this server needs.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) pid: u32,
+    pub(crate) key: Vec<u8>,
+}
+
+/// Session state that a client left on the server, by what the server itself said.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dirt {
+    /// Settings, cursors, listens, temporary tables… may be left.
+    pub(crate) state: bool,
+    /// SQL-level PREPARE was used.
+    pub(crate) prepared: bool,
+}
+
+impl Dirt {
+    pub(crate) fn any(self) -> bool {
+        self.state || self.prepared
+    }
+}
+
+/// A logged-in server connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) conn: Conn,
+    pub(crate) state: ServerState,
+}
+
+/// All of a server connection but its socket, so that it can change threads.
+#[derive(Debug)]
+pub(crate) struct ServerState {
+    pub(crate) backend: Arc<Backend>,
+    /// Reported parameters as they are now.
+    pub(crate) parameters: BTreeMap<String, String>,
+    /// Settings applied beyond those of its login.
+    pub(crate) bucket: Arc<Bucket>,
+    pub(crate) statements: ServerStatements,
+    /// Whose unnamed statement it has; 0 is nobody's.
+    pub(crate) unnamed: u64,
+    pub(crate) dirt: Dirt,
+    pub(crate) idle_since: Instant,
+    /// When it is to be replaced.
+    pub(crate) expires: Option<Instant>,
+    /// Its place among the pool's connections.
+    pub(crate) slot: Slot,
+}
+
+/// A server on its way to another worker.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    socket: StdStream,
+    state: ServerState,
+}
+
+impl Server {
+    /// Detaches the socket from this worker.
+    pub(crate) fn pack(self) -> Option<Parcel> {
+        let Server { conn, state } = self;
+        conn.into_socket().ok().map(|socket| Parcel { socket, state })
+    }
+
+    /// Notes a ParameterStatus.
+    pub(crate) fn set_parameter(&mut self, name: &str, value: &str) {
+        match self.state.parameters.get_mut(name) {
+            Some(old) => value.clone_into(old),
+            None => drop(self.state.parameters.insert(name.to_owned(), value.to_owned())),
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.state.expires.is_some_and(|expires| expires <= now)
+    }
+
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state.idle_since)
+    }
+}
+
+impl Parcel {
+    /// Attaches the socket to this worker.
+    pub(crate) fn unpack(self) -> Option<Box<Server>> {
+        let conn = Conn::new(self.socket).ok()?;
+        Some(Box::new(Server { conn, state: self.state }))
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.state.slot
+    }
+}

@@ -1,0 +1,176 @@
+//! Admitting a client: trust, password, md5 and SCRAM against the users file. An unknown user is asked the same
+//! questions and gets the same answer as one with a wrong password.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use helios_wire::scram::{self, ServerExchange, Verifier};
+use helios_wire::{backend, frontend, md5, sqlstate};
+use subtle::ConstantTimeEq;
+
+use super::startup::{read_password, Ended};
+use crate::config::{AuthMethod, User};
+use crate::error::Refusal;
+use crate::random;
+use crate::rt::{self, Conn};
+use crate::server::auth::Credential;
+
+/// Iterations of the verifiers that we make of plain-text secrets; PostgreSQL's own default.
+const ITERATIONS: u32 = 4096;
+
+/// What the users file knows of a role.
+#[derive(Clone)]
+enum Secret {
+    None,
+    Plain(Arc<Plain>),
+    Md5(String),
+    Scram(Verifier),
+}
+
+struct Plain {
+    password: String,
+    /// Made at the first SCRAM login, since PBKDF2 takes milliseconds.
+    verifier: OnceLock<Verifier>,
+}
+
+/// The users file.
+pub(crate) struct Users {
+    method: AuthMethod,
+    secrets: HashMap<String, Secret>,
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Users({} by {:?})", self.secrets.len(), self.method)
+    }
+}
+
+impl Users {
+    /// # Errors
+    /// A secret that looks like a SCRAM verifier and is none; the message names the user.
+    pub(crate) fn new(method: AuthMethod, users: &[User]) -> Result<Users, String> {
+        let secrets = users.iter().map(|user| Ok((user.name.clone(), secret(user)?)));
+        Ok(Users { method, secrets: secrets.collect::<Result<_, String>>()? })
+    }
+
+    /// How to log in to a server as this role.
+    pub(crate) fn credential(&self, user: &str) -> Credential {
+        match self.secrets.get(user) {
+            Some(Secret::Plain(plain)) => Credential::Plain(plain.password.clone()),
+            Some(Secret::Md5(shadow)) => Credential::Md5(shadow.clone()),
+            Some(Secret::Scram(_) | Secret::None) | None => Credential::None,
+        }
+    }
+
+    /// Asks the client to prove that it is `user`.
+    pub(crate) async fn admit(&self, conn: &mut Conn, user: &str, mock: &[u8; 32]) -> Result<(), Ended> {
+        let secret = self.secrets.get(user).cloned().unwrap_or(Secret::None);
+        let proven = match (self.method, &secret) {
+            (AuthMethod::Trust, _) => true,
+            (AuthMethod::Password, _) => by_password(conn, user, secret).await?,
+            (AuthMethod::Md5, Secret::Plain(_) | Secret::Md5(_) | Secret::None) => by_md5(conn, user, &secret).await?,
+            (AuthMethod::Md5 | AuthMethod::ScramSha256, _) => by_scram(conn, user, secret, mock).await?,
+        };
+        if proven {
+            return Ok(());
+        }
+        let text = format!("password authentication failed for user \"{user}\"");
+        Err(Ended::Refused(Refusal::new(sqlstate::INVALID_PASSWORD, text)))
+    }
+}
+
+fn secret(user: &User) -> Result<Secret, String> {
+    let Some(text) = &user.secret else { return Ok(Secret::None) };
+    if text.starts_with("SCRAM-SHA-256$") {
+        let parsed = Verifier::parse(text).map(Secret::Scram);
+        return parsed.ok_or_else(|| format!("auth.users: the SCRAM verifier of {:?} is malformed", user.name));
+    }
+    if md5::is_shadow(text) {
+        return Ok(Secret::Md5(text.clone()));
+    }
+    Ok(Secret::Plain(Arc::new(Plain { password: text.clone(), verifier: OnceLock::new() })))
+}
+
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+async fn by_password(conn: &mut Conn, user: &str, secret: Secret) -> Result<bool, Ended> {
+    conn.wbuf.extend(backend::AUTHENTICATION_CLEARTEXT);
+    conn.flush().await?;
+    let message = read_password(conn).await?;
+    let given = message.strip_suffix(&[0]).unwrap_or(&message).to_vec();
+    Ok(match secret {
+        Secret::None => false,
+        Secret::Plain(plain) => equal(plain.password.as_bytes(), &given),
+        Secret::Md5(shadow) => {
+            std::str::from_utf8(&given).is_ok_and(|given| equal(shadow.as_bytes(), md5::shadow(user, given).as_bytes()))
+        }
+        Secret::Scram(verifier) => rt::offload(move || verifier.matches_password(&given)).await?,
+    })
+}
+
+async fn by_md5(conn: &mut Conn, user: &str, secret: &Secret) -> Result<bool, Ended> {
+    let mut salt = [0; 4];
+    random::fill(&mut salt);
+    let mut out = Vec::new();
+    backend::authentication_md5(&mut out, salt);
+    conn.wbuf.extend(&out);
+    conn.flush().await?;
+    let message = read_password(conn).await?;
+    let shadow = match secret {
+        Secret::Plain(plain) => md5::shadow(user, &plain.password),
+        Secret::Md5(shadow) => shadow.clone(),
+        Secret::None | Secret::Scram(_) => return Ok(false),
+    };
+    Ok(md5::verify(&shadow, salt, message.strip_suffix(&[0]).unwrap_or(&message)))
+}
+
+async fn by_scram(conn: &mut Conn, user: &str, secret: Secret, mock: &[u8; 32]) -> Result<bool, Ended> {
+    let malformed = |what: &str| Ended::Refused(Refusal::protocol(format!("malformed SCRAM message: {what}")));
+    let mut out = Vec::new();
+    backend::authentication_sasl(&mut out);
+    conn.wbuf.extend(&out);
+    conn.flush().await?;
+
+    let message = read_password(conn).await?;
+    let (mechanism, data) = frontend::read_sasl_initial(&message).ok_or_else(|| malformed("initial response"))?;
+    if mechanism != b"SCRAM-SHA-256" {
+        return Err(malformed("the client selected a mechanism that was not offered"));
+    }
+    let first = data.ok_or_else(|| malformed("no initial response"))?;
+    let mut exchange = ServerExchange::new(verifier(user, secret, mock).await?, &random::nonce());
+    let reply = exchange.first(first).map_err(|err| malformed(&err.to_string()))?;
+    out.clear();
+    backend::authentication_sasl_continue(&mut out, &reply);
+    conn.wbuf.extend(&out);
+    conn.flush().await?;
+
+    let message = read_password(conn).await?;
+    match exchange.finish(&message) {
+        Ok(last) => {
+            out.clear();
+            backend::authentication_sasl_final(&mut out, &last);
+            conn.wbuf.extend(&out);
+            Ok(true)
+        }
+        Err(scram::ScramError::WrongProof) => Ok(false),
+        Err(err) => Err(malformed(&err.to_string())),
+    }
+}
+
+async fn verifier(user: &str, secret: Secret, mock: &[u8; 32]) -> Result<Verifier, Ended> {
+    match secret {
+        Secret::Scram(verifier) => Ok(verifier),
+        // An md5 hash cannot answer SCRAM, as in PostgreSQL.
+        Secret::None | Secret::Md5(_) => Ok(Verifier::mock(user, mock)),
+        Secret::Plain(plain) => {
+            if let Some(verifier) = plain.verifier.get() {
+                return Ok(verifier.clone());
+            }
+            let salt = scram::salt_for(user, mock);
+            let work = move || plain.verifier.get_or_init(|| Verifier::from_password(&plain.password, &salt, ITERATIONS)).clone();
+            Ok(rt::offload(work).await?)
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Server to client: headers are scanned in place and whole runs forwarded. The head of the FIFO says whom each
+//! reply belongs to; a reply that fits nothing means that we have lost our place, and ends the server connection.
+
+use helios_wire::backend::{self, Status};
+use helios_wire::error_response::{self, ErrorFields, Severity};
+use helios_wire::frame::{self, Header, HEADER_LEN};
+use helios_wire::sqlstate;
+
+use super::fifo::Expect;
+use super::Session;
+use crate::config::PoolMode;
+use crate::error::Doubt;
+use crate::rt::Buf;
+use crate::server::evidence::{self, Effect};
+
+/// Messages whose bodies are read must be whole; larger ones are passed on unread.
+const MAX_READ: usize = 64 * 1024;
+
+/// What becomes of a server message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Forward,
+    Drop,
+}
+
+impl Session {
+    /// Handles what is in the server's buffer, and gives the server back if that ends the transaction.
+    pub(super) fn on_server_bytes(&mut self) -> Result<(), Doubt> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let mut input = std::mem::take(&mut link.server.conn.rbuf);
+        let mut run = Run { at: 0, start: 0 };
+        let result = self.scan_replies(&mut input, &mut run);
+        self.send_replies(&mut input, &mut run);
+        input.consume(run.at);
+        if let Some(link) = &mut self.link {
+            link.server.conn.rbuf = input;
+        }
+        result?;
+        self.emit_fakes();
+        self.release_if_done();
+        Ok(())
+    }
+
+    fn scan_replies(&mut self, input: &mut Buf, run: &mut Run) -> Result<(), Doubt> {
+        loop {
+            let available = input.len() - run.at;
+            if self.down.remaining > 0 {
+                let n = self.down.remaining.min(available);
+                if !self.down.forward {
+                    self.flush_run(input, run);
+                    run.start += n;
+                }
+                run.at += n;
+                self.down.remaining -= n;
+                if self.down.remaining > 0 {
+                    return Ok(());
+                }
+                continue;
+            }
+            let Some(header) = frame::header(&input.bytes()[run.at..])? else { return Ok(()) };
+            if is_read(header) && available < header.total {
+                return Ok(());
+            }
+            if self.fifo.front().is_some_and(is_fake) {
+                self.flush_run(input, run);
+                self.emit_fakes();
+            }
+            let end = input.len().min(run.at + header.total);
+            let act = self.on_reply(header, input.bytes(), run, end)?;
+            self.down.remaining = header.total;
+            self.down.forward = act == Act::Forward;
+        }
+    }
+
+    fn flush_run(&mut self, input: &Buf, run: &mut Run) {
+        self.client.wbuf.extend(&input.bytes()[run.start..run.at]);
+        run.start = run.at;
+    }
+
+    fn send_replies(&mut self, input: &mut Buf, run: &mut Run) {
+        if run.start == 0 && run.at == input.len() && run.at > 0 && self.client.wbuf.is_empty() {
+            std::mem::swap(input, &mut self.client.wbuf);
+            run.at = 0;
+        } else {
+            self.client.wbuf.extend(&input.bytes()[run.start..run.at]);
+        }
+    }
+
+    /// Answers, in their turn, requests for which nothing was sent to the server.
+    pub(super) fn emit_fakes(&mut self) {
+        while let Some(fake) = self.fifo.front().filter(|expect| is_fake(expect)) {
+            let reply = match fake {
+                Expect::FakeParse { .. } => backend::PARSE_COMPLETE,
+                _ => backend::CLOSE_COMPLETE,
+            };
+            self.client.wbuf.extend(reply);
+            self.fifo.pop_front();
+        }
+    }
+
+    fn on_reply(&mut self, header: Header, input: &[u8], run: &mut Run, end: usize) -> Result<Act, Doubt> {
+        let body = &input[run.at + HEADER_LEN..end];
+        match header.tag {
+            b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
+            b'T' | b'n' => self.on_description(header.tag),
+            b't' => self.belongs(header.tag),
+            b'C' => {
+                self.on_command_complete(body);
+                self.ends_execute(header.tag)
+            }
+            b'I' | b's' => self.ends_execute(header.tag),
+            b'1' => self.on_parse_complete(),
+            b'2' => self.ends(header.tag, |head| matches!(head, Expect::Bind)),
+            b'3' => self.on_close_complete(),
+            b'Z' => self.on_ready(body, input, run),
+            b'E' => self.on_error(body, input, run),
+            b'N' => Ok(Act::Forward),
+            b'A' => Ok(self.on_notification()),
+            b'S' => Ok(self.on_parameter_status(body)),
+            b'G' => self.on_copy_in(),
+            b'H' => self.belongs(header.tag),
+            tag => Err(Doubt(format!("unexpected message '{}' from the server", tag.escape_ascii()))),
+        }
+    }
+
+    fn misplaced(&self, tag: u8) -> Doubt {
+        Doubt(format!("message '{}' from the server, while {:?} is expected", tag.escape_ascii(), self.fifo.front()))
+    }
+
+    /// Part of the reply to a statement, and not its end.
+    fn belongs(&self, tag: u8) -> Result<Act, Doubt> {
+        match self.fifo.front() {
+            Some(Expect::Query | Expect::Execute | Expect::FunctionCall) => Ok(Act::Forward),
+            Some(Expect::Describe) if tag == b't' => Ok(Act::Forward),
+            _ => Err(self.misplaced(tag)),
+        }
+    }
+
+    fn on_description(&mut self, tag: u8) -> Result<Act, Doubt> {
+        match self.fifo.front() {
+            Some(Expect::Describe) => drop(self.fifo.pop_front()),
+            Some(Expect::Query) if tag == b'T' => {}
+            _ => return Err(self.misplaced(tag)),
+        }
+        Ok(Act::Forward)
+    }
+
+    fn ends_execute(&mut self, tag: u8) -> Result<Act, Doubt> {
+        match self.fifo.front() {
+            Some(Expect::Execute) => {
+                self.fifo.pop_front();
+            }
+            Some(Expect::Query) if tag != b's' => {}
+            _ => return Err(self.misplaced(tag)),
+        }
+        self.copying_in = false;
+        self.sync_in_copy = false;
+        Ok(Act::Forward)
+    }
+
+    fn ends(&mut self, tag: u8, fits: impl Fn(&Expect) -> bool) -> Result<Act, Doubt> {
+        if !self.fifo.front().is_some_and(fits) {
+            return Err(self.misplaced(tag));
+        }
+        self.fifo.pop_front();
+        Ok(Act::Forward)
+    }
+
+    fn on_parse_complete(&mut self) -> Result<Act, Doubt> {
+        let act = match self.fifo.front() {
+            Some(Expect::Parse { .. }) => Act::Forward,
+            Some(Expect::HiddenParse { .. }) => Act::Drop,
+            _ => return Err(self.misplaced(b'1')),
+        };
+        self.fifo.pop_front();
+        Ok(act)
+    }
+
+    fn on_close_complete(&mut self) -> Result<Act, Doubt> {
+        let act = match self.fifo.front() {
+            Some(Expect::Close) => Act::Forward,
+            Some(Expect::HiddenClose) => Act::Drop,
+            _ => return Err(self.misplaced(b'3')),
+        };
+        self.fifo.pop_front();
+        Ok(act)
+    }
+
+    /// Counts the command, and notes what it leaves in the session.
+    fn on_command_complete(&mut self, body: &[u8]) {
+        let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        let stats = self.worker.stats();
+        match evidence::effect(tag) {
+            Effect::Read => return stats.reads.add(1),
+            effect => {
+                stats.writes.add(1);
+                let Some(link) = &mut self.link else { return };
+                let state = &mut link.server.state;
+                match effect {
+                    Effect::Read | Effect::Write => {}
+                    Effect::Leaves(dirt) => {
+                        state.dirt.state |= dirt.state;
+                        state.dirt.prepared |= dirt.prepared;
+                    }
+                    Effect::Deallocated | Effect::Discarded => {
+                        state.statements.clear();
+                        state.unnamed = 0;
+                        self.statements.clear();
+                        self.unnamed.tag = 0;
+                        state.dirt.prepared = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_ready(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
+        let status = body.first().copied().and_then(Status::from_byte);
+        self.status = status.ok_or_else(|| Doubt("ReadyForQuery with an unknown status".to_owned()))?;
+        if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
+            return Err(self.misplaced(b'Z'));
+        }
+        self.fifo.pop_front();
+        self.copying_in = false;
+        self.sync_in_copy = false;
+        if self.fifo.is_empty() {
+            if let Some(started) = self.started.take() {
+                self.worker.stats().query.record(started.elapsed());
+            }
+        }
+        let statement_mode = self.link.as_ref().is_some_and(|link| link.mode == PoolMode::Statement);
+        if statement_mode && self.status != Status::Idle {
+            return self.refuse_block(input, run);
+        }
+        Ok(Act::Forward)
+    }
+
+    /// A transaction block was begun in statement mode: the client gets an error and the server is rolled back.
+    fn refuse_block(&mut self, input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
+        self.client.wbuf.extend(&input[run.start..run.at]);
+        run.start = run.at;
+        let text = "transaction blocks are not allowed in statement pool mode";
+        let hint = Some("Set pool.mode = \"transaction\" for this database.");
+        let mut out = error_response::error(Severity::Error, sqlstate::FEATURE_NOT_SUPPORTED, text, hint, None);
+        backend::ready_for_query(&mut out, Status::Idle);
+        self.client.wbuf.extend(&out);
+        if !self.fifo.is_empty() || self.unsynced {
+            return Err(Doubt("a transaction block was begun in statement pool mode".to_owned()));
+        }
+        self.must_roll_back = true;
+        Ok(Act::Drop)
+    }
+
+    fn on_error(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
+        let fields = ErrorFields::new(body);
+        let fatal = fields.is_fatal();
+        self.note_error(&fields);
+        let Some(link) = &mut self.link else { return Ok(Act::Forward) };
+        link.fatal |= fatal;
+        if fatal {
+            return Ok(Act::Forward);
+        }
+        if self.sync_in_copy {
+            // Whether the server took that Sync before or after it failed decides how many ReadyForQuery come.
+            return Err(Doubt("a Sync was sent during a COPY that failed".to_owned()));
+        }
+        self.copying_in = false;
+        match self.fifo.front() {
+            None => Err(self.misplaced(b'E')),
+            Some(head) if head.is_ready_bound() => Ok(Act::Forward),
+            Some(Expect::Doomed(_)) => {
+                self.client.wbuf.extend(&input[run.start..run.at]);
+                run.start = run.at;
+                if let Some(Expect::Doomed(error)) = self.fifo.pop_front() {
+                    self.client.wbuf.extend(&error);
+                }
+                self.fail_batch();
+                Ok(Act::Drop)
+            }
+            Some(_) => {
+                self.fail_batch();
+                Ok(Act::Forward)
+            }
+        }
+    }
+
+    /// Takes what an error says about the server's copy of our statements.
+    fn note_error(&mut self, fields: &ErrorFields<'_>) {
+        let state = fields.sqlstate();
+        let stale_plan = state == Some(sqlstate::FEATURE_NOT_SUPPORTED)
+            && fields.routine().as_deref() == Some("RevalidateCachedQuery");
+        let lost_statement = state == Some(sqlstate::INVALID_SQL_STATEMENT_NAME);
+        let doomed = matches!(self.fifo.front(), Some(Expect::Doomed(_)));
+        if let Some(link) = self.link.as_mut().filter(|_| stale_plan || (lost_statement && !doomed)) {
+            // DEALLOCATE ALL when the transaction is over, and every statement anew.
+            link.server.state.statements.clear();
+            link.server.state.dirt.prepared = true;
+        }
+    }
+
+    /// The server skips the rest of the batch: nothing up to its Sync will be answered, or has happened.
+    fn fail_batch(&mut self) {
+        while let Some(expect) = self.fifo.front() {
+            if matches!(expect, Expect::Sync) {
+                return;
+            }
+            if let Some(expect) = self.fifo.pop_front() {
+                self.undo(expect);
+            }
+        }
+        self.skipping = true;
+    }
+
+    fn undo(&mut self, expect: Expect) {
+        let Some(link) = &mut self.link else { return };
+        let state = &mut link.server.state;
+        match expect {
+            Expect::Parse { statement: Some(statement), seq } => {
+                state.statements.remove(statement.id);
+                self.statements.remove_seq(seq);
+            }
+            Expect::HiddenParse { statement: Some(statement) } => state.statements.remove(statement.id),
+            Expect::Parse { statement: None, .. } | Expect::HiddenParse { statement: None } => {
+                state.unnamed = 0;
+                self.unnamed.tag = 0;
+            }
+            Expect::FakeParse { seq } => self.statements.remove_seq(seq),
+            Expect::FakeClose { restore: Some((name, named)) } => self.statements.insert(&name, named),
+            // The server may have kept a statement that we took for evicted.
+            Expect::HiddenClose => state.dirt.prepared = true,
+            _ => {}
+        }
+    }
+
+    fn on_notification(&self) -> Act {
+        let own = self.link.as_ref().is_some_and(|link| link.mode == PoolMode::Session);
+        if own { Act::Forward } else { Act::Drop }
+    }
+
+    /// What the client set stays with the client, whichever server it gets next.
+    fn on_parameter_status(&mut self, body: &[u8]) -> Act {
+        let Some((name, value)) = backend::read_parameter_status(body) else { return Act::Forward };
+        let Some(link) = &mut self.link else { return Act::Forward };
+        link.server.set_parameter(name, value);
+        let buckets = &self.worker.shared.buckets;
+        let plain = link.shard.shared.profile(&buckets.plain);
+        let default = plain.as_ref().and_then(|plain| plain.iter().find(|(known, _)| known == name));
+        self.bucket = buckets.with(&self.bucket, name, value, default.map(|(_, value)| value.as_str()));
+        link.server.state.bucket = std::sync::Arc::clone(&self.bucket);
+        Act::Forward
+    }
+
+    fn on_copy_in(&mut self) -> Result<Act, Doubt> {
+        match self.fifo.front() {
+            Some(Expect::Query) => {}
+            // Sync and Flush that were sent ahead are read as part of the COPY, and ignored.
+            Some(Expect::Execute) => {
+                while matches!(self.fifo.get(1), Some(Expect::Sync)) {
+                    self.fifo.remove(1);
+                    self.unsynced = true;
+                }
+            }
+            _ => return Err(self.misplaced(b'G')),
+        }
+        self.copying_in = true;
+        Ok(Act::Forward)
+    }
+}
+
+/// Where the scan is, and where the run of bytes to be forwarded began.
+struct Run {
+    at: usize,
+    start: usize,
+}
+
+fn is_fake(expect: &Expect) -> bool {
+    matches!(expect, Expect::FakeParse { .. } | Expect::FakeClose { .. })
+}
+
+/// Whether a message's body is looked at, so that it must have come whole.
+fn is_read(header: Header) -> bool {
+    matches!(header.tag, b'Z' | b'C' | b'S' | b'E') && header.total <= MAX_READ
+}

@@ -1,0 +1,52 @@
+//! The FIFO of outstanding requests of one server link: what each is answered by, and what the client sees of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::statements::{Named, Statement};
+
+/// One outstanding request.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// A Parse of the client, ended by ParseComplete. `statement` and `seq` are unset for the unnamed one.
+    Parse { statement: Option<Arc<Statement>>, seq: u64 },
+    /// A Parse of ours; the client sees only its error.
+    HiddenParse { statement: Option<Arc<Statement>> },
+    /// Ended by BindComplete.
+    Bind,
+    /// Ended by RowDescription or NoData.
+    Describe,
+    /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// Ended by CloseComplete.
+    Close,
+    /// A Close of ours, not shown.
+    HiddenClose,
+    /// Ended by ReadyForQuery.
+    Sync,
+    /// A simple Query, ended by ReadyForQuery.
+    Query,
+    /// Ended by ReadyForQuery.
+    FunctionCall,
+    /// Nothing was sent: a ParseComplete for a statement that the server has already.
+    FakeParse { seq: u64 },
+    /// Nothing was sent: a CloseComplete. `restore` is put back if the batch fails before it.
+    FakeClose { restore: Option<(Box<[u8]>, Named)> },
+    /// A request sent to fail, whose error is replaced by this complete message.
+    Doomed(Box<[u8]>),
+}
+
+impl Expect {
+    /// Whether ReadyForQuery ends it.
+    pub(crate) fn is_ready_bound(&self) -> bool {
+        matches!(self, Expect::Sync | Expect::Query | Expect::FunctionCall)
+    }
+
+    /// Whether it belongs to an extended batch that an error skips up to its Sync.
+    pub(crate) fn is_extended(&self) -> bool {
+        !self.is_ready_bound()
+    }
+}
+
+/// Outstanding requests, oldest first.
+pub(crate) type Fifo = VecDeque<Expect>;

@@ -1,0 +1,290 @@
+//! Getting a server for a session, giving it back when its stream is at rest, and leaving it when the client goes.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use helios_wire::backend::{self, Status};
+use helios_wire::error_response::Severity;
+use helios_wire::frame;
+use helios_wire::sqlstate;
+
+use super::handle::Signal;
+use super::startup::Ended;
+use super::{Link, Session, Wait, HIGH_WATER};
+use crate::config::PoolMode;
+use crate::error::{Doubt, Refusal};
+use crate::pool::{Denial, PoolShard, Profile};
+use crate::rt;
+use crate::server::{connect, idle, Dirt, Server};
+
+/// How long a CancelRequest under way may hold a server back before it is closed instead.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a server that is held back looks whether it may go on.
+const CANCEL_POLL: Duration = Duration::from_millis(2);
+
+impl Session {
+    /// Waits for a server and links it.
+    pub(super) async fn acquire(&mut self) -> Result<(), Ended> {
+        // A cancel that came while nothing ran has nothing to stop.
+        self.handle.clear_cancel();
+        let since = self.worker.clock();
+        let (mut server, shard) = loop {
+            let shard = match self.route().map_err(Ended::Refused)? {
+                Ok(shard) => shard,
+                Err(reason) => {
+                    self.wait_for_primary(since, reason).await?;
+                    continue;
+                }
+            };
+            if let Some(server) = shard.try_take(&self.bucket) {
+                break (server, shard);
+            }
+            let ticket = shard.enqueue(since);
+            let wait = poll_fn(|cx| self.poll_wait(Some(&ticket), cx)).await;
+            drop(ticket);
+            match wait {
+                Wait::Granted(Ok(server)) => break (server, shard),
+                Wait::Granted(Err(Denial::Moved)) => {}
+                Wait::Granted(Err(Denial::Refused(refusal))) => return Err(Ended::Refused(refusal)),
+                Wait::Cancelled => return Err(self.cancelled()),
+                Wait::Draining => return Err(Ended::Refused(Refusal::shutdown())),
+                Wait::Left => return Err(Ended::Quietly),
+            }
+        };
+        let waited = self.worker.clock().saturating_sub(since);
+        self.worker.stats().acquire.record(Duration::from_nanos(waited));
+        if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
+            server = self.apply_settings(server, &shard).await?;
+        }
+        self.attach(server, shard);
+        Ok(())
+    }
+
+    fn cancelled(&self) -> Ended {
+        self.handle.clear_cancel();
+        Ended::Refused(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request"))
+    }
+
+    async fn wait_for_primary(&mut self, since: u64, reason: String) -> Result<(), Ended> {
+        let active = self.worker.active();
+        let entry = self.entry(&active).map_err(Ended::Refused)?;
+        let limit = Duration::from_millis(entry.pool.acquire_timeout_ms);
+        let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
+        let timed_out = || {
+            let text = format!("no server within {} s: {reason}", limit.as_secs_f64());
+            Ended::Refused(
+                Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text).hint("See /nodes and /topology of the admin API."),
+            )
+        };
+        let left = limit.checked_sub(waited).ok_or_else(timed_out)?;
+        let topology = self.worker.shared.topology.load_full();
+        let worker = Rc::clone(&self.worker);
+        let changed = poll_fn(|cx| {
+            if !Arc::ptr_eq(&topology, &worker.shared.topology.load()) {
+                return Poll::Ready(None);
+            }
+            worker.homeless.borrow_mut().push(cx.waker().clone());
+            self.poll_wait(None, cx).map(Some)
+        });
+        match rt::timeout(left, changed).await {
+            None => Err(timed_out()),
+            Some(None) => Ok(()),
+            Some(Some(Wait::Cancelled)) => Err(self.cancelled()),
+            Some(Some(Wait::Draining)) => Err(Ended::Refused(Refusal::shutdown())),
+            Some(Some(Wait::Left | Wait::Granted(_))) => Err(Ended::Quietly),
+        }
+    }
+
+    /// Gives the server this session's settings. Awaited, so that no statement can run under others.
+    async fn apply_settings(&mut self, mut server: Box<Server>, shard: &Rc<PoolShard>) -> Result<Box<Server>, Ended> {
+        let sql = server.state.bucket.to(&self.bucket);
+        match idle::run(&mut server, &sql).await {
+            Ok(Ok(())) => {
+                server.state.bucket = Arc::clone(&self.bucket);
+                Ok(server)
+            }
+            Ok(Err(message)) => {
+                shard.give(server);
+                Err(Ended::Refused(Refusal::Server(message.into())))
+            }
+            Err(Doubt(cause)) => Err(Ended::Refused(Refusal::server_lost(&cause))),
+        }
+    }
+
+    fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
+        let settings = shard.shared.settings();
+        self.handle.set_backend(Some(Arc::clone(&server.state.backend)));
+        server.state.statements.begin_batch();
+        self.link = Some(Link {
+            server,
+            mode: settings.mode,
+            prepared_statements: settings.prepared_statements,
+            server_prepared_bytes: settings.server_prepared_bytes,
+            fatal: false,
+            shard,
+        });
+    }
+
+    /// The reported parameters that this client is to be greeted with.
+    pub(super) async fn profile(&mut self) -> Result<Profile, Ended> {
+        let known = self.route().map_err(Ended::Refused)?;
+        if let Some(profile) = known.ok().and_then(|shard| shard.shared.profile(&self.bucket)) {
+            return Ok(profile);
+        }
+        self.acquire().await?;
+        let Some(link) = &self.link else { return Err(Ended::Quietly) };
+        let parameters = link.server.state.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let profile: Profile = parameters.collect();
+        link.shard.shared.remember_profile(&self.bucket, Arc::clone(&profile));
+        self.release();
+        Ok(profile)
+    }
+
+    /// Whether the stream to and from the server is at rest.
+    pub(super) fn is_at_rest(&self, link: &Link) -> bool {
+        self.fifo.is_empty()
+            && !self.unsynced
+            && !self.skipping
+            && !self.copying_in
+            && self.up.remaining == 0
+            && self.down.remaining == 0
+            && link.server.conn.wbuf.is_empty()
+    }
+
+    /// Gives the server back if the transaction is over.
+    pub(super) fn release_if_done(&mut self) {
+        if std::mem::take(&mut self.must_roll_back) {
+            self.status = Status::Idle;
+            if let Some(Link { server, shard, .. }) = self.link.take() {
+                self.handle.set_backend(None);
+                self.recover(server, shard, true);
+            }
+            return;
+        }
+        let done = self.link.as_ref().is_some_and(|link| {
+            link.mode != PoolMode::Session && self.status == Status::Idle && self.is_at_rest(link)
+        });
+        if done {
+            self.release();
+        }
+    }
+
+    /// Gives the server back. The stream must be at rest and no transaction open.
+    fn release(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        self.handle.set_backend(None);
+        let Link { server, shard, .. } = link;
+        if server.state.dirt.any() || self.handle.is_cancelling() || !server.conn.rbuf.is_empty() {
+            self.recover(server, shard, false);
+        } else {
+            shard.give(server);
+        }
+    }
+
+    /// Makes a server fit for the next client in a task of its own, or closes it.
+    fn recover(&self, mut server: Box<Server>, shard: Rc<PoolShard>, roll_back: bool) {
+        let handle = Rc::clone(&self.handle);
+        let worker = Rc::clone(&self.worker);
+        rt::spawn(async move {
+            // Rare, and the handle's one waker belongs to the session.
+            let settled = async {
+                while handle.is_cancelling() {
+                    rt::sleep(CANCEL_POLL).await;
+                }
+            };
+            if rt::timeout(CANCEL_PATIENCE, settled).await.is_none() {
+                return;
+            }
+            let restored = restore(&mut server, &shard, &worker, roll_back).await;
+            if restored.is_ok() {
+                shard.give(server);
+            }
+        });
+    }
+
+    /// The client is gone: the server is given back, cleaned, or closed with whatever it was doing.
+    pub(super) fn let_go(&mut self) {
+        let at_rest = self.link.as_ref().is_some_and(|link| self.is_at_rest(link));
+        let Some(link) = self.link.take() else { return };
+        self.handle.set_backend(None);
+        let Link { mut server, shard, mode, .. } = link;
+        if at_rest {
+            server.state.dirt.state |= mode == PoolMode::Session;
+            return self.recover(server, shard, self.status != Status::Idle);
+        }
+        // The server may be busy for nobody: stop it, and do not wait for where its stream ends.
+        if !self.fifo.is_empty() {
+            let backend = Arc::clone(&server.state.backend);
+            rt::spawn(async move {
+                connect::cancel(&backend).await;
+                drop(server);
+            });
+        }
+    }
+
+    /// Answers a request that no server will: an error, and ReadyForQuery where the request ends. An error that
+    /// cannot be given this way ends the session.
+    pub(super) fn refuse_request(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        // A FATAL of the server is one for the client too.
+        if self.handle.pending() == Signal::Drain || refusal.is_fatal() {
+            return Err(refusal);
+        }
+        let mut input = std::mem::take(&mut self.client.rbuf);
+        let taken = take_request(input.bytes());
+        if let Some((len, _)) = taken {
+            input.consume(len);
+        }
+        self.client.rbuf = input;
+        match taken {
+            Some((_, true)) => {
+                let mut out = refusal.message(Severity::Error);
+                backend::ready_for_query(&mut out, Status::Idle);
+                self.client.wbuf.extend(&out);
+                Ok(())
+            }
+            // Half a request has come: its rest could not be told from the next one.
+            _ => Err(refusal),
+        }
+    }
+
+    /// Bytes are waiting for the server beyond what is reasonable.
+    pub(super) fn is_server_full(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.server.conn.wbuf.len() > HIGH_WATER)
+    }
+}
+
+/// The length of the first whole request (a Query, or everything up to a Sync), and whether it is whole.
+fn take_request(bytes: &[u8]) -> Option<(usize, bool)> {
+    let mut at = 0;
+    loop {
+        let header = frame::header(bytes.get(at..)?).ok()??;
+        at += header.total;
+        if at > bytes.len() {
+            return None;
+        }
+        if matches!(header.tag, b'Q' | b'S' | b'F') {
+            return Some((at, true));
+        }
+    }
+}
+
+async fn restore(
+    server: &mut Server,
+    shard: &PoolShard,
+    worker: &crate::worker::Worker,
+    roll_back: bool,
+) -> Result<(), Doubt> {
+    if roll_back {
+        idle::run(server, "ROLLBACK").await?.map_err(|_| Doubt("ROLLBACK failed".to_owned()))?;
+    }
+    idle::listen(server).await?;
+    let dirt: Dirt = server.state.dirt;
+    if dirt.any() {
+        let settings = shard.shared.settings();
+        idle::clean(server, settings.reset_query.as_deref(), &worker.shared.buckets.plain).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! One client. The session owns the client's connection and, while it is linked, the server's; one task drives
+//! both directions by readiness, so neither can block the other.
+
+pub(crate) mod auth;
+mod down;
+mod fifo;
+pub(crate) mod handle;
+mod link;
+mod startup;
+mod up;
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use helios_wire::backend::Status;
+use helios_wire::error_response::Severity;
+use helios_wire::sqlstate;
+
+use crate::config::{Database, Limits, PoolMode};
+use crate::error::{Doubt, Refusal};
+use crate::events::{Event, Level};
+use crate::pool::{PoolShard, Ticket};
+use crate::rt::{self, Conn};
+use crate::server::Server;
+use crate::settings::Bucket;
+use crate::statements::ClientStatements;
+use crate::topology::Topology;
+use crate::worker::{Active, Seat, Worker};
+
+use fifo::Fifo;
+use handle::{Handle, Signal};
+use startup::Ended;
+use up::Flow;
+
+/// Bytes on their way to one side beyond which the other is not read: back-pressure.
+const HIGH_WATER: usize = 64 * 1024;
+/// Rounds of one wake-up before other sessions get their turn.
+const MAX_ROUNDS: usize = 32;
+/// How long the last words to a client may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Who the client said it is.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) database: String,
+}
+
+/// Where a session's transactions go, until configuration or topology change.
+#[derive(Debug)]
+struct Route {
+    active: *const Active,
+    topology: *const Topology,
+    shard: Rc<PoolShard>,
+}
+
+/// A message that is larger than what has come of it.
+#[derive(Debug, Default)]
+struct Partial {
+    remaining: usize,
+    forward: bool,
+}
+
+/// The client's unnamed statement, kept so that another server can be given it.
+#[derive(Debug, Default)]
+struct Unnamed {
+    /// Unique in the process; 0 is none.
+    tag: u64,
+    /// What follows the name in its Parse.
+    rest: Vec<u8>,
+}
+
+/// A server in use by this session.
+#[derive(Debug)]
+struct Link {
+    server: Box<Server>,
+    shard: Rc<PoolShard>,
+    mode: PoolMode,
+    prepared_statements: bool,
+    server_prepared_bytes: usize,
+    /// A FATAL of the server has been passed on: the end of its stream needs no second error.
+    fatal: bool,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    worker: Rc<Worker>,
+    pub(crate) handle: Rc<Handle>,
+    place: usize,
+    _seat: Seat,
+    pub(crate) client: Conn,
+    login: Login,
+    limits: Limits,
+    bucket: Arc<Bucket>,
+    route: Option<Route>,
+    link: Option<Link>,
+    fifo: Fifo,
+    up: Partial,
+    down: Partial,
+    status: Status,
+    /// Extended messages were taken whose Sync has not come.
+    unsynced: bool,
+    /// The server skips everything up to the next Sync.
+    skipping: bool,
+    /// The server takes CopyData.
+    copying_in: bool,
+    /// A Sync was sent during COPY IN, when the server ignores it unless it has failed meanwhile.
+    sync_in_copy: bool,
+    /// A transaction block was begun where none is allowed.
+    must_roll_back: bool,
+    /// The client has said Terminate.
+    leaving: bool,
+    statements: ClientStatements,
+    unnamed: Unnamed,
+    next_seq: u64,
+    /// When the oldest outstanding request began.
+    started: Option<Instant>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.worker.sessions.borrow_mut().try_remove(self.place);
+    }
+}
+
+/// Why `serve` stops polling.
+#[derive(Debug)]
+enum Step {
+    /// A request needs a server.
+    NeedServer,
+    /// The client left or asked to.
+    Left,
+    /// The client is told this and disconnected.
+    Fatal(Refusal),
+    /// The server is lost; a FATAL error has been passed on or cannot be.
+    Silent,
+}
+
+/// The whole life of a client on this worker.
+pub(crate) async fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) {
+    let limit = Duration::from_millis(worker.config().limits.startup_timeout_ms);
+    // Boxed, so that the task of an established session is small.
+    let login = Box::pin(startup::establish(&worker, conn, seat));
+    if let Some(Some(session)) = rt::timeout(limit, login).await {
+        session.serve().await;
+    }
+}
+
+impl Session {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        client: Conn,
+        seat: Seat,
+        login: Login,
+        bucket: Arc<Bucket>,
+        handle: Handle,
+    ) -> Session {
+        let handle = Rc::new(handle);
+        if worker.shared.draining.load(Ordering::SeqCst) {
+            handle.signal(Signal::Drain);
+        }
+        let place = worker.sessions.borrow_mut().insert(Rc::clone(&handle));
+        let limits = worker.config().limits.clone();
+        Session {
+            worker,
+            handle,
+            place,
+            _seat: seat,
+            client,
+            login,
+            limits,
+            bucket,
+            route: None,
+            link: None,
+            fifo: Fifo::new(),
+            up: Partial::default(),
+            down: Partial::default(),
+            status: Status::Idle,
+            unsynced: false,
+            skipping: false,
+            copying_in: false,
+            sync_in_copy: false,
+            must_roll_back: false,
+            leaving: false,
+            statements: ClientStatements::default(),
+            unnamed: Unnamed::default(),
+            next_seq: 1,
+            started: None,
+        }
+    }
+
+    async fn serve(mut self) {
+        loop {
+            let step = poll_fn(|cx| self.poll_step(cx)).await;
+            let fatal = match step {
+                Step::NeedServer => match self.acquire().await {
+                    Ok(()) => continue,
+                    Err(Ended::Quietly) => None,
+                    Err(Ended::Refused(refusal)) => match self.refuse_request(refusal) {
+                        Ok(()) => continue,
+                        Err(refusal) => Some(refusal),
+                    },
+                },
+                Step::Left | Step::Silent => None,
+                Step::Fatal(refusal) => Some(refusal),
+            };
+            self.end(fatal).await;
+            return;
+        }
+    }
+
+    /// Moves bytes both ways until something must be awaited or decided.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.handle.listen(cx);
+        for _ in 0..MAX_ROUNDS {
+            if self.handle.pending() == Signal::Drain && self.may_end() {
+                return Poll::Ready(Step::Fatal(Refusal::shutdown()));
+            }
+            let mut progress = false;
+            match self.poll_server(cx) {
+                Ok(moved) => progress |= moved,
+                Err(step) => return Poll::Ready(step),
+            }
+            match self.poll_client(cx) {
+                Ok(moved) => progress |= moved,
+                Err(step) => return Poll::Ready(step),
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Between two transactions, with nothing under way in either direction.
+    fn may_end(&self) -> bool {
+        let quiet = self.fifo.is_empty() && !self.unsynced && self.up.remaining == 0 && self.client.rbuf.is_empty();
+        quiet && (self.link.is_none() || self.status == Status::Idle)
+    }
+
+    fn poll_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        if self.link.is_none() {
+            return Ok(false);
+        }
+        if let Err(err) = self.flush_server(cx) {
+            // What the server said before it went is worth more than the broken pipe.
+            return self.read_server(cx).and(Err(self.server_lost(&err.to_string())));
+        }
+        self.read_server(cx)
+    }
+
+    fn read_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        if self.client.wbuf.len() > HIGH_WATER {
+            return Ok(false);
+        }
+        let Some(link) = &mut self.link else { return Ok(false) };
+        match link.server.conn.poll_fill(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
+            Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
+            Poll::Ready(Ok(n)) => {
+                self.worker.stats().received.add(n as u64);
+                match self.on_server_bytes() {
+                    Ok(()) => Ok(true),
+                    Err(Doubt(cause)) => Err(self.server_lost(&cause)),
+                }
+            }
+        }
+    }
+
+    fn flush_server(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match &mut self.link {
+            Some(link) if !link.server.conn.wbuf.is_empty() => match link.server.conn.poll_flush(cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        if self.leaving {
+            return self.poll_leave();
+        }
+        self.flush_client(cx)?;
+        if !self.client.rbuf.is_empty() {
+            let flow = self.on_client_bytes().map_err(Step::Fatal)?;
+            if let Err(err) = self.flush_server(cx) {
+                return Err(self.server_lost(&err.to_string()));
+            }
+            self.flush_client(cx)?;
+            match flow {
+                Flow::NeedServer => return Err(Step::NeedServer),
+                Flow::Terminate => {
+                    self.leaving = true;
+                    return Ok(true);
+                }
+                // While its socket is full, the server's readiness wakes this task.
+                Flow::Blocked => return Ok(!self.is_server_full()),
+                Flow::Starved => {}
+            }
+        }
+        if self.client.wbuf.len() > HIGH_WATER {
+            return Ok(false);
+        }
+        match self.client.poll_fill(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0) | Err(_)) => Err(Step::Left),
+            Poll::Ready(Ok(n)) => {
+                self.worker.stats().received.add(n as u64);
+                Ok(true)
+            }
+        }
+    }
+
+    fn flush_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
+        let before = self.client.wbuf.len();
+        if before == 0 {
+            return Ok(());
+        }
+        let flushed = self.client.poll_flush(cx);
+        self.worker.stats().sent.add((before - self.client.wbuf.len()) as u64);
+        match flushed {
+            Poll::Ready(Err(_)) => Err(Step::Left),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// A client that said Terminate does not read any more, but what it asked for before is still done.
+    fn poll_leave(&mut self) -> Result<bool, Step> {
+        self.client.wbuf.release();
+        match &self.link {
+            Some(link) if !self.is_at_rest(link) && !self.unsynced && !self.skipping => Ok(false),
+            _ => Err(Step::Left),
+        }
+    }
+
+    /// The server connection is not to be used again. Says what the client is to be told.
+    fn server_lost(&mut self, cause: &str) -> Step {
+        let Some(link) = self.link.take() else { return Step::Silent };
+        self.handle.set_backend(None);
+        let key = &link.shard.shared.key;
+        let (cluster, node) = (key.cluster.clone(), key.node.clone());
+        let fields = vec![("node", node.clone()), ("error", cause.to_owned())];
+        self.worker.shared.events.log(Level::Warning, "server connection lost", fields);
+        self.worker.shared.events.send(Event::NodeSuspect { cluster, node, reason: cause.to_owned() });
+        // An error inside a half-sent message would be read as part of it; a second one breaks libpq's pipeline.
+        let torn = self.down.remaining > 0 && self.down.forward;
+        if link.fatal || torn {
+            Step::Silent
+        } else {
+            Step::Fatal(Refusal::server_lost(cause))
+        }
+    }
+
+    /// Tells the client, lets go of the server, and ends.
+    async fn end(mut self, fatal: Option<Refusal>) {
+        self.let_go();
+        if let Some(refusal) = fatal {
+            self.client.wbuf.extend(&refusal.message(Severity::Fatal));
+        }
+        // A client that does not read its last words does not get them.
+        let _ = rt::timeout(FAREWELL, self.client.flush()).await;
+    }
+
+    /// The database entry that the client's name means now.
+    fn entry(&self, active: &Active) -> Result<Arc<Database>, Refusal> {
+        active.snapshot.database(&self.login.database).cloned().ok_or_else(|| {
+            let text = format!("database \"{}\" does not exist", self.login.database);
+            Refusal::new(sqlstate::INVALID_CATALOG_NAME, text)
+                .hint("Add it to [[databases]], or an entry named \"*\".")
+        })
+    }
+
+    /// The pool for the next transaction; an outer error ends the session, an inner one may pass.
+    fn route(&mut self) -> Result<Result<Rc<PoolShard>, String>, Refusal> {
+        let active = self.worker.shared.active.load();
+        let topology = self.worker.shared.topology.load();
+        if let Some(route) = &self.route {
+            if route.active == Arc::as_ptr(&active) && route.topology == Arc::as_ptr(&topology) {
+                return Ok(Ok(Rc::clone(&route.shard)));
+            }
+        }
+        let entry = self.entry(&active)?;
+        let node = match topology.primary(&entry.cluster) {
+            Ok(node) => node,
+            Err(reason) => return Ok(Err(format!("cluster \"{}\" has no primary: {reason}", entry.cluster))),
+        };
+        let Some(shard) = self.worker.pool(node, &entry, &self.login.database, &self.login.user) else {
+            return Err(Refusal::shutdown());
+        };
+        let (active, topology) = (Arc::as_ptr(&active), Arc::as_ptr(&topology));
+        self.route = Some(Route { active, topology, shard: Rc::clone(&shard) });
+        Ok(Ok(shard))
+    }
+
+    /// Waits for a granted server, and for the client to leave, cancel or be asked to end.
+    fn poll_wait(&mut self, ticket: Option<&Ticket>, cx: &mut Context<'_>) -> Poll<Wait> {
+        self.handle.listen(cx);
+        if let Some(Poll::Ready(grant)) = ticket.map(|ticket| ticket.poll(cx)) {
+            return Poll::Ready(Wait::Granted(grant));
+        }
+        match self.handle.pending() {
+            Signal::None => {}
+            Signal::Cancel => return Poll::Ready(Wait::Cancelled),
+            Signal::Drain => return Poll::Ready(Wait::Draining),
+        }
+        while self.client.rbuf.len() <= HIGH_WATER {
+            match self.client.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Wait::Left),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// How a wait for a server ends.
+#[derive(Debug)]
+enum Wait {
+    Granted(crate::pool::Grant),
+    Cancelled,
+    Draining,
+    Left,
+}

@@ -1,0 +1,201 @@
+//! From the first byte of a client to its session: encryption requests, cancel requests, version negotiation,
+//! authentication. Nothing here allocates by an announced length that has not been checked.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use helios_wire::error_response::Severity;
+use helios_wire::frame::{self, HEADER_LEN};
+use helios_wire::startup::{self, Startup, StartupError, StartupParams};
+use helios_wire::{backend, sqlstate};
+
+use super::handle::Handle;
+use super::{Login, Session};
+use crate::error::Refusal;
+use crate::random;
+use crate::rt::Conn;
+use crate::worker::{Message, Seat, Worker};
+
+/// Longest password, JWT or SASL message of a login.
+const MAX_PASSWORD_LEN: usize = 64 * 1024;
+/// The newest minor version of protocol 3 that we speak.
+const NEWEST_MINOR: u16 = 2;
+/// Bytes of a cancel key from protocol 3.2 on.
+const LONG_KEY: usize = 32;
+
+/// Why no session came about.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The client left, or only wanted to cancel.
+    Quietly,
+    /// The client is told why.
+    Refused(Refusal),
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(_: std::io::Error) -> Ended {
+        Ended::Quietly
+    }
+}
+
+/// Brings a client to the point where it may send queries.
+pub(crate) async fn establish(worker: &Rc<Worker>, mut conn: Conn, seat: Seat) -> Option<Session> {
+    match login(worker, &mut conn).await {
+        Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
+        Err(Ended::Quietly) => None,
+        Err(Ended::Refused(refusal)) => {
+            refuse(&mut conn, &refusal).await;
+            None
+        }
+    }
+}
+
+async fn refuse(conn: &mut Conn, refusal: &Refusal) {
+    conn.wbuf.extend(&refusal.message(Severity::Fatal));
+    // The client may be gone; there is nobody else to tell.
+    let _ = conn.flush().await;
+}
+
+async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, Handle), Ended> {
+    let params = negotiate(worker, conn).await?;
+    admit_one_more(worker)?;
+    if params.replication.is_some() {
+        let refusal = Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not pooled")
+            .hint("Connect to the PostgreSQL server itself for replication.");
+        return Err(Ended::Refused(refusal));
+    }
+    if let Some(message) = startup::negotiate(params.minor, &params.protocol_options) {
+        conn.wbuf.extend(&message);
+    }
+    let active = worker.active();
+    active.users.admit(conn, &params.user, &worker.shared.mock_secret).await?;
+    conn.wbuf.extend(backend::AUTHENTICATION_OK);
+    let mut key = vec![0; if params.minor.min(NEWEST_MINOR) >= 2 { LONG_KEY } else { 4 }];
+    random::fill(&mut key);
+    // The worker's number is in the pid, so that a CancelRequest finds its way from any worker.
+    let pid = (worker.id as u32) << 26 | (random::below(1 << 26) as u32).max(1);
+    Ok((params, Handle::new(pid, key)))
+}
+
+/// The worker that a session's pid names.
+fn worker_of(pid: u32) -> usize {
+    (pid >> 26) as usize
+}
+
+async fn begin(worker: &Rc<Worker>, conn: Conn, seat: Seat, params: StartupParams, handle: Handle) -> Option<Session> {
+    let login = Login { user: params.user, database: params.database };
+    let bucket = worker.shared.buckets.of_startup(&params.parameters);
+    let mut session = Session::new(Rc::clone(worker), conn, seat, login, bucket, handle);
+    match session.profile().await {
+        Ok(profile) => {
+            let mut out = Vec::new();
+            for (name, value) in profile.iter() {
+                backend::parameter_status(&mut out, name, value);
+            }
+            backend::backend_key_data(&mut out, session.handle.pid(), session.handle.key());
+            backend::ready_for_query(&mut out, backend::Status::Idle);
+            session.client.wbuf.extend(&out);
+            Some(session)
+        }
+        Err(Ended::Quietly) => None,
+        Err(Ended::Refused(refusal)) => {
+            refuse(&mut session.client, &refusal).await;
+            None
+        }
+    }
+}
+
+fn admit_one_more(worker: &Worker) -> Result<(), Ended> {
+    if worker.shared.draining.load(Ordering::Relaxed) {
+        return Err(Ended::Refused(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "the proxy is shutting down")));
+    }
+    let clients: usize = worker.shared.clients.iter().map(|clients| clients.load(Ordering::Relaxed)).sum();
+    let limit = worker.config().limits.max_client_connections;
+    if clients > limit {
+        let refusal = Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+            .hint(format!("Raise limits.max_client_connections, which is {limit}."));
+        return Err(Ended::Refused(refusal));
+    }
+    Ok(())
+}
+
+/// Answers encryption requests and passes cancel requests on, until a StartupMessage comes.
+async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, Ended> {
+    let (mut asked_tls, mut asked_gss) = (false, false);
+    loop {
+        let packet = read_packet(conn).await?;
+        match startup::parse(&packet).map_err(refusal)? {
+            Startup::Ssl if !asked_tls => asked_tls = true,
+            Startup::GssEnc if !asked_gss => asked_gss = true,
+            Startup::Ssl | Startup::GssEnc => {
+                return Err(Ended::Refused(Refusal::protocol("encryption was requested twice")));
+            }
+            Startup::Cancel { pid, key } => {
+                if let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) {
+                    let _ = inbox.send(Message::Cancel { pid, key });
+                }
+                return Err(Ended::Quietly);
+            }
+            Startup::Start(params) => return Ok(params),
+        }
+        conn.wbuf.extend(b"N");
+        conn.flush().await?;
+    }
+}
+
+fn refusal(err: StartupError) -> Ended {
+    if !err.is_for_client() {
+        return Ended::Quietly;
+    }
+    let refusal = Refusal::new(err.sqlstate(), err.message());
+    Ended::Refused(match err.hint() {
+        Some(hint) => refusal.hint(hint),
+        None => refusal,
+    })
+}
+
+/// A packet without a tag: what follows its length word.
+async fn read_packet(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
+    loop {
+        let bytes = conn.rbuf.bytes();
+        if let Some(first) = bytes.first_chunk::<4>() {
+            let total = startup::packet_len(*first).map_err(refusal)?;
+            if bytes.len() >= total {
+                let packet = bytes[4..total].to_vec();
+                conn.rbuf.consume(total);
+                return Ok(packet);
+            }
+        }
+        if conn.fill().await? == 0 {
+            return Err(Ended::Quietly);
+        }
+    }
+}
+
+/// The body of a PasswordMessage or SASL response.
+pub(crate) async fn read_password(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
+    let refused = |refusal| Err(Ended::Refused(refusal));
+    loop {
+        let bytes = conn.rbuf.bytes();
+        match frame::header(bytes) {
+            Err(err) => return refused(err.into()),
+            Ok(Some(header)) if header.tag == b'X' => return Err(Ended::Quietly),
+            Ok(Some(header)) if header.tag != b'p' => {
+                let tag = header.tag.escape_ascii();
+                return refused(Refusal::protocol(format!("expected password response, got message type '{tag}'")));
+            }
+            Ok(Some(header)) if header.total > MAX_PASSWORD_LEN => {
+                return refused(Refusal::protocol(format!("password message of {} bytes", header.total)));
+            }
+            Ok(Some(header)) if bytes.len() >= header.total => {
+                let body = bytes[HEADER_LEN..header.total].to_vec();
+                conn.rbuf.consume(header.total);
+                return Ok(body);
+            }
+            Ok(_) => {}
+        }
+        if conn.fill().await? == 0 {
+            return Err(Ended::Quietly);
+        }
+    }
+}

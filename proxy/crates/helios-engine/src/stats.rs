@@ -1,0 +1,76 @@
+//! Counters and histograms of one worker. Only the worker writes, so an update is a load and a store, not a
+//! locked instruction; the admin thread reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+/// A number that one thread changes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the histograms' buckets, in microseconds.
+const BOUNDS_US: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000, 30_000_000,
+];
+
+/// How long something took.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    counts: [Counter; BOUNDS_US.len() + 1],
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    pub(crate) fn record(&self, took: Duration) {
+        let us = took.as_micros() as u64;
+        let at = BOUNDS_US.partition_point(|&bound| bound < us);
+        self.counts[at].add(1);
+        self.sum_ns.add(took.as_nanos() as u64);
+    }
+}
+
+/// Everything one worker counts.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) accepted: Counter,
+    pub(crate) closed: Counter,
+    pub(crate) reads: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) query: Histogram,
+    pub(crate) acquire: Histogram,
+}
+
+/// The sum of one counter over all workers.
+pub(crate) fn total<'a>(all: impl Iterator<Item = &'a Stats>, counter: impl Fn(&Stats) -> &Counter) -> u64 {
+    all.map(|stats| counter(stats).get()).sum()
+}
+
+/// The sum of one histogram over all workers, as the border's document has it.
+pub(crate) fn merged<'a>(all: impl Iterator<Item = &'a Stats>, histogram: impl Fn(&Stats) -> &Histogram) -> Value {
+    let mut counts = [0_u64; BOUNDS_US.len() + 1];
+    let mut sum_ns = 0_u64;
+    for stats in all {
+        let histogram = histogram(stats);
+        for (sum, count) in counts.iter_mut().zip(&histogram.counts) {
+            *sum += count.get();
+        }
+        sum_ns += histogram.sum_ns.get();
+    }
+    let le: Vec<f64> = BOUNDS_US.iter().map(|&us| us as f64 / 1e6).collect();
+    json!({"le": le, "counts": counts, "sum": sum_ns as f64 / 1e9})
+}

@@ -1,0 +1,299 @@
+//! One thread of the engine: its runtime, its clients, its part of every pool.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::TcpStream as StdStream;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use slab::Slab;
+
+use crate::config::{Database, Snapshot};
+use crate::events::Events;
+use crate::listener;
+use crate::pool::{PoolKey, PoolShard, PoolShared};
+use crate::rt::{self, Inbox, Listener, Sender};
+use crate::server::auth::{Credential, KeyCache};
+use crate::server::{connect, Parcel};
+use crate::session::auth::Users;
+use crate::session::handle::{Handle, Signal};
+use crate::settings::Buckets;
+use crate::statements::Interner;
+use crate::stats::Stats;
+use crate::topology::{NodeTopology, Topology};
+
+/// How often waits are checked against their limit.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two looks at idle servers.
+const REAP_EVERY: u32 = 10;
+
+/// A snapshot with what is derived from it once.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) users: Users,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) active: ArcSwap<Active>,
+    pub(crate) topology: ArcSwap<Topology>,
+    pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,
+    pub(crate) inboxes: Arc<[Sender<Message>]>,
+    pub(crate) stats: Box<[Stats]>,
+    /// Clients per worker, for giving a new one to the least loaded.
+    pub(crate) clients: Box<[AtomicUsize]>,
+    pub(crate) buckets: Buckets,
+    pub(crate) interner: Interner,
+    pub(crate) keys: KeyCache,
+    pub(crate) events: Events,
+    pub(crate) draining: AtomicBool,
+    pub(crate) epoch: Instant,
+    /// Makes mock verifiers of unknown users the same at every attempt.
+    pub(crate) mock_secret: [u8; 32],
+}
+
+/// What comes to a worker from elsewhere.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A client that another worker accepted.
+    Client(StdStream),
+    /// Send an idle server of this pool to worker `to`.
+    Steal { pool: Arc<PoolShared>, to: usize },
+    /// A server for this worker's clients.
+    Deliver(Box<Parcel>),
+    /// There is room in this pool again.
+    Kick(Arc<PoolShared>),
+    /// A CancelRequest for a session of this worker.
+    Cancel { pid: u32, key: Vec<u8> },
+    /// Configuration or topology changed.
+    Changed,
+    /// Stop accepting; end sessions between transactions.
+    Drain,
+    /// End everything.
+    Stop,
+}
+
+/// One thread of the engine.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: usize,
+    pub(crate) shared: Arc<Shared>,
+    shards: RefCell<HashMap<*const PoolShared, Rc<PoolShard>>>,
+    pub(crate) sessions: RefCell<Slab<Rc<Handle>>>,
+    /// Sessions that wait for a primary to appear.
+    pub(crate) homeless: RefCell<Vec<Waker>>,
+    pub(crate) accepting: Cell<bool>,
+    tags: Cell<u64>,
+}
+
+impl Worker {
+    /// A number that no other unnamed statement of the process has.
+    pub(crate) fn next_tag(&self) -> u64 {
+        self.tags.set(self.tags.get() + 1);
+        (self.id as u64) << 48 | self.tags.get()
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.shared.stats[self.id]
+    }
+
+    pub(crate) fn active(&self) -> Arc<Active> {
+        self.shared.active.load_full()
+    }
+
+    pub(crate) fn config(&self) -> impl std::ops::Deref<Target = Snapshot> {
+        struct Guard(arc_swap::Guard<Arc<Active>>);
+        impl std::ops::Deref for Guard {
+            type Target = Snapshot;
+            fn deref(&self) -> &Snapshot {
+                &self.0.snapshot
+            }
+        }
+        Guard(self.shared.active.load())
+    }
+
+    /// Nanoseconds since the engine started.
+    pub(crate) fn clock(&self) -> u64 {
+        self.shared.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// This worker's part of a pool; `None` once the worker ends.
+    pub(crate) fn shard(self: &Rc<Self>, pool: &Arc<PoolShared>) -> Option<Rc<PoolShard>> {
+        let make = || Rc::new(PoolShard::new(Arc::clone(pool), self));
+        Some(Rc::clone(self.shards.borrow_mut().entry(Arc::as_ptr(pool)).or_insert_with(make)))
+    }
+
+    /// The pool for this entry of `databases` on this node.
+    pub(crate) fn pool(
+        self: &Rc<Self>,
+        node: &NodeTopology,
+        database: &Database,
+        client_database: &str,
+        client_user: &str,
+    ) -> Option<Rc<PoolShard>> {
+        let key = PoolKey {
+            cluster: database.cluster.clone(),
+            node: node.name.clone(),
+            host: node.host.clone(),
+            port: node.port,
+            entry: database.name.clone(),
+            database: database.database.clone().unwrap_or_else(|| client_database.to_owned()),
+            user: database.user.clone().unwrap_or_else(|| client_user.to_owned()),
+        };
+        let mut pools = self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = pools.entry(key).or_insert_with_key(|key| {
+            let credential = credential(&self.shared.active.load(), database, &key.user);
+            Arc::new(PoolShared::new(key.clone(), database.pool.clone(), credential, &self.shared.inboxes))
+        });
+        let pool = Arc::clone(pool);
+        drop(pools);
+        self.shard(&pool)
+    }
+
+    fn each_shard(&self, act: impl Fn(&Rc<PoolShard>)) {
+        let shards: Vec<_> = self.shards.borrow().values().cloned().collect();
+        shards.iter().for_each(act);
+    }
+
+    fn signal_sessions(&self, signal: Signal) {
+        let sessions: Vec<_> = self.sessions.borrow().iter().map(|(_, handle)| Rc::clone(handle)).collect();
+        for handle in sessions {
+            handle.signal(signal);
+        }
+    }
+
+    fn wake_homeless(&self) {
+        self.homeless.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Finds whose key this is and asks the server that serves it. Nobody is told whether it was right.
+    fn cancel(&self, pid: u32, key: &[u8]) {
+        let found = self.sessions.borrow().iter().find(|(_, handle)| handle.is_key(pid, key)).map(|(_, h)| Rc::clone(h));
+        let Some(handle) = found else { return };
+        match handle.begin_cancel() {
+            Some(backend) => rt::spawn(async move {
+                connect::cancel(&backend).await;
+                handle.end_cancel();
+            }),
+            None => handle.signal(Signal::Cancel),
+        }
+    }
+
+    fn tick(&self, count: u32) {
+        let now = self.clock();
+        self.each_shard(|shard| shard.expire_waiters(now));
+        if count % REAP_EVERY == 0 {
+            self.each_shard(|shard| shard.reap());
+            self.shards.borrow_mut().retain(|_, shard| !(shard.shared.is_retired() && shard.is_unused()));
+        }
+    }
+
+    fn receive(self: &Rc<Self>, message: Message) -> bool {
+        match message {
+            Message::Client(socket) => listener::admit(self, socket),
+            Message::Steal { pool, to } => {
+                if let Some(shard) = self.shard(&pool) {
+                    shard.steal(to);
+                }
+            }
+            Message::Deliver(parcel) => {
+                if let Some(shard) = self.shard(parcel.slot().pool()) {
+                    shard.deliver(*parcel);
+                }
+            }
+            Message::Kick(pool) => {
+                if let Some(shard) = self.shard(&pool) {
+                    shard.kick();
+                }
+            }
+            Message::Cancel { pid, key } => self.cancel(pid, &key),
+            Message::Changed => {
+                self.each_shard(|shard| {
+                    if shard.shared.is_retired() {
+                        shard.vacate();
+                    }
+                    shard.kick();
+                });
+                self.wake_homeless();
+            }
+            Message::Drain => {
+                self.accepting.set(false);
+                self.signal_sessions(Signal::Drain);
+                self.wake_homeless();
+            }
+            Message::Stop => return false,
+        }
+        true
+    }
+}
+
+/// How a pool logs in: the entry's own password, else what the users file knows of the role.
+pub(crate) fn credential(active: &Active, database: &Database, user: &str) -> Credential {
+    match (&database.user, &database.password) {
+        (Some(_), Some(password)) => Credential::Plain(password.clone()),
+        _ => active.users.credential(user),
+    }
+}
+
+/// The thread's whole life.
+pub(crate) async fn run(id: usize, shared: Arc<Shared>, mut inbox: Inbox<Message>, sockets: Vec<socket2::Socket>) {
+    let worker = Rc::new(Worker {
+        id,
+        shared,
+        shards: RefCell::default(),
+        sessions: RefCell::default(),
+        homeless: RefCell::default(),
+        accepting: Cell::new(true),
+        tags: Cell::new(0),
+    });
+    for socket in sockets {
+        match Listener::new(socket) {
+            Ok(socket) => rt::spawn(listener::accept_loop(Rc::clone(&worker), socket)),
+            Err(err) => worker.shared.events.log(
+                crate::events::Level::Error,
+                "a listener could not be started",
+                vec![("error", err.to_string())],
+            ),
+        }
+    }
+    let ticking = Rc::downgrade(&worker);
+    let mut count = 0_u32;
+    rt::spawn(rt::interval(TICK, move || {
+        count = count.wrapping_add(1);
+        ticking.upgrade().map(|worker| worker.tick(count)).is_some()
+    }));
+    while let Some(message) = inbox.recv().await {
+        if !worker.receive(message) {
+            break;
+        }
+    }
+    // Idle servers hold slots whose end looks for waiters: let go of them while the worker still stands.
+    worker.each_shard(|shard| shard.vacate());
+}
+
+/// Counts a client in for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    worker: Rc<Worker>,
+}
+
+impl Seat {
+    pub(crate) fn take(worker: &Rc<Worker>) -> Seat {
+        worker.shared.clients[worker.id].fetch_add(1, Ordering::Relaxed);
+        worker.stats().accepted.add(1);
+        Seat { worker: Rc::clone(worker) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.shared.clients[self.worker.id].fetch_sub(1, Ordering::Relaxed);
+        self.worker.stats().closed.add(1);
+    }
+}

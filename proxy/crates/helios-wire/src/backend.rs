@@ -1,0 +1,174 @@
+//! Server messages that the proxy originates itself, and the few server bodies it reads.
+
+use crate::frame::{read_cstr, write, write_cstr};
+
+/// ParseComplete.
+pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+/// CloseComplete.
+pub const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
+/// AuthenticationOk.
+pub const AUTHENTICATION_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+/// AuthenticationCleartextPassword.
+pub const AUTHENTICATION_CLEARTEXT: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
+
+/// Transaction status of a ReadyForQuery, the only truth about transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// `I`: not in a transaction block.
+    Idle,
+    /// `T`: in a transaction block.
+    Transaction,
+    /// `E`: in a failed transaction block.
+    Failed,
+}
+
+impl Status {
+    /// Reads the byte of a ReadyForQuery.
+    pub fn from_byte(byte: u8) -> Option<Status> {
+        match byte {
+            b'I' => Some(Status::Idle),
+            b'T' => Some(Status::Transaction),
+            b'E' => Some(Status::Failed),
+            _ => None,
+        }
+    }
+
+    /// The byte of a ReadyForQuery.
+    pub fn as_byte(self) -> u8 {
+        match self {
+            Status::Idle => b'I',
+            Status::Transaction => b'T',
+            Status::Failed => b'E',
+        }
+    }
+}
+
+/// Appends a ReadyForQuery.
+pub fn ready_for_query(out: &mut Vec<u8>, status: Status) {
+    write(out, b'Z', |body| body.push(status.as_byte()));
+}
+
+/// Appends a ParameterStatus.
+pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
+    write(out, b'S', |body| {
+        write_cstr(body, name.as_bytes());
+        write_cstr(body, value.as_bytes());
+    });
+}
+
+/// Appends a BackendKeyData; `key` is 4 bytes in protocol 3.0 and up to 256 in 3.2.
+pub fn backend_key_data(out: &mut Vec<u8>, pid: u32, key: &[u8]) {
+    write(out, b'K', |body| {
+        body.extend_from_slice(&pid.to_be_bytes());
+        body.extend_from_slice(key);
+    });
+}
+
+/// Appends an AuthenticationMD5Password with its salt.
+pub fn authentication_md5(out: &mut Vec<u8>, salt: [u8; 4]) {
+    write(out, b'R', |body| {
+        body.extend_from_slice(&5_u32.to_be_bytes());
+        body.extend_from_slice(&salt);
+    });
+}
+
+/// Appends an AuthenticationSASL that offers SCRAM-SHA-256.
+pub fn authentication_sasl(out: &mut Vec<u8>) {
+    write(out, b'R', |body| {
+        body.extend_from_slice(&10_u32.to_be_bytes());
+        body.extend_from_slice(b"SCRAM-SHA-256\0\0");
+    });
+}
+
+/// Appends an AuthenticationSASLContinue.
+pub fn authentication_sasl_continue(out: &mut Vec<u8>, data: &[u8]) {
+    write(out, b'R', |body| {
+        body.extend_from_slice(&11_u32.to_be_bytes());
+        body.extend_from_slice(data);
+    });
+}
+
+/// Appends an AuthenticationSASLFinal.
+pub fn authentication_sasl_final(out: &mut Vec<u8>, data: &[u8]) {
+    write(out, b'R', |body| {
+        body.extend_from_slice(&12_u32.to_be_bytes());
+        body.extend_from_slice(data);
+    });
+}
+
+/// What a server asks for in an Authentication message's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authentication<'a> {
+    /// The login is accepted.
+    Ok,
+    /// The password itself.
+    Cleartext,
+    /// An md5 response with this salt.
+    Md5([u8; 4]),
+    /// SASL with one of these mechanisms.
+    Sasl(Vec<&'a [u8]>),
+    /// The server's first SASL message.
+    SaslContinue(&'a [u8]),
+    /// The server's last SASL message.
+    SaslFinal(&'a [u8]),
+    /// A method we do not speak (Kerberos, GSSAPI, SSPI…), by its code.
+    Other(u32),
+}
+
+impl<'a> Authentication<'a> {
+    /// Reads the body of an `R` message; `None` when it is too short.
+    pub fn parse(body: &'a [u8]) -> Option<Authentication<'a>> {
+        let (code, rest) = body.split_first_chunk::<4>()?;
+        Some(match u32::from_be_bytes(*code) {
+            0 => Authentication::Ok,
+            3 => Authentication::Cleartext,
+            5 => Authentication::Md5(*rest.first_chunk::<4>()?),
+            10 => Authentication::Sasl(rest.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect()),
+            11 => Authentication::SaslContinue(rest),
+            12 => Authentication::SaslFinal(rest),
+            other => Authentication::Other(other),
+        })
+    }
+}
+
+/// Name and value of a ParameterStatus body.
+pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
+    let (name, next) = read_cstr(body, 0)?;
+    let (value, _) = read_cstr(body, next)?;
+    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+}
+
+/// Process id and secret key of a BackendKeyData body.
+pub fn read_backend_key_data(body: &[u8]) -> Option<(u32, &[u8])> {
+    let (pid, key) = body.split_first_chunk::<4>()?;
+    (4..=256).contains(&key.len()).then(|| (u32::from_be_bytes(*pid), key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_authentication_request() {
+        assert_eq!(Authentication::parse(&[0, 0, 0, 0]), Some(Authentication::Ok));
+        assert_eq!(Authentication::parse(&[0, 0, 0, 5, 1, 2, 3, 4]), Some(Authentication::Md5([1, 2, 3, 4])));
+        assert_eq!(Authentication::parse(&[0, 0, 0, 5, 1]), None);
+        assert_eq!(
+            Authentication::parse(b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
+            Some(Authentication::Sasl(vec![b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"]))
+        );
+        assert_eq!(Authentication::parse(&[0, 0]), None);
+    }
+
+    #[test]
+    fn reads_back_what_it_writes() {
+        let mut out = Vec::new();
+        parameter_status(&mut out, "TimeZone", "UTC");
+        assert_eq!(read_parameter_status(&out[5..]), Some(("TimeZone", "UTC")));
+
+        let mut out = Vec::new();
+        backend_key_data(&mut out, 7, &[1, 2, 3, 4]);
+        assert_eq!(read_backend_key_data(&out[5..]), Some((7, &[1_u8, 2, 3, 4][..])));
+        assert_eq!(read_backend_key_data(&[0, 0, 0, 1, 9]), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Client messages: the heads the engine must read to rename statements, and builders for those it sends itself.
+
+use crate::frame::{read_cstr, write, write_cstr, HEADER_LEN};
+
+/// Sync.
+pub const SYNC: &[u8] = b"S\0\0\0\x04";
+/// Flush.
+pub const FLUSH: &[u8] = b"H\0\0\0\x04";
+/// Terminate.
+pub const TERMINATE: &[u8] = b"X\0\0\0\x04";
+/// Closes the unnamed statement.
+pub const CLOSE_UNNAMED_STATEMENT: &[u8] = b"C\0\0\0\x06S\0";
+
+/// What a Describe or Close names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// `S`: a prepared statement.
+    Statement,
+    /// `P`: a portal.
+    Portal,
+}
+
+/// Kind and name in the body of a Describe or Close; `None` when malformed.
+pub fn read_target(body: &[u8]) -> Option<(Target, &[u8])> {
+    let target = match body.first()? {
+        b'S' => Target::Statement,
+        b'P' => Target::Portal,
+        _ => return None,
+    };
+    let (name, end) = read_cstr(body, 1)?;
+    (end == body.len()).then_some((target, name))
+}
+
+/// Statement name and the rest (query, parameter types) in the body of a Parse; `None` when malformed.
+pub fn read_parse(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, next) = read_cstr(body, 0)?;
+    let (_, types) = read_cstr(body, next)?;
+    let count = u16::from_be_bytes(*body.get(types..)?.first_chunk::<2>()?);
+    (body.len() == types + 2 + 4 * usize::from(count)).then(|| (name, &body[next..]))
+}
+
+/// The two names at the head of a Bind's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindHead<'a> {
+    /// Portal to make; empty for the unnamed one.
+    pub portal: &'a [u8],
+    /// Statement to bind; empty for the unnamed one.
+    pub statement: &'a [u8],
+    /// Bytes of both names with their terminators.
+    pub len: usize,
+}
+
+/// Reads the head of a Bind from as much of its body as has come; `None` while a terminator is missing.
+pub fn read_bind_head(body: &[u8]) -> Option<BindHead<'_>> {
+    let (portal, next) = read_cstr(body, 0)?;
+    let (statement, len) = read_cstr(body, next)?;
+    Some(BindHead { portal, statement, len })
+}
+
+/// Appends the head of a Bind whose remaining `rest` bytes (formats, values) the caller sends after it.
+pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
+    let length = HEADER_LEN - 1 + portal.len() + statement.len() + 2 + rest;
+    out.push(b'B');
+    out.extend_from_slice(&(length as u32).to_be_bytes());
+    write_cstr(out, portal);
+    write_cstr(out, statement);
+}
+
+/// Appends a Parse; `rest` is what follows the name in the original message.
+pub fn parse(out: &mut Vec<u8>, name: &[u8], rest: &[u8]) {
+    write(out, b'P', |body| {
+        write_cstr(body, name);
+        body.extend_from_slice(rest);
+    });
+}
+
+/// Appends a Describe of a statement.
+pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
+    write(out, b'D', |body| {
+        body.push(b'S');
+        write_cstr(body, name);
+    });
+}
+
+/// Appends a Close of a statement.
+pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
+    write(out, b'C', |body| {
+        body.push(b'S');
+        write_cstr(body, name);
+    });
+}
+
+/// Appends a simple Query.
+pub fn query(out: &mut Vec<u8>, sql: &str) {
+    write(out, b'Q', |body| write_cstr(body, sql.as_bytes()));
+}
+
+/// Appends a PasswordMessage, SASLInitialResponse or SASLResponse with this body.
+pub fn password(out: &mut Vec<u8>, bytes: &[u8]) {
+    write(out, b'p', |body| body.extend_from_slice(bytes));
+}
+
+/// Appends a SASLInitialResponse for SCRAM-SHA-256.
+pub fn sasl_initial(out: &mut Vec<u8>, data: &[u8]) {
+    write(out, b'p', |body| {
+        body.extend_from_slice(b"SCRAM-SHA-256\0");
+        body.extend_from_slice(&(data.len() as u32).to_be_bytes());
+        body.extend_from_slice(data);
+    });
+}
+
+/// Mechanism and data of a SASLInitialResponse body; data is `None` when the client sent none.
+pub fn read_sasl_initial(body: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let (mechanism, next) = read_cstr(body, 0)?;
+    let (length, data) = body.get(next..)?.split_first_chunk::<4>()?;
+    let length = i32::from_be_bytes(*length);
+    if length == -1 {
+        return data.is_empty().then_some((mechanism, None));
+    }
+    (usize::try_from(length).ok()? == data.len()).then_some((mechanism, Some(data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renames_the_head_of_a_bind() {
+        let body = b"portal\0statement\0rest";
+        let head = read_bind_head(body).expect("complete");
+
+        let mut out = Vec::new();
+        bind_head(&mut out, head.portal, b"helios_1", body.len() - head.len);
+        out.extend_from_slice(&body[head.len..]);
+
+        assert_eq!(crate::frame::header(&out).expect("valid").expect("complete").total, out.len());
+        assert_eq!(&out[5..], b"portal\0helios_1\0rest");
+    }
+
+    #[test]
+    fn refuses_malformed_bodies() {
+        assert_eq!(read_target(b"X\0"), None);
+        assert_eq!(read_target(b"Sname"), None);
+        assert_eq!(read_parse(b"name\0select 1\0\0\x01"), None);
+        assert_eq!(read_parse(b"n\0q\0\0\0"), Some((&b"n"[..], &b"q\0\0\0"[..])));
+        assert_eq!(read_sasl_initial(b"SCRAM-SHA-256\0\0\0\0\x05abc"), None);
+    }
+}

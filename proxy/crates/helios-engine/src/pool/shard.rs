@@ -22,8 +22,8 @@ use crate::server::{connect, idle, Parcel, Server};
 use crate::settings::Bucket;
 use crate::worker::{Message, Worker};
 
-/// How much longer a client elsewhere must have waited to be served before one here. Moving a server costs both
-/// workers system calls, so small differences are not worth it.
+/// How much longer a client elsewhere must have waited, beyond twice as long as the first one here, to be served
+/// before it. Moving a server costs both workers system calls, so small differences are not worth it.
 const CLEARLY_OLDER: Duration = Duration::from_millis(2);
 /// Connections that a shard opens at a time.
 const MAX_CONNECTING: usize = 4;
@@ -122,12 +122,8 @@ impl PoolShard {
         if self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now) {
             return;
         }
-        let mine = self.waiters.borrow().oldest();
-        let margin = if mine == u64::MAX { 0 } else { CLEARLY_OLDER.as_nanos() as u64 };
-        if let Some((worker, since)) = self.shared.oldest_elsewhere(self.me) {
-            if since.saturating_add(margin) < mine {
-                return self.send(server, worker);
-            }
+        if let Some(worker) = self.clearly_older_elsewhere() {
+            return self.send(server, worker);
         }
         server.state.idle_since = now;
         let grant = self.waiters.borrow_mut().grant(Ok(server));
@@ -140,6 +136,18 @@ impl PoolShard {
                 self.steal(worker);
             }
         }
+    }
+
+    /// The worker whose first client is to be served before ours.
+    fn clearly_older_elsewhere(&self) -> Option<usize> {
+        let (worker, since) = self.shared.oldest_elsewhere(self.me)?;
+        let mine = self.waiters.borrow().oldest();
+        if mine == u64::MAX {
+            return Some(worker);
+        }
+        let now = self.worker.upgrade()?.clock();
+        let (theirs, ours) = (now.saturating_sub(since), now.saturating_sub(mine));
+        (theirs > ours * 2 + CLEARLY_OLDER.as_nanos() as u64).then_some(worker)
     }
 
     /// Sends an idle server to a worker whose clients wait.

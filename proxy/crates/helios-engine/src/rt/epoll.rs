@@ -32,9 +32,15 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// Takes over a non-blocking socket. Must run on a worker.
+    /// Takes over a non-blocking socket that is new. Must run on a worker.
     pub(crate) fn new(stream: StdStream) -> io::Result<Conn> {
         Conn::from_tokio(TcpStream::from_std(stream)?)
+    }
+
+    /// Takes over a socket that another worker gave away.
+    pub(crate) fn moved(stream: StdStream) -> io::Result<Conn> {
+        let stream = TcpStream::from_std(stream)?;
+        Ok(Conn { stream, rbuf: Buf::default(), wbuf: Buf::default() })
     }
 
     fn from_tokio(stream: TcpStream) -> io::Result<Conn> {

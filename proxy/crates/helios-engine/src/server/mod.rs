@@ -100,7 +100,7 @@ impl Server {
 impl Parcel {
     /// Attaches the socket to this worker.
     pub(crate) fn unpack(self) -> Option<Box<Server>> {
-        let conn = Conn::new(self.socket).ok()?;
+        let conn = Conn::moved(self.socket).ok()?;
         Some(Box::new(Server { conn, state: self.state }))
     }
 

@@ -1,4 +1,8 @@
-"""The Helios engine. `helios.core` is the only importer; documents are described there and in `helios.config.snapshot`."""
+"""The Helios engine. `helios.core` is the only importer and describes the documents, as does `helios.config.snapshot`."""
+
+from typing import final
+
+__all__ = ["Engine", "EngineError", "ListenError", "SnapshotError", "__version__"]
 
 __version__: str
 
@@ -11,6 +15,7 @@ class SnapshotError(EngineError):
 class ListenError(EngineError):
     """An address could not be bound; the message names it and the cause."""
 
+@final
 class Engine:
     """The data plane of one process."""
 

@@ -9,9 +9,24 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-create_exception!(helios_core, EngineError, PyException, "The engine refused or failed.");
-create_exception!(helios_core, SnapshotError, EngineError, "The document was refused; the message names the field.");
-create_exception!(helios_core, ListenError, EngineError, "An address could not be bound; the message names it.");
+create_exception!(
+    helios_core,
+    EngineError,
+    PyException,
+    "The engine refused or failed."
+);
+create_exception!(
+    helios_core,
+    SnapshotError,
+    EngineError,
+    "The document was refused; the message names the field."
+);
+create_exception!(
+    helios_core,
+    ListenError,
+    EngineError,
+    "An address could not be bound; the message names it."
+);
 
 fn raise(failure: Failure) -> PyErr {
     let text = failure.to_string();
@@ -30,7 +45,9 @@ struct Engine(helios_engine::Engine);
 impl Engine {
     #[new]
     fn new(snapshot: &[u8]) -> PyResult<Engine> {
-        helios_engine::Engine::new(snapshot).map(Engine).map_err(raise)
+        helios_engine::Engine::new(snapshot)
+            .map(Engine)
+            .map_err(raise)
     }
 
     /// Binds and starts; JSON `{"listen": [{"host", "port"}]}`.

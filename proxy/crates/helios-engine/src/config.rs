@@ -204,13 +204,24 @@ impl Snapshot {
     /// # Errors
     /// What serde says: the field, what was expected, line and column.
     pub fn parse(document: &[u8]) -> Result<Snapshot, String> {
-        let snapshot: Snapshot = serde_json::from_slice(document).map_err(|err| format!("snapshot: {err}"))?;
+        let snapshot: Snapshot =
+            serde_json::from_slice(document).map_err(|err| format!("snapshot: {err}"))?;
         for database in &snapshot.databases {
-            if !snapshot.clusters.iter().any(|cluster| cluster.name == database.cluster) {
-                return Err(format!("snapshot: databases: {:?} names no known cluster: {:?}", database.name, database.cluster));
+            if !snapshot
+                .clusters
+                .iter()
+                .any(|cluster| cluster.name == database.cluster)
+            {
+                return Err(format!(
+                    "snapshot: databases: {:?} names no known cluster: {:?}",
+                    database.name, database.cluster
+                ));
             }
             if database.pool.max_size == 0 {
-                return Err(format!("snapshot: databases: {:?}: pool.max_size must be at least 1", database.name));
+                return Err(format!(
+                    "snapshot: databases: {:?}: pool.max_size must be at least 1",
+                    database.name
+                ));
             }
         }
         if snapshot.workers == 0 {
@@ -221,7 +232,11 @@ impl Snapshot {
 
     /// The entry for the name a client gave: its own, else `*`.
     pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
-        let named = |wanted: &str| self.databases.iter().find(|database| database.name == wanted);
+        let named = |wanted: &str| {
+            self.databases
+                .iter()
+                .find(|database| database.name == wanted)
+        };
         named(name).or_else(|| named("*"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,6 @@ use crate::statements::Interner;
 use crate::topology::Topology;
 use crate::worker::{self, Active, Message, Shared};
 
-/// How often a drain looks whether the last client has gone.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
-
 /// The data plane of one process.
 #[derive(Debug)]
 pub struct Engine {
@@ -38,7 +35,8 @@ pub struct Engine {
 
 fn activate(document: &[u8]) -> Result<Active, EngineError> {
     let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
-    let users = Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
+    let users =
+        Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
     Ok(Active { snapshot, users })
 }
 
@@ -58,13 +56,17 @@ impl Engine {
             topology: ArcSwap::from_pointee(Topology::default()),
             pools: Mutex::default(),
             inboxes: senders.into(),
-            stats: (0..workers).map(|_| crate::stats::Stats::default()).collect(),
+            stats: (0..workers)
+                .map(|_| crate::stats::Stats::default())
+                .collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             buckets: Buckets::new(),
             interner: Interner::default(),
             keys: KeyCache::default(),
             events: Events::new(),
             draining: AtomicBool::new(false),
+            departures: Mutex::default(),
+            departed: Condvar::new(),
             epoch: Instant::now(),
             mock_secret,
         };
@@ -84,16 +86,24 @@ impl Engine {
     pub fn start(&self) -> Result<Vec<u8>, EngineError> {
         let active = self.shared.active.load_full();
         let (sockets, bound) = listener::bind(&active.snapshot.listen, active.snapshot.workers)?;
-        let inboxes = lock(&self.inboxes).take().ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
+        let inboxes = lock(&self.inboxes)
+            .take()
+            .ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
         for (id, (inbox, sockets)) in inboxes.into_iter().zip(sockets).enumerate() {
             let shared = Arc::clone(&self.shared);
             let run = move || {
                 let events = Arc::clone(&shared);
                 if let Err(err) = rt::run_worker(worker::run(id, shared, inbox, sockets)) {
-                    events.events.log(Level::Error, "a worker could not start", vec![("error", err.to_string())]);
+                    events.events.log(
+                        Level::Error,
+                        "a worker could not start",
+                        vec![("error", err.to_string())],
+                    );
                 }
             };
-            let thread = std::thread::Builder::new().name(format!("helios-{id}")).spawn(run);
+            let thread = std::thread::Builder::new()
+                .name(format!("helios-{id}"))
+                .spawn(run);
             lock(&self.threads).push(thread.map_err(|err| EngineError::Worker(err.to_string()))?);
         }
         self.accepting.store(true, Ordering::SeqCst);
@@ -138,9 +148,9 @@ impl Engine {
         let mut pools = lock(&self.shared.pools);
         pools.retain(|key, pool| {
             // While nobody is the primary, the last one may turn out to be it again.
-            let kept = topology
-                .primary(&key.cluster)
-                .map_or(true, |node| node.name == key.node && node.host == key.host && node.port == key.port);
+            let kept = topology.primary(&key.cluster).map_or(true, |node| {
+                node.name == key.node && node.host == key.host && node.port == key.port
+            });
             if !kept {
                 pool.retire();
             }
@@ -155,7 +165,9 @@ impl Engine {
     /// The state document.
     pub fn state(&self) -> Vec<u8> {
         let listen = lock(&self.listen);
-        state::document(&self.shared, &listen, self.accepting.load(Ordering::SeqCst)).to_string().into_bytes()
+        state::document(&self.shared, &listen, self.accepting.load(Ordering::SeqCst))
+            .to_string()
+            .into_bytes()
     }
 
     /// The next event, waiting at most `limit`.
@@ -168,14 +180,18 @@ impl Engine {
         self.accepting.store(false, Ordering::SeqCst);
         self.shared.draining.store(true, Ordering::SeqCst);
         self.broadcast(|| Message::Drain);
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = self.shared.clients.iter().map(|clients| clients.load(Ordering::SeqCst)).sum();
-            if left == 0 || Instant::now() >= deadline {
-                return left;
-            }
-            std::thread::sleep(DRAIN_POLL);
-        }
+        let clients = || {
+            self.shared
+                .clients
+                .iter()
+                .map(|clients| clients.load(Ordering::SeqCst))
+                .sum()
+        };
+        let guard = lock(&self.shared.departures);
+        let stay = |_: &mut ()| clients() > 0;
+        let waited = self.shared.departed.wait_timeout_while(guard, limit, stay);
+        drop(waited);
+        clients()
     }
 
     /// Ends everything at once.
@@ -201,12 +217,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Gives a pool its new settings; false when nothing in the configuration leads to it any more.
 fn update(active: &Active, key: &PoolKey, pool: &PoolShared) -> bool {
-    let entry = active.snapshot.databases.iter().find(|entry| entry.name == key.entry && entry.cluster == key.cluster);
+    let entry = active
+        .snapshot
+        .databases
+        .iter()
+        .find(|entry| entry.name == key.entry && entry.cluster == key.cluster);
     let Some(entry) = entry else { return false };
-    let nodes = active.snapshot.clusters.iter().filter(|cluster| cluster.name == key.cluster);
+    let nodes = active
+        .snapshot
+        .clusters
+        .iter()
+        .filter(|cluster| cluster.name == key.cluster);
     let mut nodes = nodes.flat_map(|cluster| &cluster.nodes);
-    let known = nodes.any(|node| node.name == key.node && node.host == key.host && node.port == key.port);
-    let same_database = entry.database.as_ref().is_none_or(|database| *database == key.database);
+    let known =
+        nodes.any(|node| node.name == key.node && node.host == key.host && node.port == key.port);
+    let same_database = entry
+        .database
+        .as_ref()
+        .is_none_or(|database| *database == key.database);
     let same_user = entry.user.as_ref().is_none_or(|user| *user == key.user);
     if !(known && same_database && same_user) {
         return false;

@@ -10,19 +10,33 @@ use helios_wire::sqlstate;
 #[derive(Debug, Clone)]
 pub(crate) enum Refusal {
     /// Made by the proxy.
-    Own { sqlstate: &'static str, message: String, hint: Option<String> },
+    Own {
+        sqlstate: &'static str,
+        message: String,
+        hint: Option<String>,
+    },
     /// A complete ErrorResponse of the server, passed on as it is.
     Server(Arc<[u8]>),
 }
 
 impl Refusal {
     pub(crate) fn new(sqlstate: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal::Own { sqlstate, message: message.into(), hint: None }
+        Refusal::Own {
+            sqlstate,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(self, text: impl Into<String>) -> Refusal {
         match self {
-            Refusal::Own { sqlstate, message, .. } => Refusal::Own { sqlstate, message, hint: Some(text.into()) },
+            Refusal::Own {
+                sqlstate, message, ..
+            } => Refusal::Own {
+                sqlstate,
+                message,
+                hint: Some(text.into()),
+            },
             server @ Refusal::Server(_) => server,
         }
     }
@@ -34,21 +48,29 @@ impl Refusal {
 
     /// The proxy is shutting down or replacing the connection.
     pub(crate) fn shutdown() -> Refusal {
-        Refusal::new(sqlstate::ADMIN_SHUTDOWN, "terminating connection because the proxy is shutting down")
+        Refusal::new(
+            sqlstate::ADMIN_SHUTDOWN,
+            "terminating connection because the proxy is shutting down",
+        )
     }
 
     /// The server connection that served this client broke.
     pub(crate) fn server_lost(cause: &str) -> Refusal {
-        Refusal::new(sqlstate::CONNECTION_FAILURE, format!("server connection lost: {cause}"))
-            .hint("Reconnect; the outcome of a statement that was running is unknown.")
+        Refusal::new(
+            sqlstate::CONNECTION_FAILURE,
+            format!("server connection lost: {cause}"),
+        )
+        .hint("Reconnect; the outcome of a statement that was running is unknown.")
     }
 
     /// As an ErrorResponse.
     pub(crate) fn message(&self, severity: Severity) -> Vec<u8> {
         match self {
-            Refusal::Own { sqlstate, message, hint } => {
-                error_response::error(severity, sqlstate, message, hint.as_deref(), None)
-            }
+            Refusal::Own {
+                sqlstate,
+                message,
+                hint,
+            } => error_response::error(severity, sqlstate, message, hint.as_deref(), None),
             Refusal::Server(bytes) => bytes.to_vec(),
         }
     }
@@ -62,7 +84,10 @@ impl Refusal {
 /// What a complete ErrorResponse of a server says, for the log.
 pub(crate) fn server_text(message: &[u8]) -> String {
     let text = error_response::ErrorFields::new(&message[HEADER_LEN..]).message();
-    text.map_or_else(|| "the server sent an error without a message".to_owned(), |text| text.into_owned())
+    text.map_or_else(
+        || "the server sent an error without a message".to_owned(),
+        |text| text.into_owned(),
+    )
 }
 
 impl From<InvalidLength> for Refusal {
@@ -95,7 +120,9 @@ pub enum EngineError {
 impl std::fmt::Display for EngineError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            EngineError::Snapshot(text) | EngineError::Listen(text) | EngineError::Worker(text) => f.write_str(text),
+            EngineError::Snapshot(text) | EngineError::Listen(text) | EngineError::Worker(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

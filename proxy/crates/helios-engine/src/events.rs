@@ -56,7 +56,11 @@ pub struct Events {
 impl Events {
     pub(crate) fn new() -> Events {
         let (sender, receiver) = sync_channel(CAPACITY);
-        Events { sender, receiver: Mutex::new(receiver), dropped: AtomicU64::new(0) }
+        Events {
+            sender,
+            receiver: Mutex::new(receiver),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn send(&self, event: Event) {
@@ -65,13 +69,25 @@ impl Events {
         }
     }
 
-    pub(crate) fn log(&self, level: Level, message: &'static str, fields: Vec<(&'static str, String)>) {
-        self.send(Event::Log { level, message, fields });
+    pub(crate) fn log(
+        &self,
+        level: Level,
+        message: &'static str,
+        fields: Vec<(&'static str, String)>,
+    ) {
+        self.send(Event::Log {
+            level,
+            message,
+            fields,
+        });
     }
 
     /// The next event as JSON, or `None` when `limit` passes first.
     pub fn next(&self, limit: Duration) -> Option<Vec<u8>> {
-        let receiver = self.receiver.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let receiver = self
+            .receiver
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match receiver.recv_timeout(limit) {
             Ok(event) => Some(serialize(&event)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
@@ -81,12 +97,22 @@ impl Events {
 
 fn serialize(event: &Event) -> Vec<u8> {
     let document = match event {
-        Event::Log { level, message, fields } => {
-            let fields: serde_json::Map<_, _> =
-                fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
+        Event::Log {
+            level,
+            message,
+            fields,
+        } => {
+            let fields: serde_json::Map<_, _> = fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+                .collect();
             serde_json::json!({"kind": "log", "level": level, "message": message, "fields": fields})
         }
-        Event::NodeSuspect { cluster, node, reason } => {
+        Event::NodeSuspect {
+            cluster,
+            node,
+            reason,
+        } => {
             serde_json::json!({"kind": "node_suspect", "cluster": cluster, "node": node, "reason": reason})
         }
     };

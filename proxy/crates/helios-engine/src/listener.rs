@@ -21,19 +21,35 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const CLOSE_POLL: Duration = Duration::from_millis(50);
 
 /// Binds every address once per worker. Returns the sockets per worker and the addresses as bound.
-pub(crate) fn bind(addresses: &[Address], workers: usize) -> Result<(Vec<Vec<Socket>>, Vec<SocketAddr>), EngineError> {
+pub(crate) fn bind(
+    addresses: &[Address],
+    workers: usize,
+) -> Result<(Vec<Vec<Socket>>, Vec<SocketAddr>), EngineError> {
     let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for address in addresses {
         let refused = |err: io::Error| {
-            EngineError::Listen(format!("cannot listen on {}:{}: {}", address.host, address.port, reason(&err)))
+            EngineError::Listen(format!(
+                "cannot listen on {}:{}: {}",
+                address.host,
+                address.port,
+                reason(&err)
+            ))
         };
-        let mut resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(refused)?;
-        let mut target = resolved.next().ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
+        let mut resolved = (address.host.as_str(), address.port)
+            .to_socket_addrs()
+            .map_err(refused)?;
+        let mut target = resolved
+            .next()
+            .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
         claim(target).map_err(refused)?;
         for sockets in &mut sockets {
             let socket = Listener::bind(target).map_err(refused)?;
-            target = socket.local_addr().map_err(refused)?.as_socket().unwrap_or(target);
+            target = socket
+                .local_addr()
+                .map_err(refused)?
+                .as_socket()
+                .unwrap_or(target);
             sockets.push(socket);
         }
         bound.push(target);
@@ -53,7 +69,9 @@ fn claim(address: SocketAddr) -> io::Result<()> {
 fn reason(err: &io::Error) -> String {
     match err.kind() {
         io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 need a privilege)".to_owned()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         _ => err.to_string(),
     }
@@ -67,7 +85,10 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
             Some(Ok(socket)) => dispatch(&worker, socket),
             Some(Err(err)) if is_exhausted(&err) => {
                 let fields = vec![("error", err.to_string())];
-                worker.shared.events.log(Level::Error, "cannot accept clients", fields);
+                worker
+                    .shared
+                    .events
+                    .log(Level::Error, "cannot accept clients", fields);
                 rt::sleep(EXHAUSTED_PAUSE).await;
             }
             // The client went away before it was accepted.
@@ -77,7 +98,10 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
 }
 
 fn is_exhausted(err: &io::Error) -> bool {
-    matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 /// Clients that go to one worker before the next gets any: one wake-up that serves several costs less than several
@@ -86,7 +110,9 @@ const PACK: usize = 8;
 
 fn dispatch(worker: &Rc<Worker>, socket: StdStream) {
     let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed) / PACK;
-    let least = (0..worker.shared.clients.len()).min_by_key(|&id| load(id)).unwrap_or(worker.id);
+    let least = (0..worker.shared.clients.len())
+        .min_by_key(|&id| load(id))
+        .unwrap_or(worker.id);
     if least != worker.id {
         let _ = worker.shared.inboxes[least].send(Message::Client(socket));
     } else {

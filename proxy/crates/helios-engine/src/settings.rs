@@ -34,7 +34,12 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     pub(crate) fn new() -> Buckets {
-        Buckets { live: Mutex::default(), plain: Arc::new(Bucket { settings: BTreeMap::new() }) }
+        Buckets {
+            live: Mutex::default(),
+            plain: Arc::new(Bucket {
+                settings: BTreeMap::new(),
+            }),
+        }
     }
 
     /// The bucket of these settings.
@@ -49,19 +54,32 @@ impl Buckets {
         if live.len() % PRUNE_EVERY == PRUNE_EVERY - 1 {
             live.retain(|_, bucket| bucket.strong_count() > 0);
         }
-        let bucket = Arc::new(Bucket { settings: settings.clone() });
+        let bucket = Arc::new(Bucket {
+            settings: settings.clone(),
+        });
         live.insert(settings, Arc::downgrade(&bucket));
         bucket
     }
 
     /// The bucket of a client's startup parameters.
     pub(crate) fn of_startup(&self, parameters: &[(String, String)]) -> Arc<Bucket> {
-        self.intern(parameters.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect())
+        self.intern(
+            parameters
+                .iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+                .collect(),
+        )
     }
 
     /// `bucket` with one parameter changed, as a ParameterStatus tells; the same one if nothing changes. A value
     /// that is the server's default needs no setting.
-    pub(crate) fn with(&self, bucket: &Arc<Bucket>, name: &str, value: &str, default: Option<&str>) -> Arc<Bucket> {
+    pub(crate) fn with(
+        &self,
+        bucket: &Arc<Bucket>,
+        name: &str,
+        value: &str,
+        default: Option<&str>,
+    ) -> Arc<Bucket> {
         let name = name.to_ascii_lowercase();
         let had = bucket.settings.get(&name).map(String::as_str);
         let wanted = (default != Some(value)).then_some(value);
@@ -83,12 +101,21 @@ impl Bucket {
     /// `set_config` reads list values ('a, b') as the startup packet does, which SET would not.
     pub(crate) fn to(&self, wanted: &Bucket) -> String {
         let mut sql = String::new();
-        for name in self.settings.keys().filter(|name| !wanted.settings.contains_key(*name)) {
+        for name in self
+            .settings
+            .keys()
+            .filter(|name| !wanted.settings.contains_key(*name))
+        {
             let _ = write!(sql, "RESET {};", quote(name, '"'));
         }
         for (name, value) in &wanted.settings {
             if self.settings.get(name) != Some(value) {
-                let _ = write!(sql, "SELECT pg_catalog.set_config({},{},false);", literal(name), literal(value));
+                let _ = write!(
+                    sql,
+                    "SELECT pg_catalog.set_config({},{},false);",
+                    literal(name),
+                    literal(value)
+                );
             }
         }
         sql
@@ -96,7 +123,10 @@ impl Bucket {
 }
 
 fn quote(text: &str, mark: char) -> String {
-    let doubled: String = text.chars().flat_map(|c| std::iter::repeat_n(c, 1 + usize::from(c == mark))).collect();
+    let doubled: String = text
+        .chars()
+        .flat_map(|c| std::iter::repeat_n(c, 1 + usize::from(c == mark)))
+        .collect();
     format!("{mark}{doubled}{mark}")
 }
 
@@ -110,7 +140,12 @@ mod tests {
     use super::*;
 
     fn bucket(buckets: &Buckets, settings: &[(&str, &str)]) -> Arc<Bucket> {
-        buckets.intern(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        buckets.intern(
+            settings
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -118,16 +153,28 @@ mod tests {
         let buckets = Buckets::new();
         let a = bucket(&buckets, &[("timezone", "UTC")]);
         assert!(Arc::ptr_eq(&a, &bucket(&buckets, &[("timezone", "UTC")])));
-        assert!(Arc::ptr_eq(&a, &buckets.with(&buckets.plain, "TimeZone", "UTC", None)));
-        assert!(Arc::ptr_eq(&buckets.plain, &buckets.with(&a, "TimeZone", "GMT", Some("GMT"))));
-        assert!(Arc::ptr_eq(&a, &buckets.with(&a, "server_version", "18", None)));
+        assert!(Arc::ptr_eq(
+            &a,
+            &buckets.with(&buckets.plain, "TimeZone", "UTC", None)
+        ));
+        assert!(Arc::ptr_eq(
+            &buckets.plain,
+            &buckets.with(&a, "TimeZone", "GMT", Some("GMT"))
+        ));
+        assert!(Arc::ptr_eq(
+            &a,
+            &buckets.with(&a, "server_version", "18", None)
+        ));
     }
 
     #[test]
     fn difference_resets_sets_and_quotes() {
         let buckets = Buckets::new();
         let from = bucket(&buckets, &[("a.b", "1"), ("timezone", "UTC")]);
-        let to = bucket(&buckets, &[("search_path", "it's, \\x"), ("timezone", "UTC")]);
+        let to = bucket(
+            &buckets,
+            &[("search_path", "it's, \\x"), ("timezone", "UTC")],
+        );
         assert_eq!(
             from.to(&to),
             r#"RESET "a.b";SELECT pg_catalog.set_config(E'search_path',E'it''s, \\x',false);"#

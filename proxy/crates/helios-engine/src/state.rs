@@ -13,9 +13,18 @@ use crate::worker::Shared;
 /// Gathers it. Counters are read one by one, so sums may be a moment apart.
 pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) -> Value {
     let stats = || shared.stats.iter();
-    let clients: usize = shared.clients.iter().map(|clients| clients.load(Ordering::Relaxed)).sum();
-    let mut pools: Vec<Arc<PoolShared>> =
-        shared.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let clients: usize = shared
+        .clients
+        .iter()
+        .map(|clients| clients.load(Ordering::Relaxed))
+        .sum();
+    let mut pools: Vec<Arc<PoolShared>> = shared
+        .pools
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .values()
+        .cloned()
+        .collect();
     pools.sort_by(|a, b| a.key.cmp(&b.key));
     let waiting: usize = pools.iter().map(|pool| pool.waiting()).sum();
     json!({
@@ -47,7 +56,10 @@ pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) 
 
 /// Listening addresses as the border's documents have them.
 pub(crate) fn addresses(listen: &[SocketAddr]) -> Value {
-    listen.iter().map(|address| json!({"host": address.ip().to_string(), "port": address.port()})).collect()
+    listen
+        .iter()
+        .map(|address| json!({"host": address.ip().to_string(), "port": address.port()}))
+        .collect()
 }
 
 fn row(pool: &PoolShared) -> Value {

@@ -42,7 +42,11 @@ impl Interner {
     pub(crate) fn intern(&self, rest: &[u8]) -> Arc<Statement> {
         let hash = self.hasher.hash_one(rest);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = live.get(&hash).and_then(Weak::upgrade).filter(|found| *found.rest == *rest) {
+        if let Some(found) = live
+            .get(&hash)
+            .and_then(Weak::upgrade)
+            .filter(|found| *found.rest == *rest)
+        {
             return found;
         }
         if live.len() % PRUNE_EVERY == PRUNE_EVERY - 1 {
@@ -50,7 +54,11 @@ impl Interner {
         }
         let id = 1 + self.next_id.fetch_add(1, Ordering::Relaxed);
         let name = format!("helios_{id}").into_bytes().into();
-        let statement = Arc::new(Statement { id, name, rest: rest.into() });
+        let statement = Arc::new(Statement {
+            id,
+            name,
+            rest: rest.into(),
+        });
         live.insert(hash, Arc::downgrade(&statement));
         statement
     }
@@ -96,7 +104,11 @@ impl ClientStatements {
 
     /// Forgets what a Parse that failed had registered.
     pub(crate) fn remove_seq(&mut self, seq: u64) {
-        let name = self.by_name.iter().find(|(_, named)| named.seq == seq).map(|(name, _)| name.clone());
+        let name = self
+            .by_name
+            .iter()
+            .find(|(_, named)| named.seq == seq)
+            .map(|(name, _)| name.clone());
         if let Some(name) = name {
             self.remove(&name);
         }
@@ -126,7 +138,10 @@ impl ServerStatements {
     /// Marks a statement as used; false when the server lacks it.
     pub(crate) fn touch(&mut self, id: u64) -> bool {
         let batch = self.batch;
-        self.by_id.get_mut(&id).map(|(_, used)| *used = batch).is_some()
+        self.by_id
+            .get_mut(&id)
+            .map(|(_, used)| *used = batch)
+            .is_some()
     }
 
     pub(crate) fn insert(&mut self, statement: Arc<Statement>) {
@@ -151,7 +166,11 @@ impl ServerStatements {
             return None;
         }
         let batch = self.batch;
-        let oldest = self.by_id.values().filter(|(_, used)| *used < batch).min_by_key(|(_, used)| *used)?;
+        let oldest = self
+            .by_id
+            .values()
+            .filter(|(_, used)| *used < batch)
+            .min_by_key(|(_, used)| *used)?;
         let statement = Arc::clone(&oldest.0);
         self.remove(statement.id);
         Some(statement)
@@ -174,7 +193,9 @@ mod tests {
     fn evicts_the_least_recently_used_but_nothing_of_this_batch() {
         let interner = Interner::default();
         let mut server = ServerStatements::default();
-        let statements: Vec<_> = (0..3_u8).map(|i| interner.intern(&[b'a' + i, 0, 0, 0])).collect();
+        let statements: Vec<_> = (0..3_u8)
+            .map(|i| interner.intern(&[b'a' + i, 0, 0, 0]))
+            .collect();
         for statement in &statements[..2] {
             server.begin_batch();
             server.insert(Arc::clone(statement));

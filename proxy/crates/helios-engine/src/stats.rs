@@ -12,7 +12,10 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -22,8 +25,8 @@ impl Counter {
 
 /// Upper bounds of the histograms' buckets, in microseconds.
 const BOUNDS_US: [u64; 17] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000, 30_000_000,
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000, 30_000_000,
 ];
 
 /// How long something took.
@@ -56,12 +59,18 @@ pub(crate) struct Stats {
 }
 
 /// The sum of one counter over all workers.
-pub(crate) fn total<'a>(all: impl Iterator<Item = &'a Stats>, counter: impl Fn(&Stats) -> &Counter) -> u64 {
+pub(crate) fn total<'a>(
+    all: impl Iterator<Item = &'a Stats>,
+    counter: impl Fn(&Stats) -> &Counter,
+) -> u64 {
     all.map(|stats| counter(stats).get()).sum()
 }
 
 /// The sum of one histogram over all workers, as the border's document has it.
-pub(crate) fn merged<'a>(all: impl Iterator<Item = &'a Stats>, histogram: impl Fn(&Stats) -> &Histogram) -> Value {
+pub(crate) fn merged<'a>(
+    all: impl Iterator<Item = &'a Stats>,
+    histogram: impl Fn(&Stats) -> &Histogram,
+) -> Value {
     let mut counts = [0_u64; BOUNDS_US.len() + 1];
     let mut sum_ns = 0_u64;
     for stats in all {

@@ -53,7 +53,15 @@ impl Topology {
         let Some(found) = self.clusters.iter().find(|entry| entry.name == cluster) else {
             return Err("its nodes have not been polled yet".to_owned());
         };
-        let named = found.primary.as_ref().and_then(|name| found.nodes.iter().find(|node| &node.name == name));
-        named.ok_or_else(|| found.reason.clone().unwrap_or_else(|| "no node proves to be the primary".to_owned()))
+        let named = found
+            .primary
+            .as_ref()
+            .and_then(|name| found.nodes.iter().find(|node| &node.name == name));
+        named.ok_or_else(|| {
+            found
+                .reason
+                .clone()
+                .unwrap_or_else(|| "no node proves to be the primary".to_owned())
+        })
     }
 }

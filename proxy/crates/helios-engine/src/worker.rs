@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::TcpStream as StdStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyCache,
     pub(crate) events: Events,
     pub(crate) draining: AtomicBool,
+    /// With `departed`: tells a drain that a client has gone.
+    pub(crate) departures: Mutex<()>,
+    pub(crate) departed: Condvar,
     pub(crate) epoch: Instant,
     /// Makes mock verifiers of unknown users the same at every attempt.
     pub(crate) mock_secret: [u8; 32],
@@ -126,7 +129,12 @@ impl Worker {
     /// This worker's part of a pool; `None` once the worker ends.
     pub(crate) fn shard(self: &Rc<Self>, pool: &Arc<PoolShared>) -> Option<Rc<PoolShard>> {
         let make = || Rc::new(PoolShard::new(Arc::clone(pool), self));
-        Some(Rc::clone(self.shards.borrow_mut().entry(Arc::as_ptr(pool)).or_insert_with(make)))
+        Some(Rc::clone(
+            self.shards
+                .borrow_mut()
+                .entry(Arc::as_ptr(pool))
+                .or_insert_with(make),
+        ))
     }
 
     /// The pool for this entry of `databases` on this node.
@@ -143,13 +151,28 @@ impl Worker {
             host: node.host.clone(),
             port: node.port,
             entry: database.name.clone(),
-            database: database.database.clone().unwrap_or_else(|| client_database.to_owned()),
-            user: database.user.clone().unwrap_or_else(|| client_user.to_owned()),
+            database: database
+                .database
+                .clone()
+                .unwrap_or_else(|| client_database.to_owned()),
+            user: database
+                .user
+                .clone()
+                .unwrap_or_else(|| client_user.to_owned()),
         };
-        let mut pools = self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self
+            .shared
+            .pools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let pool = pools.entry(key).or_insert_with_key(|key| {
             let credential = credential(&self.shared.active.load(), database, &key.user);
-            Arc::new(PoolShared::new(key.clone(), database.pool.clone(), credential, &self.shared.inboxes))
+            Arc::new(PoolShared::new(
+                key.clone(),
+                database.pool.clone(),
+                credential,
+                &self.shared.inboxes,
+            ))
         });
         let pool = Arc::clone(pool);
         drop(pools);
@@ -162,7 +185,12 @@ impl Worker {
     }
 
     fn signal_sessions(&self, signal: Signal) {
-        let sessions: Vec<_> = self.sessions.borrow().iter().map(|(_, handle)| Rc::clone(handle)).collect();
+        let sessions: Vec<_> = self
+            .sessions
+            .borrow()
+            .iter()
+            .map(|(_, handle)| Rc::clone(handle))
+            .collect();
         for handle in sessions {
             handle.signal(signal);
         }
@@ -174,7 +202,12 @@ impl Worker {
 
     /// Finds whose key this is and asks the server that serves it. Nobody is told whether it was right.
     fn cancel(&self, pid: u32, key: &[u8]) {
-        let found = self.sessions.borrow().iter().find(|(_, handle)| handle.is_key(pid, key)).map(|(_, h)| Rc::clone(h));
+        let found = self
+            .sessions
+            .borrow()
+            .iter()
+            .find(|(_, handle)| handle.is_key(pid, key))
+            .map(|(_, h)| Rc::clone(h));
         let Some(handle) = found else { return };
         match handle.begin_cancel() {
             Some(backend) => rt::spawn(async move {
@@ -190,7 +223,9 @@ impl Worker {
         self.each_shard(|shard| shard.expire_waiters(now));
         if count % REAP_EVERY == 0 {
             self.each_shard(|shard| shard.reap());
-            self.shards.borrow_mut().retain(|_, shard| !(shard.shared.is_retired() && shard.is_unused()));
+            self.shards
+                .borrow_mut()
+                .retain(|_, shard| !(shard.shared.is_retired() && shard.is_unused()));
         }
     }
 
@@ -242,7 +277,12 @@ pub(crate) fn credential(active: &Active, database: &Database, user: &str) -> Cr
 }
 
 /// The thread's whole life.
-pub(crate) async fn run(id: usize, shared: Arc<Shared>, mut inbox: Inbox<Message>, sockets: Vec<socket2::Socket>) {
+pub(crate) async fn run(
+    id: usize,
+    shared: Arc<Shared>,
+    mut inbox: Inbox<Message>,
+    sockets: Vec<socket2::Socket>,
+) {
     let worker = Rc::new(Worker {
         id,
         shared,
@@ -287,13 +327,20 @@ impl Seat {
     pub(crate) fn take(worker: &Rc<Worker>) -> Seat {
         worker.shared.clients[worker.id].fetch_add(1, Ordering::Relaxed);
         worker.stats().accepted.add(1);
-        Seat { worker: Rc::clone(worker) }
+        Seat {
+            worker: Rc::clone(worker),
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.worker.shared.clients[self.worker.id].fetch_sub(1, Ordering::Relaxed);
+        self.worker.shared.clients[self.worker.id].fetch_sub(1, Ordering::SeqCst);
         self.worker.stats().closed.add(1);
+        if self.worker.shared.draining.load(Ordering::SeqCst) {
+            // Under the lock, so that the drain cannot look just before and wait just after.
+            let _departures = self.worker.shared.departures.lock();
+            self.worker.shared.departed.notify_all();
+        }
     }
 }

@@ -123,7 +123,11 @@ impl<'a> Authentication<'a> {
             0 => Authentication::Ok,
             3 => Authentication::Cleartext,
             5 => Authentication::Md5(*rest.first_chunk::<4>()?),
-            10 => Authentication::Sasl(rest.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect()),
+            10 => Authentication::Sasl(
+                rest.split(|&byte| byte == 0)
+                    .filter(|name| !name.is_empty())
+                    .collect(),
+            ),
             11 => Authentication::SaslContinue(rest),
             12 => Authentication::SaslFinal(rest),
             other => Authentication::Other(other),
@@ -135,13 +139,18 @@ impl<'a> Authentication<'a> {
 pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     let (name, next) = read_cstr(body, 0)?;
     let (value, _) = read_cstr(body, next)?;
-    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    Some((
+        std::str::from_utf8(name).ok()?,
+        std::str::from_utf8(value).ok()?,
+    ))
 }
 
 /// Process id and secret key of a BackendKeyData body.
 pub fn read_backend_key_data(body: &[u8]) -> Option<(u32, &[u8])> {
     let (pid, key) = body.split_first_chunk::<4>()?;
-    (4..=256).contains(&key.len()).then(|| (u32::from_be_bytes(*pid), key))
+    (4..=256)
+        .contains(&key.len())
+        .then(|| (u32::from_be_bytes(*pid), key))
 }
 
 #[cfg(test)]
@@ -150,12 +159,21 @@ mod tests {
 
     #[test]
     fn reads_every_authentication_request() {
-        assert_eq!(Authentication::parse(&[0, 0, 0, 0]), Some(Authentication::Ok));
-        assert_eq!(Authentication::parse(&[0, 0, 0, 5, 1, 2, 3, 4]), Some(Authentication::Md5([1, 2, 3, 4])));
+        assert_eq!(
+            Authentication::parse(&[0, 0, 0, 0]),
+            Some(Authentication::Ok)
+        );
+        assert_eq!(
+            Authentication::parse(&[0, 0, 0, 5, 1, 2, 3, 4]),
+            Some(Authentication::Md5([1, 2, 3, 4]))
+        );
         assert_eq!(Authentication::parse(&[0, 0, 0, 5, 1]), None);
         assert_eq!(
             Authentication::parse(b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
-            Some(Authentication::Sasl(vec![b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"]))
+            Some(Authentication::Sasl(vec![
+                b"SCRAM-SHA-256-PLUS",
+                b"SCRAM-SHA-256"
+            ]))
         );
         assert_eq!(Authentication::parse(&[0, 0]), None);
     }
@@ -168,7 +186,10 @@ mod tests {
 
         let mut out = Vec::new();
         backend_key_data(&mut out, 7, &[1, 2, 3, 4]);
-        assert_eq!(read_backend_key_data(&out[5..]), Some((7, &[1_u8, 2, 3, 4][..])));
+        assert_eq!(
+            read_backend_key_data(&out[5..]),
+            Some((7, &[1_u8, 2, 3, 4][..]))
+        );
         assert_eq!(read_backend_key_data(&[0, 0, 0, 1, 9]), None);
     }
 }

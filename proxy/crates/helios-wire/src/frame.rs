@@ -37,7 +37,11 @@ pub struct InvalidLength {
 impl std::fmt::Display for InvalidLength {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tag = char::from(self.tag).escape_default();
-        write!(f, "invalid message length {} for message type '{tag}'", self.length)
+        write!(
+            f,
+            "invalid message length {} for message type '{tag}'",
+            self.length
+        )
     }
 }
 
@@ -49,12 +53,17 @@ impl std::error::Error for InvalidLength {}
 /// A length word below 4 or above 1 GiB.
 #[inline]
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, InvalidLength> {
-    let [tag, a, b, c, d, ..] = *bytes else { return Ok(None) };
+    let [tag, a, b, c, d, ..] = *bytes else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes([a, b, c, d]);
     if !(4..=MAX_MESSAGE_LEN as u32).contains(&length) {
         return Err(InvalidLength { tag, length });
     }
-    Ok(Some(Header { tag, total: length as usize + 1 }))
+    Ok(Some(Header {
+        tag,
+        total: length as usize + 1,
+    }))
 }
 
 /// Appends one message to `out`; `body` writes what follows the length word.
@@ -87,7 +96,13 @@ mod tests {
     #[test]
     fn waits_for_five_bytes() {
         assert_eq!(header(b"Q\0\0\0"), Ok(None));
-        assert_eq!(header(b"Q\0\0\0\x04"), Ok(Some(Header { tag: b'Q', total: 5 })));
+        assert_eq!(
+            header(b"Q\0\0\0\x04"),
+            Ok(Some(Header {
+                tag: b'Q',
+                total: 5
+            }))
+        );
     }
 
     #[test]

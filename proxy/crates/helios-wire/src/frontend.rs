@@ -54,7 +54,11 @@ pub struct BindHead<'a> {
 pub fn read_bind_head(body: &[u8]) -> Option<BindHead<'_>> {
     let (portal, next) = read_cstr(body, 0)?;
     let (statement, len) = read_cstr(body, next)?;
-    Some(BindHead { portal, statement, len })
+    Some(BindHead {
+        portal,
+        statement,
+        len,
+    })
 }
 
 /// Appends the head of a Bind whose remaining `rest` bytes (formats, values) the caller sends after it.
@@ -133,7 +137,13 @@ mod tests {
         bind_head(&mut out, head.portal, b"helios_1", body.len() - head.len);
         out.extend_from_slice(&body[head.len..]);
 
-        assert_eq!(crate::frame::header(&out).expect("valid").expect("complete").total, out.len());
+        assert_eq!(
+            crate::frame::header(&out)
+                .expect("valid")
+                .expect("complete")
+                .total,
+            out.len()
+        );
         assert_eq!(&out[5..], b"portal\0helios_1\0rest");
     }
 
@@ -142,7 +152,10 @@ mod tests {
         assert_eq!(read_target(b"X\0"), None);
         assert_eq!(read_target(b"Sname"), None);
         assert_eq!(read_parse(b"name\0select 1\0\0\x01"), None);
-        assert_eq!(read_parse(b"n\0q\0\0\0"), Some((&b"n"[..], &b"q\0\0\0"[..])));
+        assert_eq!(
+            read_parse(b"n\0q\0\0\0"),
+            Some((&b"n"[..], &b"q\0\0\0"[..]))
+        );
         assert_eq!(read_sasl_initial(b"SCRAM-SHA-256\0\0\0\0\x05abc"), None);
     }
 }

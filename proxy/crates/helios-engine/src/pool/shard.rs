@@ -39,6 +39,10 @@ pub(crate) struct PoolShard {
     worker: Weak<Worker>,
     me: usize,
     /// Last used last, so that caches stay warm and the rest may age out.
+    #[allow(
+        clippy::vec_box,
+        reason = "a server moves between owners all the time, and is large"
+    )]
     idle: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<Waiters>,
     connecting: Cell<usize>,
@@ -88,11 +92,17 @@ impl PoolShard {
         }
         let mut idle = self.idle.borrow_mut();
         loop {
-            let same = |server: &Box<Server>| Arc::ptr_eq(&server.state.bucket, bucket);
-            let at = idle.iter().rev().take(BUCKET_SEARCH).position(same).unwrap_or(0);
+            let recent = idle.iter().rev().take(BUCKET_SEARCH);
+            let mut buckets = recent.map(|server| &server.state.bucket);
+            let at = buckets
+                .position(|had| Arc::ptr_eq(had, bucket))
+                .unwrap_or(0);
             let at = idle.len().checked_sub(at + 1)?;
             let server = idle.remove(at);
-            self.shared.face(self.me).idle.store(idle.len(), Ordering::SeqCst);
+            self.shared
+                .face(self.me)
+                .idle
+                .store(idle.len(), Ordering::SeqCst);
             // What came while it was idle is looked at by a task of its own, never by the next client.
             if server.conn.is_readable() {
                 self.inspect(server);
@@ -108,12 +118,18 @@ impl PoolShard {
         self.publish();
         // An idle server here, with others waiting before, cannot be: `give` would have granted it.
         if let Some(worker) = self.shared.idle_elsewhere(self.me) {
-            let wanted = Message::Steal { pool: Arc::clone(&self.shared), to: self.me };
+            let wanted = Message::Steal {
+                pool: Arc::clone(&self.shared),
+                to: self.me,
+            };
             self.shared.post(worker, wanted);
         } else {
             self.kick();
         }
-        Ticket { shard: Rc::clone(self), slot }
+        Ticket {
+            shard: Rc::clone(self),
+            slot,
+        }
     }
 
     /// Takes back a clean server with nothing outstanding.
@@ -130,7 +146,10 @@ impl PoolShard {
         self.publish();
         if let Some(Ok(server)) = grant {
             self.idle.borrow_mut().push(server);
-            self.shared.face(self.me).idle.store(self.idle.borrow().len(), Ordering::SeqCst);
+            self.shared
+                .face(self.me)
+                .idle
+                .store(self.idle.borrow().len(), Ordering::SeqCst);
             // Somebody may have begun to wait elsewhere before this server showed as idle.
             if let Some((worker, _)) = self.shared.oldest_elsewhere(self.me) {
                 self.steal(worker);
@@ -153,11 +172,16 @@ impl PoolShard {
     /// Sends an idle server to a worker whose clients wait.
     pub(crate) fn steal(&self, to: usize) {
         let server = self.idle.borrow_mut().pop();
-        self.shared.face(self.me).idle.store(self.idle.borrow().len(), Ordering::SeqCst);
+        self.shared
+            .face(self.me)
+            .idle
+            .store(self.idle.borrow().len(), Ordering::SeqCst);
         match server {
             Some(server) if server.conn.is_readable() => self.inspect(server),
             Some(server) => self.send(server, to),
-            None => self.shared.post(to, Message::Kick(Arc::clone(&self.shared))),
+            None => self
+                .shared
+                .post(to, Message::Kick(Arc::clone(&self.shared))),
         }
     }
 
@@ -176,15 +200,23 @@ impl PoolShard {
 
     /// Opens connections while clients wait for more than are on their way.
     pub(crate) fn kick(&self) {
-        while self.waiters.borrow().len() > self.connecting.get() && self.connecting.get() < MAX_CONNECTING {
-            let Some(slot) = self.shared.reserve() else { return };
+        while self.waiters.borrow().len() > self.connecting.get()
+            && self.connecting.get() < MAX_CONNECTING
+        {
+            let Some(slot) = self.shared.reserve() else {
+                return;
+            };
             self.open(slot);
         }
     }
 
     fn open(&self, slot: Slot) {
-        let Some(worker) = self.worker.upgrade() else { return };
-        let Some(shard) = worker.shard(&self.shared) else { return };
+        let Some(worker) = self.worker.upgrade() else {
+            return;
+        };
+        let Some(shard) = worker.shard(&self.shared) else {
+            return;
+        };
         self.connecting.set(self.connecting.get() + 1);
         rt::spawn(async move {
             let opened = shard.open_with_patience(slot, &worker).await;
@@ -243,15 +275,23 @@ impl PoolShard {
 
     /// Looks at what an idle server has sent; it comes back if it is still good.
     fn inspect(&self, mut server: Box<Server>) {
-        let Some(worker) = self.worker.upgrade() else { return };
-        let Some(shard) = worker.shard(&self.shared) else { return };
+        let Some(worker) = self.worker.upgrade() else {
+            return;
+        };
+        let Some(shard) = worker.shard(&self.shared) else {
+            return;
+        };
         rt::spawn(async move {
             match idle::listen(&mut server).await {
                 Ok(()) => shard.give(server),
                 Err(doubt) => {
                     let key = &shard.shared.key;
                     let (cluster, node) = (key.cluster.clone(), key.node.clone());
-                    worker.shared.events.send(Event::NodeSuspect { cluster, node, reason: doubt.0 });
+                    worker.shared.events.send(Event::NodeSuspect {
+                        cluster,
+                        node,
+                        reason: doubt.0,
+                    });
                 }
             }
         });
@@ -261,10 +301,13 @@ impl PoolShard {
     pub(crate) fn expire_waiters(&self, now: u64) {
         let settings = self.shared.settings();
         let limit = settings.acquire_timeout_ms;
-        let over = |oldest: u64| oldest != u64::MAX && now.saturating_sub(oldest) >= limit * 1_000_000;
+        let over =
+            |oldest: u64| oldest != u64::MAX && now.saturating_sub(oldest) >= limit * 1_000_000;
         while over(self.waiters.borrow().oldest()) {
             let refusal = self.timed_out(limit, settings.max_size);
-            self.waiters.borrow_mut().grant(Err(Denial::Refused(refusal)));
+            self.waiters
+                .borrow_mut()
+                .grant(Err(Denial::Refused(refusal)));
         }
         self.publish();
     }
@@ -273,7 +316,10 @@ impl PoolShard {
         let key = &self.shared.key;
         let seconds = limit_ms as f64 / 1000.0;
         if let Some(cause) = &*self.last_error.borrow() {
-            let text = format!("no connection to node \"{}\" within {seconds} s: {cause}", key.node);
+            let text = format!(
+                "no connection to node \"{}\" within {seconds} s: {cause}",
+                key.node
+            );
             return Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
                 .hint("The node is down, unreachable or full; see /nodes of the admin API.");
         }
@@ -293,7 +339,8 @@ impl PoolShard {
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();
         for server in self.idle.take() {
-            let unwanted = self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now);
+            let unwanted =
+                self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now);
             let rusty = !timeout.is_zero() && server.idle_for(now) >= timeout && spare > 0;
             if unwanted || rusty {
                 spare = spare.saturating_sub(1);
@@ -303,7 +350,10 @@ impl PoolShard {
                 kept.push(server);
             }
         }
-        self.shared.face(self.me).idle.store(kept.len(), Ordering::SeqCst);
+        self.shared
+            .face(self.me)
+            .idle
+            .store(kept.len(), Ordering::SeqCst);
         self.idle.replace(kept);
         if !self.shared.is_retired() && self.me == 0 {
             self.fill_up(settings.min_idle);
@@ -313,14 +363,21 @@ impl PoolShard {
     fn fill_up(&self, min_idle: usize) {
         let mut missing = min_idle.saturating_sub(self.shared.idle() + self.connecting.get());
         while missing > 0 && self.connecting.get() < MAX_CONNECTING {
-            let Some(slot) = self.shared.reserve() else { return };
+            let Some(slot) = self.shared.reserve() else {
+                return;
+            };
             self.open(slot);
             missing -= 1;
         }
     }
 
     fn deny_all(&self, denial: &Denial) {
-        while self.waiters.borrow_mut().grant(Err(denial.clone())).is_none() {}
+        while self
+            .waiters
+            .borrow_mut()
+            .grant(Err(denial.clone()))
+            .is_none()
+        {}
         self.publish();
     }
 
@@ -334,7 +391,9 @@ impl PoolShard {
 
     /// Whether nothing is left of a retired pool here.
     pub(crate) fn is_unused(&self) -> bool {
-        self.waiters.borrow().is_empty() && self.idle.borrow().is_empty() && self.connecting.get() == 0
+        self.waiters.borrow().is_empty()
+            && self.idle.borrow().is_empty()
+            && self.connecting.get() == 0
     }
 
     fn publish(&self) {

@@ -52,7 +52,11 @@ impl PoolShared {
         credential: Credential,
         inboxes: &Arc<[Sender<Message>]>,
     ) -> PoolShared {
-        let face = || Face { idle: AtomicUsize::new(0), waiting: AtomicUsize::new(0), oldest: AtomicU64::new(u64::MAX) };
+        let face = || Face {
+            idle: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            oldest: AtomicU64::new(u64::MAX),
+        };
         PoolShared {
             key,
             settings: ArcSwap::from_pointee(settings),
@@ -101,7 +105,9 @@ impl PoolShared {
     pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
         let max = self.settings.load().max_size;
         let more = |total: usize| (total < max).then_some(total + 1);
-        self.total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        self.total
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .ok()?;
         Some(Slot(Arc::clone(self)))
     }
 
@@ -115,11 +121,17 @@ impl PoolShared {
     }
 
     pub(crate) fn idle(&self) -> usize {
-        self.faces.iter().map(|face| face.idle.load(Ordering::Relaxed)).sum()
+        self.faces
+            .iter()
+            .map(|face| face.idle.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.faces.iter().map(|face| face.waiting.load(Ordering::Relaxed)).sum()
+        self.faces
+            .iter()
+            .map(|face| face.waiting.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub(crate) fn created(&self) -> u64 {
@@ -140,15 +152,27 @@ impl PoolShared {
 
     /// The worker, other than `me`, whose first waiter has waited longest, and since when.
     pub(crate) fn oldest_elsewhere(&self, me: usize) -> Option<(usize, u64)> {
-        let others = self.faces.iter().enumerate().filter(|(worker, _)| *worker != me);
+        let others = self
+            .faces
+            .iter()
+            .enumerate()
+            .filter(|(worker, _)| *worker != me);
         let since = others.map(|(worker, face)| (worker, face.oldest.load(Ordering::SeqCst)));
-        since.filter(|(_, since)| *since != u64::MAX).min_by_key(|(_, since)| *since)
+        since
+            .filter(|(_, since)| *since != u64::MAX)
+            .min_by_key(|(_, since)| *since)
     }
 
     /// A worker other than `me` that has an idle server.
     pub(crate) fn idle_elsewhere(&self, me: usize) -> Option<usize> {
-        let mut others = self.faces.iter().enumerate().filter(|(worker, _)| *worker != me);
-        others.find(|(_, face)| face.idle.load(Ordering::SeqCst) > 0).map(|(worker, _)| worker)
+        let mut others = self
+            .faces
+            .iter()
+            .enumerate()
+            .filter(|(worker, _)| *worker != me);
+        others
+            .find(|(_, face)| face.idle.load(Ordering::SeqCst) > 0)
+            .map(|(worker, _)| worker)
     }
 
     pub(crate) fn post(&self, worker: usize, message: Message) {
@@ -159,7 +183,9 @@ impl PoolShared {
     /// What a server of this pool reports under these settings, if one has been asked.
     pub(crate) fn profile(&self, bucket: &Arc<Bucket>) -> Option<Profile> {
         let profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        profiles.get(&id(bucket)).map(|(_, profile)| Arc::clone(profile))
+        profiles
+            .get(&id(bucket))
+            .map(|(_, profile)| Arc::clone(profile))
     }
 
     pub(crate) fn remember_profile(&self, bucket: &Arc<Bucket>, profile: Profile) {
@@ -171,7 +197,10 @@ impl PoolShared {
     }
 
     pub(crate) fn forget_profiles(&self) {
-        self.profiles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.profiles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 

@@ -46,18 +46,26 @@ impl Waiters {
 
     /// When the first one began to wait; `u64::MAX` for nobody.
     pub(crate) fn oldest(&self) -> u64 {
-        self.queue.front().map_or(u64::MAX, |&slot| self.slots[slot].since)
+        self.queue
+            .front()
+            .map_or(u64::MAX, |&slot| self.slots[slot].since)
     }
 
     pub(crate) fn push(&mut self, since: u64) -> usize {
-        let slot = self.slots.insert(Waiter { since, waker: None, grant: None });
+        let slot = self.slots.insert(Waiter {
+            since,
+            waker: None,
+            grant: None,
+        });
         self.queue.push_back(slot);
         slot
     }
 
     /// Gives the first one what it waits for; gives `grant` back when nobody waits.
     pub(crate) fn grant(&mut self, grant: Grant) -> Option<Grant> {
-        let Some(slot) = self.queue.pop_front() else { return Some(grant) };
+        let Some(slot) = self.queue.pop_front() else {
+            return Some(grant);
+        };
         let waiter = &mut self.slots[slot];
         waiter.grant = Some(grant);
         if let Some(waker) = waiter.waker.take() {

@@ -14,7 +14,9 @@ thread_local! {
 }
 
 fn take_block() -> Vec<u8> {
-    BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BLOCK])
+    BLOCKS
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| vec![0; BLOCK])
 }
 
 fn give_block(block: Vec<u8>) {
@@ -126,7 +128,9 @@ mod tests {
         let mut buf = Buf::default();
         let mut expected = std::collections::VecDeque::new();
         for round in 0..200_usize {
-            let chunk: Vec<u8> = (0..(round * 37) % 5000).map(|i| (i + round) as u8).collect();
+            let chunk: Vec<u8> = (0..(round * 37) % 5000)
+                .map(|i| (i + round) as u8)
+                .collect();
             buf.extend(&chunk);
             expected.extend(chunk);
             let eaten = (round * 61) % (buf.len() + 1);

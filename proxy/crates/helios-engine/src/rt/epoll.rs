@@ -40,15 +40,27 @@ impl Conn {
     /// Takes over a socket that another worker gave away.
     pub(crate) fn moved(stream: StdStream) -> io::Result<Conn> {
         let stream = TcpStream::from_std(stream)?;
-        Ok(Conn { stream, rbuf: Buf::default(), wbuf: Buf::default() })
+        Ok(Conn {
+            stream,
+            rbuf: Buf::default(),
+            wbuf: Buf::default(),
+        })
     }
 
     fn from_tokio(stream: TcpStream) -> io::Result<Conn> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(KEEPALIVE)
+                .with_interval(KEEPALIVE),
+        )?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        Ok(Conn { stream, rbuf: Buf::default(), wbuf: Buf::default() })
+        Ok(Conn {
+            stream,
+            rbuf: Buf::default(),
+            wbuf: Buf::default(),
+        })
     }
 
     /// The socket alone, to be carried to another worker. Both buffers must be empty.
@@ -143,7 +155,10 @@ pub(crate) fn channel<T>() -> (Sender<T>, Inbox<T>) {
 
 /// Runs `main` to its end on this thread; tasks spawned inside run beside it and end with it.
 pub(crate) fn run_worker(main: impl Future<Output = ()>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, main);
     Ok(())
 }
@@ -154,8 +169,12 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
 }
 
 /// Runs blocking or long work beside the event loop.
-pub(crate) async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+pub(crate) async fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
 }
 
 pub(crate) async fn sleep(duration: Duration) {

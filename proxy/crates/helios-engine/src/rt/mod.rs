@@ -10,5 +10,6 @@ mod epoll;
 
 pub(crate) use buf::{Buf, BLOCK};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Conn, Inbox, Listener, Sender,
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Conn, Inbox, Listener,
+    Sender,
 };

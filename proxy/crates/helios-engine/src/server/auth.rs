@@ -54,7 +54,9 @@ pub(crate) enum ConnectError {
 impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ConnectError::Io(text) | ConnectError::Auth(text) | ConnectError::Protocol(text) => f.write_str(text),
+            ConnectError::Io(text) | ConnectError::Auth(text) | ConnectError::Protocol(text) => {
+                f.write_str(text)
+            }
             ConnectError::Server(message) => f.write_str(&crate::error::server_text(message)),
         }
     }
@@ -68,7 +70,10 @@ impl From<std::io::Error> for ConnectError {
 
 /// Keys that PBKDF2 made, by password, salt and iterations; the same for all connections of a role.
 #[derive(Default)]
-pub(crate) struct KeyCache(Mutex<HashMap<(String, Vec<u8>, u32), ClientKeys>>);
+pub(crate) struct KeyCache(Mutex<HashMap<KeyId, ClientKeys>>);
+
+/// Password, salt, iterations.
+type KeyId = (String, Vec<u8>, u32);
 
 impl std::fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -78,8 +83,17 @@ impl std::fmt::Debug for KeyCache {
 
 impl KeyCache {
     async fn keys(&self, password: &str, challenge: Challenge) -> Result<ClientKeys, ConnectError> {
-        let id = (password.to_owned(), challenge.salt.clone(), challenge.iterations);
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let id = (
+            password.to_owned(),
+            challenge.salt.clone(),
+            challenge.iterations,
+        );
+        let cached = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
         if let Some(keys) = cached {
             return Ok(keys);
         }
@@ -109,7 +123,8 @@ pub(crate) async fn login(
     credential: &Credential,
     cache: &KeyCache,
 ) -> Result<LoggedIn, ConnectError> {
-    conn.wbuf.extend(&startup::build(&key.user, &key.database, &[("application_name", "helios")]));
+    conn.wbuf
+        .extend(&startup::build(&key.user, &key.database, &[]));
     conn.flush().await?;
     let mut done = LoggedIn::default();
     let mut scram = None;
@@ -119,7 +134,8 @@ pub(crate) async fn login(
         let body = &message[HEADER_LEN..];
         match message[0] {
             b'R' => {
-                let request = Authentication::parse(body).ok_or_else(|| broken("authentication request"))?;
+                let request =
+                    Authentication::parse(body).ok_or_else(|| broken("authentication request"))?;
                 answer(request, key, credential, cache, &mut scram, &mut reply).await?;
                 if !reply.is_empty() {
                     conn.wbuf.extend(&reply);
@@ -128,11 +144,13 @@ pub(crate) async fn login(
                 }
             }
             b'S' => {
-                let (name, value) = backend::read_parameter_status(body).ok_or_else(|| broken("parameter status"))?;
+                let (name, value) = backend::read_parameter_status(body)
+                    .ok_or_else(|| broken("parameter status"))?;
                 done.parameters.insert(name.to_owned(), value.to_owned());
             }
             b'K' => {
-                let (pid, secret) = backend::read_backend_key_data(body).ok_or_else(|| broken("key data"))?;
+                let (pid, secret) =
+                    backend::read_backend_key_data(body).ok_or_else(|| broken("key data"))?;
                 (done.pid, done.key) = (pid, secret.to_vec());
             }
             b'Z' => return Ok(done),
@@ -158,7 +176,10 @@ async fn answer(
 ) -> Result<(), ConnectError> {
     match (request, credential) {
         (Authentication::Ok, _) => {
-            if scram.as_ref().is_some_and(|(_, verified)| verified.is_some()) {
+            if scram
+                .as_ref()
+                .is_some_and(|(_, verified)| verified.is_some())
+            {
                 return Err(broken("end of SCRAM: the server did not prove itself"));
             }
         }
@@ -166,14 +187,19 @@ async fn answer(
             frontend::password(out, &terminated(password));
         }
         (Authentication::Md5(salt), Credential::Plain(password)) => {
-            frontend::password(out, &terminated(&md5::response(&md5::shadow(&key.user, password), salt)));
+            frontend::password(
+                out,
+                &terminated(&md5::response(&md5::shadow(&key.user, password), salt)),
+            );
         }
         (Authentication::Md5(salt), Credential::Md5(shadow)) => {
             frontend::password(out, &terminated(&md5::response(shadow, salt)));
         }
         (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
             if !mechanisms.contains(&&b"SCRAM-SHA-256"[..]) {
-                return Err(ConnectError::Auth("the server offers no SASL mechanism we speak".to_owned()));
+                return Err(ConnectError::Auth(
+                    "the server offers no SASL mechanism we speak".to_owned(),
+                ));
             }
             let exchange = ClientExchange::new(&crate::random::nonce());
             frontend::sasl_initial(out, &exchange.first());
@@ -181,17 +207,23 @@ async fn answer(
         }
         (Authentication::SaslContinue(data), Credential::Plain(password)) => {
             let (exchange, keys) = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
-            let challenge = exchange.challenge(data).map_err(|err| ConnectError::Auth(err.to_string()))?;
+            let challenge = exchange
+                .challenge(data)
+                .map_err(|err| ConnectError::Auth(err.to_string()))?;
             let derived = cache.keys(password, challenge).await?;
             frontend::password(out, &exchange.respond(&derived));
             *keys = Some(derived);
         }
         (Authentication::SaslFinal(data), _) => {
             let (exchange, _) = scram.take().ok_or_else(|| broken("SASL message"))?;
-            exchange.verify(data).map_err(|err| ConnectError::Auth(err.to_string()))?;
+            exchange
+                .verify(data)
+                .map_err(|err| ConnectError::Auth(err.to_string()))?;
         }
         (Authentication::Other(code), _) => {
-            return Err(ConnectError::Auth(format!("the server asks for authentication method {code}, which Helios does not speak")));
+            return Err(ConnectError::Auth(format!(
+                "the server asks for authentication method {code}, which Helios does not speak"
+            )));
         }
         (_, _) => {
             return Err(ConnectError::Auth(format!(
@@ -212,9 +244,14 @@ fn terminated(password: &str) -> Vec<u8> {
 async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
     loop {
         let bytes = conn.rbuf.bytes();
-        if let Some(header) = frame::header(bytes).map_err(|err| ConnectError::Protocol(err.to_string()))? {
+        if let Some(header) =
+            frame::header(bytes).map_err(|err| ConnectError::Protocol(err.to_string()))?
+        {
             if header.total > MAX_LOGIN_MESSAGE {
-                return Err(ConnectError::Protocol(format!("login message of {} bytes from the server", header.total)));
+                return Err(ConnectError::Protocol(format!(
+                    "login message of {} bytes from the server",
+                    header.total
+                )));
             }
             if bytes.len() >= header.total {
                 let message = bytes[..header.total].to_vec();
@@ -223,7 +260,9 @@ async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
             }
         }
         if conn.fill().await? == 0 {
-            return Err(ConnectError::Io("the server closed the connection during login".to_owned()));
+            return Err(ConnectError::Io(
+                "the server closed the connection during login".to_owned(),
+            ));
         }
     }
 }

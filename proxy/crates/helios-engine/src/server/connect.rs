@@ -32,10 +32,18 @@ pub(crate) async fn connect(
     let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));
     let (conn, done) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
     let now = Instant::now();
-    let backend = Backend { host: key.host.clone(), port: key.port, pid: done.pid, key: done.key };
+    let backend = Backend {
+        host: key.host.clone(),
+        port: key.port,
+        pid: done.pid,
+        key: done.key,
+    };
     pool.count_created();
     if pool.profile(plain).is_none() {
-        let reported = done.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let reported = done
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
         pool.remember_profile(plain, reported.collect());
     }
     let state = ServerState {
@@ -56,7 +64,8 @@ pub(crate) async fn connect(
 pub(crate) async fn cancel(backend: &Backend) {
     let request = async {
         let mut conn = rt::connect(&backend.host, backend.port, CANCEL_LIMIT).await?;
-        conn.wbuf.extend(&startup::build_cancel(backend.pid, &backend.key));
+        conn.wbuf
+            .extend(&startup::build_cancel(backend.pid, &backend.key));
         conn.flush().await?;
         while conn.fill().await? > 0 {
             conn.rbuf.release();

@@ -18,8 +18,14 @@ pub(crate) enum Effect {
     Discarded,
 }
 
-const STATE: Effect = Effect::Leaves(Dirt { state: true, prepared: false });
-const PREPARED: Effect = Effect::Leaves(Dirt { state: false, prepared: true });
+const STATE: Effect = Effect::Leaves(Dirt {
+    state: true,
+    prepared: false,
+});
+const PREPARED: Effect = Effect::Leaves(Dirt {
+    state: false,
+    prepared: true,
+});
 
 /// Reads the tag of a CommandComplete, without its terminator.
 pub(crate) fn effect(tag: &[u8]) -> Effect {
@@ -31,7 +37,9 @@ pub(crate) fn effect(tag: &[u8]) -> Effect {
         b"DISCARD ALL" => Effect::Discarded,
         // Temporary objects carry the same tags as lasting ones. Tables, sequences, views, functions…
         tag if tag.starts_with(b"CREATE ") => STATE,
-        tag if starts_with_any(tag, &[b"SELECT", b"FETCH", b"SHOW", b"EXPLAIN", b"MOVE"]) => Effect::Read,
+        tag if starts_with_any(tag, &[b"SELECT", b"FETCH", b"SHOW", b"EXPLAIN", b"MOVE"]) => {
+            Effect::Read
+        }
         _ => Effect::Write,
     }
 }

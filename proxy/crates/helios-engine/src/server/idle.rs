@@ -19,7 +19,8 @@ const RESET_LIMIT: Duration = Duration::from_secs(10);
 const MAX_CHATTER: usize = 64 * 1024;
 
 /// Undoes session state and keeps plans. DISCARD ALL would drop those too.
-const RESET_STATE: &str = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;\
+const RESET_STATE: &str =
+    "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;\
     SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES;";
 
 /// Takes in what an idle server has sent.
@@ -46,7 +47,9 @@ pub(crate) async fn listen(server: &mut Server) -> Result<(), Doubt> {
 fn chatter(server: &mut Server) -> Result<(), Doubt> {
     loop {
         let bytes = server.conn.rbuf.bytes();
-        let Some(header) = frame::header(bytes)? else { break };
+        let Some(header) = frame::header(bytes)? else {
+            break;
+        };
         if bytes.len() < header.total {
             break;
         }
@@ -56,11 +59,18 @@ fn chatter(server: &mut Server) -> Result<(), Doubt> {
             b'S' => note_parameter(server, &message[HEADER_LEN..]),
             b'N' | b'A' => {}
             b'E' => return Err(Doubt(server_text(&message))),
-            tag => return Err(Doubt(format!("unexpected message '{}' on an idle connection", tag.escape_ascii()))),
+            tag => {
+                return Err(Doubt(format!(
+                    "unexpected message '{}' on an idle connection",
+                    tag.escape_ascii()
+                )))
+            }
         }
     }
     if server.conn.rbuf.len() > MAX_CHATTER {
-        return Err(Doubt("an idle server sent a message without end".to_owned()));
+        return Err(Doubt(
+            "an idle server sent a message without end".to_owned(),
+        ));
     }
     if server.conn.rbuf.is_empty() {
         Ok(())
@@ -95,7 +105,9 @@ pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec
         }
     };
     let result: Option<Result<_, std::io::Error>> = rt::timeout(RESET_LIMIT, exchange).await;
-    result.ok_or_else(|| Doubt("the server did not answer in time".to_owned()))?.map_err(|err| Doubt(err.to_string()))
+    result
+        .ok_or_else(|| Doubt("the server did not answer in time".to_owned()))?
+        .map_err(|err| Doubt(err.to_string()))
 }
 
 enum Reply {
@@ -114,8 +126,12 @@ async fn next(server: &mut Server) -> std::io::Result<Reply> {
             server.conn.rbuf.consume(header.total);
             return match message[0] {
                 b'Z' if message.get(HEADER_LEN) == Some(&b'I') => Ok(Reply::Ready),
-                b'Z' => Err(invalid("a transaction is open where none should be".to_owned())),
-                b'E' if ErrorFields::new(&message[HEADER_LEN..]).is_fatal() => Err(invalid(server_text(&message))),
+                b'Z' => Err(invalid(
+                    "a transaction is open where none should be".to_owned(),
+                )),
+                b'E' if ErrorFields::new(&message[HEADER_LEN..]).is_fatal() => {
+                    Err(invalid(server_text(&message)))
+                }
                 b'E' => Ok(Reply::Error(message)),
                 b'S' => {
                     note_parameter(server, &message[HEADER_LEN..]);
@@ -137,10 +153,16 @@ async fn next(server: &mut Server) -> std::io::Result<Reply> {
 ///
 /// # Errors
 /// It could not be made so, and must be closed.
-pub(crate) async fn clean(server: &mut Server, reset_query: Option<&str>, plain: &Arc<Bucket>) -> Result<(), Doubt> {
+pub(crate) async fn clean(
+    server: &mut Server,
+    reset_query: Option<&str>,
+    plain: &Arc<Bucket>,
+) -> Result<(), Doubt> {
     let dirt = std::mem::take(&mut server.state.dirt);
     let sql = reset_query.map_or_else(|| targeted(dirt), str::to_owned);
-    run(server, &sql).await?.map_err(|message| Doubt(server_text(&message)))?;
+    run(server, &sql)
+        .await?
+        .map_err(|message| Doubt(server_text(&message)))?;
     if dirt.prepared || reset_query.is_some() {
         server.state.statements.clear();
     }

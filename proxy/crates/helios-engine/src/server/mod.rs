@@ -77,14 +77,20 @@ impl Server {
     /// Detaches the socket from this worker.
     pub(crate) fn pack(self) -> Option<Parcel> {
         let Server { conn, state } = self;
-        conn.into_socket().ok().map(|socket| Parcel { socket, state })
+        conn.into_socket()
+            .ok()
+            .map(|socket| Parcel { socket, state })
     }
 
     /// Notes a ParameterStatus.
     pub(crate) fn set_parameter(&mut self, name: &str, value: &str) {
         match self.state.parameters.get_mut(name) {
             Some(old) => value.clone_into(old),
-            None => drop(self.state.parameters.insert(name.to_owned(), value.to_owned())),
+            None => drop(
+                self.state
+                    .parameters
+                    .insert(name.to_owned(), value.to_owned()),
+            ),
         }
     }
 
@@ -101,7 +107,10 @@ impl Parcel {
     /// Attaches the socket to this worker.
     pub(crate) fn unpack(self) -> Option<Box<Server>> {
         let conn = Conn::moved(self.socket).ok()?;
-        Some(Box::new(Server { conn, state: self.state }))
+        Some(Box::new(Server {
+            conn,
+            state: self.state,
+        }))
     }
 
     pub(crate) fn slot(&self) -> &Slot {

@@ -49,8 +49,13 @@ impl Users {
     /// # Errors
     /// A secret that looks like a SCRAM verifier and is none; the message names the user.
     pub(crate) fn new(method: AuthMethod, users: &[User]) -> Result<Users, String> {
-        let secrets = users.iter().map(|user| Ok((user.name.clone(), secret(user)?)));
-        Ok(Users { method, secrets: secrets.collect::<Result<_, String>>()? })
+        let secrets = users
+            .iter()
+            .map(|user| Ok((user.name.clone(), secret(user)?)));
+        Ok(Users {
+            method,
+            secrets: secrets.collect::<Result<_, String>>()?,
+        })
     }
 
     /// How to log in to a server as this role.
@@ -63,32 +68,54 @@ impl Users {
     }
 
     /// Asks the client to prove that it is `user`.
-    pub(crate) async fn admit(&self, conn: &mut Conn, user: &str, mock: &[u8; 32]) -> Result<(), Ended> {
+    pub(crate) async fn admit(
+        &self,
+        conn: &mut Conn,
+        user: &str,
+        mock: &[u8; 32],
+    ) -> Result<(), Ended> {
         let secret = self.secrets.get(user).cloned().unwrap_or(Secret::None);
         let proven = match (self.method, &secret) {
             (AuthMethod::Trust, _) => true,
             (AuthMethod::Password, _) => by_password(conn, user, secret).await?,
-            (AuthMethod::Md5, Secret::Plain(_) | Secret::Md5(_) | Secret::None) => by_md5(conn, user, &secret).await?,
-            (AuthMethod::Md5 | AuthMethod::ScramSha256, _) => by_scram(conn, user, secret, mock).await?,
+            (AuthMethod::Md5, Secret::Plain(_) | Secret::Md5(_) | Secret::None) => {
+                by_md5(conn, user, &secret).await?
+            }
+            (AuthMethod::Md5 | AuthMethod::ScramSha256, _) => {
+                by_scram(conn, user, secret, mock).await?
+            }
         };
         if proven {
             return Ok(());
         }
         let text = format!("password authentication failed for user \"{user}\"");
-        Err(Ended::Refused(Refusal::new(sqlstate::INVALID_PASSWORD, text)))
+        Err(Ended::Refused(Refusal::new(
+            sqlstate::INVALID_PASSWORD,
+            text,
+        )))
     }
 }
 
 fn secret(user: &User) -> Result<Secret, String> {
-    let Some(text) = &user.secret else { return Ok(Secret::None) };
+    let Some(text) = &user.secret else {
+        return Ok(Secret::None);
+    };
     if text.starts_with("SCRAM-SHA-256$") {
         let parsed = Verifier::parse(text).map(Secret::Scram);
-        return parsed.ok_or_else(|| format!("auth.users: the SCRAM verifier of {:?} is malformed", user.name));
+        return parsed.ok_or_else(|| {
+            format!(
+                "auth.users: the SCRAM verifier of {:?} is malformed",
+                user.name
+            )
+        });
     }
     if md5::is_shadow(text) {
         return Ok(Secret::Md5(text.clone()));
     }
-    Ok(Secret::Plain(Arc::new(Plain { password: text.clone(), verifier: OnceLock::new() })))
+    Ok(Secret::Plain(Arc::new(Plain {
+        password: text.clone(),
+        verifier: OnceLock::new(),
+    })))
 }
 
 fn equal(a: &[u8], b: &[u8]) -> bool {
@@ -103,9 +130,8 @@ async fn by_password(conn: &mut Conn, user: &str, secret: Secret) -> Result<bool
     Ok(match secret {
         Secret::None => false,
         Secret::Plain(plain) => equal(plain.password.as_bytes(), &given),
-        Secret::Md5(shadow) => {
-            std::str::from_utf8(&given).is_ok_and(|given| equal(shadow.as_bytes(), md5::shadow(user, given).as_bytes()))
-        }
+        Secret::Md5(shadow) => std::str::from_utf8(&given)
+            .is_ok_and(|given| equal(shadow.as_bytes(), md5::shadow(user, given).as_bytes())),
         Secret::Scram(verifier) => rt::offload(move || verifier.matches_password(&given)).await?,
     })
 }
@@ -123,24 +149,42 @@ async fn by_md5(conn: &mut Conn, user: &str, secret: &Secret) -> Result<bool, En
         Secret::Md5(shadow) => shadow.clone(),
         Secret::None | Secret::Scram(_) => return Ok(false),
     };
-    Ok(md5::verify(&shadow, salt, message.strip_suffix(&[0]).unwrap_or(&message)))
+    Ok(md5::verify(
+        &shadow,
+        salt,
+        message.strip_suffix(&[0]).unwrap_or(&message),
+    ))
 }
 
-async fn by_scram(conn: &mut Conn, user: &str, secret: Secret, mock: &[u8; 32]) -> Result<bool, Ended> {
-    let malformed = |what: &str| Ended::Refused(Refusal::protocol(format!("malformed SCRAM message: {what}")));
+async fn by_scram(
+    conn: &mut Conn,
+    user: &str,
+    secret: Secret,
+    mock: &[u8; 32],
+) -> Result<bool, Ended> {
+    let malformed = |what: &str| {
+        Ended::Refused(Refusal::protocol(format!(
+            "malformed SCRAM message: {what}"
+        )))
+    };
     let mut out = Vec::new();
     backend::authentication_sasl(&mut out);
     conn.wbuf.extend(&out);
     conn.flush().await?;
 
     let message = read_password(conn).await?;
-    let (mechanism, data) = frontend::read_sasl_initial(&message).ok_or_else(|| malformed("initial response"))?;
+    let (mechanism, data) =
+        frontend::read_sasl_initial(&message).ok_or_else(|| malformed("initial response"))?;
     if mechanism != b"SCRAM-SHA-256" {
-        return Err(malformed("the client selected a mechanism that was not offered"));
+        return Err(malformed(
+            "the client selected a mechanism that was not offered",
+        ));
     }
     let first = data.ok_or_else(|| malformed("no initial response"))?;
     let mut exchange = ServerExchange::new(verifier(user, secret, mock).await?, &random::nonce());
-    let reply = exchange.first(first).map_err(|err| malformed(&err.to_string()))?;
+    let reply = exchange
+        .first(first)
+        .map_err(|err| malformed(&err.to_string()))?;
     out.clear();
     backend::authentication_sasl_continue(&mut out, &reply);
     conn.wbuf.extend(&out);
@@ -169,7 +213,12 @@ async fn verifier(user: &str, secret: Secret, mock: &[u8; 32]) -> Result<Verifie
                 return Ok(verifier.clone());
             }
             let salt = scram::salt_for(user, mock);
-            let work = move || plain.verifier.get_or_init(|| Verifier::from_password(&plain.password, &salt, ITERATIONS)).clone();
+            let work = move || {
+                plain
+                    .verifier
+                    .get_or_init(|| Verifier::from_password(&plain.password, &salt, ITERATIONS))
+                    .clone()
+            };
             Ok(rt::offload(work).await?)
         }
     }

@@ -26,7 +26,9 @@ enum Act {
 impl Session {
     /// Handles what is in the server's buffer, and gives the server back if that ends the transaction.
     pub(super) fn on_server_bytes(&mut self) -> Result<(), Doubt> {
-        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
         let mut input = std::mem::take(&mut link.server.conn.rbuf);
         let mut run = Run { at: 0, start: 0 };
         let result = self.scan_replies(&mut input, &mut run);
@@ -57,7 +59,9 @@ impl Session {
                 }
                 continue;
             }
-            let Some(header) = frame::header(&input.bytes()[run.at..])? else { return Ok(()) };
+            let Some(header) = frame::header(&input.bytes()[run.at..])? else {
+                return Ok(());
+            };
             if is_read(header) && available < header.total {
                 return Ok(());
             }
@@ -86,19 +90,25 @@ impl Session {
         }
     }
 
-    /// Answers, in their turn, requests for which nothing was sent to the server.
+    /// Answers, in their turn, requests that the server does not answer.
     pub(super) fn emit_fakes(&mut self) {
         while let Some(fake) = self.fifo.front().filter(|expect| is_fake(expect)) {
-            let reply = match fake {
-                Expect::FakeParse { .. } => backend::PARSE_COMPLETE,
-                _ => backend::CLOSE_COMPLETE,
-            };
-            self.client.wbuf.extend(reply);
+            match fake {
+                Expect::FakeParse { .. } => self.client.wbuf.extend(backend::PARSE_COMPLETE),
+                Expect::FakeClose { .. } => self.client.wbuf.extend(backend::CLOSE_COMPLETE),
+                _ => {}
+            }
             self.fifo.pop_front();
         }
     }
 
-    fn on_reply(&mut self, header: Header, input: &[u8], run: &mut Run, end: usize) -> Result<Act, Doubt> {
+    fn on_reply(
+        &mut self,
+        header: Header,
+        input: &[u8],
+        run: &mut Run,
+        end: usize,
+    ) -> Result<Act, Doubt> {
         let body = &input[run.at + HEADER_LEN..end];
         match header.tag {
             b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
@@ -119,12 +129,19 @@ impl Session {
             b'S' => Ok(self.on_parameter_status(body)),
             b'G' => self.on_copy_in(),
             b'H' => self.belongs(header.tag),
-            tag => Err(Doubt(format!("unexpected message '{}' from the server", tag.escape_ascii()))),
+            tag => Err(Doubt(format!(
+                "unexpected message '{}' from the server",
+                tag.escape_ascii()
+            ))),
         }
     }
 
     fn misplaced(&self, tag: u8) -> Doubt {
-        Doubt(format!("message '{}' from the server, while {:?} is expected", tag.escape_ascii(), self.fifo.front()))
+        Doubt(format!(
+            "message '{}' from the server, while {:?} is expected",
+            tag.escape_ascii(),
+            self.fifo.front()
+        ))
     }
 
     /// Part of the reply to a statement, and not its end.
@@ -189,34 +206,36 @@ impl Session {
     /// Counts the command, and notes what it leaves in the session.
     fn on_command_complete(&mut self, body: &[u8]) {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        let effect = evidence::effect(tag);
         let stats = self.worker.stats();
-        match evidence::effect(tag) {
-            Effect::Read => return stats.reads.add(1),
-            effect => {
-                stats.writes.add(1);
-                let Some(link) = &mut self.link else { return };
-                let state = &mut link.server.state;
-                match effect {
-                    Effect::Read | Effect::Write => {}
-                    Effect::Leaves(dirt) => {
-                        state.dirt.state |= dirt.state;
-                        state.dirt.prepared |= dirt.prepared;
-                    }
-                    Effect::Deallocated | Effect::Discarded => {
-                        state.statements.clear();
-                        state.unnamed = 0;
-                        self.statements.clear();
-                        self.unnamed.tag = 0;
-                        state.dirt.prepared = false;
-                    }
-                }
+        let counter = if effect == Effect::Read {
+            &stats.reads
+        } else {
+            &stats.writes
+        };
+        counter.add(1);
+        let Some(link) = &mut self.link else { return };
+        let state = &mut link.server.state;
+        match effect {
+            Effect::Read | Effect::Write => {}
+            Effect::Leaves(dirt) => {
+                state.dirt.state |= dirt.state;
+                state.dirt.prepared |= dirt.prepared;
+            }
+            Effect::Deallocated | Effect::Discarded => {
+                state.statements.clear();
+                state.unnamed = 0;
+                self.statements.clear();
+                self.unnamed.tag = 0;
+                state.dirt.prepared = false;
             }
         }
     }
 
     fn on_ready(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
         let status = body.first().copied().and_then(Status::from_byte);
-        self.status = status.ok_or_else(|| Doubt("ReadyForQuery with an unknown status".to_owned()))?;
+        self.status =
+            status.ok_or_else(|| Doubt("ReadyForQuery with an unknown status".to_owned()))?;
         if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
             return Err(self.misplaced(b'Z'));
         }
@@ -228,7 +247,10 @@ impl Session {
                 self.worker.stats().query.record(started.elapsed());
             }
         }
-        let statement_mode = self.link.as_ref().is_some_and(|link| link.mode == PoolMode::Statement);
+        let statement_mode = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.mode == PoolMode::Statement);
         if statement_mode && self.status != Status::Idle {
             return self.refuse_block(input, run);
         }
@@ -241,11 +263,19 @@ impl Session {
         run.start = run.at;
         let text = "transaction blocks are not allowed in statement pool mode";
         let hint = Some("Set pool.mode = \"transaction\" for this database.");
-        let mut out = error_response::error(Severity::Error, sqlstate::FEATURE_NOT_SUPPORTED, text, hint, None);
+        let mut out = error_response::error(
+            Severity::Error,
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            text,
+            hint,
+            None,
+        );
         backend::ready_for_query(&mut out, Status::Idle);
         self.client.wbuf.extend(&out);
         if !self.fifo.is_empty() || self.unsynced {
-            return Err(Doubt("a transaction block was begun in statement pool mode".to_owned()));
+            return Err(Doubt(
+                "a transaction block was begun in statement pool mode".to_owned(),
+            ));
         }
         self.must_roll_back = true;
         Ok(Act::Drop)
@@ -255,14 +285,18 @@ impl Session {
         let fields = ErrorFields::new(body);
         let fatal = fields.is_fatal();
         self.note_error(&fields);
-        let Some(link) = &mut self.link else { return Ok(Act::Forward) };
+        let Some(link) = &mut self.link else {
+            return Ok(Act::Forward);
+        };
         link.fatal |= fatal;
         if fatal {
             return Ok(Act::Forward);
         }
         if self.sync_in_copy {
             // Whether the server took that Sync before or after it failed decides how many ReadyForQuery come.
-            return Err(Doubt("a Sync was sent during a COPY that failed".to_owned()));
+            return Err(Doubt(
+                "a Sync was sent during a COPY that failed".to_owned(),
+            ));
         }
         self.copying_in = false;
         match self.fifo.front() {
@@ -291,7 +325,11 @@ impl Session {
             && fields.routine().as_deref() == Some("RevalidateCachedQuery");
         let lost_statement = state == Some(sqlstate::INVALID_SQL_STATEMENT_NAME);
         let doomed = matches!(self.fifo.front(), Some(Expect::Doomed(_)));
-        if let Some(link) = self.link.as_mut().filter(|_| stale_plan || (lost_statement && !doomed)) {
+        if let Some(link) = self
+            .link
+            .as_mut()
+            .filter(|_| stale_plan || (lost_statement && !doomed))
+        {
             // DEALLOCATE ALL when the transaction is over, and every statement anew.
             link.server.state.statements.clear();
             link.server.state.dirt.prepared = true;
@@ -315,17 +353,27 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         let state = &mut link.server.state;
         match expect {
-            Expect::Parse { statement: Some(statement), seq } => {
+            Expect::Parse {
+                statement: Some(statement),
+                seq,
+            } => {
                 state.statements.remove(statement.id);
                 self.statements.remove_seq(seq);
             }
-            Expect::HiddenParse { statement: Some(statement) } => state.statements.remove(statement.id),
-            Expect::Parse { statement: None, .. } | Expect::HiddenParse { statement: None } => {
+            Expect::HiddenParse {
+                statement: Some(statement),
+            } => state.statements.remove(statement.id),
+            Expect::Parse {
+                statement: None, ..
+            }
+            | Expect::HiddenParse { statement: None } => {
                 state.unnamed = 0;
                 self.unnamed.tag = 0;
             }
             Expect::FakeParse { seq } => self.statements.remove_seq(seq),
-            Expect::FakeClose { restore: Some((name, named)) } => self.statements.insert(&name, named),
+            Expect::FakeClose {
+                restore: Some((name, named)),
+            } => self.statements.insert(&name, named),
             // The server may have kept a statement that we took for evicted.
             Expect::HiddenClose => state.dirt.prepared = true,
             _ => {}
@@ -333,19 +381,37 @@ impl Session {
     }
 
     fn on_notification(&self) -> Act {
-        let own = self.link.as_ref().is_some_and(|link| link.mode == PoolMode::Session);
-        if own { Act::Forward } else { Act::Drop }
+        let own = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.mode == PoolMode::Session);
+        if own {
+            Act::Forward
+        } else {
+            Act::Drop
+        }
     }
 
     /// What the client set stays with the client, whichever server it gets next.
     fn on_parameter_status(&mut self, body: &[u8]) -> Act {
-        let Some((name, value)) = backend::read_parameter_status(body) else { return Act::Forward };
-        let Some(link) = &mut self.link else { return Act::Forward };
+        let Some((name, value)) = backend::read_parameter_status(body) else {
+            return Act::Forward;
+        };
+        let Some(link) = &mut self.link else {
+            return Act::Forward;
+        };
         link.server.set_parameter(name, value);
         let buckets = &self.worker.shared.buckets;
         let plain = link.shard.shared.profile(&buckets.plain);
-        let default = plain.as_ref().and_then(|plain| plain.iter().find(|(known, _)| known == name));
-        self.bucket = buckets.with(&self.bucket, name, value, default.map(|(_, value)| value.as_str()));
+        let default = plain
+            .as_ref()
+            .and_then(|plain| plain.iter().find(|(known, _)| known == name));
+        self.bucket = buckets.with(
+            &self.bucket,
+            name,
+            value,
+            default.map(|(_, value)| value.as_str()),
+        );
         link.server.state.bucket = std::sync::Arc::clone(&self.bucket);
         Act::Forward
     }
@@ -353,16 +419,23 @@ impl Session {
     fn on_copy_in(&mut self) -> Result<Act, Doubt> {
         match self.fifo.front() {
             Some(Expect::Query) => {}
-            // Sync and Flush that were sent ahead are read as part of the COPY, and ignored.
+            // A Sync that was sent ahead of the data is read as part of the COPY, and ignored.
             Some(Expect::Execute) => {
                 while matches!(self.fifo.get(1), Some(Expect::Sync)) {
                     self.fifo.remove(1);
-                    self.unsynced = true;
+                    self.unsynced |= !self
+                        .fifo
+                        .iter()
+                        .any(|expect| matches!(expect, Expect::Sync));
                 }
             }
             _ => return Err(self.misplaced(b'G')),
         }
-        self.copying_in = true;
+        if matches!(self.fifo.get(1), Some(Expect::CopyEnd)) {
+            self.fifo.remove(1);
+        } else {
+            self.copying_in = true;
+        }
         Ok(Act::Forward)
     }
 }
@@ -374,7 +447,10 @@ struct Run {
 }
 
 fn is_fake(expect: &Expect) -> bool {
-    matches!(expect, Expect::FakeParse { .. } | Expect::FakeClose { .. })
+    matches!(
+        expect,
+        Expect::FakeParse { .. } | Expect::FakeClose { .. } | Expect::CopyEnd
+    )
 }
 
 /// Whether a message's body is looked at, so that it must have come whole.

@@ -9,7 +9,10 @@ use crate::statements::{Named, Statement};
 #[derive(Debug)]
 pub(crate) enum Expect {
     /// A Parse of the client, ended by ParseComplete. `statement` and `seq` are unset for the unnamed one.
-    Parse { statement: Option<Arc<Statement>>, seq: u64 },
+    Parse {
+        statement: Option<Arc<Statement>>,
+        seq: u64,
+    },
     /// A Parse of ours; the client sees only its error.
     HiddenParse { statement: Option<Arc<Statement>> },
     /// Ended by BindComplete.
@@ -32,6 +35,8 @@ pub(crate) enum Expect {
     FakeParse { seq: u64 },
     /// Nothing was sent: a CloseComplete. `restore` is put back if the batch fails before it.
     FakeClose { restore: Option<(Box<[u8]>, Named)> },
+    /// A CopyDone or CopyFail sent before the server had said that it takes data. Never answered itself.
+    CopyEnd,
     /// A request sent to fail, whose error is replaced by this complete message.
     Doomed(Box<[u8]>),
 }

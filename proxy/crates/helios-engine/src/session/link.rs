@@ -48,14 +48,19 @@ impl Session {
             match wait {
                 Wait::Granted(Ok(server)) => break (server, shard),
                 Wait::Granted(Err(Denial::Moved)) => {}
-                Wait::Granted(Err(Denial::Refused(refusal))) => return Err(Ended::Refused(refusal)),
+                Wait::Granted(Err(Denial::Refused(refusal))) => {
+                    return Err(Ended::Refused(refusal))
+                }
                 Wait::Cancelled => return Err(self.cancelled()),
                 Wait::Draining => return Err(Ended::Refused(Refusal::shutdown())),
                 Wait::Left => return Err(Ended::Quietly),
             }
         };
         let waited = self.worker.clock().saturating_sub(since);
-        self.worker.stats().acquire.record(Duration::from_nanos(waited));
+        self.worker
+            .stats()
+            .acquire
+            .record(Duration::from_nanos(waited));
         if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
             server = self.apply_settings(server, &shard).await?;
         }
@@ -65,7 +70,10 @@ impl Session {
 
     fn cancelled(&self) -> Ended {
         self.handle.clear_cancel();
-        Ended::Refused(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request"))
+        Ended::Refused(Refusal::new(
+            sqlstate::QUERY_CANCELED,
+            "canceling statement due to user request",
+        ))
     }
 
     async fn wait_for_primary(&mut self, since: u64, reason: String) -> Result<(), Ended> {
@@ -76,7 +84,8 @@ impl Session {
         let timed_out = || {
             let text = format!("no server within {} s: {reason}", limit.as_secs_f64());
             Ended::Refused(
-                Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text).hint("See /nodes and /topology of the admin API."),
+                Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
+                    .hint("See /nodes and /topology of the admin API."),
             )
         };
         let left = limit.checked_sub(waited).ok_or_else(timed_out)?;
@@ -99,7 +108,11 @@ impl Session {
     }
 
     /// Gives the server this session's settings. Awaited, so that no statement can run under others.
-    async fn apply_settings(&mut self, mut server: Box<Server>, shard: &Rc<PoolShard>) -> Result<Box<Server>, Ended> {
+    async fn apply_settings(
+        &mut self,
+        mut server: Box<Server>,
+        shard: &Rc<PoolShard>,
+    ) -> Result<Box<Server>, Ended> {
         let sql = server.state.bucket.to(&self.bucket);
         match idle::run(&mut server, &sql).await {
             Ok(Ok(())) => {
@@ -116,7 +129,8 @@ impl Session {
 
     fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
         let settings = shard.shared.settings();
-        self.handle.set_backend(Some(Arc::clone(&server.state.backend)));
+        self.handle
+            .set_backend(Some(Arc::clone(&server.state.backend)));
         server.state.statements.begin_batch();
         self.link = Some(Link {
             server,
@@ -131,14 +145,26 @@ impl Session {
     /// The reported parameters that this client is to be greeted with.
     pub(super) async fn profile(&mut self) -> Result<Profile, Ended> {
         let known = self.route().map_err(Ended::Refused)?;
-        if let Some(profile) = known.ok().and_then(|shard| shard.shared.profile(&self.bucket)) {
+        if let Some(profile) = known
+            .ok()
+            .and_then(|shard| shard.shared.profile(&self.bucket))
+        {
             return Ok(profile);
         }
         self.acquire().await?;
-        let Some(link) = &self.link else { return Err(Ended::Quietly) };
-        let parameters = link.server.state.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let Some(link) = &self.link else {
+            return Err(Ended::Quietly);
+        };
+        let parameters = link
+            .server
+            .state
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
         let profile: Profile = parameters.collect();
-        link.shard.shared.remember_profile(&self.bucket, Arc::clone(&profile));
+        link.shard
+            .shared
+            .remember_profile(&self.bucket, Arc::clone(&profile));
         self.release();
         Ok(profile)
     }
@@ -210,7 +236,12 @@ impl Session {
         let at_rest = self.link.as_ref().is_some_and(|link| self.is_at_rest(link));
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
-        let Link { mut server, shard, mode, .. } = link;
+        let Link {
+            mut server,
+            shard,
+            mode,
+            ..
+        } = link;
         if at_rest {
             server.state.dirt.state |= mode == PoolMode::Session;
             return self.recover(server, shard, self.status != Status::Idle);
@@ -252,7 +283,9 @@ impl Session {
 
     /// Bytes are waiting for the server beyond what is reasonable.
     pub(super) fn is_server_full(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.server.conn.wbuf.len() > HIGH_WATER)
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.server.conn.wbuf.len() > HIGH_WATER)
     }
 }
 
@@ -278,13 +311,20 @@ async fn restore(
     roll_back: bool,
 ) -> Result<(), Doubt> {
     if roll_back {
-        idle::run(server, "ROLLBACK").await?.map_err(|_| Doubt("ROLLBACK failed".to_owned()))?;
+        idle::run(server, "ROLLBACK")
+            .await?
+            .map_err(|_| Doubt("ROLLBACK failed".to_owned()))?;
     }
     idle::listen(server).await?;
     let dirt: Dirt = server.state.dirt;
     if dirt.any() {
         let settings = shard.shared.settings();
-        idle::clean(server, settings.reset_query.as_deref(), &worker.shared.buckets.plain).await?;
+        idle::clean(
+            server,
+            settings.reset_query.as_deref(),
+            &worker.shared.buckets.plain,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -241,7 +241,10 @@ impl Session {
 
     /// Between two transactions, with nothing under way in either direction.
     fn may_end(&self) -> bool {
-        let quiet = self.fifo.is_empty() && !self.unsynced && self.up.remaining == 0 && self.client.rbuf.is_empty();
+        let quiet = self.fifo.is_empty()
+            && !self.unsynced
+            && self.up.remaining == 0
+            && self.client.rbuf.is_empty();
         quiet && (self.link.is_none() || self.status == Status::Idle)
     }
 
@@ -251,7 +254,9 @@ impl Session {
         }
         if let Err(err) = self.flush_server(cx) {
             // What the server said before it went is worth more than the broken pipe.
-            return self.read_server(cx).and(Err(self.server_lost(&err.to_string())));
+            return self
+                .read_server(cx)
+                .and(Err(self.server_lost(&err.to_string())));
         }
         self.read_server(cx)
     }
@@ -260,7 +265,9 @@ impl Session {
         if self.client.wbuf.len() > HIGH_WATER {
             return Ok(false);
         }
-        let Some(link) = &mut self.link else { return Ok(false) };
+        let Some(link) = &mut self.link else {
+            return Ok(false);
+        };
         match link.server.conn.poll_fill(cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
@@ -277,10 +284,12 @@ impl Session {
 
     fn flush_server(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match &mut self.link {
-            Some(link) if !link.server.conn.wbuf.is_empty() => match link.server.conn.poll_flush(cx) {
-                Poll::Ready(result) => result,
-                Poll::Pending => Ok(()),
-            },
+            Some(link) if !link.server.conn.wbuf.is_empty() => {
+                match link.server.conn.poll_flush(cx) {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }
@@ -326,31 +335,48 @@ impl Session {
             return Ok(());
         }
         let flushed = self.client.poll_flush(cx);
-        self.worker.stats().sent.add((before - self.client.wbuf.len()) as u64);
+        self.worker
+            .stats()
+            .sent
+            .add((before - self.client.wbuf.len()) as u64);
         match flushed {
             Poll::Ready(Err(_)) => Err(Step::Left),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
 
+    /// The server waits for more of what the client has begun.
+    fn is_unfinished(&self) -> bool {
+        self.unsynced || self.skipping || self.copying_in
+    }
+
     /// A client that said Terminate does not read any more, but what it asked for before is still done.
     fn poll_leave(&mut self) -> Result<bool, Step> {
         self.client.wbuf.release();
         match &self.link {
-            Some(link) if !self.is_at_rest(link) && !self.unsynced && !self.skipping => Ok(false),
+            Some(link) if !self.is_at_rest(link) && !self.is_unfinished() => Ok(false),
             _ => Err(Step::Left),
         }
     }
 
     /// The server connection is not to be used again. Says what the client is to be told.
     fn server_lost(&mut self, cause: &str) -> Step {
-        let Some(link) = self.link.take() else { return Step::Silent };
+        let Some(link) = self.link.take() else {
+            return Step::Silent;
+        };
         self.handle.set_backend(None);
         let key = &link.shard.shared.key;
         let (cluster, node) = (key.cluster.clone(), key.node.clone());
         let fields = vec![("node", node.clone()), ("error", cause.to_owned())];
-        self.worker.shared.events.log(Level::Warning, "server connection lost", fields);
-        self.worker.shared.events.send(Event::NodeSuspect { cluster, node, reason: cause.to_owned() });
+        self.worker
+            .shared
+            .events
+            .log(Level::Warning, "server connection lost", fields);
+        self.worker.shared.events.send(Event::NodeSuspect {
+            cluster,
+            node,
+            reason: cause.to_owned(),
+        });
         // An error inside a half-sent message would be read as part of it; a second one breaks libpq's pipeline.
         let torn = self.down.remaining > 0 && self.down.forward;
         if link.fatal || torn {
@@ -372,11 +398,15 @@ impl Session {
 
     /// The database entry that the client's name means now.
     fn entry(&self, active: &Active) -> Result<Arc<Database>, Refusal> {
-        active.snapshot.database(&self.login.database).cloned().ok_or_else(|| {
-            let text = format!("database \"{}\" does not exist", self.login.database);
-            Refusal::new(sqlstate::INVALID_CATALOG_NAME, text)
-                .hint("Add it to [[databases]], or an entry named \"*\".")
-        })
+        active
+            .snapshot
+            .database(&self.login.database)
+            .cloned()
+            .ok_or_else(|| {
+                let text = format!("database \"{}\" does not exist", self.login.database);
+                Refusal::new(sqlstate::INVALID_CATALOG_NAME, text)
+                    .hint("Add it to [[databases]], or an entry named \"*\".")
+            })
     }
 
     /// The pool for the next transaction; an outer error ends the session, an inner one may pass.
@@ -391,13 +421,25 @@ impl Session {
         let entry = self.entry(&active)?;
         let node = match topology.primary(&entry.cluster) {
             Ok(node) => node,
-            Err(reason) => return Ok(Err(format!("cluster \"{}\" has no primary: {reason}", entry.cluster))),
+            Err(reason) => {
+                return Ok(Err(format!(
+                    "cluster \"{}\" has no primary: {reason}",
+                    entry.cluster
+                )))
+            }
         };
-        let Some(shard) = self.worker.pool(node, &entry, &self.login.database, &self.login.user) else {
+        let Some(shard) = self
+            .worker
+            .pool(node, &entry, &self.login.database, &self.login.user)
+        else {
             return Err(Refusal::shutdown());
         };
         let (active, topology) = (Arc::as_ptr(&active), Arc::as_ptr(&topology));
-        self.route = Some(Route { active, topology, shard: Rc::clone(&shard) });
+        self.route = Some(Route {
+            active,
+            topology,
+            shard: Rc::clone(&shard),
+        });
         Ok(Ok(shard))
     }
 

@@ -60,17 +60,30 @@ async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, H
     let params = negotiate(worker, conn).await?;
     admit_one_more(worker)?;
     if params.replication.is_some() {
-        let refusal = Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not pooled")
-            .hint("Connect to the PostgreSQL server itself for replication.");
+        let refusal = Refusal::new(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            "replication connections are not pooled",
+        )
+        .hint("Connect to the PostgreSQL server itself for replication.");
         return Err(Ended::Refused(refusal));
     }
     if let Some(message) = startup::negotiate(params.minor, &params.protocol_options) {
         conn.wbuf.extend(&message);
     }
     let active = worker.active();
-    active.users.admit(conn, &params.user, &worker.shared.mock_secret).await?;
+    active
+        .users
+        .admit(conn, &params.user, &worker.shared.mock_secret)
+        .await?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
-    let mut key = vec![0; if params.minor.min(NEWEST_MINOR) >= 2 { LONG_KEY } else { 4 }];
+    let mut key = vec![
+        0;
+        if params.minor.min(NEWEST_MINOR) >= 2 {
+            LONG_KEY
+        } else {
+            4
+        }
+    ];
     random::fill(&mut key);
     // The worker's number is in the pid, so that a CancelRequest finds its way from any worker.
     let pid = (worker.id as u32) << 26 | (random::below(1 << 26) as u32).max(1);
@@ -82,8 +95,17 @@ fn worker_of(pid: u32) -> usize {
     (pid >> 26) as usize
 }
 
-async fn begin(worker: &Rc<Worker>, conn: Conn, seat: Seat, params: StartupParams, handle: Handle) -> Option<Session> {
-    let login = Login { user: params.user, database: params.database };
+async fn begin(
+    worker: &Rc<Worker>,
+    conn: Conn,
+    seat: Seat,
+    params: StartupParams,
+    handle: Handle,
+) -> Option<Session> {
+    let login = Login {
+        user: params.user,
+        database: params.database,
+    };
     let bucket = worker.shared.buckets.of_startup(&params.parameters);
     let mut session = Session::new(Rc::clone(worker), conn, seat, login, bucket, handle);
     match session.profile().await {
@@ -107,13 +129,26 @@ async fn begin(worker: &Rc<Worker>, conn: Conn, seat: Seat, params: StartupParam
 
 fn admit_one_more(worker: &Worker) -> Result<(), Ended> {
     if worker.shared.draining.load(Ordering::Relaxed) {
-        return Err(Ended::Refused(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "the proxy is shutting down")));
+        return Err(Ended::Refused(Refusal::new(
+            sqlstate::CANNOT_CONNECT_NOW,
+            "the proxy is shutting down",
+        )));
     }
-    let clients: usize = worker.shared.clients.iter().map(|clients| clients.load(Ordering::Relaxed)).sum();
+    let clients: usize = worker
+        .shared
+        .clients
+        .iter()
+        .map(|clients| clients.load(Ordering::Relaxed))
+        .sum();
     let limit = worker.config().limits.max_client_connections;
     if clients > limit {
-        let refusal = Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-            .hint(format!("Raise limits.max_client_connections, which is {limit}."));
+        let refusal = Refusal::new(
+            sqlstate::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        )
+        .hint(format!(
+            "Raise limits.max_client_connections, which is {limit}."
+        ));
         return Err(Ended::Refused(refusal));
     }
     Ok(())
@@ -128,7 +163,9 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
             Startup::Ssl if !asked_tls => asked_tls = true,
             Startup::GssEnc if !asked_gss => asked_gss = true,
             Startup::Ssl | Startup::GssEnc => {
-                return Err(Ended::Refused(Refusal::protocol("encryption was requested twice")));
+                return Err(Ended::Refused(Refusal::protocol(
+                    "encryption was requested twice",
+                )));
             }
             Startup::Cancel { pid, key } => {
                 if let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) {
@@ -182,10 +219,15 @@ pub(crate) async fn read_password(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
             Ok(Some(header)) if header.tag == b'X' => return Err(Ended::Quietly),
             Ok(Some(header)) if header.tag != b'p' => {
                 let tag = header.tag.escape_ascii();
-                return refused(Refusal::protocol(format!("expected password response, got message type '{tag}'")));
+                return refused(Refusal::protocol(format!(
+                    "expected password response, got message type '{tag}'"
+                )));
             }
             Ok(Some(header)) if header.total > MAX_PASSWORD_LEN => {
-                return refused(Refusal::protocol(format!("password message of {} bytes", header.total)));
+                return refused(Refusal::protocol(format!(
+                    "password message of {} bytes",
+                    header.total
+                )));
             }
             Ok(Some(header)) if bytes.len() >= header.total => {
                 let body = bytes[HEADER_LEN..header.total].to_vec();

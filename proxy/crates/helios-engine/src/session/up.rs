@@ -81,7 +81,9 @@ impl Session {
                 }
                 continue;
             }
-            let Some(header) = frame::header(&input.bytes()[cursor.at..])? else { return Ok(Flow::Starved) };
+            let Some(header) = frame::header(&input.bytes()[cursor.at..])? else {
+                return Ok(Flow::Starved);
+            };
             if header.tag == b'X' {
                 return Ok(Flow::Terminate);
             }
@@ -91,12 +93,24 @@ impl Session {
             }
             if self.link.is_none() {
                 // A slow sender must not hold a server while it sends.
-                let whole = available >= header.total || (header.total > BLOCK && !is_named(header.tag));
-                return Ok(if whole { Flow::NeedServer } else { Flow::Starved });
+                let whole =
+                    available >= header.total || (header.total > BLOCK && !is_named(header.tag));
+                return Ok(if whole {
+                    Flow::NeedServer
+                } else {
+                    Flow::Starved
+                });
             }
             let end = input.len().min(cursor.at + header.total);
             let message = &input.bytes()[cursor.at..end];
-            match self.on_message(header, message, &mut Pending { cursor, input: input.bytes() })? {
+            match self.on_message(
+                header,
+                message,
+                &mut Pending {
+                    cursor,
+                    input: input.bytes(),
+                },
+            )? {
                 Act::Forward => self.begin_partial(header, true),
                 Act::Drop => self.begin_partial(header, false),
                 Act::ForwardAfter(head) => {
@@ -122,7 +136,10 @@ impl Session {
             return;
         }
         if let Some(link) = &mut self.link {
-            link.server.conn.wbuf.extend(&input.bytes()[cursor.run..cursor.at]);
+            link.server
+                .conn
+                .wbuf
+                .extend(&input.bytes()[cursor.run..cursor.at]);
         }
         cursor.at += n;
         cursor.run = cursor.at;
@@ -143,13 +160,18 @@ impl Session {
     /// Messages that PostgreSQL would drop: what a failed COPY leaves behind, and a failed batch up to its Sync.
     fn is_ignored(&self, tag: u8) -> bool {
         match tag {
-            b'd' | b'c' | b'f' => !self.copying_in,
+            b'd' | b'c' | b'f' => self.skipping || (!self.copying_in && self.fifo.is_empty()),
             b'S' => false,
             _ => self.skipping,
         }
     }
 
-    fn on_message(&mut self, header: Header, message: &[u8], pending: &mut Pending<'_>) -> Result<Act, Refusal> {
+    fn on_message(
+        &mut self,
+        header: Header,
+        message: &[u8],
+        pending: &mut Pending<'_>,
+    ) -> Result<Act, Refusal> {
         if self.copying_in {
             return self.on_copy_message(header);
         }
@@ -186,7 +208,15 @@ impl Session {
                 self.expect(Expect::FunctionCall);
                 Ok(Act::Forward)
             }
-            tag => Err(Refusal::protocol(format!("invalid frontend message type {tag}"))),
+            // Ahead of the server's CopyInResponse. If none comes, the server drops them.
+            b'd' => Ok(Act::Forward),
+            b'c' | b'f' => {
+                self.fifo.push_back(Expect::CopyEnd);
+                Ok(Act::Forward)
+            }
+            tag => Err(Refusal::protocol(format!(
+                "invalid frontend message type {tag}"
+            ))),
         }
     }
 
@@ -199,7 +229,9 @@ impl Session {
             b'S' => self.sync_in_copy = true,
             tag => {
                 let tag = tag.escape_ascii();
-                return Err(Refusal::protocol(format!("unexpected message type '{tag}' during COPY from stdin")));
+                return Err(Refusal::protocol(format!(
+                    "unexpected message type '{tag}' during COPY from stdin"
+                )));
             }
         }
         Ok(Act::Forward)
@@ -215,17 +247,29 @@ impl Session {
     }
 
     fn link_mut(&mut self) -> &mut Link {
-        self.link.as_mut().expect("messages are handled only while a server is linked")
+        self.link
+            .as_mut()
+            .expect("messages are handled only while a server is linked")
     }
 
     /// Whether names are mapped; in session mode the server is the client's own.
     fn maps_names(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.mode != PoolMode::Session && link.prepared_statements)
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.mode != PoolMode::Session && link.prepared_statements)
     }
 
-    fn on_parse(&mut self, header: Header, message: &[u8], pending: &mut Pending<'_>) -> Result<Act, Refusal> {
+    fn on_parse(
+        &mut self,
+        header: Header,
+        message: &[u8],
+        pending: &mut Pending<'_>,
+    ) -> Result<Act, Refusal> {
         if header.total > self.limits.max_prepared_bytes + HEADER_LEN {
-            let text = format!("a statement of {} bytes is longer than limits.max_prepared_bytes", header.body_len());
+            let text = format!(
+                "a statement of {} bytes is longer than limits.max_prepared_bytes",
+                header.body_len()
+            );
             return Err(Refusal::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, text));
         }
         if message.len() < header.total {
@@ -233,7 +277,10 @@ impl Session {
         }
         let Some((name, rest)) = frontend::read_parse(&message[HEADER_LEN..]) else {
             // PostgreSQL words the error, and it belongs to this place in the batch.
-            self.expect(Expect::Parse { statement: None, seq: 0 });
+            self.expect(Expect::Parse {
+                statement: None,
+                seq: 0,
+            });
             return Ok(Act::Forward);
         };
         if name.is_empty() {
@@ -242,12 +289,18 @@ impl Session {
             self.unnamed.rest.extend_from_slice(rest);
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
-            self.expect(Expect::Parse { statement: None, seq: 0 });
+            self.expect(Expect::Parse {
+                statement: None,
+                seq: 0,
+            });
             return Ok(Act::Forward);
         }
         if !self.maps_names() {
             self.link_mut().server.state.dirt.prepared = true;
-            self.expect(Expect::Parse { statement: None, seq: 0 });
+            self.expect(Expect::Parse {
+                statement: None,
+                seq: 0,
+            });
             return Ok(Act::Forward);
         }
         pending.flush(self.link_mut());
@@ -257,7 +310,10 @@ impl Session {
 
     fn parse_named(&mut self, name: &[u8], rest: &[u8]) {
         if self.statements.get(name).is_some() {
-            let text = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name));
+            let text = format!(
+                "prepared statement \"{}\" already exists",
+                String::from_utf8_lossy(name)
+            );
             return self.doom(sqlstate::DUPLICATE_PREPARED_STATEMENT, &text, None);
         }
         if !self.statements.has_room(&self.limits, rest) {
@@ -268,7 +324,13 @@ impl Session {
         let statement = self.worker.shared.interner.intern(rest);
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.statements.insert(name, Named { statement: Arc::clone(&statement), seq });
+        self.statements.insert(
+            name,
+            Named {
+                statement: Arc::clone(&statement),
+                seq,
+            },
+        );
         if self.link_mut().server.state.statements.touch(statement.id) {
             self.expect(Expect::FakeParse { seq });
         } else {
@@ -320,7 +382,11 @@ impl Session {
         if !self.maps_names() {
             return Resolved::AsIs;
         }
-        match self.statements.get(name).map(|named| Arc::clone(&named.statement)) {
+        match self
+            .statements
+            .get(name)
+            .map(|named| Arc::clone(&named.statement))
+        {
             Some(statement) => {
                 pending.flush(self.link_mut());
                 if !self.link_mut().server.state.statements.touch(statement.id) {
@@ -330,7 +396,10 @@ impl Session {
             }
             None if name.starts_with(OWN_PREFIX) => {
                 pending.flush(self.link_mut());
-                let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
+                let text = format!(
+                    "prepared statement \"{}\" does not exist",
+                    String::from_utf8_lossy(name)
+                );
                 self.doom(sqlstate::INVALID_SQL_STATEMENT_NAME, &text, None);
                 Resolved::Doomed
             }
@@ -349,7 +418,10 @@ impl Session {
         pending.flush(link);
         link.server.state.unnamed = tag;
         if tag == 0 {
-            link.server.conn.wbuf.extend(frontend::CLOSE_UNNAMED_STATEMENT);
+            link.server
+                .conn
+                .wbuf
+                .extend(frontend::CLOSE_UNNAMED_STATEMENT);
             return self.expect(Expect::HiddenClose);
         }
         let mut out = Vec::with_capacity(self.unnamed.rest.len() + 8);
@@ -358,14 +430,21 @@ impl Session {
         self.expect(Expect::HiddenParse { statement: None });
     }
 
-    fn on_bind(&mut self, header: Header, message: &[u8], pending: &mut Pending<'_>) -> Result<Act, Refusal> {
+    fn on_bind(
+        &mut self,
+        header: Header,
+        message: &[u8],
+        pending: &mut Pending<'_>,
+    ) -> Result<Act, Refusal> {
         let body = &message[HEADER_LEN..];
         let Some(head) = frontend::read_bind_head(body) else {
             if message.len() < header.total && body.len() < MAX_BIND_HEAD {
                 return Ok(Act::Wait);
             }
             if message.len() < header.total {
-                return Err(Refusal::protocol("the names in a Bind message are too long"));
+                return Err(Refusal::protocol(
+                    "the names in a Bind message are too long",
+                ));
             }
             self.expect(Expect::Bind);
             return Ok(Act::Forward);
@@ -388,13 +467,22 @@ impl Session {
     }
 
     /// Describe and Close.
-    fn on_target(&mut self, header: Header, message: &[u8], pending: &mut Pending<'_>) -> Result<Act, Refusal> {
+    fn on_target(
+        &mut self,
+        header: Header,
+        message: &[u8],
+        pending: &mut Pending<'_>,
+    ) -> Result<Act, Refusal> {
         bounded(header)?;
         if message.len() < header.total {
             return Ok(Act::Wait);
         }
         let is_close = header.tag == b'C';
-        let plain = if is_close { Expect::Close } else { Expect::Describe };
+        let plain = if is_close {
+            Expect::Close
+        } else {
+            Expect::Describe
+        };
         let name = match frontend::read_target(&message[HEADER_LEN..]) {
             Some((Target::Statement, name)) => name,
             Some((Target::Portal, _)) | None => {
@@ -454,7 +542,10 @@ struct Pending<'a> {
 
 impl Pending<'_> {
     fn flush(&mut self, link: &mut Link) {
-        link.server.conn.wbuf.extend(&self.input[self.cursor.run..self.cursor.at]);
+        link.server
+            .conn
+            .wbuf
+            .extend(&self.input[self.cursor.run..self.cursor.at]);
         self.cursor.run = self.cursor.at;
     }
 }
@@ -474,7 +565,9 @@ fn is_named(tag: u8) -> bool {
 fn bounded(header: Header) -> Result<(), Refusal> {
     if header.total > MAX_SMALL_LEN {
         let tag = header.tag.escape_ascii();
-        return Err(Refusal::protocol(format!("invalid message length for message type '{tag}'")));
+        return Err(Refusal::protocol(format!(
+            "invalid message length for message type '{tag}'"
+        )));
     }
     Ok(())
 }

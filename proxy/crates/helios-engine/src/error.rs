@@ -75,6 +75,14 @@ impl Refusal {
         }
     }
 
+    /// Text for the log.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Refusal::Own { message, .. } => message.clone(),
+            Refusal::Server(bytes) => server_text(bytes),
+        }
+    }
+
     /// Whether the server that sent it has ended the session.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Refusal::Server(bytes) if error_response::ErrorFields::new(&bytes[HEADER_LEN..]).is_fatal())

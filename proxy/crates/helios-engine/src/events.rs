@@ -39,6 +39,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// Ordinary operation.
+    Info,
     /// Somebody should look.
     Warning,
     /// Something failed.

@@ -196,7 +196,15 @@ impl PoolShared {
         profiles.insert(id(bucket), (Arc::clone(bucket), profile));
     }
 
-    pub(crate) fn forget_profiles(&self) {
+    /// Notes what a server reports at its login. If that has changed, so may everything else.
+    pub(crate) fn set_plain_profile(&self, plain: &Arc<Bucket>, profile: Profile) {
+        if self.profile(plain).as_ref() != Some(&profile) {
+            self.forget_profiles();
+            self.remember_profile(plain, profile);
+        }
+    }
+
+    fn forget_profiles(&self) {
         self.profiles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -63,6 +63,13 @@ impl Conn {
         })
     }
 
+    /// Who is at the other end, for the log.
+    pub(crate) fn peer(&self) -> String {
+        self.stream
+            .peer_addr()
+            .map_or_else(|err| err.to_string(), |address| address.to_string())
+    }
+
     /// The socket alone, to be carried to another worker. Both buffers must be empty.
     pub(crate) fn into_socket(self) -> io::Result<StdStream> {
         debug_assert!(self.rbuf.is_empty() && self.wbuf.is_empty());

@@ -171,15 +171,12 @@ async fn answer(
     key: &PoolKey,
     credential: &Credential,
     cache: &KeyCache,
-    scram: &mut Option<(ClientExchange, Option<ClientKeys>)>,
+    scram: &mut Option<ClientExchange>,
     out: &mut Vec<u8>,
 ) -> Result<(), ConnectError> {
     match (request, credential) {
         (Authentication::Ok, _) => {
-            if scram
-                .as_ref()
-                .is_some_and(|(_, verified)| verified.is_some())
-            {
+            if scram.is_some() {
                 return Err(broken("end of SCRAM: the server did not prove itself"));
             }
         }
@@ -203,19 +200,18 @@ async fn answer(
             }
             let exchange = ClientExchange::new(&crate::random::nonce());
             frontend::sasl_initial(out, &exchange.first());
-            *scram = Some((exchange, None));
+            *scram = Some(exchange);
         }
         (Authentication::SaslContinue(data), Credential::Plain(password)) => {
-            let (exchange, keys) = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
+            let exchange = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
             let challenge = exchange
                 .challenge(data)
                 .map_err(|err| ConnectError::Auth(err.to_string()))?;
             let derived = cache.keys(password, challenge).await?;
             frontend::password(out, &exchange.respond(&derived));
-            *keys = Some(derived);
         }
         (Authentication::SaslFinal(data), _) => {
-            let (exchange, _) = scram.take().ok_or_else(|| broken("SASL message"))?;
+            let exchange = scram.take().ok_or_else(|| broken("SASL message"))?;
             exchange
                 .verify(data)
                 .map_err(|err| ConnectError::Auth(err.to_string()))?;

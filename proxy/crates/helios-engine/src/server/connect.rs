@@ -39,13 +39,11 @@ pub(crate) async fn connect(
         key: done.key,
     };
     pool.count_created();
-    if pool.profile(plain).is_none() {
-        let reported = done
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
-        pool.remember_profile(plain, reported.collect());
-    }
+    let reported = done
+        .parameters
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    pool.set_plain_profile(plain, reported.collect());
     let state = ServerState {
         backend: Arc::new(backend),
         parameters: done.parameters,

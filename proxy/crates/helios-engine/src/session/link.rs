@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use helios_wire::backend::{self, Status};
-use helios_wire::error_response::Severity;
-use helios_wire::frame;
+use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
-use super::handle::Signal;
 use super::startup::Ended;
 use super::{Link, Session, Wait, HIGH_WATER};
 use crate::config::PoolMode;
@@ -256,51 +253,11 @@ impl Session {
         }
     }
 
-    /// Answers a request that no server will: an error, and ReadyForQuery where the request ends. An error that
-    /// cannot be given this way ends the session.
-    pub(super) fn refuse_request(&mut self, refusal: Refusal) -> Result<(), Refusal> {
-        // A FATAL of the server is one for the client too.
-        if self.handle.pending() == Signal::Drain || refusal.is_fatal() {
-            return Err(refusal);
-        }
-        let mut input = std::mem::take(&mut self.client.rbuf);
-        let taken = take_request(input.bytes());
-        if let Some((len, _)) = taken {
-            input.consume(len);
-        }
-        self.client.rbuf = input;
-        match taken {
-            Some((_, true)) => {
-                let mut out = refusal.message(Severity::Error);
-                backend::ready_for_query(&mut out, Status::Idle);
-                self.client.wbuf.extend(&out);
-                Ok(())
-            }
-            // Half a request has come: its rest could not be told from the next one.
-            _ => Err(refusal),
-        }
-    }
-
     /// Bytes are waiting for the server beyond what is reasonable.
     pub(super) fn is_server_full(&self) -> bool {
         self.link
             .as_ref()
             .is_some_and(|link| link.server.conn.wbuf.len() > HIGH_WATER)
-    }
-}
-
-/// The length of the first whole request (a Query, or everything up to a Sync), and whether it is whole.
-fn take_request(bytes: &[u8]) -> Option<(usize, bool)> {
-    let mut at = 0;
-    loop {
-        let header = frame::header(bytes.get(at..)?).ok()??;
-        at += header.total;
-        if at > bytes.len() {
-            return None;
-        }
-        if matches!(header.tag, b'Q' | b'S' | b'F') {
-            return Some((at, true));
-        }
     }
 }
 

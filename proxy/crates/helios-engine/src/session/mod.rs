@@ -6,6 +6,7 @@ mod down;
 mod fifo;
 pub(crate) mod handle;
 mod link;
+mod prepared;
 mod startup;
 mod up;
 
@@ -108,6 +109,8 @@ pub(crate) struct Session {
     unsynced: bool,
     /// The server skips everything up to the next Sync.
     skipping: bool,
+    /// A batch is being dropped up to its Sync, since no server could be had for it.
+    refusing: bool,
     /// The server takes CopyData.
     copying_in: bool,
     /// A Sync was sent during COPY IN, when the server ignores it unless it has failed meanwhile.
@@ -184,6 +187,7 @@ impl Session {
             status: Status::Idle,
             unsynced: false,
             skipping: false,
+            refusing: false,
             copying_in: false,
             sync_in_copy: false,
             must_roll_back: false,
@@ -222,21 +226,32 @@ impl Session {
             if self.handle.pending() == Signal::Drain && self.may_end() {
                 return Poll::Ready(Step::Fatal(Refusal::shutdown()));
             }
-            let mut progress = false;
-            match self.poll_server(cx) {
-                Ok(moved) => progress |= moved,
+            let (from_server, from_client) = match self.poll_round(cx) {
+                Ok(moved) => moved,
                 Err(step) => return Poll::Ready(step),
-            }
-            match self.poll_client(cx) {
-                Ok(moved) => progress |= moved,
-                Err(step) => return Poll::Ready(step),
-            }
-            if !progress {
+            };
+            if !from_server && !from_client {
                 return Poll::Pending;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Result<(bool, bool), Step> {
+        let from_server = self.poll_server(cx)?;
+        let was_full = self.is_client_full();
+        let from_client = self.poll_client(cx)?;
+        // The server was not read while the client was full, so nothing else will wake this task for it.
+        Ok((
+            from_server || (was_full && !self.is_client_full()),
+            from_client,
+        ))
+    }
+
+    /// Bytes are waiting for the client beyond what is reasonable.
+    fn is_client_full(&self) -> bool {
+        self.client.wbuf.len() > HIGH_WATER
     }
 
     /// Between two transactions, with nothing under way in either direction.
@@ -262,7 +277,7 @@ impl Session {
     }
 
     fn read_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
-        if self.client.wbuf.len() > HIGH_WATER {
+        if self.is_client_full() {
             return Ok(false);
         }
         let Some(link) = &mut self.link else {
@@ -316,7 +331,7 @@ impl Session {
                 Flow::Starved => {}
             }
         }
-        if self.client.wbuf.len() > HIGH_WATER {
+        if self.is_client_full() {
             return Ok(false);
         }
         match self.client.poll_fill(cx) {

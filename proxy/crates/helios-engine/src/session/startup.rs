@@ -12,14 +12,13 @@ use helios_wire::{backend, sqlstate};
 use super::handle::Handle;
 use super::{Login, Session};
 use crate::error::Refusal;
+use crate::events::Level;
 use crate::random;
 use crate::rt::Conn;
 use crate::worker::{Message, Seat, Worker};
 
 /// Longest password, JWT or SASL message of a login.
 const MAX_PASSWORD_LEN: usize = 64 * 1024;
-/// The newest minor version of protocol 3 that we speak.
-const NEWEST_MINOR: u16 = 2;
 /// Bytes of a cancel key from protocol 3.2 on.
 const LONG_KEY: usize = 32;
 
@@ -44,13 +43,18 @@ pub(crate) async fn establish(worker: &Rc<Worker>, mut conn: Conn, seat: Seat) -
         Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
-            refuse(&mut conn, &refusal).await;
+            refuse(worker, &mut conn, &refusal).await;
             None
         }
     }
 }
 
-async fn refuse(conn: &mut Conn, refusal: &Refusal) {
+async fn refuse(worker: &Worker, conn: &mut Conn, refusal: &Refusal) {
+    let fields = vec![("client", conn.peer()), ("error", refusal.text())];
+    worker
+        .shared
+        .events
+        .log(Level::Info, "client refused", fields);
     conn.wbuf.extend(&refusal.message(Severity::Fatal));
     // The client may be gone; there is nobody else to tell.
     let _ = conn.flush().await;
@@ -78,7 +82,7 @@ async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, H
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
     let mut key = vec![
         0;
-        if params.minor.min(NEWEST_MINOR) >= 2 {
+        if params.minor.min(startup::NEWEST_MINOR) >= 2 {
             LONG_KEY
         } else {
             4
@@ -121,7 +125,7 @@ async fn begin(
         }
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
-            refuse(&mut session.client, &refusal).await;
+            refuse(worker, &mut session.client, &refusal).await;
             None
         }
     }
@@ -162,10 +166,18 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
         match startup::parse(&packet).map_err(refusal)? {
             Startup::Ssl if !asked_tls => asked_tls = true,
             Startup::GssEnc if !asked_gss => asked_gss = true,
-            Startup::Ssl | Startup::GssEnc => {
-                return Err(Ended::Refused(Refusal::protocol(
-                    "encryption was requested twice",
-                )));
+            // As PostgreSQL words it: after the first one, the request's number is a protocol version like any other.
+            Startup::Ssl => {
+                return Err(refusal(StartupError::UnsupportedProtocol {
+                    major: 1234,
+                    minor: 5679,
+                }))
+            }
+            Startup::GssEnc => {
+                return Err(refusal(StartupError::UnsupportedProtocol {
+                    major: 1234,
+                    minor: 5680,
+                }))
             }
             Startup::Cancel { pid, key } => {
                 if let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) {

@@ -1,0 +1,68 @@
+"""Where a rendered configuration will run: in a pod, or as a process of `helios play`. Read by `render`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+__all__ = ["ADMIN_FOLDER", "SECRETS_FOLDER", "Placement"]
+
+SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
+ADMIN_FOLDER: Final = PurePosixPath("/etc/heliosproxy/admin")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What differs between the places; the defaults are those of a pod made by the operator."""
+
+    secrets_folder: PurePosixPath = SECRETS_FOLDER
+    """Folder with `<secret>/<key>` for every file of `RenderResult.secret_files`."""
+
+    listen_host: str = "0.0.0.0"
+    """Address for PostgreSQL clients; every interface, since a pod is reached by its Service."""
+
+    listen_port: int | None = None
+    """Port for PostgreSQL clients where `spec.listenPort` cannot be had; None: as the spec says."""
+
+    admin_host: str = "0.0.0.0"
+    """Address of the admin API; every interface, since the kubelet probes it."""
+
+    admin_port: int | None = None
+    """Port of the admin API where `spec.adminPort` cannot be had; None: as the spec says."""
+
+    admin_token_file: str | None = str(ADMIN_FOLDER / "token")
+    """File with the admin API's token; None: no token, right on loopback only."""
+
+    admin_tls_cert_file: str | None = str(ADMIN_FOLDER / "tls.crt")
+    """File with the admin API's certificate; None: plain HTTP."""
+
+    admin_tls_key_file: str | None = str(ADMIN_FOLDER / "tls.key")
+    """File with the key of that certificate."""
+
+    users_file: str | None = None
+    """Users file for a proxy that has no Secret with users; None: then Secret `<name>-users` must exist."""
+
+    generation: int = 0
+    """Number of the configuration; a proxy never loads a lower one."""
+
+    @classmethod
+    def local(
+        cls,
+        secrets_folder: PurePosixPath,
+        listen_port: int | None = None,
+        admin_port: int | None = None,
+        users_file: str | None = None,
+    ) -> Placement:
+        """On this machine: everything on loopback, admin API without token and certificate."""
+        return cls(
+            secrets_folder=secrets_folder,
+            listen_host="127.0.0.1",
+            listen_port=listen_port,
+            admin_host="127.0.0.1",
+            admin_port=admin_port,
+            admin_token_file=None,
+            admin_tls_cert_file=None,
+            admin_tls_key_file=None,
+            users_file=users_file,
+        )

@@ -1,0 +1,284 @@
+"""HeliosProxy + what it refers to → configuration. Pure: the same input gives the same `ProxyConfig` everywhere.
+
+The operator writes the result into the ConfigMap of the pods, `helios play` into a file of its own. Secrets stay
+outside: the configuration names the files they will be mounted as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from helios.config import AuthMethod, ClusterConfig, NodeConfig, ProxyConfig
+from helios.config.base import join_address, split_address
+from helios_crds.config_check import check_config
+from helios_crds.placement import Placement
+from helios_crds.pool_settings import Effective, effective_pool, mirrored
+from helios_crds.problems import Problem, Reason, Severity
+from helios_crds.references import References
+from helios_crds.unsupported import NOT_ACTED_ON, unsupported
+from helios_crds.v1alpha1 import HeliosProxy
+from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
+from helios_crds.v1alpha1.references import LocalRef, PasswordRef, UsersRef
+
+__all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """One key of a Secret that the proxy reads as a file."""
+
+    secret: str
+    key: str
+    path: str
+    """Where the configuration expects it."""
+
+    field: str
+    """The field that asks for it, e.g. `spec.auth.usersSecretRef`."""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """A cluster whose nodes are the endpoints of a Service of the same namespace."""
+
+    cluster: str
+    service: str
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What became of a HeliosProxy."""
+
+    config: ProxyConfig | None
+    """The configuration; None as soon as one problem is an error."""
+
+    problems: tuple[Problem, ...]
+    """Everything wrong or not acted on, errors and warnings."""
+
+    effective: tuple[Effective, ...]
+    """Pool settings in force, with their sources; also there when `config` is None."""
+
+    secret_files: tuple[SecretFile, ...]
+    """Files that must be there before the proxy starts."""
+
+    discoveries: tuple[Discovery, ...]
+    """Clusters whose nodes `References.discovered` must supply."""
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that forbid a configuration."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The problems that are only told."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
+
+
+def render(proxy: HeliosProxy, references: References, placement: Placement | None = None) -> RenderResult:
+    """The configuration of `proxy`. Never raises for what a user can write; see `RenderResult.problems`."""
+    place = placement or Placement()
+    profile_ref = proxy.spec.pool_profile_ref
+    profile = references.pool_profiles.get(profile_ref.name) if profile_ref is not None else None
+    pool, effective = effective_pool(proxy, profile)
+    files = secret_files(proxy, references, place)
+    problems = [
+        *unsupported(proxy),
+        *_reference_problems(proxy, references),
+        *_secret_problems(files, references),
+        *_backend_problems(proxy, references),
+    ]
+    config: ProxyConfig | None = None
+    try:
+        config = ProxyConfig.model_validate(_payload(proxy, references, place, pool))
+        problems += check_config(config, proxy, effective)
+    except ValidationError as err:
+        problems += [
+            Problem(error["msg"], ".".join(map(str, error["loc"])), reason=Reason.CONFIG_INVALID)
+            for error in err.errors()
+        ]
+    blocked = any(problem.severity is Severity.ERROR for problem in problems)
+    return RenderResult(None if blocked else config, tuple(problems), effective, files, discoveries(proxy))
+
+
+def secret_files(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[SecretFile, ...]:
+    """Every key of a Secret that the proxy reads. What `references.secrets` holds only matters for users left out."""
+    spec = proxy.spec
+    refs: list[tuple[str, UsersRef | PasswordRef | None]] = [
+        (f"spec.databases[{index}].passwordSecretRef", database.password_secret_ref)
+        for index, database in enumerate(spec.databases)
+    ]
+    refs.append(("spec.auth.usersSecretRef", _users_ref(proxy, references, placement)))
+    refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
+    return tuple(
+        SecretFile(ref.name, ref.key, _secret_path(ref, placement), field) for field, ref in refs if ref is not None
+    )
+
+
+def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
+    """Clusters without listed nodes. A proxy that names no backend at all uses Service `<name>-backends`."""
+    if proxy.spec.clusters:
+        return tuple(
+            Discovery(cluster.name, cluster.discovery.service_name)
+            for cluster in proxy.spec.clusters
+            if cluster.discovery is not None
+        )
+    return () if proxy.spec.nodes else (Discovery(MAIN_CLUSTER, f"{proxy.name}-backends"),)
+
+
+def _users_ref(proxy: HeliosProxy, references: References, placement: Placement) -> UsersRef | None:
+    """The Secret with the users; Secret `<name>-users` where none is named and the place has no users of its own."""
+    auth = proxy.spec.auth
+    if auth is not None and (auth.users_secret_ref is not None or auth.method is AuthMethod.TRUST):
+        return auth.users_secret_ref
+    implied = UsersRef(name=f"{proxy.name}-users")
+    is_there = references.secrets is not None and implied.name in references.secrets
+    return implied if is_there or placement.users_file is None else None
+
+
+def _secret_path(ref: UsersRef | PasswordRef, placement: Placement) -> str:
+    return str(placement.secrets_folder / ref.name / ref.key)
+
+
+def _reference_problems(proxy: HeliosProxy, references: References) -> list[Problem]:
+    """Objects that are missing, or that this version cannot honour.
+
+    Without its PoolProfile a proxy runs on inline values; without the others it would run unguarded or misrouted.
+    """
+    spec = proxy.spec
+    problems: list[Problem] = []
+    asked: list[tuple[str, LocalRef | None, Mapping[str, Any], str, Severity]] = [
+        ("spec.poolProfileRef", spec.pool_profile_ref, references.pool_profiles, "PoolProfile", Severity.WARNING),
+        ("spec.auditPolicyRef", spec.audit_policy_ref, references.audit_policies, "AuditPolicy", Severity.ERROR),
+    ]
+    for index, ref in enumerate(spec.routing_rule_refs):
+        field = f"spec.routingRuleRefs[{index}]"
+        asked.append((field, ref, references.routing_rules, "RoutingRule", Severity.ERROR))
+    for index, ref in enumerate(spec.tenant_quota_refs):
+        field = f"spec.tenantQuotaRefs[{index}]"
+        asked.append((field, ref, references.tenant_quotas, "TenantQuota", Severity.ERROR))
+    for field, wanted, known, kind, severity in asked:
+        if wanted is not None:
+            problems += _one_reference(field, wanted.name, known, kind, severity)
+    return problems
+
+
+def _one_reference(field: str, name: str, known: Mapping[str, Any], kind: str, severity: Severity) -> list[Problem]:
+    if name not in known:
+        after = "inline values and defaults apply" if severity is Severity.WARNING else "the proxy does not start"
+        message = f"{kind}/{name} does not exist in this namespace; until it does, {after}"
+        return [Problem(message, field, f"create {kind}/{name}", reason=Reason.REF_MISSING, severity=severity)]
+    mark = known[name].spec_not_acted_on
+    if mark is None:
+        return []
+    message = f"refers to {kind}/{name}, but {NOT_ACTED_ON} {kind}: {mark.because}"
+    hint = "leave the reference out, or use a release that has it"
+    return [Problem(message, field, hint, reason=Reason.NOT_ACTED_ON, severity=mark.severity)]
+
+
+def _secret_problems(files: tuple[SecretFile, ...], references: References) -> list[Problem]:
+    known = references.secrets
+    if known is None:
+        return []
+    problems: list[Problem] = []
+    for file in files:
+        if file.secret not in known:
+            message, hint = f"Secret/{file.secret} does not exist in this namespace", "create it"
+        elif file.key not in known[file.secret]:
+            keys = ", ".join(sorted(known[file.secret])) or "none"
+            message, hint = f"Secret/{file.secret} has no key {file.key}", f"its keys: {keys}"
+        else:
+            continue
+        problems.append(Problem(message, file.field, hint, reason=Reason.REF_MISSING))
+    return problems
+
+
+def _backend_problems(proxy: HeliosProxy, references: References) -> list[Problem]:
+    problems: list[Problem] = []
+    for discovery in discoveries(proxy):
+        if not references.discovered.get(discovery.cluster):
+            field = next(
+                (
+                    f"spec.clusters[{i}].discovery"
+                    for i, c in enumerate(proxy.spec.clusters)
+                    if c.name == discovery.cluster
+                ),
+                "spec.nodes",
+            )
+            message = f"no node is known: Service/{discovery.service} has no endpoints"
+            hint = f"list nodes, or make Service/{discovery.service} select the PostgreSQL pods"
+            problems.append(Problem(message, field, hint, reason=Reason.BACKENDS_MISSING))
+    return problems
+
+
+def _payload(proxy: HeliosProxy, references: References, placement: Placement, pool: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as plain values; only what is set, so that the file stays short."""
+    spec = proxy.spec
+    payload: dict[str, Any] = {
+        "generation": placement.generation,
+        "listen_address": _address(
+            placement.listen_host, placement.listen_port, spec.listen_port, ProxyConfig().listen_address
+        ),
+        "admin": _admin(proxy, placement),
+        "auth": _auth(proxy, references, placement),
+        "monitor": mirrored(spec.monitor),
+        "pool": pool,
+        "clusters": _clusters(proxy, references),
+        "databases": _databases(proxy, placement),
+        "drain": mirrored(spec.drain),
+        "limits": mirrored(spec.limits),
+        "log": mirrored(spec.log),
+    }
+    if spec.monitor is not None and spec.monitor.secret_ref is not None:
+        payload["monitor"]["password_file"] = _secret_path(spec.monitor.secret_ref, placement)
+    if spec.workers is not None:
+        payload["workers"] = spec.workers
+    return {key: value for key, value in payload.items() if value not in ({}, (), 0)}
+
+
+def _address(host: str, override: int | None, port: int | None, default: str) -> str:
+    chosen = override if override is not None else port
+    return join_address(host, split_address(default)[1] if chosen is None else chosen)
+
+
+def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
+    address = _address(placement.admin_host, placement.admin_port, proxy.spec.admin_port, ProxyConfig().admin.address)
+    admin: dict[str, Any] = {
+        "address": address,
+        "token_file": placement.admin_token_file,
+        "tls_cert_file": placement.admin_tls_cert_file,
+        "tls_key_file": placement.admin_tls_key_file,
+    }
+    return {key: value for key, value in admin.items() if value is not None}
+
+
+def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:
+    auth = mirrored(proxy.spec.auth)
+    ref = _users_ref(proxy, references, placement)
+    users_file = placement.users_file if ref is None else _secret_path(ref, placement)
+    return auth if users_file is None else {**auth, "users_file": users_file}
+
+
+def _clusters(proxy: HeliosProxy, references: References) -> tuple[ClusterConfig, ...]:
+    listed = (
+        {MAIN_CLUSTER: proxy.spec.nodes} if not proxy.spec.clusters else {c.name: c.nodes for c in proxy.spec.clusters}
+    )
+    clusters: list[ClusterConfig] = []
+    for name, nodes in listed.items():
+        made = tuple(NodeConfig(host=node.host, port=node.port, **mirrored(node)) for node in nodes)
+        clusters.append(ClusterConfig(name=name, nodes=made or references.discovered.get(name, ())))
+    return tuple(clusters)
+
+
+def _databases(proxy: HeliosProxy, placement: Placement) -> tuple[dict[str, Any], ...]:
+    databases: list[dict[str, Any]] = []
+    for database in proxy.spec.databases:
+        made = mirrored(database)
+        if database.password_secret_ref is not None:
+            made["password_file"] = _secret_path(database.password_secret_ref, placement)
+        pool = mirrored(database.pool)
+        databases.append({**made, "pool": pool} if pool else made)
+    return tuple(databases)

@@ -1,0 +1,126 @@
+"""Where a HeliosProxy leads: nodes, clusters and the database names clients ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from helios.config import ClusterConfig, DatabaseConfig, NodeConfig, NodeRole
+from helios.config.base import Host, Port
+from helios_crds.base import SpecModel
+from helios_crds.markers import Rule, cel, list_map, mirrors
+from helios_crds.types import ServiceName
+from helios_crds.v1alpha1.references import PasswordRef
+from helios_crds.v1alpha1.settings import DatabasePoolSpec
+
+__all__ = [
+    "MAX_CLUSTERS",
+    "MAX_DATABASES",
+    "MAX_NODES",
+    "ClusterSpec",
+    "DatabaseSpec",
+    "Discovery",
+    "NodeList",
+    "NodeSpec",
+]
+
+MAX_NODES: Final = 32
+MAX_CLUSTERS: Final = 32
+MAX_DATABASES: Final = 256
+POSTGRES_PORT: Final[int] = NodeConfig.model_fields["port"].default
+
+
+class NodeSpec(SpecModel):
+    """One PostgreSQL server."""
+
+    host: Host
+    """DNS name or IP address of the server."""
+
+    port: Port = POSTGRES_PORT
+    """TCP port of the server; 5432 is PostgreSQL's own. With `host` it tells the nodes of a list apart."""
+
+    name: Annotated[str | None, mirrors(NodeConfig, "name")] = None
+    role: Annotated[NodeRole | None, mirrors(NodeConfig, "role")] = None
+    weight: Annotated[int | None, mirrors(NodeConfig, "weight")] = None
+
+
+def _mappings(items: Any) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _names_differ(nodes: Any, _old: Any) -> bool:
+    counts = Counter(str(node["name"]) for node in _mappings(nodes) if "name" in node)
+    return all(count == 1 for count in counts.values())
+
+
+ONE_PRIMARY = Rule(
+    "one-primary",
+    "self.filter(n, has(n.role) && n.role == 'primary').size() <= 1",
+    "at most one node may have role: primary",
+    lambda nodes, _old: sum(node.get("role") == NodeRole.PRIMARY for node in _mappings(nodes)) <= 1,
+)
+NODE_NAMES = Rule(
+    "node-names",
+    "self.all(n, has(n.name) ? self.exists_one(m, has(m.name) && m.name == n.name) : true)",
+    "every node that has a name must have one of its own",
+    _names_differ,
+)
+NodeList = Annotated[
+    tuple[NodeSpec, ...], list_map("host", "port"), cel(ONE_PRIMARY, NODE_NAMES), Field(max_length=MAX_NODES)
+]
+
+
+class Discovery(SpecModel):
+    """Where the nodes are found instead of being listed."""
+
+    service_name: ServiceName
+    """Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary."""
+
+
+class ClusterSpec(SpecModel):
+    """A primary and its standbys."""
+
+    rules = (
+        Rule(
+            "cluster-nodes-or-discovery",
+            "(has(self.nodes) && self.nodes.size() > 0) != has(self.discovery)",
+            "must have either nodes or discovery",
+            lambda cluster, _old: bool(cluster.get("nodes")) != ("discovery" in cluster),
+        ),
+    )
+
+    name: Annotated[str, mirrors(ClusterConfig, "name", required=True)]
+
+    nodes: NodeList = ()
+    """The servers of the cluster. Excludes `discovery`."""
+
+    discovery: Discovery | None = None
+    """Where the servers are found. Excludes `nodes`."""
+
+
+class DatabaseSpec(SpecModel):
+    """One database name as clients see it."""
+
+    rules = (
+        Rule(
+            "database-password-needs-user",
+            "!has(self.passwordSecretRef) || has(self.user)",
+            "passwordSecretRef needs user, the role that the password belongs to",
+            lambda database, _old: "passwordSecretRef" not in database or "user" in database,
+        ),
+    )
+
+    name: Annotated[str, mirrors(DatabaseConfig, "name", required=True)]
+    """Name the client connects to; `*` serves every other name."""
+
+    cluster: Annotated[str | None, mirrors(DatabaseConfig, "cluster")] = None
+    database: Annotated[str | None, mirrors(DatabaseConfig, "database")] = None
+    user: Annotated[str | None, mirrors(DatabaseConfig, "user")] = None
+
+    password_secret_ref: PasswordRef | None = None
+    """Secret with the password of `user`. Left out: the server must accept the role without one."""
+
+    pool: DatabasePoolSpec | None = None
+    """Pool settings that differ from those of the proxy."""

@@ -1,0 +1,198 @@
+"""Blocks of settings of a HeliosProxy. A field without a text of its own has text and bounds from `helios.config`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from helios.config import (
+    AuthConfig,
+    AuthMethod,
+    DrainConfig,
+    LimitsConfig,
+    LogConfig,
+    LogFormat,
+    LogLevel,
+    MonitorConfig,
+    PoolConfig,
+    PoolMode,
+    PreparedStatements,
+)
+from helios_crds.base import SpecModel
+from helios_crds.markers import Rule, mirrors, not_acted_on
+from helios_crds.problems import Severity
+from helios_crds.types import Quantity
+from helios_crds.v1alpha1.references import PasswordRef, UsersRef
+
+__all__ = [
+    "AuthSpec",
+    "DatabasePoolSpec",
+    "DrainSpec",
+    "FeaturesSpec",
+    "LimitsSpec",
+    "LogSpec",
+    "MonitorSpec",
+    "PluginsSpec",
+    "PoolSpec",
+    "ResourcesSpec",
+]
+
+
+def _min_at_most_max(pool: Any, _old: Any) -> bool:
+    low, high = pool.get("minConnections"), pool.get("maxConnections")
+    return not (isinstance(low, int) and isinstance(high, int)) or low <= high
+
+
+POOL_MIN_MAX = Rule(
+    "pool-min-max",
+    "!has(self.minConnections) || !has(self.maxConnections) || self.minConnections <= self.maxConnections",
+    "minConnections must not exceed maxConnections",
+    _min_at_most_max,
+)
+
+
+class PoolSpec(SpecModel):
+    """Server connections. What is left out comes from the PoolProfile, then from the defaults named here."""
+
+    rules = (POOL_MIN_MAX,)
+
+    mode: Annotated[PoolMode | None, mirrors(PoolConfig, "mode")] = None
+    min_connections: Annotated[int | None, mirrors(PoolConfig, "min_idle")] = None
+    max_connections: Annotated[int | None, mirrors(PoolConfig, "max_size")] = None
+    idle_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "idle_timeout_seconds")] = None
+    max_lifetime_seconds: Annotated[int | None, mirrors(PoolConfig, "max_lifetime_seconds")] = None
+    acquire_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "acquire_timeout_seconds")] = None
+    prepared_statement_mode: Annotated[PreparedStatements | None, mirrors(PoolConfig, "prepared_statements")] = None
+    reset_query: Annotated[str | None, mirrors(PoolConfig, "reset_query")] = None
+
+
+def _as_proxy(name: str) -> mirrors:
+    return mirrors(PoolConfig, name, otherwise="as for the whole proxy")
+
+
+class DatabasePoolSpec(SpecModel):
+    """Server connections of one database. What is left out is as for the whole proxy."""
+
+    rules = (POOL_MIN_MAX,)
+
+    mode: Annotated[PoolMode | None, _as_proxy("mode")] = None
+    min_connections: Annotated[int | None, _as_proxy("min_idle")] = None
+    max_connections: Annotated[int | None, _as_proxy("max_size")] = None
+    idle_timeout_seconds: Annotated[int | None, _as_proxy("idle_timeout_seconds")] = None
+    max_lifetime_seconds: Annotated[int | None, _as_proxy("max_lifetime_seconds")] = None
+    acquire_timeout_seconds: Annotated[int | None, _as_proxy("acquire_timeout_seconds")] = None
+    prepared_statement_mode: Annotated[PreparedStatements | None, _as_proxy("prepared_statements")] = None
+    reset_query: Annotated[str | None, _as_proxy("reset_query")] = None
+
+
+def _is_off(value: object) -> bool:
+    return value is False
+
+
+class FeaturesSpec(SpecModel):
+    """Switches. What is left out is off, save `poolModes`."""
+
+    tr: Annotated[
+        bool | None,
+        not_acted_on(
+            Severity.WARNING,
+            "a transaction that loses its server ends with an error, as it does without Helios",
+            _is_off,
+        ),
+    ] = None
+    """Transaction replay: a transaction that loses its server is repeated on the new primary."""
+
+    pool_modes: bool | None = None
+    """`false`: every client keeps its server connection until it leaves (session mode), whatever a PoolProfile says.
+    Left out or `true`: `pool.mode` decides."""
+
+    query_cache: Annotated[bool | None, not_acted_on(Severity.WARNING, "every read goes to a server", _is_off)] = None
+    """Cache of query results."""
+
+    rate_limiting: Annotated[bool | None, not_acted_on(Severity.ERROR, "no client would be limited", _is_off)] = None
+    """Limits on statements per client."""
+
+    audit_chain: Annotated[bool | None, not_acted_on(Severity.ERROR, "no record would be written", _is_off)] = None
+    """Tamper-evident record of statements."""
+
+
+class PluginsSpec(SpecModel):
+    """WebAssembly plugins."""
+
+    enabled: bool | None = None
+    """Whether plugins are loaded at all. Left out: no."""
+
+    plugin_dir: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
+    """Folder of the container that holds the plugins."""
+
+    hot_reload: bool | None = None
+    """Whether a changed plugin is loaded without a restart."""
+
+
+class AuthSpec(SpecModel):
+    """Authentication of clients."""
+
+    method: Annotated[AuthMethod | None, mirrors(AuthConfig, "method")] = None
+
+    users_secret_ref: UsersRef | None = None
+    """Secret with the users file. Left out: Secret `<name>-users`, which must exist; with `method: trust` no users at
+    all. Its plain and md5 secrets also log clients in to the servers."""
+
+
+class MonitorSpec(SpecModel):
+    """Polling of every node for its role, position and health."""
+
+    rules = (
+        Rule(
+            "monitor-password-needs-user",
+            "!has(self.secretRef) || has(self.user)",
+            "secretRef needs user, the role that the password belongs to",
+            lambda monitor, _old: "secretRef" not in monitor or "user" in monitor,
+        ),
+    )
+
+    user: Annotated[str | None, mirrors(MonitorConfig, "user")] = None
+
+    secret_ref: PasswordRef | None = None
+    """Secret with the password of `user`. Left out: the nodes must accept the role without one."""
+
+    database: Annotated[str | None, mirrors(MonitorConfig, "database")] = None
+    interval_millis: Annotated[int | None, mirrors(MonitorConfig, "interval_ms")] = None
+    timeout_millis: Annotated[int | None, mirrors(MonitorConfig, "timeout_ms")] = None
+    failure_threshold: Annotated[int | None, mirrors(MonitorConfig, "failure_threshold")] = None
+
+
+class DrainSpec(SpecModel):
+    """How a pod leaves. Its grace period is the sum of both times and five seconds."""
+
+    endpoint_delay_seconds: Annotated[int | None, mirrors(DrainConfig, "endpoint_delay_seconds")] = None
+    timeout_seconds: Annotated[int | None, mirrors(DrainConfig, "timeout_seconds")] = None
+
+
+class LimitsSpec(SpecModel):
+    """Bounds that protect the proxy and the servers."""
+
+    max_client_connections: Annotated[int | None, mirrors(LimitsConfig, "max_client_connections")] = None
+    startup_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "startup_timeout_seconds")] = None
+    connect_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "connect_timeout_seconds")] = None
+    max_prepared_statements: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_statements")] = None
+    max_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_bytes")] = None
+    server_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "server_prepared_bytes")] = None
+
+
+class LogSpec(SpecModel):
+    """Log lines on stderr."""
+
+    level: Annotated[LogLevel | None, mirrors(LogConfig, "level")] = None
+    format: Annotated[LogFormat | None, mirrors(LogConfig, "format")] = None
+
+
+class ResourcesSpec(SpecModel):
+    """CPU and memory of a pod, as in a container of Kubernetes."""
+
+    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    """What the scheduler sets aside, by resource name."""
+
+    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    """What the pod may use at most, by resource name. The CPU limit also decides the number of workers."""

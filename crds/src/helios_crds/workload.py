@@ -1,0 +1,57 @@
+"""What must run for a HeliosProxy: the part of the spec that never enters the configuration. Pure.
+
+The operator's builders make Deployment and Services of it; `helios play` takes the ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from helios.config import DrainConfig, ProxyConfig
+from helios.config.base import split_address
+from helios_crds.pool_settings import mirrored
+from helios_crds.v1alpha1 import HeliosProxy
+
+__all__ = ["GRACE_MARGIN_SECONDS", "Workload", "workload"]
+
+GRACE_MARGIN_SECONDS: Final = 5
+"""Seconds beyond both drain times, for the end of the process itself."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Pods and ports of one proxy."""
+
+    image: str | None
+    """Container image; None: the one the operator was released with."""
+
+    replicas: int
+    listen_port: int
+    admin_port: int
+
+    requests: Mapping[str, str]
+    """Resource name → quantity that the scheduler sets aside."""
+
+    limits: Mapping[str, str]
+    """Resource name → quantity that a pod may use at most."""
+
+    termination_grace_period_seconds: int
+    """Seconds from SIGTERM to SIGKILL: both drain times and a margin."""
+
+
+def workload(proxy: HeliosProxy) -> Workload:
+    """The workload of `proxy`, with the defaults of the configuration for what the spec leaves out."""
+    spec = proxy.spec
+    defaults = ProxyConfig()
+    drain = DrainConfig.model_validate(mirrored(spec.drain))
+    return Workload(
+        image=spec.image,
+        replicas=spec.replicas,
+        listen_port=spec.listen_port or split_address(defaults.listen_address)[1],
+        admin_port=spec.admin_port or split_address(defaults.admin.address)[1],
+        requests={name: str(amount) for name, amount in spec.resources.requests.items()},
+        limits={name: str(amount) for name, amount in spec.resources.limits.items()},
+        termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,
+    )

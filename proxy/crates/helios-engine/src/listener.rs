@@ -1,9 +1,11 @@
 //! Accepting clients: every worker listens, and gives a new client to whichever has fewest.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::Socket;
@@ -17,8 +19,6 @@ use crate::worker::{Message, Seat, Worker};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How often an accept loop looks whether it should end.
-const CLOSE_POLL: Duration = Duration::from_millis(50);
 
 /// Binds every address once per worker. Returns the sockets per worker and the addresses as bound.
 pub(crate) fn bind(
@@ -80,8 +80,8 @@ fn reason(err: &io::Error) -> String {
 /// Accepts until the worker stops accepting.
 pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
     while worker.accepting.get() {
-        match rt::timeout(CLOSE_POLL, listener.accept()).await {
-            None => {}
+        match poll_fn(|cx| poll_accept(&worker, &listener, cx)).await {
+            None => return,
             Some(Ok(socket)) => dispatch(&worker, socket),
             Some(Err(err)) if is_exhausted(&err) => {
                 let fields = vec![("error", err.to_string())];
@@ -95,6 +95,23 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
             Some(Err(_)) => {}
         }
     }
+}
+
+/// The next client, or `None` once the worker stops accepting.
+fn poll_accept(
+    worker: &Worker,
+    listener: &Listener,
+    cx: &mut Context<'_>,
+) -> Poll<Option<io::Result<StdStream>>> {
+    if !worker.accepting.get() {
+        return Poll::Ready(None);
+    }
+    let mut acceptors = worker.acceptors.borrow_mut();
+    if !acceptors.iter().any(|waker| waker.will_wake(cx.waker())) {
+        acceptors.push(cx.waker().clone());
+    }
+    drop(acceptors);
+    listener.poll_accept(cx).map(Some)
 }
 
 fn is_exhausted(err: &io::Error) -> bool {

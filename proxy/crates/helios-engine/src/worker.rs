@@ -26,10 +26,8 @@ use crate::statements::Interner;
 use crate::stats::Stats;
 use crate::topology::{NodeTopology, Topology};
 
-/// How often waits are checked against their limit.
-const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two looks at idle servers.
-const REAP_EVERY: u32 = 10;
+/// How often idle servers are looked at.
+const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// A snapshot with what is derived from it once.
 #[derive(Debug)]
@@ -92,6 +90,8 @@ pub(crate) struct Worker {
     /// Sessions that wait for a primary to appear.
     pub(crate) homeless: RefCell<Vec<Waker>>,
     pub(crate) accepting: Cell<bool>,
+    /// Accept loops, to be woken when there is nothing more to accept.
+    pub(crate) acceptors: RefCell<Vec<Waker>>,
     tags: Cell<u64>,
 }
 
@@ -218,15 +218,11 @@ impl Worker {
         }
     }
 
-    fn tick(&self, count: u32) {
-        let now = self.clock();
-        self.each_shard(|shard| shard.expire_waiters(now));
-        if count % REAP_EVERY == 0 {
-            self.each_shard(|shard| shard.reap());
-            self.shards
-                .borrow_mut()
-                .retain(|_, shard| !(shard.shared.is_retired() && shard.is_unused()));
-        }
+    fn reap(&self) {
+        self.each_shard(|shard| shard.reap());
+        self.shards
+            .borrow_mut()
+            .retain(|_, shard| !(shard.shared.is_retired() && shard.is_unused()));
     }
 
     fn receive(self: &Rc<Self>, message: Message) -> bool {
@@ -259,6 +255,7 @@ impl Worker {
             }
             Message::Drain => {
                 self.accepting.set(false);
+                self.acceptors.take().into_iter().for_each(Waker::wake);
                 self.signal_sessions(Signal::Drain);
                 self.wake_homeless();
             }
@@ -290,6 +287,7 @@ pub(crate) async fn run(
         sessions: RefCell::default(),
         homeless: RefCell::default(),
         accepting: Cell::new(true),
+        acceptors: RefCell::default(),
         tags: Cell::new(0),
     });
     for socket in sockets {
@@ -302,11 +300,9 @@ pub(crate) async fn run(
             ),
         }
     }
-    let ticking = Rc::downgrade(&worker);
-    let mut count = 0_u32;
-    rt::spawn(rt::interval(TICK, move || {
-        count = count.wrapping_add(1);
-        ticking.upgrade().map(|worker| worker.tick(count)).is_some()
+    let reaped = Rc::downgrade(&worker);
+    rt::spawn(rt::interval(REAP_EVERY, move || {
+        reaped.upgrade().map(|worker| worker.reap()).is_some()
     }));
     while let Some(message) = inbox.recv().await {
         if !worker.receive(message) {

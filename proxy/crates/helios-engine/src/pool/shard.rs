@@ -22,9 +22,11 @@ use crate::server::{connect, idle, Parcel, Server};
 use crate::settings::Bucket;
 use crate::worker::{Message, Worker};
 
-/// How much longer a client elsewhere must have waited, beyond twice as long as the first one here, to be served
-/// before it. Moving a server costs both workers system calls, so small differences are not worth it.
-const CLEARLY_OLDER: Duration = Duration::from_millis(2);
+/// How much longer a client elsewhere must have waited, beyond one and a half times as long as the first one here, to
+/// be served before it. Moving a server costs both workers system calls, so small differences are not worth it.
+const CLEARLY_OLDER: Duration = Duration::from_millis(1);
+/// How often waits are checked against their limit, while there are any.
+const PATIENCE_CHECK: Duration = Duration::from_millis(100);
 /// Connections that a shard opens at a time.
 const MAX_CONNECTING: usize = 4;
 /// First and longest pause after a connection attempt that failed.
@@ -46,6 +48,8 @@ pub(crate) struct PoolShard {
     idle: RefCell<Vec<Box<Server>>>,
     waiters: RefCell<Waiters>,
     connecting: Cell<usize>,
+    /// A task checks the waits against their limit.
+    watched: Cell<bool>,
     last_error: RefCell<Option<String>>,
 }
 
@@ -81,6 +85,7 @@ impl PoolShard {
             idle: RefCell::default(),
             waiters: RefCell::default(),
             connecting: Cell::new(0),
+            watched: Cell::new(false),
             last_error: RefCell::default(),
         }
     }
@@ -116,6 +121,7 @@ impl PoolShard {
     pub(crate) fn enqueue(self: &Rc<Self>, now: u64) -> Ticket {
         let slot = self.waiters.borrow_mut().push(now);
         self.publish();
+        self.watch();
         // An idle server here, with others waiting before, cannot be: `give` would have granted it.
         if let Some(worker) = self.shared.idle_elsewhere(self.me) {
             let wanted = Message::Steal {
@@ -166,7 +172,7 @@ impl PoolShard {
         }
         let now = self.worker.upgrade()?.clock();
         let (theirs, ours) = (now.saturating_sub(since), now.saturating_sub(mine));
-        (theirs > ours * 2 + CLEARLY_OLDER.as_nanos() as u64).then_some(worker)
+        (theirs > ours * 3 / 2 + CLEARLY_OLDER.as_nanos() as u64).then_some(worker)
     }
 
     /// Sends an idle server to a worker whose clients wait.
@@ -297,12 +303,30 @@ impl PoolShard {
         });
     }
 
-    /// Ends waits that have lasted too long. Called every tenth of a second.
-    pub(crate) fn expire_waiters(&self, now: u64) {
+    /// Sees to it that no wait lasts longer than the pool's limit.
+    fn watch(self: &Rc<Self>) {
+        if self.watched.replace(true) {
+            return;
+        }
+        let shard = Rc::clone(self);
+        rt::spawn(async move {
+            while !shard.waiters.borrow().is_empty() {
+                rt::sleep(PATIENCE_CHECK).await;
+                let Some(worker) = shard.worker.upgrade() else {
+                    return;
+                };
+                shard.expire_waiters(worker.clock());
+            }
+            shard.watched.set(false);
+        });
+    }
+
+    fn expire_waiters(&self, now: u64) {
         let settings = self.shared.settings();
-        let limit = settings.acquire_timeout_ms;
-        let over =
-            |oldest: u64| oldest != u64::MAX && now.saturating_sub(oldest) >= limit * 1_000_000;
+        let limit = Duration::from_millis(settings.acquire_timeout_ms);
+        let over = |oldest: u64| {
+            oldest != u64::MAX && Duration::from_nanos(now.saturating_sub(oldest)) >= limit
+        };
         while over(self.waiters.borrow().oldest()) {
             let refusal = self.timed_out(limit, settings.max_size);
             self.waiters
@@ -312,9 +336,9 @@ impl PoolShard {
         self.publish();
     }
 
-    fn timed_out(&self, limit_ms: u64, max_size: usize) -> Refusal {
+    fn timed_out(&self, limit: Duration, max_size: usize) -> Refusal {
         let key = &self.shared.key;
-        let seconds = limit_ms as f64 / 1000.0;
+        let seconds = limit.as_secs_f64();
         if let Some(cause) = &*self.last_error.borrow() {
             let text = format!(
                 "no connection to node \"{}\" within {seconds} s: {cause}",

@@ -137,8 +137,9 @@ impl Listener {
         Ok(Listener(TcpListener::from_std(socket.into())?))
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<StdStream> {
-        self.0.accept().await?.0.into_std()
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<StdStream>> {
+        let (stream, _) = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(stream.into_std())
     }
 }
 

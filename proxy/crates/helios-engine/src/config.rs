@@ -204,8 +204,7 @@ impl Snapshot {
     /// # Errors
     /// What serde says: the field, what was expected, line and column.
     pub fn parse(document: &[u8]) -> Result<Snapshot, String> {
-        let snapshot: Snapshot =
-            serde_json::from_slice(document).map_err(|err| format!("snapshot: {err}"))?;
+        let snapshot: Snapshot = read("snapshot", document)?;
         for database in &snapshot.databases {
             if !snapshot
                 .clusters
@@ -238,5 +237,27 @@ impl Snapshot {
                 .find(|database| database.name == wanted)
         };
         named(name).or_else(|| named("*"))
+    }
+}
+
+/// Reads a document of the border; errors name the field.
+pub(crate) fn read<'a, T: Deserialize<'a>>(what: &str, document: &'a [u8]) -> Result<T, String> {
+    let mut reader = serde_json::Deserializer::from_slice(document);
+    serde_path_to_error::deserialize(&mut reader)
+        .map_err(|err| format!("{what}: {}: {}", err.path(), err.inner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_snapshot_names_the_field() {
+        let document = br#"{"generation": 1, "workers": "many"}"#;
+        let refusal = Snapshot::parse(document).expect_err("a word is not a number");
+        assert!(
+            refusal.starts_with("snapshot: workers: invalid type"),
+            "{refusal}"
+        );
     }
 }

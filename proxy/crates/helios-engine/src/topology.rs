@@ -45,7 +45,7 @@ impl Topology {
     /// # Errors
     /// What serde says.
     pub fn parse(document: &[u8]) -> Result<Topology, String> {
-        serde_json::from_slice(document).map_err(|err| format!("topology: {err}"))
+        crate::config::read("topology", document)
     }
 
     /// The primary of a cluster, or why there is none.

@@ -1,0 +1,74 @@
+"""The targets of the Makefile by name. `main` runs one: its part of the doctor, the set-up it needs, its work."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from helios_make import bench, checks, clean, doctor, fuzz, play, tests
+from helios_make.errors import TargetError
+from helios_make.extension import ensure_extension
+from helios_make.places import Places, find_places
+from helios_make.python_env import ensure_python
+from helios_make.steps import say
+
+__all__ = ["main"]
+
+MACHINE = ("python", "cache", "disk")
+"""What everything needs."""
+BUILD = (*MACHINE, "cargo", "cc")
+"""What building the engine needs."""
+SERVE = (*BUILD, "memory", "user")
+"""What running it against a PostgreSQL of our own needs."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One word after `make`."""
+
+    run: Callable[[Places], int]
+    """Its work; the exit status."""
+    checks: Sequence[str] = ()
+    """Its part of the doctor."""
+    set_up: Sequence[Callable[[Places], None]] = ()
+
+
+TARGETS = {
+    "run": Target(play.run, SERVE, (play.require_file, ensure_python, ensure_extension)),
+    "test": Target(tests.run, SERVE, (ensure_python, ensure_extension)),
+    "lint": Target(checks.lint, (*BUILD, "rustfmt", "clippy"), (ensure_python, ensure_extension)),
+    "generate": Target(checks.generate, MACHINE, (ensure_python,)),
+    "generate-check": Target(checks.generate_check, MACHINE, (ensure_python,)),
+    "bench": Target(bench.run, SERVE, (ensure_python, ensure_extension)),
+    "fuzz": Target(fuzz.run, (*BUILD, "c++")),
+    "doctor": Target(lambda places: min(doctor.examine(places), 1)),
+    "clean": Target(clean.run),
+    "lock": Target(checks.lock, MACHINE),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the target named by the only argument; its exit status."""
+    if len(arguments) != 1 or arguments[0] not in TARGETS:
+        say(f"usage: .make/run TARGET, one of {' '.join(TARGETS)}")
+        return 2
+    target = TARGETS[arguments[0]]
+    places = find_places()
+    try:
+        doctor.require(places, target.checks)
+        if target.set_up:
+            places.prepare()
+        for set_up in target.set_up:
+            set_up(places)
+        sys.stdout.flush()
+        return target.run(places)
+    except TargetError as error:
+        say(f"helios: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say(f"helios: {arguments[0]} interrupted")
+        return 128 + 2
+    except BrokenPipeError:
+        # The reader of our output left (`make test | head`): nothing is left to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,70 @@
+"""The tiers of `make test`: what they are, in which order they run, and which of them SELECT means. Called by `tests`.
+
+Fast ones first. A folder of e2e/ that is named nowhere here is a tier too, after the named ones, so no test is missed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from helios_make.errors import TargetError
+
+__all__ = ["Tier", "choose", "find_tiers"]
+
+UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
+"""Tests of one part without the others."""
+ORDER = ("repo", "postgres", "wire", "behaviour", "play", "examples")
+"""The folders of e2e/ from the cheapest on."""
+RUST = "rust"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Tests that run in one process of one runner."""
+
+    name: str
+    paths: Sequence[str] = ()
+    """Files and folders for pytest, relative to the clone; empty for Rust's tests."""
+    expression: str | None = None
+    """Runs only tests whose name contains this (pytest: an expression for -k)."""
+
+    @property
+    def is_rust(self) -> bool:
+        """Whether cargo runs it."""
+        return self.name == RUST
+
+
+def find_tiers(root: Path) -> list[Tier]:
+    """All tiers of the clone, in the order in which they run."""
+    tiers = [Tier(RUST)]
+    units = [folder for folder in UNIT_FOLDERS if _has_tests(root / folder)]
+    if units:
+        tiers.append(Tier("units", units))
+    folders = {folder.name for folder in (root / "e2e").iterdir() if folder.is_dir() and _has_tests(folder)}
+    for name in [*(name for name in ORDER if name in folders), *sorted(folders - set(ORDER))]:
+        tiers.append(Tier(name, [f"e2e/{name}"]))
+    return tiers
+
+
+def choose(root: Path, tiers: Sequence[Tier], select: str) -> list[Tier]:
+    """The tiers that SELECT means: names of tiers, or paths of tests, or a part of tests' names.
+
+    Raises:
+        TargetError: a path names a file or folder that does not exist.
+    """
+    words = select.split()
+    if not words:
+        return list(tiers)
+    names = {tier.name: tier for tier in tiers}
+    if all(word in names for word in words):
+        return [tier for tier in tiers if tier.name in words]
+    if any("/" in word or word.endswith(".py") for word in words):
+        missing = [word for word in words if not (root / word.split("::")[0]).exists()]
+        if missing:
+            raise TargetError(f"SELECT: no such file or folder: {', '.join(missing)}; tiers are {', '.join(names)}")
+        return [Tier("selected", words)]
+    return [replace(tier, expression=select) for tier in tiers]
+
+
+def _has_tests(folder: Path) -> bool:
+    return next(folder.rglob("test_*.py"), None) is not None

@@ -1,0 +1,37 @@
+# Every command of the project. `make` alone lists them. Each sets up what it needs first, in a cache outside this
+# folder (/var/cache/helios as root, ~/.cache/helios otherwise, or $HELIOS_CACHE), and is quick when that is there.
+# The work is done by .make/helios_make.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+TARGETS := run test lint generate generate-check bench fuzz doctor clean lock
+.PHONY: help $(TARGETS)
+
+# $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
+export HELIOS_CMD := $(value CMD)
+export HELIOS_FILE := $(value FILE)
+export HELIOS_SELECT := $(value SELECT)
+export HELIOS_SECONDS := $(value SECONDS)
+ifdef PROFILE
+export PROFILE
+endif
+unexport CMD FILE SELECT SECONDS
+
+help:
+	@echo 'usage: make TARGET'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
+
+run: ## PostgreSQL behind Helios on this machine; FILE=examples/… another YAML, CMD="…" runs a command and ends
+test: ## every test, one table at the end; SELECT="rust wire" tiers, SELECT=e2e/… paths, SELECT=scram part of a name
+lint: ## ruff, mypy, import-linter, stubtest, rustfmt, clippy
+generate: ## write CRDs, JSON Schema and reference pages from the models
+generate-check: ## fail when what is generated is stale
+bench: ## Helios beside PgBouncer, figures into bench/RESULTS.md
+fuzz: ## every fuzz target for SECONDS=60 each
+doctor: ## look at this machine: one line a check, one remedy a line
+clean: ## remove what was made for this clone (the cache's shared part stays)
+lock: ## requirements/*.txt anew from pyproject.toml
+
+$(TARGETS):
+	@.make/run $@

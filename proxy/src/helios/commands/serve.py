@@ -1,0 +1,28 @@
+"""`helios serve -c helios.toml`: run a proxy in the foreground until SIGTERM or SIGINT. Dispatched by `helios.cli`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """
+Run a proxy in the foreground; logs go to stderr. SIGTERM drains (not ready at once, accepting for
+drain.endpoint_delay_seconds more, then running transactions have drain.timeout_seconds), SIGINT drains without that
+delay, a second of either ends at once, SIGHUP reads the file again.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `serve`."""
+    parser = subparsers.add_parser("serve", help="run a proxy from a helios.toml", description=_DESCRIPTION)
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 0 after a drain, 128 + signal after a second signal; `HeliosError` if it cannot start."""
+    from helios.app import serve
+
+    return asyncio.run(serve(args.config))

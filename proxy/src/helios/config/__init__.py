@@ -1,0 +1,41 @@
+"""The configuration of a proxy: models, loader, snapshot. Loads no engine and no web framework.
+
+The models are where every default lives; `helios_crds` composes them into resources. `loader` reads helios.toml,
+`snapshot` writes what the engine takes, `reload` compares two configurations.
+"""
+
+from helios.config.admin import AdminConfig
+from helios.config.auth import AuthConfig, AuthMethod
+from helios.config.base import HeliosModel
+from helios.config.databases import ANY_DATABASE, DatabaseConfig
+from helios.config.drain import DrainConfig
+from helios.config.limits import LimitsConfig
+from helios.config.log import LogConfig, LogFormat, LogLevel
+from helios.config.monitor import MonitorConfig
+from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
+from helios.config.proxy import CONFIG_VERSION, ProxyConfig
+
+__all__ = [
+    "ANY_DATABASE",
+    "CONFIG_VERSION",
+    "AdminConfig",
+    "AuthConfig",
+    "AuthMethod",
+    "ClusterConfig",
+    "DatabaseConfig",
+    "DrainConfig",
+    "HeliosModel",
+    "LimitsConfig",
+    "LogConfig",
+    "LogFormat",
+    "LogLevel",
+    "MonitorConfig",
+    "NodeConfig",
+    "NodeRole",
+    "PoolConfig",
+    "PoolMode",
+    "PoolOverrides",
+    "PreparedStatements",
+    "ProxyConfig",
+]

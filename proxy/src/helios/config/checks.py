@@ -1,0 +1,149 @@
+"""Rules that span several fields of a configuration. Called by the loader and by whoever builds a `ProxyConfig`.
+
+`check` finds what is wrong, `caution` what is allowed but worth a line. Both are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from helios.config.auth import AuthMethod
+from helios.config.base import is_loopback, split_address
+from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.proxy import ProxyConfig
+from helios.config.tree import Finding, Locator, Path, nearest
+from helios.errors import ConfigError
+
+__all__ = ["caution", "check", "validate"]
+
+
+def validate(config: ProxyConfig, source: str = "") -> None:
+    """Raise `ConfigError` with everything `check` finds."""
+    findings = check(config)
+    if findings:
+        raise ConfigError(Locator(source).problem(finding) for finding in findings)
+
+
+def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
+    """Everything wrong with a configuration whose fields are right one by one.
+
+    `damaged` names top-level fields of which parts could not be read; nothing is called missing in these.
+    """
+    return (
+        *_addresses(config),
+        *_secrets(config, damaged),
+        *_pools(config),
+        *_clusters(config, damaged),
+        *_databases(config, damaged),
+    )
+
+
+def caution(config: ProxyConfig) -> tuple[Finding, ...]:
+    """What is allowed but probably not meant."""
+    admin = config.admin
+    if admin.token is None and admin.token_file is None and not is_loopback(admin.address):
+        message = f"{admin.address} can be reached from outside without a token: only probes and /metrics are served"
+        return (Finding(("admin", "address"), message, "set admin.token_file, or listen on 127.0.0.1"),)
+    return ()
+
+
+def _addresses(config: ProxyConfig) -> Iterator[Finding]:
+    host, port = split_address(config.listen_address)
+    admin_host, admin_port = split_address(config.admin.address)
+    everywhere = ("0.0.0.0", "::")
+    if port and port == admin_port and (host == admin_host or host in everywhere or admin_host in everywhere):
+        yield Finding(("admin", "address"), f"port {port} is listen_address's too", "give each its own port")
+    if (config.admin.tls_cert_file is None) != (config.admin.tls_key_file is None):
+        present, absent = ("cert", "key") if config.admin.tls_key_file is None else ("key", "cert")
+        path = ("admin", f"tls_{present}_file")
+        yield Finding(path, f"needs admin.tls_{absent}_file beside it", "set both or neither")
+
+
+def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
+    if config.auth.method is not AuthMethod.TRUST and config.auth.users_file is None and "auth" not in damaged:
+        hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'
+        yield Finding(("auth", "users_file"), f"is missing, and method {config.auth.method.value} needs it", hint)
+    if config.admin.token is not None and config.admin.token_file is not None:
+        yield Finding(("admin", "token_file"), "stands beside admin.token", "keep one of the two")
+    yield from _login(("monitor",), config.monitor.user, config.monitor.password, config.monitor.password_file)
+    for index, entry in enumerate(config.databases):
+        yield from _login(("databases", index), entry.user, entry.password, entry.password_file)
+
+
+def _login(path: Path, user: str | None, password: object, password_file: str | None) -> Iterator[Finding]:
+    if password is not None and password_file is not None:
+        yield Finding((*path, "password_file"), "stands beside password", "keep one of the two")
+    if user is None and (password is not None or password_file is not None):
+        name = "password" if password is not None else "password_file"
+        yield Finding((*path, name), "belongs to no user", "set user beside it")
+
+
+def _pools(config: ProxyConfig) -> Iterator[Finding]:
+    if config.pool.min_idle > config.pool.max_size:
+        yield _too_many_idle(("pool", "min_idle"), config.pool.min_idle, config.pool.max_size)
+        return
+    for index, entry in enumerate(config.databases):
+        pool = entry.pool.over(config.pool)
+        if pool.min_idle > pool.max_size:
+            name = "min_idle" if entry.pool.min_idle is not None else "max_size"
+            yield _too_many_idle(("databases", index, "pool", name), pool.min_idle, pool.max_size)
+
+
+def _too_many_idle(path: Path, min_idle: int, max_size: int) -> Finding:
+    return Finding(path, f"min_idle is {min_idle}, more than max_size {max_size}", "lower it or raise max_size")
+
+
+def _clusters(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
+    if not config.clusters and "clusters" not in damaged:
+        yield Finding(("clusters",), "there is none", "add [[nodes]] with the host of at least one PostgreSQL server")
+    yield from _twice((("clusters", index), cluster.name) for index, cluster in enumerate(config.clusters))
+    for index, cluster in enumerate(config.clusters):
+        yield from _nodes(cluster, ("clusters", index), damaged)
+
+
+def _nodes(cluster: ClusterConfig, path: Path, damaged: frozenset[str]) -> Iterator[Finding]:
+    nodes = [((*path, "nodes", index), node) for index, node in enumerate(cluster.nodes)]
+    if not nodes and "clusters" not in damaged:
+        yield Finding((*path, "nodes"), f'cluster "{cluster.name}" has no node', "add its PostgreSQL servers")
+    elif nodes and not any(node.enabled for _, node in nodes):
+        yield Finding((*path, "nodes"), f'cluster "{cluster.name}" has no enabled node', "enable at least one")
+    addresses: dict[tuple[str, int], NodeConfig] = {}
+    names = []
+    for node_path, node in nodes:
+        first = addresses.setdefault((node.host.lower(), node.port), node)
+        if first is node:
+            names.append((node_path, node.name))
+        else:
+            message = f'has the same address as node "{first.name}"'
+            yield Finding((*node_path, "host"), message, "list a server once; weight gives it a larger share")
+    yield from _twice(names)
+    primaries = [node_path for node_path, node in nodes if node.role is NodeRole.PRIMARY]
+    for node_path in primaries[1:]:
+        message = f'is "primary", as that of another node of cluster "{cluster.name}"'
+        yield Finding((*node_path, "role"), message, 'a cluster has one primary; set role = "standby"')
+
+
+def _twice(names: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for path, name in names:
+        if name in first:
+            yield Finding((*path, "name"), f'"{name}" is taken already', "names are unique in their list")
+        first.setdefault(name, path)
+
+
+def _databases(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
+    yield from _twice((("databases", index), entry.name) for index, entry in enumerate(config.databases))
+    if "clusters" in damaged:
+        return
+    known = [cluster.name for cluster in config.clusters]
+    for index, entry in enumerate(config.databases):
+        path: Path = ("databases", index, "cluster")
+        if entry.cluster is None and len(known) > 1:
+            yield Finding(path, "is missing, and there are several clusters", f"one of {', '.join(known)}")
+        elif entry.cluster is not None and entry.cluster not in known:
+            guess = nearest(entry.cluster, known)
+            hint = f'did you mean "{guess}"?' if guess else f"known: {', '.join(known) or 'none'}"
+            yield Finding(path, f'there is no cluster "{entry.cluster}"', hint)
+    if not config.databases and len(known) > 1:
+        message = "are missing, and with several clusters no one knows where a client wants to go"
+        yield Finding(("databases",), message, "add [[databases]] with name and cluster")

@@ -1,0 +1,56 @@
+"""`[[clusters]]` and `[[clusters.nodes]]`: the PostgreSQL servers. Read by the engine and by `helios.topology`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from helios.config.base import Flag, HeliosModel, Host, Name, Port, Weight, join_address
+
+__all__ = ["ClusterConfig", "NodeConfig", "NodeRole"]
+
+
+class NodeRole(StrEnum):
+    """What a node is meant to be."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
+def _address_of(data: dict[str, Any]) -> str:
+    return join_address(data["host"], data["port"])
+
+
+class NodeConfig(HeliosModel):
+    """One PostgreSQL server."""
+
+    host: Host
+    """DNS name or IP address of the server."""
+
+    port: Port = 5432
+    """TCP port of the server; 5432 is PostgreSQL's own."""
+
+    name: Name = Field(default_factory=_address_of)
+    """Name in logs, metrics and the admin API; unique in its cluster. Left out: `host:port`, which is unique anyway."""
+
+    role: NodeRole = NodeRole.STANDBY
+    """A hint for people and for the time before the first poll; SQL evidence decides who is primary. Standby, because a
+    forgotten label must not make a second primary."""
+
+    weight: Weight = 100
+    """Share of reads relative to the cluster's other nodes; 0 takes none. 100 leaves room to either side."""
+
+    enabled: Flag = True
+    """Whether the node is used at all. False keeps its entry while it is being repaired."""
+
+
+class ClusterConfig(HeliosModel):
+    """A primary and its standbys."""
+
+    name: Name
+    """Name that `databases[].cluster` refers to; unique."""
+
+    nodes: tuple[NodeConfig, ...] = ()
+    """The servers, at least one. Empty only while the file is being written."""

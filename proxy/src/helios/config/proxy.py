@@ -1,0 +1,80 @@
+"""`ProxyConfig`: the whole of helios.toml. Made by the loader and by `helios_crds.render`, read by everything else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from helios.config.admin import AdminConfig
+from helios.config.auth import AuthConfig
+from helios.config.base import Address, Generation, HeliosModel
+from helios.config.databases import DatabaseConfig
+from helios.config.drain import DrainConfig
+from helios.config.limits import LimitsConfig
+from helios.config.log import LogConfig
+from helios.config.monitor import MonitorConfig
+from helios.config.nodes import ClusterConfig
+from helios.config.pool import PoolConfig
+
+__all__ = ["CONFIG_VERSION", "ProxyConfig"]
+
+CONFIG_VERSION: Final = 1
+"""The version of helios.toml that this release writes, and the highest it reads."""
+
+
+class ProxyConfig(HeliosModel):
+    """Configuration of one proxy. Rules that span several fields are in `helios.config.checks`."""
+
+    config_version: Literal[1] = CONFIG_VERSION
+    """Version of the format. A file of a newer release is refused rather than half understood."""
+
+    generation: Generation = 0
+    """Grows with each change that the operator renders; a lower one never replaces a higher one. 0 for files written by
+    hand."""
+
+    listen_address: Address = "0.0.0.0:6432"
+    """Address for PostgreSQL clients. 6432 as PgBouncer, since a PostgreSQL beside it may have 5432; port 0 is any free
+    port."""
+
+    workers: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
+    """Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the
+    largest pool, at least one. A thread more than there are CPUs only costs."""
+
+    admin: AdminConfig = AdminConfig()
+    """The admin API."""
+
+    auth: AuthConfig = AuthConfig()
+    """Authentication of clients."""
+
+    monitor: MonitorConfig = MonitorConfig()
+    """Polling of the nodes."""
+
+    pool: PoolConfig = PoolConfig()
+    """Server connections."""
+
+    clusters: tuple[ClusterConfig, ...] = ()
+    """The PostgreSQL clusters, at least one."""
+
+    databases: tuple[DatabaseConfig, ...] = ()
+    """The database names clients may ask for. Empty: every name, on the only cluster."""
+
+    drain: DrainConfig = DrainConfig()
+    """How the proxy leaves."""
+
+    limits: LimitsConfig = LimitsConfig()
+    """Bounds that protect the proxy and the servers."""
+
+    log: LogConfig = LogConfig()
+    """Log lines."""
+
+    def resolved_databases(self) -> tuple[DatabaseConfig, ...]:
+        """The databases with their cluster filled in, and the implied `*` where none is stated.
+
+        Meaningful on a configuration that `helios.config.checks` accepts.
+        """
+        entries = self.databases or (DatabaseConfig(),)
+        only = self.clusters[0].name if len(self.clusters) == 1 else None
+        return tuple(
+            entry if entry.cluster is not None else entry.model_copy(update={"cluster": only}) for entry in entries
+        )

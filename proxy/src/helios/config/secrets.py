@@ -1,0 +1,62 @@
+"""Secrets that the configuration names by file. Read when a snapshot is made, so that a reload picks up a new one.
+
+Called by `snapshot`, the admin API (token) and the monitor (password). Every value travels as `SecretStr`, whose text
+and repr are stars.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from helios.config.proxy import ProxyConfig
+from helios.errors import Problem, SecretError
+
+__all__ = ["MAX_SECRET_FILE_BYTES", "admin_token", "monitor_password", "read_text", "secret"]
+
+MAX_SECRET_FILE_BYTES = 16 << 20
+"""Largest file read for a secret; a users file of 100 000 SCRAM verifiers stays below it."""
+
+
+def admin_token(config: ProxyConfig, base_dir: Path | None = None) -> SecretStr | None:
+    """The bearer token of the admin API, inline or from its file; None where none is configured. `SecretError`."""
+    return secret(config.admin.token, config.admin.token_file, "admin.token_file", base_dir)
+
+
+def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> SecretStr | None:
+    """The password of the monitor's role, inline or from its file; None where none is configured. `SecretError`."""
+    return secret(config.monitor.password, config.monitor.password_file, "monitor.password_file", base_dir)
+
+
+def secret(inline: SecretStr | None, file: str | None, field: str, base_dir: Path | None = None) -> SecretStr | None:
+    """`inline`, else the first line of `file`, else None. `field` names the file's setting in a `SecretError`."""
+    if inline is not None or file is None:
+        return inline
+    path = (base_dir or Path()) / file
+    lines = read_text(path, field).splitlines()
+    if not lines or not lines[0]:
+        raise SecretError([Problem(f"the first line of {path} is empty", field, "write the secret on the first line")])
+    return SecretStr(lines[0])
+
+
+def read_text(path: Path, field: str) -> str:
+    """The UTF-8 text of a file with secrets. `SecretError` names `field`, the path and what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SECRET_FILE_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        hint = "create it, readable for the user Helios runs as; a relative path starts at the configuration's folder"
+        raise SecretError([Problem(f"cannot read {path}: {reason}", field, hint)]) from error
+    if len(data) > MAX_SECRET_FILE_BYTES:
+        raise SecretError([Problem(f"{path} is larger than {MAX_SECRET_FILE_BYTES} bytes", field)])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SecretError([Problem("is not UTF-8 text", field, source=str(path), line=line)]) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise SecretError([Problem("holds a zero byte", field, source=str(path), line=line)])
+    return text

@@ -1,0 +1,121 @@
+"""What the engine gets: one JSON document with everything resolved. Called by `helios serve` at start and reload.
+
+The engine has no defaults and reads no files, so this is where secrets are read, pool settings merged per database,
+seconds turned into milliseconds and `workers = 0` into a number.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from helios.config.base import split_address
+from helios.config.cpu import cpu_limit
+from helios.config.databases import DatabaseConfig
+from helios.config.pool import PoolConfig, PreparedStatements
+from helios.config.proxy import ProxyConfig
+from helios.config.secrets import secret
+from helios.config.users import User, users_of
+from helios.errors import ConfigError, SecretError
+
+__all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "worker_count"]
+
+MAX_DEFAULT_WORKERS = 8
+"""Workers at most when the file leaves their number open; a proxy that needs more is better split into two."""
+
+
+def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
+    """The snapshot (JSON) of a configuration that `helios.config.checks` accepts.
+
+    `base_dir` is where relative `*_file` paths start (None: the current folder; the loader has already made those of a
+    loaded file absolute). Raises `SecretError` with every file that cannot be used.
+    """
+    host, port = split_address(config.listen_address)
+    users, databases = _secrets(config, base_dir)
+    document: dict[str, Any] = {
+        "generation": config.generation,
+        "workers": worker_count(config),
+        "io": "epoll",
+        "listen": [{"host": host, "port": port}],
+        "auth": {
+            "method": config.auth.method,
+            "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in users],
+        },
+        "clusters": [
+            {
+                "name": cluster.name,
+                "nodes": [{"name": node.name, "host": node.host, "port": node.port} for node in cluster.nodes],
+            }
+            for cluster in config.clusters
+        ],
+        "databases": databases,
+        "limits": {
+            "max_client_connections": config.limits.max_client_connections,
+            "startup_timeout_ms": config.limits.startup_timeout_seconds * 1000,
+            "connect_timeout_ms": config.limits.connect_timeout_seconds * 1000,
+            "max_prepared_statements": config.limits.max_prepared_statements,
+            "max_prepared_bytes": config.limits.max_prepared_bytes,
+        },
+    }
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def worker_count(config: ProxyConfig) -> int:
+    """`workers`, or what 0 stands for: the CPU limit, at most 8, at most a quarter of the largest pool, at least 1."""
+    if config.workers:
+        return config.workers
+    largest_pool = max(entry.pool.over(config.pool).max_size for entry in config.resolved_databases())
+    return max(1, min(cpu_limit(), MAX_DEFAULT_WORKERS, largest_pool // 4))
+
+
+def _secrets(config: ProxyConfig, base_dir: Path | None) -> tuple[tuple[User, ...], list[dict[str, Any]]]:
+    """Users and databases with their secrets; all files are tried before a `SecretError` is raised."""
+    users: tuple[User, ...] = ()
+    databases = []
+    errors: list[ConfigError] = []
+    try:
+        users = users_of(config, base_dir)
+    except SecretError as error:
+        errors.append(error)
+    for index, entry in enumerate(config.resolved_databases()):
+        try:
+            password = secret(entry.password, entry.password_file, f"databases[{index}].password_file", base_dir)
+        except SecretError as error:
+            errors.append(error)
+        else:
+            databases.append(_database(entry, password, config))
+    if errors:
+        raise SecretError(problem for error in errors for problem in error.problems)
+    return users, databases
+
+
+def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyConfig) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "cluster": entry.cluster,
+        "database": entry.database,
+        "user": entry.user,
+        "password": _reveal(password),
+        "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
+    }
+
+
+def _pool(pool: PoolConfig, server_prepared_bytes: int) -> dict[str, Any]:
+    return {
+        "mode": pool.mode,
+        "max_size": pool.max_size,
+        "min_idle": pool.min_idle,
+        "idle_timeout_ms": pool.idle_timeout_seconds * 1000,
+        "max_lifetime_ms": pool.max_lifetime_seconds * 1000,
+        "acquire_timeout_ms": pool.acquire_timeout_seconds * 1000,
+        "reset_query": pool.reset_query,
+        "prepared_statements": pool.prepared_statements is PreparedStatements.TRACK,
+        "server_prepared_bytes": server_prepared_bytes,
+    }
+
+
+def _reveal(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()

@@ -1,0 +1,81 @@
+"""A `ProxyConfig` as TOML. Called by `helios convert`, `helios play` and the operator; `loader` reads it back equal.
+
+Only fields that differ from their defaults are written, besides `config_version` and `generation`. Secrets that stand
+in the configuration itself are written as they are: such a file belongs into a Secret, never into a ConfigMap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from helios.config.environment import escape
+from helios.config.proxy import ProxyConfig
+from helios.config.tree import Path
+
+__all__ = ["dumps"]
+
+_ALWAYS = ("config_version", "generation")
+
+
+def dumps(config: ProxyConfig, variables: Mapping[Path, str] | None = None) -> str:
+    """The configuration as the text of a helios.toml.
+
+    `variables` (path → text with `${VAR}`, as `Loaded.variables`) are written instead of what they stood for.
+    """
+    tree = {name: getattr(config, name) for name in _ALWAYS} | _plain(config, (), variables or {})
+    return "\n".join(_table(tree, "")) + "\n"
+
+
+def _plain(model: BaseModel, path: Path, variables: Mapping[Path, str]) -> dict[str, Any]:
+    """Fields that differ from their defaults, as tables, lists and values of TOML."""
+    out: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        default = field.get_default(call_default_factory=True, validated_data=vars(model))
+        below = (*path, name)
+        stated = any(variable[: len(below)] == below for variable in variables)
+        if field.is_required() or stated or value != default:
+            out[name] = _plain_value(value, below, variables)
+    return out
+
+
+def _plain_value(value: Any, path: Path, variables: Mapping[Path, str]) -> Any:
+    if path in variables:
+        return _Variable(variables[path])
+    if isinstance(value, BaseModel):
+        return _plain(value, path, variables)
+    if isinstance(value, tuple):
+        return [_plain_value(item, (*path, index), variables) for index, item in enumerate(value)]
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, str) else value
+
+
+class _Variable(str):
+    """Text whose `${VAR}` is meant."""
+
+    __slots__ = ()
+
+
+def _table(tree: dict[str, Any], prefix: str) -> Iterator[str]:
+    """Lines of a table: first its own values, then the tables in it, then its lists of tables."""
+    for key, value in tree.items():
+        if not isinstance(value, dict | list):
+            yield f"{key} = {_scalar(value)}"
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from ("", f"[{prefix}{key}]", *_table(value, f"{prefix}{key}."))
+        elif isinstance(value, list):
+            for item in value:
+                yield from ("", f"[[{prefix}{key}]]", *_table(item, f"{prefix}{key}."))
+
+
+def _scalar(value: str | int | bool) -> str:
+    if isinstance(value, str):
+        text = value if isinstance(value, _Variable) else escape(value)
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower()

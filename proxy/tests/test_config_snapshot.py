@@ -1,0 +1,161 @@
+"""The snapshot: everything resolved, exactly the fields of the contract, every secret file named that fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from helios.config import (
+    AuthConfig,
+    AuthMethod,
+    ClusterConfig,
+    DatabaseConfig,
+    LimitsConfig,
+    NodeConfig,
+    PoolConfig,
+    PoolMode,
+    PoolOverrides,
+    PreparedStatements,
+    ProxyConfig,
+)
+from helios.config.cpu import cpu_limit
+from helios.config.snapshot import engine_snapshot, worker_count
+from helios.errors import SecretError
+
+MAIN = ClusterConfig(name="main", nodes=(NodeConfig(host="db", name="first"), NodeConfig(host="::1", port=5433)))
+TRUST = AuthConfig(method=AuthMethod.TRUST)
+
+
+def _snapshot(config: ProxyConfig, base_dir: Path | None = None) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(engine_snapshot(config, base_dir))
+    return document
+
+
+def test_the_whole_document_of_a_small_configuration() -> None:
+    config = ProxyConfig(generation=3, workers=2, listen_address="[::]:0", auth=TRUST, clusters=(MAIN,))
+
+    assert _snapshot(config) == {
+        "generation": 3,
+        "workers": 2,
+        "io": "epoll",
+        "listen": [{"host": "::", "port": 0}],
+        "auth": {"method": "trust", "users": []},
+        "clusters": [
+            {
+                "name": "main",
+                "nodes": [
+                    {"name": "first", "host": "db", "port": 5432},
+                    {"name": "[::1]:5433", "host": "::1", "port": 5433},
+                ],
+            }
+        ],
+        "databases": [
+            {
+                "name": "*",
+                "cluster": "main",
+                "database": None,
+                "user": None,
+                "password": None,
+                "pool": {
+                    "mode": "transaction",
+                    "max_size": 100,
+                    "min_idle": 0,
+                    "idle_timeout_ms": 300_000,
+                    "max_lifetime_ms": 1_800_000,
+                    "acquire_timeout_ms": 30_000,
+                    "reset_query": None,
+                    "prepared_statements": True,
+                    "server_prepared_bytes": 4_194_304,
+                },
+            }
+        ],
+        "limits": {
+            "max_client_connections": 10_000,
+            "startup_timeout_ms": 30_000,
+            "connect_timeout_ms": 5_000,
+            "max_prepared_statements": 8_192,
+            "max_prepared_bytes": 67_108_864,
+        },
+    }
+
+
+def test_users_passwords_and_overrides_are_resolved(tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text('"app" "grün"\n"nobody" ""\n')
+    (tmp_path / "writer").write_text("hunter2\n")
+    config = ProxyConfig(
+        auth=AuthConfig(users_file="users.txt"),
+        pool=PoolConfig(max_size=50, min_idle=2),
+        clusters=(MAIN,),
+        limits=LimitsConfig(server_prepared_bytes=7),
+        databases=(
+            DatabaseConfig(name="app", database="app_v2", user="app", password=SecretStr("inline")),
+            DatabaseConfig(
+                user="writer",
+                password_file="writer",
+                pool=PoolOverrides(
+                    mode=PoolMode.SESSION,
+                    max_size=5,
+                    max_lifetime_seconds=0,
+                    reset_query="DISCARD ALL",
+                    prepared_statements=PreparedStatements.DISABLE,
+                ),
+            ),
+        ),
+    )
+
+    document = _snapshot(config, tmp_path)
+
+    assert document["auth"] == {
+        "method": "scram-sha-256",
+        "users": [{"name": "app", "secret": "grün"}, {"name": "nobody", "secret": None}],
+    }
+    app, rest = document["databases"]
+    assert (app["name"], app["cluster"], app["database"], app["password"]) == ("app", "main", "app_v2", "inline")
+    assert (app["pool"]["max_size"], app["pool"]["min_idle"], app["pool"]["mode"]) == (50, 2, "transaction")
+    assert (rest["name"], rest["user"], rest["password"]) == ("*", "writer", "hunter2")
+    assert (rest["pool"]["max_size"], rest["pool"]["min_idle"], rest["pool"]["mode"]) == (5, 2, "session")
+    assert (rest["pool"]["max_lifetime_ms"], rest["pool"]["reset_query"]) == (0, "DISCARD ALL")
+    assert (rest["pool"]["prepared_statements"], rest["pool"]["server_prepared_bytes"]) == (False, 7)
+
+
+def test_every_secret_file_that_fails_is_named_at_once(tmp_path: Path) -> None:
+    config = ProxyConfig(
+        auth=AuthConfig(users_file="users.txt"),
+        clusters=(MAIN,),
+        databases=(DatabaseConfig(name="a"), DatabaseConfig(name="b", user="b", password_file="b.txt")),
+    )
+
+    with pytest.raises(SecretError) as caught:
+        engine_snapshot(config, tmp_path)
+
+    assert [problem.field for problem in caught.value.problems] == ["auth.users_file", "databases[1].password_file"]
+    assert str(tmp_path / "users.txt") in str(caught.value)
+
+
+def test_a_changed_secret_is_in_the_next_snapshot(tmp_path: Path) -> None:
+    config = ProxyConfig(auth=AuthConfig(users_file=str(tmp_path / "users.txt")), clusters=(MAIN,))
+    (tmp_path / "users.txt").write_text('"app" "old"\n')
+    before = _snapshot(config)
+
+    (tmp_path / "users.txt").write_text('"app" "new"\n')
+
+    assert [_["auth"]["users"][0]["secret"] for _ in (before, _snapshot(config))] == ["old", "new"]
+
+
+@pytest.mark.parametrize(("max_size", "most"), [(1, 1), (7, 1), (8, 2), (400, 8)])
+def test_open_workers_follow_cpus_and_pools(max_size: int, most: int) -> None:
+    config = ProxyConfig(auth=TRUST, clusters=(MAIN,), pool=PoolConfig(max_size=max_size))
+
+    assert worker_count(config) == min(most, cpu_limit())
+
+
+def test_the_largest_pool_decides_and_a_stated_number_is_kept() -> None:
+    large = DatabaseConfig(pool=PoolOverrides(max_size=400))
+    config = ProxyConfig(auth=TRUST, clusters=(MAIN,), pool=PoolConfig(max_size=1), databases=(large,))
+
+    assert worker_count(config) == min(8, cpu_limit())
+    assert worker_count(config.model_copy(update={"workers": 5})) == 5

@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::events::Level;
 use crate::rt::{self, Conn, Listener};
 use crate::session;
-use crate::worker::{Message, Seat, Worker};
+use crate::worker::{Message, Newcomer, Seat, Worker};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -79,8 +79,9 @@ fn reason(err: &io::Error) -> String {
 
 /// Accepts until the worker stops accepting.
 pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
+    let newcomer = worker.newcomer();
     while worker.accepting.get() {
-        match poll_fn(|cx| poll_accept(&worker, &listener, cx)).await {
+        match poll_fn(|cx| poll_accept(&newcomer, &worker, &listener, cx)).await {
             None => return,
             Some(Ok(socket)) => dispatch(&worker, socket),
             Some(Err(err)) if is_exhausted(&err) => {
@@ -99,6 +100,7 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
 
 /// The next client, or `None` once the worker stops accepting.
 fn poll_accept(
+    newcomer: &Newcomer,
     worker: &Worker,
     listener: &Listener,
     cx: &mut Context<'_>,
@@ -106,11 +108,7 @@ fn poll_accept(
     if !worker.accepting.get() {
         return Poll::Ready(None);
     }
-    let mut acceptors = worker.acceptors.borrow_mut();
-    if !acceptors.iter().any(|waker| waker.will_wake(cx.waker())) {
-        acceptors.push(cx.waker().clone());
-    }
-    drop(acceptors);
+    newcomer.listen(cx);
     listener.poll_accept(cx).map(Some)
 }
 

@@ -6,7 +6,7 @@ use std::net::TcpStream as StdStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -90,8 +90,8 @@ pub(crate) struct Worker {
     /// Sessions that wait for a primary to appear.
     pub(crate) homeless: RefCell<Vec<Waker>>,
     pub(crate) accepting: Cell<bool>,
-    /// Accept loops, to be woken when there is nothing more to accept.
-    pub(crate) acceptors: RefCell<Vec<Waker>>,
+    /// Accept loops and logins, to be woken when the worker drains.
+    newcomers: RefCell<Slab<Option<Waker>>>,
     tags: Cell<u64>,
 }
 
@@ -179,6 +179,15 @@ impl Worker {
         self.shard(&pool)
     }
 
+    /// A place among those to be woken when the worker drains.
+    pub(crate) fn newcomer(self: &Rc<Self>) -> Newcomer {
+        let place = self.newcomers.borrow_mut().insert(None);
+        Newcomer {
+            worker: Rc::clone(self),
+            place,
+        }
+    }
+
     fn each_shard(&self, act: impl Fn(&Rc<PoolShard>)) {
         let shards: Vec<_> = self.shards.borrow().values().cloned().collect();
         shards.iter().for_each(act);
@@ -255,7 +264,12 @@ impl Worker {
             }
             Message::Drain => {
                 self.accepting.set(false);
-                self.acceptors.take().into_iter().for_each(Waker::wake);
+                let mut newcomers = self.newcomers.borrow_mut();
+                newcomers
+                    .iter_mut()
+                    .filter_map(|(_, waker)| waker.take())
+                    .for_each(Waker::wake);
+                drop(newcomers);
                 self.signal_sessions(Signal::Drain);
                 self.wake_homeless();
             }
@@ -287,7 +301,7 @@ pub(crate) async fn run(
         sessions: RefCell::default(),
         homeless: RefCell::default(),
         accepting: Cell::new(true),
-        acceptors: RefCell::default(),
+        newcomers: RefCell::default(),
         tags: Cell::new(0),
     });
     for socket in sockets {
@@ -311,6 +325,31 @@ pub(crate) async fn run(
     }
     // Idle servers hold slots whose end looks for waiters: let go of them while the worker still stands.
     worker.each_shard(|shard| shard.vacate());
+}
+
+/// An accept loop or a login of this worker.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Newcomer {
+    /// Has `cx` woken when the worker drains.
+    pub(crate) fn listen(&self, cx: &Context<'_>) {
+        let mut newcomers = self.worker.newcomers.borrow_mut();
+        let waker = &mut newcomers[self.place];
+        match waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        self.worker.newcomers.borrow_mut().try_remove(self.place);
+    }
 }
 
 /// Counts a client in for as long as it lives.

@@ -287,13 +287,10 @@ impl Session {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
             Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
-            Poll::Ready(Ok(n)) => {
-                self.worker.stats().received.add(n as u64);
-                match self.on_server_bytes() {
-                    Ok(()) => Ok(true),
-                    Err(Doubt(cause)) => Err(self.server_lost(&cause)),
-                }
-            }
+            Poll::Ready(Ok(_)) => match self.on_server_bytes() {
+                Ok(()) => Ok(true),
+                Err(Doubt(cause)) => Err(self.server_lost(&cause)),
+            },
         }
     }
 
@@ -473,7 +470,7 @@ impl Session {
             match self.client.poll_fill(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Wait::Left),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(n)) => self.worker.stats().received.add(n as u64),
             }
         }
         Poll::Pending

@@ -1,8 +1,11 @@
 //! From the first byte of a client to its session: encryption requests, cancel requests, version negotiation,
 //! authentication. Nothing here allocates by an announced length that has not been checked.
 
+use std::future::{poll_fn, Future};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{self, HEADER_LEN};
@@ -39,7 +42,7 @@ impl From<std::io::Error> for Ended {
 
 /// Brings a client to the point where it may send queries.
 pub(crate) async fn establish(worker: &Rc<Worker>, mut conn: Conn, seat: Seat) -> Option<Session> {
-    match login(worker, &mut conn).await {
+    match until_drain(worker, login(worker, &mut conn)).await {
         Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
@@ -47,6 +50,26 @@ pub(crate) async fn establish(worker: &Rc<Worker>, mut conn: Conn, seat: Seat) -
             None
         }
     }
+}
+
+/// The login, unless the proxy begins to shut down before it is done: then nobody waits for it.
+async fn until_drain<T>(
+    worker: &Rc<Worker>,
+    login: impl Future<Output = Result<T, Ended>>,
+) -> Result<T, Ended> {
+    let mut login = pin!(login);
+    let newcomer = worker.newcomer();
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = login.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        if worker.shared.draining.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(Ended::Quietly));
+        }
+        newcomer.listen(cx);
+        Poll::Pending
+    })
+    .await
 }
 
 async fn refuse(worker: &Worker, conn: &mut Conn, refusal: &Refusal) {

@@ -1,7 +1,7 @@
 //! The engine as its owner sees it: start, reload, tell it where the primaries are, drain, stop.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,6 +54,7 @@ impl Engine {
         let shared = Shared {
             active: ArcSwap::from_pointee(active),
             topology: ArcSwap::from_pointee(Topology::default()),
+            revision: AtomicU64::new(0),
             pools: Mutex::default(),
             inboxes: senders.into(),
             stats: (0..workers)
@@ -127,6 +128,7 @@ impl Engine {
         let active = Arc::new(activate(document)?);
         let mut pools = lock(&self.shared.pools);
         self.shared.active.store(Arc::clone(&active));
+        self.shared.revision.fetch_add(1, Ordering::SeqCst);
         pools.retain(|key, pool| {
             let kept = update(&active, key, pool);
             if !kept {
@@ -157,6 +159,7 @@ impl Engine {
             kept
         });
         self.shared.topology.store(Arc::new(topology));
+        self.shared.revision.fetch_add(1, Ordering::SeqCst);
         drop(pools);
         self.broadcast(|| Message::Changed);
         Ok(())

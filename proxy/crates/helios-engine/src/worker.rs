@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::TcpStream as StdStream;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use crate::server::auth::{Credential, KeyCache};
 use crate::server::{connect, Parcel};
 use crate::session::auth::Users;
 use crate::session::handle::{Handle, Signal};
+use crate::session::Login;
 use crate::settings::Buckets;
 use crate::statements::Interner;
 use crate::stats::Stats;
@@ -41,6 +42,8 @@ pub(crate) struct Active {
 pub(crate) struct Shared {
     pub(crate) active: ArcSwap<Active>,
     pub(crate) topology: ArcSwap<Topology>,
+    /// Counts changes of the two, under the lock of `pools`.
+    pub(crate) revision: AtomicU64,
     pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,
     pub(crate) inboxes: Arc<[Sender<Message>]>,
     pub(crate) stats: Box<[Stats]>,
@@ -137,13 +140,14 @@ impl Worker {
         ))
     }
 
-    /// The pool for this entry of `databases` on this node.
+    /// The pool for this entry of `databases` on this node; `None` if configuration or topology are not those of
+    /// `revision` any more, so that no pool is made of what has been replaced.
     pub(crate) fn pool(
         self: &Rc<Self>,
+        revision: u64,
         node: &NodeTopology,
         database: &Database,
-        client_database: &str,
-        client_user: &str,
+        login: &Login,
     ) -> Option<Rc<PoolShard>> {
         let key = PoolKey {
             cluster: database.cluster.clone(),
@@ -154,17 +158,17 @@ impl Worker {
             database: database
                 .database
                 .clone()
-                .unwrap_or_else(|| client_database.to_owned()),
-            user: database
-                .user
-                .clone()
-                .unwrap_or_else(|| client_user.to_owned()),
+                .unwrap_or_else(|| login.database.clone()),
+            user: database.user.clone().unwrap_or_else(|| login.user.clone()),
         };
         let mut pools = self
             .shared
             .pools
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if self.shared.revision.load(Ordering::SeqCst) != revision {
+            return None;
+        }
         let pool = pools.entry(key).or_insert_with_key(|key| {
             let credential = credential(&self.shared.active.load(), database, &key.user);
             Arc::new(PoolShared::new(

@@ -44,10 +44,13 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: the command's, 0 after Ctrl-C, 128 + signal while starting; `HeliosError` on failure."""
     from helios.play.errors import PlayError
     from helios.play.session import PlayOptions, play
+    from helios.play.signals import Stopped
 
     options = PlayOptions(args.files, args.data, args.fresh, args.demo, args.program)
     try:
         return play(options)
+    except Stopped as stopped:  # between the last two steps of a run that was ending anyway
+        return 128 + stopped.number
     except PlayError as error:
         if error.status == 1:
             raise

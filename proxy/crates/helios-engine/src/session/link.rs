@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
 use super::startup::Ended;
-use super::{Link, Session, Wait, HIGH_WATER};
+use super::{Homeless, Link, Session, Wait, HIGH_WATER};
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
 use crate::pool::{Denial, PoolShard, Profile};
@@ -31,8 +32,8 @@ impl Session {
         let (mut server, shard) = loop {
             let shard = match self.route().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
-                Err(reason) => {
-                    self.wait_for_primary(since, reason).await?;
+                Err(homeless) => {
+                    self.wait_for_primary(since, homeless).await?;
                     continue;
                 }
             };
@@ -73,23 +74,26 @@ impl Session {
         ))
     }
 
-    async fn wait_for_primary(&mut self, since: u64, reason: String) -> Result<(), Ended> {
+    async fn wait_for_primary(&mut self, since: u64, homeless: Homeless) -> Result<(), Ended> {
         let active = self.worker.active();
         let entry = self.entry(&active).map_err(Ended::Refused)?;
         let limit = Duration::from_millis(entry.pool.acquire_timeout_ms);
         let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
         let timed_out = || {
-            let text = format!("no server within {} s: {reason}", limit.as_secs_f64());
+            let text = format!(
+                "no server within {} s: {}",
+                limit.as_secs_f64(),
+                homeless.reason
+            );
             Ended::Refused(
                 Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
                     .hint("See /nodes and /topology of the admin API."),
             )
         };
         let left = limit.checked_sub(waited).ok_or_else(timed_out)?;
-        let topology = self.worker.shared.topology.load_full();
         let worker = Rc::clone(&self.worker);
         let changed = poll_fn(|cx| {
-            if !Arc::ptr_eq(&topology, &worker.shared.topology.load()) {
+            if worker.shared.revision.load(Ordering::SeqCst) != homeless.revision {
                 return Poll::Ready(None);
             }
             worker.homeless.borrow_mut().push(cx.waker().clone());

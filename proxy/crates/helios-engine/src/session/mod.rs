@@ -30,7 +30,6 @@ use crate::rt::{self, Conn};
 use crate::server::Server;
 use crate::settings::Bucket;
 use crate::statements::ClientStatements;
-use crate::topology::Topology;
 use crate::worker::{Active, Seat, Worker};
 
 use fifo::Fifo;
@@ -55,9 +54,15 @@ pub(crate) struct Login {
 /// Where a session's transactions go, until configuration or topology change.
 #[derive(Debug)]
 struct Route {
-    active: *const Active,
-    topology: *const Topology,
+    revision: u64,
     shard: Rc<PoolShard>,
+}
+
+/// Why there is no pool to go to, and as of which revision of configuration and topology.
+#[derive(Debug)]
+struct Homeless {
+    revision: u64,
+    reason: String,
 }
 
 /// A message that is larger than what has come of it.
@@ -422,37 +427,31 @@ impl Session {
     }
 
     /// The pool for the next transaction; an outer error ends the session, an inner one may pass.
-    fn route(&mut self) -> Result<Result<Rc<PoolShard>, String>, Refusal> {
-        let active = self.worker.shared.active.load();
-        let topology = self.worker.shared.topology.load();
-        if let Some(route) = &self.route {
-            if route.active == Arc::as_ptr(&active) && route.topology == Arc::as_ptr(&topology) {
+    fn route(&mut self) -> Result<Result<Rc<PoolShard>, Homeless>, Refusal> {
+        loop {
+            let revision = self.worker.shared.revision.load(Ordering::SeqCst);
+            if let Some(route) = self
+                .route
+                .as_ref()
+                .filter(|route| route.revision == revision)
+            {
                 return Ok(Ok(Rc::clone(&route.shard)));
             }
-        }
-        let entry = self.entry(&active)?;
-        let node = match topology.primary(&entry.cluster) {
-            Ok(node) => node,
-            Err(reason) => {
-                return Ok(Err(format!(
-                    "cluster \"{}\" has no primary: {reason}",
-                    entry.cluster
-                )))
+            let active = self.worker.shared.active.load();
+            let topology = self.worker.shared.topology.load();
+            let entry = self.entry(&active)?;
+            let node = match topology.primary(&entry.cluster) {
+                Ok(node) => node,
+                Err(reason) => {
+                    let reason = format!("cluster \"{}\" has no primary: {reason}", entry.cluster);
+                    return Ok(Err(Homeless { revision, reason }));
+                }
+            };
+            // No pool: something has changed meanwhile, so look again.
+            if let Some(shard) = self.worker.pool(revision, node, &entry, &self.login) {
+                self.route = Some(Route { revision, shard });
             }
-        };
-        let Some(shard) = self
-            .worker
-            .pool(node, &entry, &self.login.database, &self.login.user)
-        else {
-            return Err(Refusal::shutdown());
-        };
-        let (active, topology) = (Arc::as_ptr(&active), Arc::as_ptr(&topology));
-        self.route = Some(Route {
-            active,
-            topology,
-            shard: Rc::clone(&shard),
-        });
-        Ok(Ok(shard))
+        }
     }
 
     /// Waits for a granted server, and for the client to leave, cancel or be asked to end.

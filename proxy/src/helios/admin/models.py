@@ -1,0 +1,205 @@
+"""The shapes of the admin API's answers. Filled by `helios.admin.routes`; a field may be added, never removed.
+
+Names follow the original product's API, camelCase in /topology included, so that its dashboards and scripts go on.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "Alive",
+    "ClusterTopology",
+    "ConfigNode",
+    "ConfigView",
+    "Health",
+    "Node",
+    "Pool",
+    "ProblemView",
+    "Readiness",
+    "ReloadView",
+    "Sessions",
+    "Topology",
+    "Traffic",
+    "Version",
+    "answer",
+    "answer_list",
+]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Health(_Answer):
+    """GET /health, /healthz."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Alive(_Answer):
+    """GET /health/live, /livez."""
+
+    alive: Literal[True] = True
+
+
+class Readiness(_Answer):
+    """GET /health/ready, /readyz."""
+
+    ready: bool
+    message: str
+    draining: bool
+    reload_failed: bool
+    """The file on disk was refused at the last reload; the reason is in /config, which is not open to everybody."""
+
+
+class Traffic(_Answer):
+    """GET /metrics with `Accept: application/json`."""
+
+    connections_accepted: int
+    connections_closed: int
+    connections_active: int
+    queries_processed: int
+    bytes_received: int
+    bytes_sent: int
+    failovers: int
+
+
+class Version(_Answer):
+    """GET /version."""
+
+    version: str
+    build_time: datetime
+
+
+class ConfigNode(_Answer):
+    """A node in /config."""
+
+    address: str
+    role: str
+    weight: int
+    enabled: bool
+
+
+class ProblemView(_Answer):
+    """One thing wrong with a configuration."""
+
+    source: str
+    line: int | None
+    field: str
+    message: str
+    hint: str
+
+
+class ReloadView(_Answer):
+    """How the last reload ended."""
+
+    succeeded: bool
+    at: datetime
+    generation: int
+    """Of the configuration in force, also after a refused one."""
+    problems: tuple[ProblemView, ...]
+    restart_needed: tuple[str, ...]
+
+
+class ConfigView(_Answer):
+    """GET /config: the original's fields, then the whole configuration in force, secrets masked."""
+
+    listen_address: str
+    admin_address: str
+    tr_enabled: bool
+    tr_mode: str
+    pool_min_connections: int
+    pool_max_connections: int
+    nodes: tuple[ConfigNode, ...]
+    generation: int
+    last_reload: ReloadView
+    config: dict[str, Any]
+
+
+class ClusterTopology(_Answer):
+    """One cluster in /topology."""
+
+    name: str
+    primary: str | None
+    reason: str | None
+    lastFailoverAt: datetime | None
+    healthyNodes: int
+    unhealthyNodes: int
+    totalNodes: int
+
+
+class Topology(_Answer):
+    """GET /topology. The counts are over all clusters; `currentPrimary` is that of the first."""
+
+    currentPrimary: str | None
+    healthyNodes: int
+    unhealthyNodes: int
+    totalNodes: int
+    lastFailoverAt: datetime | None
+    reason: str | None
+    clusters: tuple[ClusterTopology, ...]
+
+
+class Node(_Answer):
+    """One of GET /nodes, and GET /nodes/{addr}."""
+
+    address: str
+    healthy: bool
+    last_check: datetime | None
+    failure_count: int
+    last_error: str | None
+    latency_ms: float | None
+    replication_lag_bytes: int | None
+    replication_lag_ms: float | None
+    name: str
+    cluster: str
+    role: str
+    """By evidence: primary, standby or unknown."""
+    configured_role: str
+    weight: int
+    enabled: bool
+    replayed_lsn: str | None
+    timeline: int | None
+    system_identifier: str | None
+
+
+class Sessions(_Answer):
+    """GET /sessions."""
+
+    active_sessions: int
+    waiting_sessions: int
+
+
+class Pool(_Answer):
+    """One of GET /pools."""
+
+    node: str
+    """Address of the node."""
+    active_connections: int
+    idle_connections: int
+    pending_requests: int
+    total_connections_created: int
+    total_connections_closed: int
+    cluster: str
+    node_name: str
+    database: str
+    user: str
+    server_user: str
+    mode: str
+    max_size: int
+
+
+def answer(model: BaseModel, status: int = 200) -> web.Response:
+    """One object as JSON."""
+    return web.Response(text=model.model_dump_json(), status=status, content_type="application/json")
+
+
+def answer_list(models: list[Node] | list[Pool]) -> web.Response:
+    """A list of objects as JSON."""
+    text = ",".join(model.model_dump_json() for model in models)
+    return web.Response(text=f"[{text}]", content_type="application/json")

@@ -1,0 +1,69 @@
+"""GET /config: the configuration in force, secrets masked. POST /config/reload: read the file again."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from helios.admin.control import CONTROL, Control, ReloadOutcome
+from helios.admin.models import ConfigNode, ConfigView, ProblemView, ReloadView, answer
+from helios.config import ProxyConfig
+from helios.config.base import join_address
+
+__all__ = ["ROUTES"]
+
+
+async def show(request: web.Request) -> web.Response:
+    """The original's fields, how the last reload ended, and everything under `config`."""
+    control = request.app[CONTROL]
+    config = control.config
+    view = ConfigView(
+        listen_address=config.listen_address,
+        admin_address=config.admin.address,
+        tr_enabled=False,
+        tr_mode="none",
+        pool_min_connections=config.pool.min_idle,
+        pool_max_connections=config.pool.max_size,
+        nodes=_nodes(config),
+        generation=config.generation,
+        last_reload=_reload_view(control, control.last_reload),
+        config=config.model_dump(mode="json"),
+    )
+    return answer(view)
+
+
+async def reload(request: web.Request) -> web.Response:
+    """200 when the file is in force, 400 with every problem when it was refused and the old one kept."""
+    control = request.app[CONTROL]
+    outcome = control.reload()
+    view = _reload_view(control, outcome)
+    if outcome.succeeded:
+        return answer(view)
+    error = "the configuration was refused and the old one kept: " + "; ".join(str(p) for p in outcome.problems)
+    return web.json_response({"error": error, **view.model_dump(mode="json")}, status=400)
+
+
+def _nodes(config: ProxyConfig) -> tuple[ConfigNode, ...]:
+    return tuple(
+        ConfigNode(
+            address=join_address(node.host, node.port), role=node.role.value, weight=node.weight, enabled=node.enabled
+        )
+        for cluster in config.clusters
+        for node in cluster.nodes
+    )
+
+
+def _reload_view(control: Control, outcome: ReloadOutcome) -> ReloadView:
+    problems = tuple(
+        ProblemView(source=p.source, line=p.line, field=p.field, message=p.message, hint=p.hint)
+        for p in outcome.problems
+    )
+    return ReloadView(
+        succeeded=outcome.succeeded,
+        at=outcome.at,
+        generation=control.config.generation,
+        problems=problems,
+        restart_needed=outcome.restart_needed,
+    )
+
+
+ROUTES = [web.get("/config", show), web.post("/config/reload", reload)]

@@ -1,0 +1,93 @@
+"""The composition root of `helios serve`: configuration, engine, admin API, topology, signals, and the way out.
+
+Called by `helios.commands.serve`. `serve` reads from top to bottom as the life of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from helios.errors import HeliosError
+from helios.running import RunningProxy
+from helios.telemetry.events import EventPump
+from helios.telemetry.logs import fields
+from helios.threads import on_daemon_thread
+
+__all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(config_file: Path) -> int:
+    """Run a proxy until a signal ends it; the exit status. `HeliosError` if it cannot start."""
+    proxy = RunningProxy(config_file)
+    ends = _install_signals(proxy)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(proxy.admin.stop)
+        await proxy.admin.bind()
+
+        stack.callback(proxy.core.stop)
+        listeners = proxy.core.start()
+        pump = EventPump(proxy.core, proxy.suspect)
+        stack.callback(pump.stop)
+        pump.start()
+
+        stack.push_async_callback(proxy.topology.stop)
+        proxy.watch_nodes()
+        await proxy.admin.serve()
+        listen = ",".join(str(listener) for listener in listeners)
+        _log.info("helios ready", extra=fields(listen=listen, admin=proxy.admin.url))
+
+        return await _end(proxy, ends)
+
+
+def _install_signals(proxy: RunningProxy) -> asyncio.Queue[signal.Signals]:
+    """SIGHUP reloads; SIGTERM and SIGINT queue up in the order they come."""
+    loop = asyncio.get_running_loop()
+    ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ends.put_nowait, number)
+    loop.add_signal_handler(signal.SIGHUP, proxy.reload)
+    return ends
+
+
+async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> int:
+    """Wait for a signal, then drain; a second signal cuts the drain short. The exit status."""
+    first = await ends.get()
+    drain = asyncio.create_task(_drain(proxy, _endpoint_delay(proxy, first)))
+    second = asyncio.create_task(ends.get())
+    await asyncio.wait([drain, second], return_when=asyncio.FIRST_COMPLETED)
+    if drain.done():
+        second.cancel()
+        drain.result()
+        return 0
+    drain.cancel()
+    _log.warning("ending at once, asked a second time", extra=fields(signal=second.result().name))
+    return 128 + second.result().value
+
+
+def _endpoint_delay(proxy: RunningProxy, number: signal.Signals) -> int:
+    """Seconds to keep accepting: SIGTERM comes from an orchestrator whose load balancers lag, SIGINT from a person."""
+    return proxy.config.drain.endpoint_delay_seconds if number is signal.SIGTERM else 0
+
+
+async def _drain(proxy: RunningProxy, endpoint_delay_seconds: int) -> None:
+    """Not ready at once, accepting a while longer, then no new clients, then none in a transaction."""
+    proxy.draining = True
+    timeout_seconds = proxy.config.drain.timeout_seconds
+    facts = fields(endpoint_delay_seconds=endpoint_delay_seconds, timeout_seconds=timeout_seconds)
+    _log.info("draining", extra=facts)
+    await asyncio.sleep(endpoint_delay_seconds)
+    try:
+        left = await on_daemon_thread("drain", lambda: proxy.core.drain(timeout_seconds * 1000))
+    except HeliosError as error:
+        _log.error("drain failed", extra=fields(error=error))
+        return
+    if left:
+        _log.warning("drain timed out, remaining clients are cut off", extra=fields(clients=left))
+    else:
+        _log.info("drained")

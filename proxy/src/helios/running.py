@@ -1,0 +1,164 @@
+"""The running proxy: engine and topology under one configuration, and the reload to the next.
+
+Made by `helios.app`; the admin API sees it as `helios.admin.control.Control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from helios.admin.control import ReloadOutcome
+from helios.admin.server import AdminServer, check_tls
+from helios.config import ProxyConfig
+from helios.config.loader import Loaded, load_with_warnings
+from helios.config.reload import diff
+from helios.config.secrets import admin_token
+from helios.config.snapshot import engine_snapshot, worker_count
+from helios.core import ClusterView, Core, EngineState, NodeSuspect
+from helios.errors import ConfigError, HeliosError, Problem
+from helios.telemetry import logs
+from helios.telemetry.logs import fields
+from helios.topology.credentials import Login, logins_of
+from helios.topology.monitor import TopologyMonitor
+from helios.topology.status import ClusterStatus
+
+__all__ = ["RunningProxy"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A configuration with everything read that it refers to; having one means that it can be applied."""
+
+    config: ProxyConfig
+    snapshot: bytes
+    logins: Mapping[str, Login]
+    admin_token: str | None
+
+
+def _prepare(config: ProxyConfig, workers: int | None = None) -> _Prepared:
+    """Read all files that `config` names. `SecretError` for one that cannot be used.
+
+    `workers` replaces what the configuration says: the threads that run stay as many as they are.
+    """
+    check_tls(config.admin)
+    token = admin_token(config)
+    return _Prepared(
+        config=config,
+        snapshot=engine_snapshot(config if workers is None else config.model_copy(update={"workers": workers})),
+        logins=logins_of(config),
+        admin_token=None if token is None else token.get_secret_value(),
+    )
+
+
+class RunningProxy:
+    """Lives on one event loop; only `suspect` may be called from another thread."""
+
+    def __init__(self, config_file: Path) -> None:
+        """Read the configuration and make everything from it, without opening anything. `HeliosError` if it cannot."""
+        loaded = load_with_warnings(config_file)
+        logs.configure(loaded.config.log.level.value, loaded.config.log.format.value)
+        self._config_file = config_file
+        self._warnings: tuple[Problem, ...] = ()
+        self._warn(loaded.warnings)
+        self._prepared = _prepare(loaded.config)
+        self._workers = worker_count(loaded.config)
+        self._loop = asyncio.get_running_loop()
+        self.core = Core(self._prepared.snapshot)
+        self.topology = TopologyMonitor(self._publish)
+        self.admin = AdminServer(self, loaded.config.admin)
+        self.draining = False
+        self.last_reload = ReloadOutcome(at=datetime.now(UTC))
+
+    @property
+    def config(self) -> ProxyConfig:
+        """The configuration in force."""
+        return self._prepared.config
+
+    @property
+    def admin_token(self) -> str | None:
+        """The bearer token in force."""
+        return self._prepared.admin_token
+
+    def engine_state(self) -> EngineState:
+        """Counters and gauges of this moment."""
+        return self.core.state()
+
+    def clusters(self) -> tuple[ClusterStatus, ...]:
+        """Nodes and primaries as last polled."""
+        return self.topology.clusters()
+
+    def watch_nodes(self) -> None:
+        """Begin to poll."""
+        self.topology.configure(self.config, self._prepared.logins)
+
+    def suspect(self, event: NodeSuspect) -> None:
+        """Poll this node at once; may be called from any thread."""
+        self._loop.call_soon_threadsafe(self.topology.wake, event.cluster, event.node)
+
+    def reload(self) -> ReloadOutcome:
+        """Read the file again and apply it, or keep the old configuration and say why, here and in the log."""
+        problems: tuple[Problem, ...] = ()
+        restart_needed: tuple[str, ...] = ()
+        try:
+            restart_needed = self._apply(load_with_warnings(self._config_file))
+        except ConfigError as error:
+            problems = error.problems
+        except HeliosError as error:
+            problems = (Problem(str(error), source=str(self._config_file)),)
+        self.last_reload = ReloadOutcome(datetime.now(UTC), problems, restart_needed)
+        self._log_reload()
+        return self.last_reload
+
+    def _apply(self, loaded: Loaded) -> tuple[str, ...]:
+        """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""
+        plan = diff(self.config, loaded.config)
+        prepared = _prepare(_kept(loaded.config, self.config, plan.restart), self._workers)
+        self.core.reload(prepared.snapshot)
+        self.admin.load_certificate()
+        self._prepared = prepared
+        logs.configure(prepared.config.log.level.value, prepared.config.log.format.value)
+        self._warn(loaded.warnings)
+        self.watch_nodes()
+        return plan.restart
+
+    def _warn(self, warnings: tuple[Problem, ...]) -> None:
+        """Log what the author of the configuration should know, each thing once as long as it stands there."""
+        for warning in warnings:
+            if warning not in self._warnings:
+                _log.warning("%s", warning)
+        self._warnings = warnings
+
+    def _publish(self, clusters: Sequence[ClusterView]) -> None:
+        try:
+            self.core.set_topology(clusters)
+        except HeliosError as error:
+            _log.error("engine refused the topology", extra=fields(error=error))
+
+    def _log_reload(self) -> None:
+        for problem in self.last_reload.problems:
+            _log.error("reload refused, old configuration kept", extra=fields(problem=problem))
+        if not self.last_reload.succeeded:
+            return
+        _log.info("reloaded", extra=fields(file=self._config_file, generation=self.config.generation))
+        for field in self.last_reload.restart_needed:
+            _log.warning("changed in the file, takes effect with the next start only", extra=fields(field=field))
+
+
+def _kept(loaded: ProxyConfig, running: ProxyConfig, paths: Sequence[str]) -> ProxyConfig:
+    """`loaded`, but with the running values of these fields (`name` or `section.name`)."""
+    for path in paths:
+        section, _, name = path.rpartition(".")
+        if not section:
+            loaded = loaded.model_copy(update={name: getattr(running, name)})
+            continue
+        value = getattr(getattr(running, section), name)
+        changed = getattr(loaded, section).model_copy(update={name: value})
+        loaded = loaded.model_copy(update={section: changed})
+    return loaded

@@ -1,0 +1,1 @@
+"""What Helios tells about itself: logs (`logs`) and Prometheus metrics (`metrics`)."""

@@ -1,0 +1,198 @@
+"""Prometheus metrics: the engine's counters and the monitor's view of the nodes, read anew at each scrape.
+
+Rendered for `helios.admin.routes.metrics`. Names and labels are an interface: dashboards and alerts use them.
+`node` is the node's address; pools of one node are summed, since users and databases are too many for labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from helios import __version__
+from helios.core import EngineState, Histogram, PoolState
+from helios.topology.status import ClusterStatus, NodeStatus, address_of
+
+__all__ = ["CONTENT_TYPE", "Exposition", "Sample"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All that a scrape shows, at one moment."""
+
+    engine: EngineState
+    clusters: tuple[ClusterStatus, ...]
+    generation: int
+    reload_succeeded: bool
+    reloaded_at: datetime
+    draining: bool
+
+
+class Exposition:
+    """A registry of its own, so that nothing else in the process adds to it."""
+
+    def __init__(self, read: Callable[[], Sample]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_HeliosCollector(read))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """Text format 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class _HeliosCollector(Collector):
+    def __init__(self, read: Callable[[], Sample]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not read the engine, which may not have started."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        sample = self._read()
+        yield InfoMetricFamily("heliosproxy_build", "Version of Helios.", value={"version": __version__})
+        yield from _process(sample)
+        yield from _clients(sample.engine)
+        yield from _pools(sample)
+        yield from _nodes([node for cluster in sample.clusters for node in cluster.nodes if node.enabled])
+        yield from _clusters(sample.clusters)
+        histograms = sample.engine.histograms
+        yield _histogram(
+            "query_duration", "From a request to the end of its answer.", histograms.query_duration_seconds
+        )
+        yield _histogram(
+            "pool_acquire_duration",
+            "Time a client waited for a server connection.",
+            histograms.pool_acquire_duration_seconds,
+        )
+
+
+def _process(sample: Sample) -> Iterator[Metric]:
+    reloaded = sample.reloaded_at.timestamp() if sample.reload_succeeded else None
+    yield _gauge("config_reload_success", "1 if the last reload was applied, 0 if refused.", sample.reload_succeeded)
+    if reloaded is not None:
+        yield _gauge("config_reload_timestamp_seconds", "When the configuration in force was applied.", reloaded)
+    yield _gauge("config_generation", "Generation of the configuration in force.", sample.generation)
+    yield _gauge("accepting", "1 while the engine accepts clients.", sample.engine.accepting)
+    yield _gauge("draining", "1 once the process is about to end.", sample.draining)
+    yield _gauge("workers", "Worker threads of the engine.", sample.engine.workers)
+
+
+def _clients(engine: EngineState) -> Iterator[Metric]:
+    yield _gauge("clients_active", "Connected clients.", engine.clients.active)
+    yield _gauge("clients_waiting", "Clients waiting for a server connection.", engine.clients.waiting)
+    yield _counter("client_connections", "Client connections accepted.", engine.clients.accepted_total)
+    yield _counter("client_connections_closed", "Client connections closed.", engine.clients.closed_total)
+    yield _counter("client_bytes_received", "Bytes received from clients.", engine.bytes.received_total)
+    yield _counter("client_bytes_sent", "Bytes sent to clients.", engine.bytes.sent_total)
+    queries = CounterMetricFamily(
+        "heliosproxy_queries", "Finished statements, by PostgreSQL's command tag.", labels=["type"]
+    )
+    queries.add_metric(["read"], engine.queries.read_total)
+    queries.add_metric(["write"], engine.queries.write_total)
+    yield queries
+
+
+def _pools(sample: Sample) -> Iterator[Metric]:
+    nodes = {node.address: _Connections() for cluster in sample.clusters for node in cluster.nodes if node.enabled}
+    for pool in sample.engine.pools:
+        nodes.setdefault(address_of(sample.clusters, pool.cluster, pool.node), _Connections()).add(pool)
+    # The name ends like a counter's, and is a gauge all the same: that is the name published for it.
+    open_now = {node: sums.active + sums.idle for node, sums in nodes.items()}
+    yield _by_node("pool_connections_total", "Open server connections.", open_now)
+    yield _by_node("pool_connections_active", "Server connections in use.", {n: s.active for n, s in nodes.items()})
+    yield _by_node("pool_connections_idle", "Server connections not in use.", {n: s.idle for n, s in nodes.items()})
+    yield _by_node("pool_clients_waiting", "Clients waiting for one.", {n: s.waiting for n, s in nodes.items()})
+    created = CounterMetricFamily("heliosproxy_pool_connections_created", "Server connections opened.", labels=["node"])
+    closed = CounterMetricFamily("heliosproxy_pool_connections_closed", "Server connections closed.", labels=["node"])
+    for node, connections in nodes.items():
+        created.add_metric([node], connections.created)
+        closed.add_metric([node], connections.closed)
+    yield created
+    yield closed
+
+
+class _Connections:
+    """Sums over the pools of one node."""
+
+    def __init__(self) -> None:
+        self.active = self.idle = self.waiting = self.created = self.closed = 0
+
+    def add(self, pool: PoolState) -> None:
+        self.active += pool.active
+        self.idle += pool.idle
+        self.waiting += pool.waiting
+        self.created += pool.created_total
+        self.closed += pool.closed_total
+
+
+def _nodes(nodes: Sequence[NodeStatus]) -> Iterator[Metric]:
+    yield _by_node("node_healthy", "1 if the node answers and may be used.", {n.address: n.healthy for n in nodes})
+    yield _by_node("node_primary", "1 if the node is primary.", {n.address: n.role == "primary" for n in nodes})
+    yield _by_node(
+        "node_latency_seconds",
+        "Duration of the last successful poll.",
+        {n.address: n.latency_ms / 1000 for n in nodes if n.latency_ms is not None},
+    )
+    yield _by_node(
+        "node_replication_lag_bytes",
+        "WAL of the primary that the node has not replayed.",
+        {n.address: n.replication_lag_bytes for n in nodes if n.replication_lag_bytes is not None},
+    )
+    yield _by_node(
+        "node_replication_lag_seconds",
+        "How long ago the primary wrote the first WAL that the node has not replayed.",
+        {n.address: n.replication_lag_ms / 1000 for n in nodes if n.replication_lag_ms is not None},
+    )
+
+
+def _clusters(clusters: Sequence[ClusterStatus]) -> Iterator[Metric]:
+    has_primary = GaugeMetricFamily(
+        "heliosproxy_cluster_has_primary", "1 if the cluster has a primary.", labels=["cluster"]
+    )
+    failovers = CounterMetricFamily(
+        "heliosproxy_failovers", "Times another node became primary, seen by this process.", labels=["cluster"]
+    )
+    for cluster in clusters:
+        has_primary.add_metric([cluster.name], float(cluster.primary is not None))
+        failovers.add_metric([cluster.name], cluster.failovers)
+    yield has_primary
+    yield failovers
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"heliosproxy_{name}", text, value=float(value))
+
+
+def _counter(name: str, text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"heliosproxy_{name}", text, value=value)
+
+
+def _by_node(name: str, text: str, values: dict[str, float] | dict[str, int] | dict[str, bool]) -> Metric:
+    """A gauge by address; a server that is in two clusters is shown once, as its last entry says."""
+    family = GaugeMetricFamily(f"heliosproxy_{name}", text, labels=["node"])
+    for node, value in values.items():
+        family.add_metric([node], float(value))
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    bounds = [*(str(bound) for bound in histogram.le), "+Inf"]
+    buckets = list(zip(bounds, (float(count) for count in accumulate(histogram.counts)), strict=True))
+    return HistogramMetricFamily(f"heliosproxy_{name}_seconds", text, buckets=buckets, sum_value=histogram.sum)

@@ -1,0 +1,190 @@
+"""One cluster as the monitor sees it: its polls, who was elected, how far the standbys are.
+
+Made by `monitor`. After each poll it elects, measures lag, logs what changed, and calls back if the engine has to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from helios.config import NodeConfig
+from helios.config.base import join_address
+from helios.core import ClusterView, NodeView
+from helios.telemetry.logs import fields
+from helios.topology.elect import Election, elect
+from helios.topology.lag import Lag, WalHistory
+from helios.topology.node_poll import NodePoll, PollSettings
+from helios.topology.status import ClusterStatus, NodeStatus, Role
+
+__all__ = ["ClusterMonitor"]
+
+_log = logging.getLogger(__name__)
+
+_NO_LAG = Lag(bytes=0, milliseconds=0.0)
+_UNKNOWN_LAG = Lag(bytes=None, milliseconds=None)
+
+
+class ClusterMonitor:
+    """A primary and its standbys. `changed` is called when `view()` differs from before."""
+
+    def __init__(self, name: str, changed: Callable[[], None]) -> None:
+        self.name = name
+        self.polls: tuple[NodePoll, ...] = ()
+        """Of the enabled nodes."""
+        self._changed = changed
+        self._nodes: tuple[NodeConfig, ...] = ()
+        self._lags: dict[NodePoll, Lag] = {}
+        self._history = WalHistory()
+        self._election = Election(primary=None, reason="no node has been asked yet")
+        self._view: ClusterView | None = None
+        self._known_primary: NodePoll | None = None
+        self._last_failover_at: datetime | None = None
+        self._failovers = 0
+
+    def configure(self, nodes: Sequence[NodeConfig], settings: PollSettings) -> None:
+        """Watch these nodes; polls of the same name, host and port go on."""
+        present = {_identity(poll.node): poll for poll in self.polls}
+        polls = []
+        for node in nodes:
+            if not node.enabled:
+                continue
+            poll = present.get(_identity(node))
+            if poll is None:
+                poll = NodePoll(self.name, node, settings, self._after_poll)
+            else:
+                poll.configure(node, settings)
+            polls.append(poll)
+        self._nodes, self.polls = tuple(nodes), tuple(polls)
+        self._lags = {poll: lag for poll, lag in self._lags.items() if poll in self.polls}
+        self._decide()
+        self._view = self._make_view()
+
+    def view(self) -> ClusterView:
+        """What the engine is told."""
+        return self._make_view() if self._view is None else self._view
+
+    def status(self) -> ClusterStatus:
+        """What people are told."""
+        polls = {_identity(poll.node): poll for poll in self.polls}
+        primary = self._elected()
+        return ClusterStatus(
+            name=self.name,
+            primary=None if primary is None else primary.address,
+            reason=self._election.reason,
+            last_failover_at=self._last_failover_at,
+            failovers=self._failovers,
+            nodes=tuple(self._node_status(node, polls.get(_identity(node))) for node in self._nodes),
+        )
+
+    def _after_poll(self, poll: NodePoll) -> None:
+        if poll not in self.polls:
+            return  # taken out by a reload while it was being polled
+        self._decide()
+        self._measure(poll)
+        view = self._make_view()
+        if view != self._view:
+            self._view = view
+            self._changed()
+
+    def _decide(self) -> None:
+        before, self._election = self._election, elect([poll.observation() for poll in self.polls])
+        primary = self._elected()
+        if primary is None:
+            all_asked = all(poll.last_check is not None for poll in self.polls)
+            if all_asked and self._election.reason != before.reason:
+                _log.warning("no primary: clients wait", extra=fields(cluster=self.name, reason=self._election.reason))
+            return
+        if primary is not self._known_primary:
+            self._new_primary(primary)
+        elif before.primary is None:
+            _log.info("primary is back", extra=fields(cluster=self.name, node=primary.node.name))
+
+    def _new_primary(self, primary: NodePoll) -> None:
+        self._history.clear()
+        self._lags.clear()
+        before, self._known_primary = self._known_primary, primary
+        if before is None:
+            facts = fields(cluster=self.name, node=primary.node.name, labelled=primary.node.role.value)
+            _log.info("primary found", extra=facts)
+            return
+        self._failovers += 1
+        self._last_failover_at = datetime.now(UTC)
+        facts = fields(cluster=self.name, node=primary.node.name, before=before.node.name)
+        _log.warning("another node is primary", extra=facts)
+
+    def _measure(self, poll: NodePoll) -> None:
+        """Note the lag of a standby, or the position of the primary, from the reading just made."""
+        reading = poll.reading
+        if not poll.fresh or reading is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if poll is self._elected():
+            self._history.add(now, reading.replayed)
+            self._lags[poll] = _NO_LAG
+        elif reading.in_recovery:
+            self._lags[poll] = self._history.lag(now, reading.replayed, reading.replay_age_ms)
+        else:
+            self._lags.pop(poll, None)
+
+    def _elected(self) -> NodePoll | None:
+        return next((poll for poll in self.polls if poll.node.name == self._election.primary), None)
+
+    def _healthy(self, poll: NodePoll) -> bool:
+        return poll.reachable and poll.node.name not in self._election.strangers
+
+    def _make_view(self) -> ClusterView:
+        """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
+        healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
+        nodes = tuple(
+            NodeView(name=node.name, host=node.host, port=node.port, healthy=node.name in healthy)
+            for node in self._nodes
+        )
+        return ClusterView(name=self.name, primary=self._election.primary, reason=self._election.reason, nodes=nodes)
+
+    def _node_status(self, node: NodeConfig, poll: NodePoll | None) -> NodeStatus:
+        reading = poll.reading if poll is not None and poll.reachable else None
+        lag = self._lags.get(poll, _UNKNOWN_LAG) if poll is not None and reading is not None else _UNKNOWN_LAG
+        return NodeStatus(
+            cluster=self.name,
+            name=node.name,
+            address=join_address(node.host, node.port),
+            configured_role=node.role.value,
+            role=self._role(node, poll),
+            weight=node.weight,
+            enabled=node.enabled,
+            healthy=poll is not None and self._healthy(poll),
+            last_check=poll.last_check if poll else None,
+            failure_count=poll.failure_count if poll else 0,
+            last_error=self._error(poll),
+            latency_ms=reading.latency_ms if reading else None,
+            replication_lag_bytes=lag.bytes,
+            replication_lag_ms=lag.milliseconds,
+            replayed_lsn=_as_lsn(reading.replayed) if reading else None,
+            timeline=reading.timeline if reading else None,
+            system_identifier=reading.system_identifier if reading else None,
+        )
+
+    def _role(self, node: NodeConfig, poll: NodePoll | None) -> Role:
+        if poll is None or poll.reading is None or not poll.reachable:
+            return "unknown"
+        if node.name == self._election.primary:
+            return "primary"
+        return "standby" if poll.reading.in_recovery else "unknown"
+
+    def _error(self, poll: NodePoll | None) -> str | None:
+        if poll is None or poll.error is not None:
+            return poll.error if poll else None
+        if poll.node.name in self._election.strangers:
+            return "belongs to another database system than the primary (its system identifier differs)"
+        return None
+
+
+def _identity(node: NodeConfig) -> tuple[str, str, int]:
+    return node.name, node.host, node.port
+
+
+def _as_lsn(position: int) -> str:
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

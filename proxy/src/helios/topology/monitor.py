@@ -1,0 +1,90 @@
+"""Polling of all nodes: a task a node, an election after each poll, the outcome published when it changes.
+
+Made by `helios.app`, which hands the published clusters to the engine and wakes a node's poll when the engine saw
+something suspicious. `clusters` is read by the admin API and the metrics at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from helios.config import ClusterConfig, ProxyConfig
+from helios.core import ClusterView
+from helios.telemetry.logs import fields
+from helios.topology.cluster import ClusterMonitor
+from helios.topology.credentials import Login
+from helios.topology.node_poll import NodePoll, PollSettings
+from helios.topology.status import ClusterStatus
+
+__all__ = ["TopologyMonitor"]
+
+_log = logging.getLogger(__name__)
+
+
+class TopologyMonitor:
+    """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time."""
+
+    def __init__(self, publish: Callable[[Sequence[ClusterView]], None]) -> None:
+        self._publish = publish
+        self._clusters: dict[str, ClusterMonitor] = {}
+        self._tasks: dict[NodePoll, asyncio.Task[None]] = {}
+        self._logins: Mapping[str, Login] = {}
+
+    def configure(self, config: ProxyConfig, logins: Mapping[str, Login]) -> None:
+        """Poll the nodes of `config` as `logins` from now on. Nodes that stay keep what is known about them."""
+        for name, login in logins.items():
+            if self._logins.get(name) != login:
+                _log.info("monitor login", extra=fields(cluster=name, user=login.user, source=login.source))
+        self._logins = logins
+        self._clusters = {cluster.name: self._cluster(cluster, config) for cluster in config.clusters}
+        self._start_and_stop()
+        self._publish_all()
+
+    def wake(self, cluster: str, node: str) -> None:
+        """Poll this node at once; unknown names are those of an older configuration and mean nothing."""
+        for poll in self._clusters[cluster].polls if cluster in self._clusters else ():
+            if poll.node.name == node:
+                poll.wake()
+
+    def clusters(self) -> tuple[ClusterStatus, ...]:
+        """What is known at this moment, in the order of the configuration."""
+        return tuple(cluster.status() for cluster in self._clusters.values())
+
+    async def stop(self) -> None:
+        """End all polls and their connections."""
+        tasks = tuple(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _cluster(self, cluster: ClusterConfig, config: ProxyConfig) -> ClusterMonitor:
+        settings = PollSettings(
+            login=self._logins[cluster.name],
+            interval_seconds=config.monitor.interval_ms / 1000,
+            timeout_seconds=config.monitor.timeout_ms / 1000,
+            failure_threshold=config.monitor.failure_threshold,
+        )
+        monitor = self._clusters.get(cluster.name) or ClusterMonitor(cluster.name, self._publish_all)
+        monitor.configure(cluster.nodes, settings)
+        return monitor
+
+    def _start_and_stop(self) -> None:
+        wanted = {poll for cluster in self._clusters.values() for poll in cluster.polls}
+        for poll in self._tasks.keys() - wanted:
+            self._tasks.pop(poll).cancel()
+        for poll in wanted - self._tasks.keys():
+            task = asyncio.create_task(poll.run(), name=f"poll of {poll.cluster}/{poll.node.name}")
+            task.add_done_callback(_log_fault)
+            self._tasks[poll] = task
+
+    def _publish_all(self) -> None:
+        self._publish([cluster.view() for cluster in self._clusters.values()])
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    """A poll ends by being cancelled only; anything else is a fault of ours and must be seen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("%s ended", task.get_name(), exc_info=error)

@@ -1,0 +1,142 @@
+"""The poll of one node: its loop, its pace, and what it knows after each answer or failure.
+
+Made and run by `monitor`, which gets a call after each poll. Pace: `monitor.interval_ms`, slower once the node counts
+as unhealthy, at once when woken because traffic saw something suspicious.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from helios.config import NodeConfig
+from helios.config.base import join_address
+from helios.telemetry.logs import fields
+from helios.topology.credentials import Login
+from helios.topology.elect import Observation
+from helios.topology.probe import Probe, ProbeFailure, Reading
+
+__all__ = ["NodePoll", "PollSettings"]
+
+_MAX_BACKOFF_SECONDS = 2.0
+"""Longest pause between polls of a node that fails: clients may be waiting for it to come back."""
+
+_MIN_GAP_SECONDS = 0.05
+"""Shortest pause between two polls: each failing query may wake the poll, and must not become load on a sick node."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PollSettings:
+    """How to poll; from `[monitor]`."""
+
+    login: Login
+    interval_seconds: float
+    timeout_seconds: float
+    failure_threshold: int
+
+
+class NodePoll:
+    """Asks one node again and again. Attributes are read by `monitor`; `node` and `settings` change by `configure`."""
+
+    def __init__(
+        self, cluster: str, node: NodeConfig, settings: PollSettings, after: Callable[[NodePoll], None]
+    ) -> None:
+        self.cluster = cluster
+        self.node = node
+        self.settings = settings
+        self.reading: Reading | None = None
+        """The last answer; kept while the node fails."""
+        self.failure_count = 0
+        self.last_check: datetime | None = None
+        self.error: str | None = None
+        self._after = after
+        self._probe = Probe(node.host, node.port)
+        self._wake = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return join_address(self.node.host, self.node.port)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it has answered and not failed too often since."""
+        return self.reading is not None and self.failure_count < self.settings.failure_threshold
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last poll succeeded."""
+        return self.reading is not None and self.failure_count == 0
+
+    def configure(self, node: NodeConfig, settings: PollSettings) -> None:
+        """Go on under other settings; the same host and port. Another login takes effect with the next poll."""
+        self.node, self.settings = node, settings
+        self.wake()
+
+    def wake(self) -> None:
+        """Poll now rather than when the pause is over."""
+        self._wake.set()
+
+    def observation(self) -> Observation:
+        """What the election needs to know."""
+        return Observation(
+            name=self.node.name,
+            reachable=self.reachable,
+            fresh=self.fresh,
+            in_recovery=self.reading.in_recovery if self.reading else None,
+            timeline=self.reading.timeline if self.reading else None,
+            system_identifier=self.reading.system_identifier if self.reading else None,
+            error=self.error,
+        )
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                await self._poll()
+                self._after(self)
+                await self._pause()
+        finally:
+            self._probe.drop()
+
+    async def _poll(self) -> None:
+        try:
+            reading = await self._probe.read(self.settings.login, self.settings.timeout_seconds)
+        except ProbeFailure as failure:
+            self._failed(str(failure))
+        except Exception as error:  # noqa: BLE001 - see below
+            # A fault of ours must not freeze the node's last state for ever: it counts as a failed poll and is seen.
+            _log.exception("poll ended by an unexpected error", extra=fields(cluster=self.cluster, node=self.node.name))
+            self._probe.drop()
+            self._failed(f"internal error: {error!r}")
+        else:
+            self._succeeded(reading)
+        self.last_check = datetime.now(UTC)
+
+    def _failed(self, error: str) -> None:
+        self.failure_count += 1
+        if error != self.error:
+            _log.warning("poll failed", extra=fields(cluster=self.cluster, node=self.node.name, error=error))
+        self.error = error
+
+    def _succeeded(self, reading: Reading) -> None:
+        if self.error is not None:
+            _log.info("node answers again", extra=fields(cluster=self.cluster, node=self.node.name))
+        self.reading, self.failure_count, self.error = reading, 0, None
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(_MIN_GAP_SECONDS)
+        excess = self.failure_count - self.settings.failure_threshold
+        interval = self.settings.interval_seconds
+        if excess > 0:
+            interval = max(interval, min(_MAX_BACKOFF_SECONDS, interval * 2.0 ** min(excess, 16)))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, interval - _MIN_GAP_SECONDS)):
+                await self._wake.wait()

@@ -1,0 +1,199 @@
+"""One poll of one node: log in if needed, ask for its role and position, say in one sentence what went wrong.
+
+Called by `monitor`, one `Probe` a node. The connection is kept between polls, so a poll is one round trip, and
+dropped after any error, so the next one starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from helios.threads import on_daemon_thread
+from helios.topology.credentials import Login
+
+__all__ = ["Probe", "ProbeFailure", "Reading"]
+
+_Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_APPLICATION_NAME = "helios monitor"
+
+_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when a server cannot be asked."""
+
+# A position is counted in bytes from the beginning of the WAL. On a standby `received` is what is on its disk.
+_READ = """
+WITH role AS (SELECT pg_is_in_recovery() AS in_recovery),
+     receiver AS (SELECT received_tli, coalesce(status, 'streaming') = 'streaming' AS streaming
+                  FROM pg_stat_wal_receiver)
+SELECT in_recovery,
+       CASE WHEN in_recovery THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flushed,
+       CASE WHEN in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS replayed,
+       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 * 1000 AS replay_age_ms,
+       coalesce((SELECT streaming FROM receiver), false) AS streaming,
+       CASE WHEN in_recovery THEN (SELECT received_tli FROM receiver)
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
+FROM role
+"""
+
+_IDENTIFY = "SELECT system_identifier::text FROM pg_control_system()"
+
+
+class ProbeFailure(Exception):
+    """A poll that got no answer; the message is the cause, fit for a person."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a node said about itself."""
+
+    in_recovery: bool
+    flushed: int | None
+    """End of the WAL on its disk, bytes; None on a standby that never received any by streaming."""
+    replayed: int
+    """End of the WAL it has applied, bytes; the same as `flushed` on a primary."""
+    replay_age_ms: float | None
+    """0 when a streaming standby has replayed all it has received, else the age of the last transaction it replayed."""
+    timeline: int | None
+    system_identifier: str | None
+    latency_ms: float
+    """Duration of the question, without logging in."""
+
+
+class Probe:
+    """Asks one node, over one kept connection."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self._connection: _Connection | None = None
+        self._login: Login | None = None
+        self._system_identifier: str | None = None
+
+    async def read(self, login: Login, timeout_seconds: float) -> Reading:
+        """Ask once, within `timeout_seconds` for everything; `ProbeFailure` with the cause."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._read(login, timeout_seconds)
+        except TimeoutError as error:
+            self.drop()
+            raise ProbeFailure(f"no answer within {timeout_seconds * 1000:.0f} ms") from error
+        except _FAILURES as error:
+            self.drop()
+            raise ProbeFailure(_cause(error, login)) from error
+
+    def drop(self) -> None:
+        """Close the connection without a word to the server, which may not be listening."""
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+
+    async def _read(self, login: Login, timeout_seconds: float) -> Reading:
+        if self._connection is not None and self._login == login:
+            try:
+                return await self._ask(self._connection)
+            except _FAILURES:
+                # It may have been closed for other reasons than the server's end; a fresh one tells.
+                self.drop()
+        self.drop()
+        self._connection = await self._connect(login, timeout_seconds)
+        self._login = login
+        self._system_identifier = await _identify(self._connection)
+        return await self._ask(self._connection)
+
+    async def _ask(self, connection: _Connection) -> Reading:
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        row = await connection.fetchrow(_READ)
+        assert row is not None, "a SELECT over one row gives one row"
+        return _reading(row, self._system_identifier, (loop.time() - asked_at) * 1000)
+
+    async def _connect(self, login: Login, timeout_seconds: float) -> _Connection:
+        addresses = await _addresses(self.host)
+        # Everything is given, for asyncpg would else look into PG* variables and ~/.pgpass of whoever runs Helios.
+        return await asyncpg.connect(
+            host=addresses,
+            port=[self.port] * len(addresses),
+            user=login.user,
+            password=login.password or "",
+            database=login.database,
+            timeout=timeout_seconds,
+            ssl="prefer",
+            target_session_attrs=SessionAttribute.any,
+            server_settings={"application_name": _APPLICATION_NAME},
+        )
+
+
+async def _addresses(host: str) -> list[str]:
+    """IP addresses of a node, tried in this order. Resolving may hang, and must not hold up other nodes' polls."""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        found = await on_daemon_thread(
+            f"resolve {host}", lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        )
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+async def _identify(connection: _Connection) -> str | None:
+    try:
+        identifier: str = await connection.fetchval(_IDENTIFY)
+    except asyncpg.InsufficientPrivilegeError:
+        return None
+    return identifier
+
+
+def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: float) -> Reading:
+    flushed, replayed = _position(row["flushed"]), _position(row["replayed"])
+    has_all = row["streaming"] and flushed is not None and replayed is not None and flushed <= replayed
+    return Reading(
+        in_recovery=row["in_recovery"],
+        flushed=flushed,
+        replayed=replayed or 0,
+        replay_age_ms=0.0 if has_all or not row["in_recovery"] else _not_negative(row["replay_age_ms"]),
+        timeline=row["timeline"],
+        system_identifier=system_identifier,
+        latency_ms=latency_ms,
+    )
+
+
+def _position(lsn: str | None) -> int | None:
+    """`16/B374D848` as bytes."""
+    if lsn is None:
+        return None
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _not_negative(milliseconds: float | None) -> float | None:
+    """Two clocks may disagree; a transaction from the future is a new one."""
+    return None if milliseconds is None else max(0.0, milliseconds)
+
+
+def _cause(error: Exception, login: Login) -> str:
+    who = f'user "{login.user}" ({login.source})'
+    match error:
+        case asyncpg.InvalidPasswordError():
+            return f"password of {who} refused: {error}"
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{who} not let in: {error}"
+        case asyncpg.PostgresError():
+            return f"{error} (SQLSTATE {error.sqlstate})"
+        case OSError():
+            return _network_cause(error)
+        case _:
+            return f"connection lost: {error}"
+
+
+def _network_cause(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"host name not found: {error.strerror}"
+    # asyncpg wraps what happened on several addresses of a name in one error without a number.
+    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__

@@ -1,0 +1,110 @@
+"""A proxy without an engine for unit tests of the admin API: what a real one cannot be made to show at will.
+
+`ScriptedControl` is a `helios.admin.control.Control` whose every answer a test sets; `engine_state` makes a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from helios.admin.control import ReloadOutcome
+from helios.config import ClusterConfig, NodeConfig, ProxyConfig
+from helios.core import EngineState
+from helios.errors import HeliosError
+from helios.topology.status import ClusterStatus, NodeStatus
+
+HISTOGRAM = {"le": [0.001, 0.01], "counts": [3, 2, 1], "sum": 0.5}
+
+
+def engine_state(**changes: Any) -> EngineState:
+    """The state of an engine that has served a few clients; `changes` replace fields of the top level."""
+    state = {
+        "generation": 1,
+        "listen": [{"host": "127.0.0.1", "port": 6432}],
+        "accepting": True,
+        "workers": 2,
+        "clients": {"active": 3, "waiting": 1, "accepted_total": 10, "closed_total": 7},
+        "queries": {"read_total": 20, "write_total": 5},
+        "bytes": {"received_total": 1000, "sent_total": 2000},
+        "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
+        "histograms": {"query_duration_seconds": HISTOGRAM, "pool_acquire_duration_seconds": HISTOGRAM},
+    }
+    return EngineState.model_validate({**state, **changes})
+
+
+def pool(node: str, database: str = "app", active: int = 0, idle: int = 0) -> dict[str, Any]:
+    """One pool as the engine shows it."""
+    identity = {"cluster": "main", "node": node, "database": database, "user": "app", "server_user": "app_server"}
+    counts = {"active": active, "idle": idle, "waiting": 1, "created_total": 9, "closed_total": 6}
+    return {**identity, "mode": "transaction", "max_size": 20, **counts}
+
+
+def node_status(name: str, **changes: Any) -> NodeStatus:
+    """A healthy standby; `changes` replace fields."""
+    status: dict[str, Any] = {
+        "cluster": "main",
+        "name": name,
+        "address": f"{name}:5432",
+        "configured_role": "standby",
+        "role": "standby",
+        "weight": 100,
+        "enabled": True,
+        "healthy": True,
+        "last_check": datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
+        "failure_count": 0,
+        "last_error": None,
+        "latency_ms": 0.5,
+        "replication_lag_bytes": 4096,
+        "replication_lag_ms": 20.0,
+        "replayed_lsn": "0/3000060",
+        "timeline": 1,
+        "system_identifier": "7000000000000000001",
+    }
+    return NodeStatus(**{**status, **changes})
+
+
+def cluster_status(primary: str | None = "db-0:5432") -> ClusterStatus:
+    """A primary db-0 and a standby db-1; `None`: nobody is primary."""
+    role = "unknown" if primary is None else "primary"
+    first = node_status("db-0", role=role, replication_lag_bytes=0, replication_lag_ms=0.0)
+    reason = None if primary else "no node is primary: db-0 cannot be asked (connection refused)"
+    return ClusterStatus("main", primary, reason, None, 0, (first, node_status("db-1")))
+
+
+def proxy_config(**admin: Any) -> ProxyConfig:
+    """A configuration with two nodes; `admin` are fields of `[admin]`."""
+    nodes = (NodeConfig(host="db-0", name="db-0"), NodeConfig(host="db-1", name="db-1"))
+    settings = {"address": "127.0.0.1:0", **admin}
+    return ProxyConfig.model_validate({"admin": settings, "clusters": (ClusterConfig(name="main", nodes=nodes),)})
+
+
+@dataclass
+class ScriptedControl:
+    """Answers what the test has set."""
+
+    config: ProxyConfig = field(default_factory=proxy_config)
+    admin_token: str | None = None
+    draining: bool = False
+    state: EngineState | HeliosError | Exception = field(default_factory=engine_state)
+    topology: tuple[ClusterStatus, ...] = field(default_factory=lambda: (cluster_status(),))
+    last_reload: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(at=datetime.now(UTC)))
+    next_reload: ReloadOutcome | None = None
+    reloads: int = 0
+
+    def engine_state(self) -> EngineState:
+        """What was set, raised if it is an exception."""
+        if isinstance(self.state, Exception):
+            raise self.state
+        return self.state
+
+    def clusters(self) -> tuple[ClusterStatus, ...]:
+        """What was set."""
+        return self.topology
+
+    def reload(self) -> ReloadOutcome:
+        """What was set."""
+        self.reloads += 1
+        self.last_reload = self.next_reload or self.last_reload
+        return self.last_reload

@@ -1,0 +1,120 @@
+"""The Prometheus text: every promised name, right types and sums, readable by Prometheus' own parser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fakes.core import cluster_status, engine_state, node_status
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from helios.telemetry.metrics import Exposition, Sample
+
+
+def sample(**changes: Any) -> Sample:
+    plain = Sample(
+        engine=engine_state(),
+        clusters=(cluster_status(),),
+        generation=4,
+        reload_succeeded=True,
+        reloaded_at=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
+        draining=False,
+    )
+    return replace(plain, **changes)
+
+
+def families(**changes: Any) -> dict[str, Metric]:
+    text = Exposition(lambda: sample(**changes)).render().decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def values(family: Metric) -> dict[tuple[str, ...], float]:
+    """Value by the sample's label values."""
+    return {tuple(entry.labels.values()): entry.value for entry in family.samples}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("heliosproxy_pool_connections_total", "gauge"),
+        ("heliosproxy_pool_connections_active", "gauge"),
+        ("heliosproxy_pool_connections_idle", "gauge"),
+        ("heliosproxy_pool_acquire_duration_seconds", "histogram"),
+        ("heliosproxy_queries", "counter"),
+        ("heliosproxy_query_duration_seconds", "histogram"),
+        ("heliosproxy_node_healthy", "gauge"),
+        ("heliosproxy_node_latency_seconds", "gauge"),
+        ("heliosproxy_node_replication_lag_bytes", "gauge"),
+        ("heliosproxy_config_reload_success", "gauge"),
+        ("heliosproxy_config_generation", "gauge"),
+        ("heliosproxy_failovers", "counter"),
+        ("process_resident_memory_bytes", "gauge"),
+    ],
+)
+def test_a_promised_name_has_its_type_and_a_help_text(name: str, kind: str) -> None:
+    family = families()[name]
+
+    assert family.type == kind
+    assert family.documentation
+
+
+def test_pools_of_one_node_are_summed_under_its_address() -> None:
+    found = families()
+
+    assert values(found["heliosproxy_pool_connections_active"]) == {("db-0:5432",): 3, ("db-1:5432",): 0}
+    assert values(found["heliosproxy_pool_connections_idle"]) == {("db-0:5432",): 1, ("db-1:5432",): 4}
+    assert values(found["heliosproxy_pool_connections_total"]) == {("db-0:5432",): 4, ("db-1:5432",): 4}
+
+
+def test_queries_by_type() -> None:
+    samples = families()["heliosproxy_queries"].samples
+
+    assert [(entry.name, entry.labels, entry.value) for entry in samples] == [
+        ("heliosproxy_queries_total", {"type": "read"}, 20),
+        ("heliosproxy_queries_total", {"type": "write"}, 5),
+    ]
+
+
+def test_histograms_are_cumulative() -> None:
+    samples = families()["heliosproxy_query_duration_seconds"].samples
+
+    shown = [
+        (entry.name.removeprefix("heliosproxy_query_duration_seconds"), entry.labels, entry.value) for entry in samples
+    ]
+    assert shown == [
+        ("_bucket", {"le": "0.001"}, 3),
+        ("_bucket", {"le": "0.01"}, 5),
+        ("_bucket", {"le": "+Inf"}, 6),
+        ("_count", {}, 6),
+        ("_sum", {}, 0.5),
+    ]
+
+
+def test_a_node_that_does_not_answer_has_no_latency_and_no_lag() -> None:
+    lost = node_status(
+        "db-1", healthy=False, latency_ms=None, replication_lag_bytes=None, replication_lag_ms=None, role="unknown"
+    )
+    cluster = cluster_status()
+    found = families(clusters=(replace(cluster, nodes=(cluster.nodes[0], lost)),))
+
+    assert values(found["heliosproxy_node_healthy"]) == {("db-0:5432",): 1, ("db-1:5432",): 0}
+    assert values(found["heliosproxy_node_latency_seconds"]) == {("db-0:5432",): 0.0005}
+    assert values(found["heliosproxy_node_replication_lag_bytes"]) == {("db-0:5432",): 0}
+
+
+def test_a_server_in_two_clusters_is_shown_once() -> None:
+    cluster = cluster_status()
+    found = families(clusters=(cluster, replace(cluster, name="second")))
+
+    assert len(found["heliosproxy_node_healthy"].samples) == len(cluster.nodes)
+
+
+def test_a_refused_reload_is_a_zero() -> None:
+    found = families(reload_succeeded=False)
+
+    assert found["heliosproxy_config_reload_success"].samples[0].value == 0
+    assert found["heliosproxy_config_generation"].samples[0].value == 4
+    assert "heliosproxy_config_reload_timestamp_seconds" not in found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -167,4 +166,4 @@ def user_of(pid: int) -> int:
 
 def program_of(pid: int) -> str:
     """The name of the program that a process runs."""
-    return Path(os.readlink(f"/proc/{pid}/exe")).name
+    return Path(f"/proc/{pid}/exe").readlink().name

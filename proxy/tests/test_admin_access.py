@@ -16,8 +16,7 @@ from fakes.core import ScriptedControl, proxy_config
 
 from helios.admin import errors, server
 from helios.admin.server import AdminServer
-from helios.core import EngineError
-from helios.errors import SecretError, StartError
+from helios.errors import EngineError, SecretError, StartError
 
 PROBES = ("/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz")
 GUARDED = ("/version", "/config", "/topology", "/nodes", "/nodes/db-0", "/sessions", "/pools", "/", "/nothing")

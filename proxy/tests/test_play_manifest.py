@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from helios.play.manifest import Manifest, read_manifest
 from helios_crds.placement import Placement
 
 NODES = {"main": (NodeConfig(host="127.0.0.1"),)}
-PLACE = Placement.local(Path("/secrets"), 1111, 2222, "/users.txt")
+PLACE = Placement.local(PurePosixPath("/secrets"), 1111, 2222, "/users.txt")
 
 
 def read(tmp_path: Path, *documents: dict[str, Any]) -> Manifest:

@@ -173,7 +173,7 @@ def test_a_second_ctrl_c_ends_at_once(folder: Path) -> None:
     sleeping = "select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'"
 
     with playing(folder, "-f", file, "--data", folder / "data") as play:
-        psql = [find_binaries().tool("psql"), play.dsn(), "-c", "select pg_sleep(600)"]
+        psql = [str(find_binaries().tool("psql")), play.dsn(), "-c", "select pg_sleep(600)"]
         with subprocess.Popen(psql, stderr=subprocess.DEVNULL) as client:
             until(lambda: value(play.dsn(), sleeping) == 1, "the long query")
             play.process.send_signal(signal.SIGINT)

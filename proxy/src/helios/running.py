@@ -18,7 +18,7 @@ from helios.config import ProxyConfig
 from helios.config.loader import Loaded, load_with_warnings
 from helios.config.reload import diff
 from helios.config.secrets import admin_token
-from helios.config.snapshot import engine_snapshot, worker_count
+from helios.config.snapshot import engine_snapshot, refuse_unusable_secrets, worker_count
 from helios.core import ClusterView, Core, EngineState, NodeSuspect
 from helios.errors import ConfigError, HeliosError, Problem
 from helios.telemetry import logs
@@ -42,11 +42,12 @@ class _Prepared:
     admin_token: str | None
 
 
-def _prepare(config: ProxyConfig, workers: int | None = None) -> _Prepared:
-    """Read all files that `config` names. `SecretError` for one that cannot be used.
+def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) -> _Prepared:
+    """Read all files that `config`, made of `loaded`, names. `ConfigError` with every one that cannot be used.
 
     `workers` replaces what the configuration says: the threads that run stay as many as they are.
     """
+    refuse_unusable_secrets(loaded)
     check_tls(config.admin)
     token = admin_token(config)
     return _Prepared(
@@ -67,7 +68,7 @@ class RunningProxy:
         self._config_file = config_file
         self._warnings: tuple[Problem, ...] = ()
         self._warn(loaded.warnings)
-        self._prepared = _prepare(loaded.config)
+        self._prepared = _prepare(loaded, loaded.config)
         self._workers = worker_count(loaded.config)
         self._loop = asyncio.get_running_loop()
         self.core = Core(self._prepared.snapshot)
@@ -119,7 +120,7 @@ class RunningProxy:
     def _apply(self, loaded: Loaded) -> tuple[str, ...]:
         """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""
         plan = diff(self.config, loaded.config)
-        prepared = _prepare(_kept(loaded.config, self.config, plan.restart), self._workers)
+        prepared = _prepare(loaded, _kept(loaded.config, self.config, plan.restart), self._workers)
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
         self._prepared = prepared

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from helios.config.loader import load_with_warnings
-from helios.config.snapshot import engine_snapshot
+from helios.config.snapshot import refuse_unusable_secrets
 from helios.config.users import caution_users, users_of
 from helios.errors import ConfigError, Problem
 
@@ -54,9 +54,9 @@ def _examine(file: Path, *, with_secrets: bool) -> tuple[tuple[Problem, ...], tu
     if not with_secrets:
         return (), loaded.warnings
     try:
-        engine_snapshot(loaded.config)
+        refuse_unusable_secrets(loaded)
     except ConfigError as error:
-        return tuple(loaded.locate(problem) for problem in error.problems), loaded.warnings
+        return error.problems, loaded.warnings
     cautions = caution_users(loaded.config, users_of(loaded.config))
     return (), (*loaded.warnings, *(loaded.locator.problem(caution) for caution in cautions))
 

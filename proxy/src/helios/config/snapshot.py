@@ -15,13 +15,14 @@ from pydantic import SecretStr
 from helios.config.base import split_address
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
+from helios.config.loader import Loaded
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
-from helios.config.secrets import secret
+from helios.config.secrets import admin_token, monitor_password, secret
 from helios.config.users import User, users_of
-from helios.errors import ConfigError, SecretError
+from helios.errors import ConfigError, Problem, SecretError
 
-__all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "worker_count"]
+__all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "refuse_unusable_secrets", "worker_count"]
 
 MAX_DEFAULT_WORKERS = 8
 """Workers at most when the file leaves their number open; a proxy that needs more is better split into two."""
@@ -61,6 +62,18 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         },
     }
     return json.dumps(document, ensure_ascii=False).encode()
+
+
+def refuse_unusable_secrets(loaded: Loaded) -> None:
+    """`ConfigError` with every secret that a loaded file names and that cannot be read, each with its place."""
+    problems: list[Problem] = []
+    for read in (engine_snapshot, admin_token, monitor_password):
+        try:
+            read(loaded.config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise SecretError(loaded.locate(problem) for problem in problems)
 
 
 def worker_count(config: ProxyConfig) -> int:

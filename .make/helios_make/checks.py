@@ -24,6 +24,8 @@ def lint(places: Places) -> int:
         ("ruff check", [python, "-m", "ruff", "check"]),
         ("ruff format", [python, "-m", "ruff", "format", "--check"]),
         ("mypy", [python, "-m", "mypy"]),
+        ("mypy, tests of the parts", [python, "-m", "mypy", "proxy/tests", "crds/tests"]),
+        ("mypy, tests of the whole", [python, "-m", "mypy", "e2e", "bench"]),
         ("import-linter", [str(places.venv / "bin" / "lint-imports"), "--no-cache"]),
         ("stubtest", [python, "-m", "mypy.stubtest", "helios_core", *STUBTEST]),
         ("cargo fmt", rustfmt),

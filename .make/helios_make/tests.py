@@ -74,6 +74,8 @@ def _run_pytest(places: Places, tier: Tier, result: Result) -> None:
     report.unlink(missing_ok=True)
     command = [str(places.python), "-m", "pytest", *tier.paths, f"--junit-xml={report}"]
     command += ["-o", f"cache_dir={places.own / 'pytest'}"]
+    if tier.processes > 1:
+        command += ["-n", str(tier.processes), "--dist", "loadfile"]
     if tier.expression:
         command += ["-k", tier.expression]
     status, _ = _watch(places.root, command, places.environment())

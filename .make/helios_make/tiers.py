@@ -16,6 +16,8 @@ UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests"
 ORDER = ("repo", "postgres", "wire", "behaviour", "play", "examples")
 """The folders of e2e/ from the cheapest on."""
 RUST = "rust"
+PARALLEL = {"units": 4, "wire": 3}
+"""Processes per tier. Their tests mostly wait for servers; those of other tiers measure, or load both cores."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Tier:
     """Files and folders for pytest, relative to the clone; empty for Rust's tests."""
     expression: str | None = None
     """Runs only tests whose name contains this (pytest: an expression for -k)."""
+
+    @property
+    def processes(self) -> int:
+        """How many of pytest's processes share the tests, a file staying in one of them; 1 for none beside the first."""
+        return PARALLEL.get(self.name, 1)
 
     @property
     def is_rust(self) -> bool:

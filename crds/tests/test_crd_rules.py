@@ -6,6 +6,7 @@ from typing import Any
 
 import celpy
 import pytest
+from celpy.adapter import json_to_cel
 
 from helios_crds import API_VERSION, KINDS, Document, ResourceError, parse
 from helios_crds.base import PROXY_NAME_LENGTH
@@ -157,9 +158,9 @@ def rules() -> dict[str, Rule]:
 def evaluate(rule: Rule, value: Any, old: Any) -> bool:
     environment = celpy.Environment()
     program = environment.program(environment.compile(rule.rule))
-    context = {"self": celpy.json_to_cel(value)}
+    context = {"self": json_to_cel(value)}
     if old is not None:
-        context["oldSelf"] = celpy.json_to_cel(old)
+        context["oldSelf"] = json_to_cel(old)
     return bool(program.evaluate(context))
 
 

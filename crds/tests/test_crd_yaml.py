@@ -137,7 +137,14 @@ def test_dump_is_read_back_as_it_was() -> None:
 
 
 def test_document_without_the_usual_fields_has_empty_names() -> None:
-    for value in (None, [], "text", {"metadata": []}, {"kind": 3, "apiVersion": None, "metadata": {"name": 1}}):
+    values: tuple[object, ...] = (
+        None,
+        [],
+        "text",
+        {"metadata": []},
+        {"kind": 3, "apiVersion": None, "metadata": {"name": 1}},
+    )
+    for value in values:
         document = Document(json.loads(json.dumps(value)))
 
         assert (document.kind, document.api_version, document.name) == ("", "", "")

@@ -1,4 +1,4 @@
-"""The Helios engine. `helios.core` is the only importer and describes the documents, as does `helios.config.snapshot`."""
+"""The Helios engine. Only `helios.core` imports it; documents are described there and in `helios.config.snapshot`."""
 
 from typing import final
 

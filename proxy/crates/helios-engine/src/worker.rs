@@ -261,6 +261,8 @@ impl Worker {
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {
                         shard.vacate();
+                    } else {
+                        shard.reap();
                     }
                     shard.kick();
                 });

@@ -1,0 +1,134 @@
+"""Fixtures of the end-to-end tests: a real PostgreSQL, real proxies, and the routes a wire test runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import routes
+from harness.client import Client, Target, close_all, full
+from harness.postgres import DATABASE, PostgresCluster, start_cluster
+from harness.proxy import HeliosProcess, Settings, StartProxy, base_settings
+from harness.relay import ChunkRelay
+from harness.routes import Parity, Route, RouteKind, Script
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare our marker."""
+    config.addinivalue_line(
+        "markers", "routes(*modes, chunks=(...)): pool modes and relay chunkings a wire test runs on"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that takes a `route` on the direct route and on the routes of its `routes` marker."""
+    if "route_kind" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("routes")
+    modes = (marker.args if marker else ()) or (routes.SESSION, routes.TRANSACTION)
+    chunks = marker.kwargs.get("chunks") if marker else None
+    metafunc.parametrize("route_kind", routes.kinds(modes, chunks), ids=str, scope="function")
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left_open() -> Iterator[None]:
+    """Close what a test leaves open, before the proxies that a test started are asked to end."""
+    yield
+    close_all()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A primary and a standby for the whole session. Tests must leave tables, roles and settings as they found them."""
+    cluster = start_cluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def start_proxy(postgres: PostgresCluster, tmp_path: Path) -> Iterator[StartProxy]:
+    """Start proxies of the test's own before the session's cluster: `start_proxy(pool={"max_size": 1})`."""
+    started: list[HeliosProcess] = []
+
+    def start(**sections: object) -> HeliosProcess:
+        folder = tmp_path / f"proxy-{len(started)}"
+        started.append(HeliosProcess(folder, base_settings(postgres, folder, **sections)))
+        return started[-1]
+
+    yield start
+    close_all()
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def wire_proxy(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
+    """The proxy of the wire tests: two workers, pools of two, one database name per pool mode."""
+    folder = tmp_path_factory.mktemp("wire-proxy")
+    with HeliosProcess(folder, wire_settings(postgres, folder)) as process:
+        yield process
+
+
+def wire_settings(cluster: PostgresCluster, folder: Path) -> Settings:
+    """Settings with the databases `session`, `transaction` and `statement`, all leading to the same one."""
+    modes = (routes.SESSION, routes.TRANSACTION, routes.STATEMENT)
+    databases = [{"name": mode, "database": DATABASE, "pool": {"mode": mode}} for mode in modes]
+    return base_settings(cluster, folder, databases=[*databases, {"name": "*"}])
+
+
+@pytest.fixture(scope="session")
+def relays(wire_proxy: HeliosProcess) -> Iterator[dict[str, ChunkRelay]]:
+    """A relay before the wire proxy for each chunking."""
+    started = {chunk: ChunkRelay(wire_proxy.port, chunk) for chunk in routes.CHUNKS if chunk != "none"}
+    yield started
+    for relay in started.values():
+        relay.stop()
+
+
+def target_of(kind: RouteKind, request: pytest.FixtureRequest) -> Target:
+    """The login for a route; starts the proxy and the relays only if the route needs them."""
+    if kind.mode == routes.DIRECT:
+        cluster: PostgresCluster = request.getfixturevalue("postgres")
+        return cluster.direct()
+    proxy: HeliosProcess = request.getfixturevalue("wire_proxy")
+    target = proxy.target(database=kind.mode)
+    if kind.chunk == "none":
+        return target
+    relays: dict[str, ChunkRelay] = request.getfixturevalue("relays")
+    return target.at(relays[kind.chunk].port)
+
+
+@pytest.fixture
+def route(route_kind: RouteKind, request: pytest.FixtureRequest) -> Iterator[Route]:
+    """One way to PostgreSQL; the test runs once for each."""
+    made = Route(route_kind, target_of(route_kind, request))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def direct_transcripts() -> dict[str, list[str]]:
+    """What each script saw when it ran directly against PostgreSQL, by the script's name."""
+    return {}
+
+
+@pytest.fixture
+def parity(route: Route, postgres: PostgresCluster, direct_transcripts: dict[str, list[str]]) -> Parity:
+    """Run a script on the route and demand the messages that PostgreSQL itself sends for it."""
+
+    def run(script: Script) -> None:
+        name = f"{script.__module__}.{script.__qualname__}"
+        if name not in direct_transcripts:
+            direct_transcripts[name] = transcript_of(script, postgres.direct())
+        assert transcript_of(script, route.target()) == direct_transcripts[name]
+
+    return run
+
+
+def transcript_of(script: Script, target: Target) -> list[str]:
+    """Everything a fresh client receives while the script runs."""
+    with Client(target) as client:
+        script(client)
+        return full(client.transcript)

@@ -1,0 +1,60 @@
+"""requirements/*.txt fit pyproject.toml: all that is asked for is pinned, fits and has hashes; no host is named."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from repo.tree import ROOT
+
+BUILT_HERE = {"helios", "helios-core"}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package → version of one lock."""
+    locked = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    return {canonicalize_name(match[0]): match[1] for match in re.findall(r"^([\w.-]+)==([^\s;]+)", locked, re.M)}
+
+
+def asked_for(extras: Iterable[str], groups: Iterable[str]) -> list[Requirement]:
+    """The direct requirements of the project with these extras and groups."""
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        tables = tomllib.load(handle)
+    lines = list(tables["project"]["dependencies"])
+    for extra in extras:
+        lines += tables["project"]["optional-dependencies"][extra]
+    for group in groups:
+        lines += tables["dependency-groups"][group]
+    requirements = [Requirement(line) for line in lines]
+    return [requirement for requirement in requirements if canonicalize_name(requirement.name) not in BUILT_HERE]
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras", "groups"),
+    [("proxy.txt", ["proxy"], []), ("dev.txt", ["proxy", "resources", "play"], ["build", "test", "lint"])],
+)
+def test_lock_fits_pyproject(lock: str, extras: list[str], groups: list[str]) -> None:
+    versions = pins(lock)
+    wanted = asked_for(extras, groups)
+
+    unfit = [str(each) for each in wanted if versions.get(canonicalize_name(each.name), "") not in each.specifier]
+
+    assert unfit == [], "run `make lock`"
+
+
+def test_proxy_is_locked_to_the_versions_that_are_tested() -> None:
+    assert pins("proxy.txt").items() <= pins("dev.txt").items()
+
+
+@pytest.mark.parametrize("lock", ["uv.txt", "proxy.txt", "dev.txt"])
+def test_lock_has_hashes_and_no_host(lock: str) -> None:
+    locked = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
+    blocks = re.split(r"^(?=[\w.-]+==)", locked, flags=re.M)[1:]
+
+    assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+    assert "://" not in locked

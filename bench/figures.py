@@ -30,6 +30,10 @@ TARGET = 1.2
 WAIT_TARGET = 4.0
 CROWD = 1_000
 IDLE_CLIENTS = 1_000
+SESSION_NOTE = (
+    "prepared: PgBouncer in session mode with as many servers as clients, Helios in transaction mode with "
+    f"{POOL_SIZE}, because PgBouncer 1.18 has no prepared statements in transaction mode."
+)
 SAMPLE_SECONDS = 0.05
 SHOWN_CALLS = 0.005
 """System calls that are rarer, per query, are only in the sum."""
@@ -90,20 +94,23 @@ def _rows(case: str, pairs: Sequence[tuple[Run, Run]]) -> list[list[str]]:
     return [_row(f"{case}: Helios", ours), _row(f"{case}: PgBouncer", theirs)]
 
 
-_Side = Callable[[Sequence[str]], contextlib.AbstractContextManager[Proxy]]
+_Side = Callable[[str, Sequence[str]], contextlib.AbstractContextManager[Proxy]]
 _COST_HEADER = ("case", "CPU µs", "of it user", "of it system", "per second", "latency ms", "others' CPU")
+
+
+def _pgbouncer_pool(protocol: str, clients: int) -> tuple[int, str]:
+    """Size and mode: 1.18 loses prepared statements in transaction mode, so there it gets a server for each client."""
+    return (clients, "session") if protocol == "prepared" else (POOL_SIZE, "transaction")
 
 
 def queries(protocol: str) -> Callable[[Rig, Effort], Outcome]:
     """CPU per query in one protocol, with 64 and 8 clients."""
 
     def measure(rig: Rig, effort: Effort) -> Outcome:
-        # PgBouncer 1.18 loses prepared statements in transaction mode, so there it gets a server for each client.
-        session = protocol == "prepared"
         found = Outcome()
         rows: list[list[str]] = []
         for clients in (64, 8):
-            size, mode = (clients, "session") if session else (POOL_SIZE, "transaction")
+            size, mode = _pgbouncer_pool(protocol, clients)
             with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(size, mode) as pgbouncer:
                 pairs = _pairs(rig, helios, pgbouncer, Load(protocol, clients, effort.seconds), effort)
             case = f"{protocol}, {clients} clients"
@@ -111,11 +118,9 @@ def queries(protocol: str) -> Callable[[Rig, Effort], Outcome]:
             found.ratios.append(Ratio(f"queries per second, {case}", [a.tps / b.tps for a, b in pairs]))
             rows += _rows(case, pairs)
             found.configs |= {"helios.toml": helios.config, f"pgbouncer.ini ({mode} mode)": pgbouncer.config}
-        note = (
-            "PgBouncer runs in session mode with as many servers as clients, Helios in transaction mode with "
-            f"{POOL_SIZE}: PgBouncer 1.18 has no prepared statements in transaction mode."
+        found.tables.append(
+            Table(f"Per query, {protocol}", _COST_HEADER, rows, SESSION_NOTE if protocol == "prepared" else "")
         )
-        found.tables.append(Table(f"Per query, {protocol}", _COST_HEADER, rows, note if session else ""))
         return found
 
     return measure
@@ -291,16 +296,15 @@ def system_calls(rig: Rig, effort: Effort) -> Outcome:
 
 def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     """Instructions in user space per query; the one figure that nothing else on the machine can change."""
-    per_query: dict[str, dict[str, float]] = {}
     sides: dict[str, _Side] = {
-        "Helios": lambda under: rig.helios(POOL_SIZE, 1, under),
-        "PgBouncer": lambda under: rig.pgbouncer(POOL_SIZE, wrapper=under),
+        "Helios": lambda protocol, under: rig.helios(POOL_SIZE, 1, under),
+        "PgBouncer": lambda protocol, under: rig.pgbouncer(*_pgbouncer_pool(protocol, 64), under),
     }
+    per_query: dict[str, dict[str, float]] = {name: {} for name in sides}
     for name, side in sides.items():
-        per_query[name] = {}
-        for protocol in ("simple", "extended"):
+        for protocol in PROTOCOLS:
             out = rig.folder / f"callgrind-{name}-{protocol}"
-            with side(instructions.wrapper(out)) as proxy:
+            with side(protocol, instructions.wrapper(out)) as proxy:
                 drive(rig, proxy, Load(protocol, 64, 1))
                 with instructions.counting(proxy):
                     run = drive(rig, proxy, Load(protocol, 64, effort.seconds))
@@ -308,7 +312,7 @@ def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     ours, theirs = per_query.values()
     rows = [[name, *(f"{count:,.0f}" for count in counts.values())] for name, counts in per_query.items()]
     ratios = [Ratio(f"user-space instructions per query, {p}, 64 clients", [ours[p] / theirs[p]]) for p in ours]
-    note = "By valgrind's callgrind, which runs one thread at a time; Helios therefore with one worker."
+    note = f"By valgrind, which runs one thread at a time; Helios therefore with one worker. {SESSION_NOTE}"
     return Outcome(ratios, [Table("Instructions in user space per query", ("side", *ours), rows, note)])
 
 

@@ -23,7 +23,7 @@ from outcome import Effort, Outcome
 from rig import BenchError, MissingTool, Rig, open_rig
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-FULL_SECONDS, FULL_PAIRS = 4, 5
+FULL_SECONDS, FULL_PAIRS = 4, 3
 QUICK_SECONDS, QUICK_PAIRS = 2, 3
 PATIENCE_SECONDS = 60
 

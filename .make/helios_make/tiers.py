@@ -32,7 +32,7 @@ class Tier:
 
     @property
     def processes(self) -> int:
-        """How many of pytest's processes share the tests, a file staying in one of them; 1 for none beside the first."""
+        """How many processes of pytest share the tests, a file staying in one of them."""
         return PARALLEL.get(self.name, 1)
 
     @property

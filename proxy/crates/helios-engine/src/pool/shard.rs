@@ -50,6 +50,8 @@ pub(crate) struct PoolShard {
     connecting: Cell<usize>,
     /// A task checks the waits against their limit.
     watched: Cell<bool>,
+    /// The time of the last reap: idle times and lifetimes need no better, and a clock read costs.
+    now: Cell<Instant>,
     last_error: RefCell<Option<String>>,
 }
 
@@ -86,6 +88,7 @@ impl PoolShard {
             waiters: RefCell::default(),
             connecting: Cell::new(0),
             watched: Cell::new(false),
+            now: Cell::new(Instant::now()),
             last_error: RefCell::default(),
         }
     }
@@ -140,7 +143,7 @@ impl PoolShard {
 
     /// Takes back a clean server with nothing outstanding.
     pub(crate) fn give(&self, mut server: Box<Server>) {
-        let now = Instant::now();
+        let now = self.now.get();
         if self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now) {
             return;
         }
@@ -359,6 +362,7 @@ impl PoolShard {
     pub(crate) fn reap(&self) {
         let settings = self.shared.settings();
         let now = Instant::now();
+        self.now.set(now);
         let timeout = Duration::from_millis(settings.idle_timeout_ms);
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();

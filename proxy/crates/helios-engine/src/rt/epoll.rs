@@ -173,7 +173,8 @@ pub(crate) fn run_worker(main: impl Future<Output = ()>) -> io::Result<()> {
 
 /// Starts a task on this worker. A panic ends the task alone.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(tokio::task::spawn_local(task));
+    // Sessions limit their own rounds, so tokio's budget would be counted for nothing.
+    drop(tokio::task::spawn_local(tokio::task::unconstrained(task)));
 }
 
 /// Runs blocking or long work beside the event loop.

@@ -23,13 +23,40 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a server that is held back looks whether it may go on.
 const CANCEL_POLL: Duration = Duration::from_millis(2);
 
+/// A server and the pool it is from.
+type Taken = (Box<Server>, Rc<PoolShard>);
+
 impl Session {
     /// Waits for a server and links it.
     pub(super) async fn acquire(&mut self) -> Result<(), Ended> {
         // A cancel that came while nothing ran has nothing to stop.
         self.handle.clear_cancel();
+        let (mut server, shard) = match self.take_idle()? {
+            Some(taken) => taken,
+            None => self.wait_for_server().await?,
+        };
+        if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
+            server = self.apply_settings(server, &shard).await?;
+        }
+        self.attach(server, shard);
+        Ok(())
+    }
+
+    /// An idle server at once, if there is one.
+    fn take_idle(&mut self) -> Result<Option<Taken>, Ended> {
+        let Ok(shard) = self.route().map_err(Ended::Refused)? else {
+            return Ok(None);
+        };
+        let taken = shard.try_take(&self.bucket).map(|server| (server, shard));
+        if taken.is_some() {
+            self.worker.stats().acquire.record(Duration::ZERO);
+        }
+        Ok(taken)
+    }
+
+    async fn wait_for_server(&mut self) -> Result<Taken, Ended> {
         let since = self.worker.clock();
-        let (mut server, shard) = loop {
+        let taken = loop {
             let shard = match self.route().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
                 Err(homeless) => {
@@ -37,6 +64,7 @@ impl Session {
                     continue;
                 }
             };
+            // The pool may be another one than a moment ago.
             if let Some(server) = shard.try_take(&self.bucket) {
                 break (server, shard);
             }
@@ -59,11 +87,7 @@ impl Session {
             .stats()
             .acquire
             .record(Duration::from_nanos(waited));
-        if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
-            server = self.apply_settings(server, &shard).await?;
-        }
-        self.attach(server, shard);
-        Ok(())
+        Ok(taken)
     }
 
     fn cancelled(&self) -> Ended {

@@ -58,6 +58,13 @@ struct Route {
     shard: Rc<PoolShard>,
 }
 
+/// Which sockets have been found empty.
+#[derive(Debug, Default)]
+struct Dry {
+    client: bool,
+    server: bool,
+}
+
 /// Why there is no pool to go to, and as of which revision of configuration and topology.
 #[derive(Debug)]
 struct Homeless {
@@ -124,6 +131,8 @@ pub(crate) struct Session {
     must_roll_back: bool,
     /// The client has said Terminate.
     leaving: bool,
+    /// Sockets that had nothing in this wake-up. They cannot get anything before the task yields.
+    dry: Dry,
     statements: ClientStatements,
     unnamed: Unnamed,
     next_seq: u64,
@@ -197,6 +206,7 @@ impl Session {
             sync_in_copy: false,
             must_roll_back: false,
             leaving: false,
+            dry: Dry::default(),
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
             next_seq: 1,
@@ -227,6 +237,7 @@ impl Session {
     /// Moves bytes both ways until something must be awaited or decided.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.handle.listen(cx);
+        self.dry = Dry::default();
         for _ in 0..MAX_ROUNDS {
             if self.handle.pending() == Signal::Drain && self.may_end() {
                 return Poll::Ready(Step::Fatal(Refusal::shutdown()));
@@ -282,14 +293,17 @@ impl Session {
     }
 
     fn read_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
-        if self.is_client_full() {
+        if self.is_client_full() || self.dry.server {
             return Ok(false);
         }
         let Some(link) = &mut self.link else {
             return Ok(false);
         };
         match link.server.conn.poll_fill(cx) {
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                self.dry.server = true;
+                Ok(false)
+            }
             Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
             Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
             Poll::Ready(Ok(_)) => match self.on_server_bytes() {
@@ -333,11 +347,14 @@ impl Session {
                 Flow::Starved => {}
             }
         }
-        if self.is_client_full() {
+        if self.is_client_full() || self.dry.client {
             return Ok(false);
         }
         match self.client.poll_fill(cx) {
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                self.dry.client = true;
+                Ok(false)
+            }
             Poll::Ready(Ok(0) | Err(_)) => Err(Step::Left),
             Poll::Ready(Ok(n)) => {
                 self.worker.stats().received.add(n as u64);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import shutil
 import signal
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.wait import until
-from helios.play.process import children_of, free_port, is_alive
+from helios.play.process import children_of, is_alive, next_free_port
 
 DEADLINE = 60.0
 READY = "is ready after"
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
+PORTS = (20000, 32000)
+"""Below the ports that the kernel gives to clients, which take any port near a given one at any time."""
 
 
 @contextlib.contextmanager
@@ -44,7 +47,8 @@ def scratch() -> Iterator[Path]:
 
 def proxy_yaml(spec: Mapping[str, Any] | None = None, name: str = "tested") -> dict[str, Any]:
     """A HeliosProxy on free ports."""
-    ports = {"listenPort": free_port(), "adminPort": free_port()}
+    listen = next_free_port(random.randrange(*PORTS, 8))
+    ports = {"listenPort": listen, "adminPort": next_free_port(listen + 4)}
     return {
         "apiVersion": "helios.heliosproxy.dev/v1alpha1",
         "kind": "HeliosProxy",

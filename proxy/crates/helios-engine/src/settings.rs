@@ -18,10 +18,15 @@ const READ_ONLY: &[&str] = &[
 /// Interned buckets that are looked through for dead ones when the map has grown by this many.
 const PRUNE_EVERY: usize = 1024;
 
+/// Parameters that say nothing about what a statement means: with other values it may be shared.
+const LABELS: &[&str] = &["application_name"];
+
 /// Parameters by lower-case name, with the value as the client or server wrote it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Bucket {
     settings: BTreeMap<String, String>,
+    /// The bucket without labels; unset where this is it.
+    meaning: Option<Arc<Bucket>>,
 }
 
 /// All live buckets of the process.
@@ -38,6 +43,7 @@ impl Buckets {
             live: Mutex::default(),
             plain: Arc::new(Bucket {
                 settings: BTreeMap::new(),
+                meaning: None,
             }),
         }
     }
@@ -54,11 +60,29 @@ impl Buckets {
         if live.len() % PRUNE_EVERY == PRUNE_EVERY - 1 {
             live.retain(|_, bucket| bucket.strong_count() > 0);
         }
+        drop(live);
+        let meaning = self.without_labels(&settings);
         let bucket = Arc::new(Bucket {
             settings: settings.clone(),
+            meaning,
         });
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another worker may have been faster.
+        if let Some(bucket) = live.get(&settings).and_then(Weak::upgrade) {
+            return bucket;
+        }
         live.insert(settings, Arc::downgrade(&bucket));
         bucket
+    }
+
+    fn without_labels(&self, settings: &BTreeMap<String, String>) -> Option<Arc<Bucket>> {
+        let is_label = |name: &String| LABELS.contains(&name.as_str());
+        if !settings.keys().any(is_label) {
+            return None;
+        }
+        let mut rest = settings.clone();
+        rest.retain(|name, _| !is_label(name));
+        Some(self.intern(rest))
     }
 
     /// The bucket of a client's startup parameters.
@@ -96,6 +120,11 @@ impl Buckets {
 }
 
 impl Bucket {
+    /// What of it decides how PostgreSQL reads a statement: constants are made of literals when it is parsed.
+    pub(crate) fn meaning(self: &Arc<Bucket>) -> &Arc<Bucket> {
+        self.meaning.as_ref().unwrap_or(self)
+    }
+
     /// One simple query that turns a server that has `self` into one that has `wanted`.
     ///
     /// `set_config` reads list values ('a, b') as the startup packet does, which SET would not.
@@ -165,6 +194,17 @@ mod tests {
             &a,
             &buckets.with(&a, "server_version", "18", None)
         ));
+    }
+
+    #[test]
+    fn labels_do_not_change_the_meaning() {
+        let buckets = Buckets::new();
+        let a = bucket(&buckets, &[("application_name", "a"), ("timezone", "UTC")]);
+        let b = bucket(&buckets, &[("application_name", "b"), ("timezone", "UTC")]);
+        let named = bucket(&buckets, &[("application_name", "a")]);
+        assert!(!Arc::ptr_eq(&a, &b));
+        assert!(Arc::ptr_eq(a.meaning(), b.meaning()));
+        assert!(Arc::ptr_eq(named.meaning(), &buckets.plain));
     }
 
     #[test]

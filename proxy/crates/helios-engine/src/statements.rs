@@ -1,4 +1,4 @@
-//! Prepared statements: interned by text and parameter types for the process, mapped per client by the client's
+//! Prepared statements: interned by text, parameter types and the settings they are read under for the process, mapped per client by the client's
 //! name, and remembered per server by our own name, least recently used first out.
 
 use std::collections::HashMap;
@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::config::Limits;
+use crate::settings::Bucket;
 
 /// Live statements looked through for dead ones when the map has grown by this many.
 const PRUNE_EVERY: usize = 1024;
 /// What a map entry costs beside the text it holds.
 const ENTRY_OVERHEAD: usize = 128;
 
-/// One statement text with its parameter types.
+/// One statement text with its parameter types, as read under certain settings: '01/02/2026' is another date under
+/// another DateStyle, and `t` another table under another search_path.
 #[derive(Debug)]
 pub(crate) struct Statement {
     /// Unique in the process.
@@ -22,6 +24,8 @@ pub(crate) struct Statement {
     pub(crate) name: Box<[u8]>,
     /// What follows the name in a Parse: text, terminator, types.
     pub(crate) rest: Box<[u8]>,
+    /// What of the client's settings decides its meaning.
+    pub(crate) meaning: Arc<Bucket>,
 }
 
 impl Statement {
@@ -39,14 +43,12 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
-    pub(crate) fn intern(&self, rest: &[u8]) -> Arc<Statement> {
-        let hash = self.hasher.hash_one(rest);
+    pub(crate) fn intern(&self, rest: &[u8], meaning: &Arc<Bucket>) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((rest, Arc::as_ptr(meaning) as usize));
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = live
-            .get(&hash)
-            .and_then(Weak::upgrade)
-            .filter(|found| *found.rest == *rest)
-        {
+        let same =
+            |found: &Arc<Statement>| *found.rest == *rest && Arc::ptr_eq(&found.meaning, meaning);
+        if let Some(found) = live.get(&hash).and_then(Weak::upgrade).filter(same) {
             return found;
         }
         if live.len() % PRUNE_EVERY == PRUNE_EVERY - 1 {
@@ -58,6 +60,7 @@ impl Interner {
             id,
             name,
             rest: rest.into(),
+            meaning: Arc::clone(meaning),
         });
         live.insert(hash, Arc::downgrade(&statement));
         statement
@@ -100,6 +103,13 @@ impl ClientStatements {
         let named = self.by_name.remove(name)?;
         self.bytes -= named.statement.cost();
         Some(named)
+    }
+
+    /// Has a name stand for the same text as read under other settings.
+    pub(crate) fn reread(&mut self, name: &[u8], statement: &Arc<Statement>) {
+        if let Some(named) = self.by_name.get_mut(name) {
+            named.statement = Arc::clone(statement);
+        }
     }
 
     /// Forgets what a Parse that failed had registered.
@@ -180,21 +190,32 @@ impl ServerStatements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Buckets;
 
     #[test]
     fn equal_texts_share_one_statement() {
         let interner = Interner::default();
-        let a = interner.intern(b"select 1\0\0\0");
-        assert!(Arc::ptr_eq(&a, &interner.intern(b"select 1\0\0\0")));
-        assert!(!Arc::ptr_eq(&a, &interner.intern(b"select 2\0\0\0")));
+        let buckets = Buckets::new();
+        let utc = buckets.with(&buckets.plain, "TimeZone", "UTC", None);
+        let a = interner.intern(b"select 1\0\0\0", &buckets.plain);
+        assert!(Arc::ptr_eq(
+            &a,
+            &interner.intern(b"select 1\0\0\0", &buckets.plain)
+        ));
+        assert!(!Arc::ptr_eq(&a, &interner.intern(b"select 1\0\0\0", &utc)));
+        assert!(!Arc::ptr_eq(
+            &a,
+            &interner.intern(b"select 2\0\0\0", &buckets.plain)
+        ));
     }
 
     #[test]
     fn evicts_the_least_recently_used_but_nothing_of_this_batch() {
         let interner = Interner::default();
+        let plain = Buckets::new().plain;
         let mut server = ServerStatements::default();
         let statements: Vec<_> = (0..3_u8)
-            .map(|i| interner.intern(&[b'a' + i, 0, 0, 0]))
+            .map(|i| interner.intern(&[b'a' + i, 0, 0, 0], &plain))
             .collect();
         for statement in &statements[..2] {
             server.begin_batch();

@@ -162,6 +162,7 @@ impl Session {
             mode: settings.mode,
             prepared_statements: settings.prepared_statements,
             server_prepared_bytes: settings.server_prepared_bytes,
+            prepared: false,
             fatal: false,
             shard,
         });
@@ -227,7 +228,14 @@ impl Session {
     fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
-        let Link { server, shard, .. } = link;
+        let Link {
+            mut server,
+            shard,
+            prepared,
+            ..
+        } = link;
+        // It may have been read under settings that are about to be undone.
+        server.state.dirt.prepared |= prepared && server.state.dirt.state;
         if server.state.dirt.any() || self.handle.is_cancelling() || !server.conn.rbuf.is_empty() {
             self.recover(server, shard, false);
         } else {

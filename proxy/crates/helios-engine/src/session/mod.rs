@@ -96,6 +96,8 @@ struct Link {
     mode: PoolMode,
     prepared_statements: bool,
     server_prepared_bytes: usize,
+    /// A statement was prepared on it for this session.
+    prepared: bool,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use helios_wire::backend::Status;
 use helios_wire::error_response::{self, Severity};
 use helios_wire::frame::{Header, HEADER_LEN};
 use helios_wire::frontend::{self, Target};
@@ -92,7 +93,11 @@ impl Session {
             let text = "too many prepared statements in this session";
             return self.doom(sqlstate::CONFIGURATION_LIMIT_EXCEEDED, text, Some(hint));
         }
-        let statement = self.worker.shared.interner.intern(rest);
+        let statement = self
+            .worker
+            .shared
+            .interner
+            .intern(rest, self.bucket.meaning());
         let seq = self.next_seq;
         self.next_seq += 1;
         self.statements.insert(
@@ -102,16 +107,22 @@ impl Session {
                 seq,
             },
         );
-        if self.link_mut().server.state.statements.touch(statement.id) {
-            self.expect(Expect::FakeParse { seq });
-        } else {
+        if !self.link_mut().server.state.statements.touch(statement.id) {
             self.prepare(statement, Some(seq));
+        } else if self.status == Status::Failed {
+            // In a failed transaction PostgreSQL refuses most statements, and knows which: let it judge.
+            self.close_on_server(&statement);
+            self.prepare(statement, Some(seq));
+        } else {
+            self.expect(Expect::FakeParse { seq });
         }
+    }
     }
 
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
     fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
         let link = self.link_mut();
+        link.prepared = true;
         let mut out = Vec::with_capacity(statement.rest.len() + 32);
         frontend::parse(&mut out, &statement.name, &statement.rest);
         link.server.conn.wbuf.extend(&out);
@@ -127,11 +138,17 @@ impl Session {
     fn evict(&mut self) {
         let max = self.link_mut().server_prepared_bytes;
         while let Some(old) = self.link_mut().server.state.statements.evict(max) {
-            let mut out = Vec::new();
-            frontend::close_statement(&mut out, &old.name);
-            self.link_mut().server.conn.wbuf.extend(&out);
-            self.expect(Expect::HiddenClose);
+            self.close_on_server(&old);
         }
+    }
+
+    fn close_on_server(&mut self, statement: &Statement) {
+        let link = self.link_mut();
+        link.server.state.statements.remove(statement.id);
+        let mut out = Vec::new();
+        frontend::close_statement(&mut out, &statement.name);
+        link.server.conn.wbuf.extend(&out);
+        self.expect(Expect::HiddenClose);
     }
 
     /// Sends a request that is sure to fail, so that the server is in the state that the client's error implies.
@@ -160,10 +177,7 @@ impl Session {
         {
             Some(statement) => {
                 pending.flush(self.link_mut());
-                if !self.link_mut().server.state.statements.touch(statement.id) {
-                    self.prepare(Arc::clone(&statement), None);
-                }
-                Resolved::Renamed(statement)
+                Resolved::Renamed(self.ensure_prepared(name, statement))
             }
             None if name.starts_with(OWN_PREFIX) => {
                 pending.flush(self.link_mut());
@@ -177,6 +191,28 @@ impl Session {
             // Made by SQL PREPARE, or unknown: the server knows.
             None => Resolved::AsIs,
         }
+    }
+
+    /// Prepares a statement that the server lacks. It is read under the settings of now, as PostgreSQL does when a
+    /// plan has become invalid, so it must not pass for one that was read under those of its Parse.
+    fn ensure_prepared(&mut self, name: &[u8], statement: Arc<Statement>) -> Arc<Statement> {
+        if self.link_mut().server.state.statements.touch(statement.id) {
+            return statement;
+        }
+        if Arc::ptr_eq(&statement.meaning, self.bucket.meaning()) {
+            self.prepare(Arc::clone(&statement), None);
+            return statement;
+        }
+        let reread = self
+            .worker
+            .shared
+            .interner
+            .intern(&statement.rest, self.bucket.meaning());
+        self.statements.reread(name, &reread);
+        if !self.link_mut().server.state.statements.touch(reread.id) {
+            self.prepare(Arc::clone(&reread), None);
+        }
+        reread
     }
 
     /// The server's unnamed statement may be another client's.

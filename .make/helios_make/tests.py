@@ -96,20 +96,19 @@ def _watch(folder: Path, command: Sequence[str], environment: dict[str, str]) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         process_group=0,
-        text=True,
-        errors="replace",
     )
     assert process.stdout is not None
     deadline = threading.Timer(TIER_SECONDS, _end, [process])
     deadline.daemon = True
     deadline.start()
-    lines = []
+    output = bytearray()
     try:
-        for line in process.stdout:
-            sys.stdout.write(line)
+        # As it comes, not line by line: a row of pytest's dots takes a while.
+        while chunk := os.read(process.stdout.fileno(), 65536):
+            sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
-            lines.append(line)
-        return process.wait(), "".join(lines)
+            output += chunk
+        return process.wait(), output.decode("utf-8", "replace")
     except BaseException:
         _end(process)
         raise
@@ -117,7 +116,7 @@ def _watch(folder: Path, command: Sequence[str], environment: dict[str, str]) ->
         deadline.cancel()
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End a runner as Ctrl-C would, so that its fixtures end what they started; then with force."""
     say(f"helios: ending {process.args!s:.80}…")
     os.killpg(process.pid, signal.SIGINT)

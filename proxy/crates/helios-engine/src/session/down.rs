@@ -185,8 +185,12 @@ impl Session {
 
     fn on_parse_complete(&mut self) -> Result<Act, Doubt> {
         let act = match self.fifo.front() {
-            Some(Expect::Parse { .. }) => Act::Forward,
-            Some(Expect::HiddenParse { .. }) => Act::Drop,
+            Some(Expect::HiddenParse { .. } | Expect::ParseUnnamed { hidden: true, .. }) => {
+                Act::Drop
+            }
+            Some(Expect::Parse { .. } | Expect::ParseUnnamed { .. } | Expect::ParseVerbatim) => {
+                Act::Forward
+            }
             _ => return Err(self.misplaced(b'1')),
         };
         self.fifo.pop_front();
@@ -353,22 +357,19 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         let state = &mut link.server.state;
         match expect {
-            Expect::Parse {
-                statement: Some(statement),
-                seq,
-            } => {
+            Expect::Parse { statement, seq } => {
                 state.statements.remove(statement.id);
                 self.statements.remove_seq(seq);
             }
-            Expect::HiddenParse {
-                statement: Some(statement),
-            } => state.statements.remove(statement.id),
-            Expect::Parse {
-                statement: None, ..
-            }
-            | Expect::HiddenParse { statement: None } => {
-                state.unnamed = 0;
-                self.unnamed.tag = 0;
+            Expect::HiddenParse { statement } => state.statements.remove(statement.id),
+            // A later one may have been sent behind the failed batch.
+            Expect::ParseUnnamed { tag, .. } => {
+                if state.unnamed == tag {
+                    state.unnamed = 0;
+                }
+                if self.unnamed.tag == tag {
+                    self.unnamed.tag = 0;
+                }
             }
             Expect::FakeParse { seq } => self.statements.remove_seq(seq),
             Expect::FakeClose {

@@ -8,13 +8,14 @@ use crate::statements::{Named, Statement};
 /// One outstanding request.
 #[derive(Debug)]
 pub(crate) enum Expect {
-    /// A Parse of the client, ended by ParseComplete. `statement` and `seq` are unset for the unnamed one.
-    Parse {
-        statement: Option<Arc<Statement>>,
-        seq: u64,
-    },
+    /// A Parse of the client under a name of ours, ended by ParseComplete.
+    Parse { statement: Arc<Statement>, seq: u64 },
     /// A Parse of ours; the client sees only its error.
-    HiddenParse { statement: Option<Arc<Statement>> },
+    HiddenParse { statement: Arc<Statement> },
+    /// A Parse of the unnamed statement, the client's or a repetition of ours.
+    ParseUnnamed { tag: u64, hidden: bool },
+    /// A Parse passed on as it is, and not kept.
+    ParseVerbatim,
     /// Ended by BindComplete.
     Bind,
     /// Ended by RowDescription or NoData.

@@ -49,10 +49,7 @@ impl Session {
         }
         let Some((name, rest)) = frontend::read_parse(&message[HEADER_LEN..]) else {
             // PostgreSQL words the error, and it belongs to this place in the batch.
-            self.expect(Expect::Parse {
-                statement: None,
-                seq: 0,
-            });
+            self.expect(Expect::ParseVerbatim);
             return Ok(Act::Forward);
         };
         if name.is_empty() {
@@ -61,18 +58,12 @@ impl Session {
             self.unnamed.rest.extend_from_slice(rest);
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
-            self.expect(Expect::Parse {
-                statement: None,
-                seq: 0,
-            });
+            self.expect(Expect::ParseUnnamed { tag, hidden: false });
             return Ok(Act::Forward);
         }
         if !self.maps_names() {
             self.link_mut().server.state.dirt.prepared = true;
-            self.expect(Expect::Parse {
-                statement: None,
-                seq: 0,
-            });
+            self.expect(Expect::ParseVerbatim);
             return Ok(Act::Forward);
         }
         pending.flush(self.link_mut());
@@ -117,7 +108,6 @@ impl Session {
             self.expect(Expect::FakeParse { seq });
         }
     }
-    }
 
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
     fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
@@ -127,7 +117,6 @@ impl Session {
         frontend::parse(&mut out, &statement.name, &statement.rest);
         link.server.conn.wbuf.extend(&out);
         link.server.state.statements.insert(Arc::clone(&statement));
-        let statement = Some(statement);
         self.expect(match seq {
             Some(seq) => Expect::Parse { statement, seq },
             None => Expect::HiddenParse { statement },
@@ -234,7 +223,7 @@ impl Session {
         let mut out = Vec::with_capacity(self.unnamed.rest.len() + 8);
         frontend::parse(&mut out, b"", &self.unnamed.rest);
         self.link_mut().server.conn.wbuf.extend(&out);
-        self.expect(Expect::HiddenParse { statement: None });
+        self.expect(Expect::ParseUnnamed { tag, hidden: true });
     }
 
     pub(super) fn on_bind(

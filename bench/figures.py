@@ -30,6 +30,8 @@ TARGET = 1.2
 WAIT_TARGET = 4.0
 CROWD = 1_000
 IDLE_CLIENTS = 1_000
+WARM_UP_SECONDS = 3
+"""Under valgrind, until all servers are logged in: SCRAM is many instructions."""
 SESSION_NOTE = (
     "prepared: PgBouncer in session mode with as many servers as clients, Helios in transaction mode with "
     f"{POOL_SIZE}, because PgBouncer 1.18 has no prepared statements in transaction mode."
@@ -305,7 +307,9 @@ def user_instructions(rig: Rig, effort: Effort) -> Outcome:
         for protocol in PROTOCOLS:
             out = rig.folder / f"callgrind-{name}-{protocol}"
             with side(protocol, instructions.wrapper(out)) as proxy:
-                drive(rig, proxy, Load(protocol, 64, 1))
+                with idle_clients.connected(proxy.port, 64):  # in session mode only this makes all server connections
+                    pass
+                drive(rig, proxy, Load(protocol, 64, WARM_UP_SECONDS))
                 with instructions.counting(proxy):
                     run = drive(rig, proxy, Load(protocol, 64, effort.seconds))
             per_query[name][protocol] = instructions.counted(out) / run.transactions

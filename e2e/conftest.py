@@ -17,9 +17,7 @@ from harness.routes import Parity, Route, RouteKind, Script
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marker."""
-    config.addinivalue_line(
-        "markers", "routes(*modes, chunks=(...)): pool modes and relay chunkings a wire test runs on"
-    )
+    config.addinivalue_line("markers", "routes(*modes, chunks=(…), direct=True): the routes a wire test runs on")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,8 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marker = metafunc.definition.get_closest_marker("routes")
     modes = (marker.args if marker else ()) or (routes.SESSION, routes.TRANSACTION)
-    chunks = marker.kwargs.get("chunks") if marker else None
-    metafunc.parametrize("route_kind", routes.kinds(modes, chunks), ids=str, scope="function")
+    options = marker.kwargs if marker else {}
+    metafunc.parametrize("route_kind", routes.kinds(modes, **options), ids=str, scope="function")
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,7 @@ def test_two_that_claim_to_be_primary_stop_writes_with_a_reason(
         nodes = [*postgres.nodes()[:1], {**other.nodes()[0], "name": "usurper", "role": "standby"}]
         proxy = start_proxy(clusters=[{"name": "main", "nodes": nodes}], pool={"acquire_timeout_seconds": 1})
 
-        until(lambda: "usurper" in (proxy.json("/topology")["reason"] or ""), "both claims to be seen")
+        until(lambda: "all accept writes" in (proxy.json("/topology")["reason"] or ""), "both claims to be seen")
 
         assert proxy.json("/topology")["currentPrimary"] is None
         until(lambda: answers_from(proxy) is None, "clients to be held")

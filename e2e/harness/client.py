@@ -96,6 +96,17 @@ class Connection:
                 raise ClosedError(f"connection closed; got so far: {self.texts()[-8:]}")
             self._buffer += chunk
 
+    def discard(self, size: int) -> None:
+        """Read `size` bytes without keeping them; for messages too large to hold."""
+        left = size - len(self._buffer)
+        del self._buffer[:size]
+        self.socket.settimeout(self.deadline)
+        while left > 0:
+            chunk = self.socket.recv(min(left, RECEIVE_SIZE))
+            if not chunk:
+                raise ClosedError(f"connection closed {left} bytes before the end of a message")
+            left -= len(chunk)
+
     def receive(self) -> Event:
         """The next message, recorded."""
         header = self.read_exactly(5)

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -77,7 +78,10 @@ class Chunker:
 
 
 async def _pump(source: socket.socket, sink: socket.socket, chunker: Chunker) -> None:
-    """Copy one direction until it ends; a reset on one side becomes a reset on the other."""
+    """Copy one direction until it ends.
+
+    A sink that takes no more ends this direction only: what it still has to say must reach the other side.
+    """
     loop = asyncio.get_running_loop()
     try:
         while data := await loop.sock_recv(source, READ_SIZE):
@@ -85,14 +89,10 @@ async def _pump(source: socket.socket, sink: socket.socket, chunker: Chunker) ->
                 await loop.sock_sendall(sink, piece)
                 if count % CHUNKS_PER_TURN == CHUNKS_PER_TURN - 1:
                     await asyncio.sleep(0)
-        sink.shutdown(socket.SHUT_WR)
     except OSError:
-        for end in (source, sink):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # already gone, which is why we are here
+        sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
 
 
 def _prepare(end: socket.socket) -> socket.socket:

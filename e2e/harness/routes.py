@@ -34,9 +34,10 @@ class RouteKind:
         return self.mode if self.chunk == "none" else f"{self.mode}-{self.chunk}"
 
 
-def kinds(modes: tuple[str, ...], chunks: tuple[str, ...] | None = None) -> list[RouteKind]:
-    """The direct route, and each pool mode with the given chunkings or those of the mode."""
-    return [RouteKind(DIRECT)] + [RouteKind(mode, chunk) for mode in modes for chunk in chunks or CHUNKS_OF_MODE[mode]]
+def kinds(modes: tuple[str, ...], chunks: tuple[str, ...] | None = None, direct: bool = True) -> list[RouteKind]:
+    """The direct route if wanted, and each pool mode with the given chunkings or those of the mode."""
+    pooled = [RouteKind(mode, chunk) for mode in modes for chunk in chunks or CHUNKS_OF_MODE[mode]]
+    return [RouteKind(DIRECT), *pooled] if direct else pooled
 
 
 @dataclass

@@ -30,10 +30,8 @@ def terminate(postgres: PostgresCluster, pid: int) -> None:
     assert postgres.value(f"select pg_terminate_backend({pid}, 5000)") == "t"
 
 
-@pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
+@pytest.mark.routes("transaction", "statement", chunks=("none", "7"), direct=False)
 def test_idle_server_that_died_is_not_handed_out(route: Route, postgres: PostgresCluster) -> None:
-    if route.mode == "direct":
-        return
     client = route.connect()
 
     for _ in range(5):

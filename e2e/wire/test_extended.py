@@ -63,7 +63,8 @@ def empty_query(c: Client) -> None:
 def command_tags(c: Client) -> None:
     c.extended("insert into notes select n, 'x' from generate_series(40, 44) n")
     c.extended("update notes set body = $1 where id between 40 and 41", "y")
-    c.extended("delete from notes where id between 40 and 44 returning id")
+    c.extended("delete from notes where id = 44 returning id")
+    c.extended("delete from notes where id between 40 and 43")
 
 
 def sync_only(c: Client) -> None:

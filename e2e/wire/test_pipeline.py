@@ -195,3 +195,29 @@ def test_error_in_pipeline_of_errors_counts_every_sync(route: Route) -> None:
 
     assert sqlstates(events) == ["22012"] * 10
     assert brief(events)[-3:] == ["DataRow end", "CommandComplete SELECT 1", "ReadyForQuery I"]
+
+
+@pytest.mark.routes("session", "transaction", "statement", chunks=("none", "random"))
+def test_large_requests_with_large_replies_flow_both_ways_at_once(route: Route) -> None:
+    """Both directions fill up: whoever waits for one before serving the other stops for ever."""
+    client = route.connect(deadline=20)
+    value = "v" * 1_000_000
+    count = 24
+    sender = threading.Thread(target=client.send, args=[extended("select $1::text", [value])] * count)
+
+    sender.start()
+    sizes = [len(row[0] or "") for row in rows(client.until_ready(count))]
+    sender.join(10)
+
+    assert sizes == [len(value)] * count
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none",))
+def test_replies_read_only_after_many_requests_were_sent(route: Route) -> None:
+    """A client that sends a good deal before it reads, but less than the sockets hold, gets everything in order."""
+    client = route.connect(deadline=20)
+
+    for number in range(200):
+        client.send(extended("select $1::int, repeat('r', 500)", [str(number)]))
+
+    assert [row[0] for row in rows(client.until_ready(200))] == [str(number) for number in range(200)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from harness.client import Client, brief, rows, sqlstates
+from harness.client import Client
 from harness.frontend import (
     bind,
     close_statement,
@@ -18,12 +15,7 @@ from harness.frontend import (
     query,
     sync,
 )
-from harness.postgres import PostgresCluster
-from harness.proxy import HeliosProcess, base_settings
-from harness.routes import Parity, Route, Script
-from harness.workload import in_parallel
-
-CLIENTS = 20
+from harness.routes import Parity, Script
 
 
 def run(name: str, *values: str) -> bytes:
@@ -159,6 +151,46 @@ def statement_survives_a_rollback(c: Client) -> None:
     c.batch(close_statement("sv"), sync())
 
 
+def parse_in_a_failed_transaction(c: Client) -> None:
+    c.batch(parse("select 'known'", name="before"), sync())
+    c.batch(run("before"))
+    c.query("begin")
+    c.query("select 1/0")
+    c.batch(parse("select 'known'", name="during"), sync())
+    c.batch(parse("select 'new'", name="during"), sync())
+    c.batch(run("before"))
+    c.batch(describe_statement("before"), sync())
+    c.batch(parse("rollback", name="end"), bind(name="end"), execute(), sync())
+    c.batch(run("during"))
+    c.batch(run("before"))
+    c.batch(close_statement("before"), close_statement("end"), sync())
+
+
+def parse_in_a_failed_implicit_transaction(c: Client) -> None:
+    c.batch(parse("select 'twice'", name="t1"), sync())
+    c.batch(run("t1"))
+    c.batch(parse("select 1/0"), bind(), execute(), parse("select 'twice'", name="t2"), sync())
+    c.batch(run("t2"))
+    c.batch(close_statement("t1"), sync())
+
+
+def parse_of_a_table_made_in_the_same_pipeline(c: Client) -> None:
+    make, drop = "create table piped (a int)", "drop table piped"
+    for _ in range(2):
+        c.batch(query(make), parse("select * from piped", name="pi"), run("pi"), query(drop), ready=3)
+        c.batch(close_statement("pi"), sync())
+
+
+def statement_used_before_and_after_its_table_is_recreated(c: Client) -> None:
+    c.query("create table recreated as select 1 as a")
+    c.batch(parse("select a from recreated", name="re"), sync())
+    c.batch(run("re"))
+    c.query("drop table recreated; create table recreated as select 2 as a")
+    c.batch(run("re"))
+    c.batch(close_statement("re"), sync())
+    c.query("drop table recreated")
+
+
 def bind_larger_than_any_buffer(c: Client) -> None:
     c.batch(parse("select length($1::text), md5($1::text)", name="big"), sync())
     c.batch(run("big", "b" * 200_000))
@@ -227,9 +259,11 @@ SCRIPTS = [
     close_and_use_in_one_batch,
     odd_names,
     parameter_types_are_part_of_a_statement,
+    parse_in_a_failed_implicit_transaction,
+    parse_of_a_table_made_in_the_same_pipeline,
+    statement_used_before_and_after_its_table_is_recreated,
     bind_larger_than_any_buffer,
     several_statements_in_one_batch,
-    deallocate_one,
     deallocate_all_and_discard_all,
     deallocate_all_inside_a_multi_statement,
     result_type_changes,
@@ -242,146 +276,13 @@ def test_prepared_statements(parity: Parity, script: Script) -> None:
     parity(script)
 
 
-def test_statement_survives_a_rollback(parity: Parity) -> None:
-    parity(statement_survives_a_rollback)
+@pytest.mark.routes("session")
+def test_deallocate_by_name(parity: Parity) -> None:
+    parity(deallocate_one)
 
 
-@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
-def test_same_name_means_each_clients_own_statement(route: Route) -> None:
-    first, second = route.connect(), route.connect()
-    first.batch(parse("select 'first'", name="mine"), sync())
-    second.batch(parse("select 'second', 2", name="mine"), sync())
-
-    for _ in range(5):
-        assert rows(first.batch(run("mine"))) == [["first"]]
-        assert rows(second.batch(run("mine"))) == [["second", "2"]]
-
-
-@pytest.mark.routes("transaction", "statement", chunks=("none", "random"))
-def test_statements_follow_clients_over_the_servers(route: Route) -> None:
-    """More clients than servers: everyone runs where the statement was never prepared."""
-    if route.mode == "direct":
-        clients = [route.connect() for _ in range(2)]
-    else:
-        clients = [route.connect() for _ in range(8)]
-    for number, client in enumerate(clients):
-        client.batch(parse(f"select {number}, $1::int, pg_backend_pid()", name="s"), sync())
-        client.batch(parse(f"select 'unnamed {number}', $1::int"), sync())
-
-    servers = set()
-    for turn in range(6):
-        for client in clients:
-            client.send(run("", str(turn)))
-        for number, client in enumerate(clients):
-            assert rows(client.until_ready()) == [[f"unnamed {number}", str(turn)]]
-        for client in clients:
-            client.send(run("s", str(turn)))
-        for number, client in enumerate(clients):
-            [[value, parameter, pid]] = rows(client.until_ready())
-            assert (value, parameter) == (str(number), str(turn))
-            servers.add(pid)
-
-    assert len(servers) == 2
-
-
-@pytest.mark.routes("session", "transaction", chunks=("none",))
-def test_plan_with_a_changed_result_type_recovers_at_the_latest_after_one_error(route: Route) -> None:
-    client, admin = route.connect(), route.connect()
-    admin.query("create table reshaped (a int); insert into reshaped values (1)")
-    try:
-        client.batch(parse("select * from reshaped", name="star"), sync())
-        assert rows(client.batch(run("star"))) == [["1"]]
-        admin.query("alter table reshaped add column b int default 2")
-
-        events = client.batch(run("star"))
-        if sqlstates(events):
-            assert sqlstates(events) == ["0A000"]
-        else:
-            assert rows(events) == [["1", "2"]]
-        client.batch(close_statement("star"), parse("select * from reshaped", name="star"), sync())
-        assert rows(client.batch(run("star"))) == [["1", "2"]]
-    finally:
-        admin.query("drop table reshaped")
-
-
-@pytest.fixture(scope="module")
-def tiny_proxy(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
-    """A proxy whose servers keep only some 2 KB of prepared statements, and whose clients may have 50."""
-    folder = tmp_path_factory.mktemp("tiny-proxy")
-    limits = {"server_prepared_bytes": 2048, "max_prepared_statements": 50, "max_prepared_bytes": 8192}
-    with HeliosProcess(Path(folder), base_settings(postgres, Path(folder), limits=limits)) as process:
-        yield process
-
-
-def test_eviction_with_twenty_clients_on_two_servers(tiny_proxy: HeliosProcess) -> None:
-    def use_statements(number: int) -> None:
-        with Client(tiny_proxy.target()) as client:
-            for kept in range(6):
-                padding = "x" * 120
-                sql = f"select {number}, {kept}, $1::int, length('{padding}')"
-                assert brief(client.batch(parse(sql, name=f"k{kept}"), sync()))[0] == "ParseComplete"
-            for turn in range(15):
-                kept = (turn * 5 + number) % 6
-                events = client.batch(run(f"k{kept}", str(turn)))
-                assert rows(events) == [[str(number), str(kept), str(turn), "120"]], brief(events)
-                everything = b"".join(bind([str(turn)], name=f"k{n}") + execute() for n in range(6))
-                assert len(rows(client.batch(everything, sync()))) == 6
-
-    in_parallel(CLIENTS, use_statements)
-
-    with Client(tiny_proxy.target()) as client:
-        held = int(client.value("select coalesce(sum(length(statement)), 0) from pg_prepared_statements") or 0)
-    assert held < 8192
-
-
-def test_too_many_statements_are_refused_without_a_disconnect(tiny_proxy: HeliosProcess) -> None:
-    with Client(tiny_proxy.target()) as client:
-        codes = [sqlstates(client.batch(parse("select 1", name=f"n{number}"), sync())) for number in range(60)]
-
-        assert codes[:50] == [[]] * 50
-        assert codes[50] in (["54000"], ["53200"], ["53400"]), codes[50]
-        assert client.value("select 1") == "1"
-        client.batch(close_statement("n0"), sync())
-        assert sqlstates(client.batch(parse("select 1", name="fresh"), sync())) == []
-
-
-def test_too_much_statement_text_is_refused_without_a_disconnect(tiny_proxy: HeliosProcess) -> None:
-    with Client(tiny_proxy.target()) as client:
-        text = "select '" + "t" * 3000 + "'"
-        codes = [sqlstates(client.batch(parse(text, name=f"t{number}"), sync())) for number in range(4)]
-
-        assert [] in codes
-        assert codes[-1] != []
-        assert client.value("select 1") == "1"
-
-
-@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
-def test_unnamed_parse_with_its_bind_in_one_batch_stays_unnamed(route: Route) -> None:
-    client = route.connect()
-
-    client.extended("select 'never named', $1::int", "1")
-
-    named = client.value("select count(*) from pg_prepared_statements where statement like 'select ''never named%'")
-    assert named == "0"
-
-
-@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
-def test_pipelined_parse_of_a_known_statement_waits_its_turn(route: Route) -> None:
-    """The reply to a Parse that needs no server must not overtake the replies before it."""
-    teacher, pupil = route.connect(), route.connect()
-    teacher.batch(parse("select 'known'", name="known"), sync())
-    teacher.batch(run("known"))
-
-    events = pupil.batch(query("select 'first'"), parse("select 'known'", name="known"), run("known"), ready=2)
-
-    assert brief(events) == [
-        "RowDescription ?column?",
-        "DataRow first",
-        "CommandComplete SELECT 1",
-        "ReadyForQuery I",
-        "ParseComplete",
-        "BindComplete",
-        "DataRow known",
-        "CommandComplete SELECT 1",
-        "ReadyForQuery I",
-    ]
+@pytest.mark.parametrize(
+    "script", [statement_survives_a_rollback, parse_in_a_failed_transaction], ids=lambda script: script.__name__
+)
+def test_prepared_statements_and_transactions(parity: Parity, script: Script) -> None:
+    parity(script)

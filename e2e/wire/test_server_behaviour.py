@@ -67,14 +67,18 @@ def test_notice_during_the_server_login_is_no_protocol_error(proxy: HeliosProces
         assert rows(client.extended("select 'served'")) == [["served"]]
 
 
-def test_idle_server_that_timed_out_is_not_shown_to_anybody(proxy: HeliosProcess) -> None:
+def wait_until_gone(postgres: PostgresCluster, pid: str) -> None:
+    """Wait until a server process has ended."""
+    count = f"select count(*) from pg_stat_activity where pid = {pid}"
+    until(lambda: postgres.value(count) == "0", "the server process to end")
+
+
+def test_idle_server_that_timed_out_is_not_shown_to_anybody(proxy: HeliosProcess, postgres: PostgresCluster) -> None:
     with Client(proxy.target("sleepy")) as client:
         for _ in range(3):
             client.transcript.clear()
             pid = client.value("select pg_backend_pid()")
-            gone = f"select count(*) from pg_stat_activity where pid = {pid}"
-            with Client(proxy.target()) as watcher:
-                until(lambda gone=gone, watcher=watcher: watcher.value(gone) == "0", "the server to time out")
+            wait_until_gone(postgres, pid or "")
             assert [event.kind for event in client.transcript].count("ErrorResponse") == 0
         assert client.value("select 'served'") == "served"
 

@@ -224,7 +224,7 @@ BAD_PACKETS = {
 }
 
 
-@pytest.mark.routes("transaction")
+@pytest.mark.routes("transaction", chunks=("none", "1"))
 @pytest.mark.parametrize("name", list(BAD_PACKETS))
 def test_bad_startup_packet_ends_only_its_own_connection(route: Route, name: str) -> None:
     client = route.connect()
@@ -286,19 +286,18 @@ def test_parameters_come_from_a_server_even_for_the_first_client_of_a_pool(start
     connection.close()
 
 
-@pytest.mark.parametrize("part", ["nothing", "half a packet", "no password"])
-def test_silent_client_is_closed_after_the_startup_timeout(start_proxy: StartProxy, part: str) -> None:
+def test_silent_clients_are_closed_after_the_startup_timeout(start_proxy: StartProxy) -> None:
     proxy = start_proxy(limits={"startup_timeout_seconds": 1})
-    connection = Connection("127.0.0.1", proxy.port)
     whole = frontend.startup({"user": "app", "database": "app"})
+    silent = [Connection("127.0.0.1", proxy.port, deadline=4) for _ in range(3)]
 
-    connection.send({"nothing": b"", "half a packet": whole[:10], "no password": whole}[part])
-    connection.deadline = 4
-    connection.until_closed()
+    for connection, said in zip(silent, (b"", whole[:10], whole), strict=True):
+        connection.send(said)
+    for connection in silent:
+        connection.until_closed()
 
     with_login = raw(proxy.target())
     assert start(with_login, proxy.target())[-1] == "ReadyForQuery I"
-    with_login.close()
 
 
 def test_twenty_logins_at_once(wire_proxy: HeliosProcess) -> None:

@@ -1,0 +1,181 @@
+"""Clients that share servers share no prepared statement: names, settings and plans stay each client's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness.client import Client, brief, rows, sqlstates
+from harness.frontend import (
+    bind,
+    close_statement,
+    describe_portal,
+    execute,
+    parse,
+    query,
+    sync,
+)
+from harness.postgres import PostgresCluster
+from harness.routes import Route
+
+
+def run(name: str, *values: str) -> bytes:
+    """Bind, Execute and Sync of a statement prepared before."""
+    return bind(values, name=name) + execute() + sync()
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
+def test_same_name_means_each_clients_own_statement(route: Route) -> None:
+    first, second = route.connect(), route.connect()
+    first.batch(parse("select 'first'", name="mine"), sync())
+    second.batch(parse("select 'second', 2", name="mine"), sync())
+
+    for _ in range(5):
+        assert rows(first.batch(run("mine"))) == [["first"]]
+        assert rows(second.batch(run("mine"))) == [["second", "2"]]
+
+
+@pytest.mark.routes("transaction", chunks=("none", "random"), direct=False)
+def test_statements_follow_clients_over_the_servers(route: Route) -> None:
+    """More clients than servers: everyone runs where the statement was never prepared."""
+    clients = [route.connect() for _ in range(8)]
+    for number, client in enumerate(clients):
+        client.batch(parse(f"select {number}, $1::int, pg_backend_pid()", name="s"), sync())
+        client.batch(parse(f"select 'unnamed {number}', $1::int"), sync())
+
+    with in_turn_on_both_servers(route) as turns:
+        servers = [run_all(clients, turn) for turn in turns]
+
+    assert all(len(pids) == 1 for pids in servers)
+    assert servers[0] != servers[1]
+    assert servers == servers[:2] * 3
+
+
+def run_all(clients: list[Client], turn: int) -> set[str | None]:
+    """Everybody runs both statements at once; the servers they ran on."""
+    servers = set()
+    for client in clients:
+        client.send(run("", str(turn)))
+    for number, client in enumerate(clients):
+        assert rows(client.until_ready()) == [[f"unnamed {number}", str(turn)]]
+    for client in clients:
+        client.send(run("s", str(turn)))
+    for number, client in enumerate(clients):
+        [[value, parameter, pid]] = rows(client.until_ready())
+        assert (value, parameter) == (str(number), str(turn))
+        servers.add(pid)
+    return servers
+
+
+@contextmanager
+def in_turn_on_both_servers(route: Route) -> Iterator[Iterator[int]]:
+    """Six turns; in each the other one of the pool's two servers is free, because a transaction holds its peer."""
+    holders = [route.connect(), route.connect()]
+
+    def turns() -> Iterator[int]:
+        holders[0].query("begin")
+        for turn in range(6):
+            yield turn
+            holders[(turn + 1) % 2].query("begin")
+            holders[turn % 2].query("commit")
+
+    yield turns()
+    holders[0].query("rollback")
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none",))
+def test_plan_with_a_changed_result_type_recovers_at_the_latest_after_one_error(route: Route) -> None:
+    client, admin = route.connect(), route.connect()
+    admin.query("create table reshaped (a int); insert into reshaped values (1)")
+    try:
+        client.batch(parse("select * from reshaped", name="star"), sync())
+        assert rows(client.batch(run("star"))) == [["1"]]
+        admin.query("alter table reshaped add column b int default 2")
+
+        events = client.batch(run("star"))
+        if sqlstates(events):
+            assert sqlstates(events) == ["0A000"]
+        else:
+            assert rows(events) == [["1", "2"]]
+        client.batch(close_statement("star"), parse("select * from reshaped", name="star"), sync())
+        assert rows(client.batch(run("star"))) == [["1", "2"]]
+    finally:
+        admin.query("drop table reshaped")
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
+def test_unnamed_parse_with_its_bind_in_one_batch_stays_unnamed(route: Route) -> None:
+    client = route.connect()
+
+    client.extended("select 'never named', $1::int", "1")
+
+    named = client.value("select count(*) from pg_prepared_statements where statement like 'select ''never named%'")
+    assert named == "0"
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
+def test_pipelined_parse_of_a_known_statement_waits_its_turn(route: Route) -> None:
+    """The reply to a Parse that needs no server must not overtake the replies before it."""
+    teacher, pupil = route.connect(), route.connect()
+    teacher.batch(parse("select 'known'", name="known"), sync())
+    teacher.batch(run("known"))
+
+    events = pupil.batch(query("select 'first'"), parse("select 'known'", name="known"), run("known"), ready=2)
+
+    assert brief(events) == [
+        "RowDescription ?column?",
+        "DataRow first",
+        "CommandComplete SELECT 1",
+        "ReadyForQuery I",
+        "ParseComplete",
+        "BindComplete",
+        "DataRow known",
+        "CommandComplete SELECT 1",
+        "ReadyForQuery I",
+    ]
+
+
+TENANTS = """
+create schema red; create table red.paint as select 1 as a;
+create schema blue; create table blue.paint as select 'two'::text as b, 2 as c;
+"""
+
+
+@pytest.mark.routes("session", "transaction", "statement", chunks=("none",))
+def test_same_text_under_different_search_paths(route: Route, postgres: PostgresCluster) -> None:
+    """Schema per tenant: one text means each client's own table, of another shape, on whatever server it runs."""
+    red, blue = route.connect(search_path="red"), route.connect(search_path="blue")
+    with Client(postgres.direct()) as owner:
+        owner.query(TENANTS)
+        try:
+            for _ in range(4):
+                for client, expected in ((red, [["1"]]), (blue, [["two", "2"]])):
+                    client.batch(close_statement("paint"), parse("select * from paint", name="paint"), sync())
+                    for _ in range(3):
+                        events = client.batch(bind(name="paint"), describe_portal(), execute(), sync())
+                        assert (sqlstates(events), rows(events)) == ([], expected)
+                    assert rows(client.extended("select * from paint")) == expected
+        finally:
+            owner.query("drop schema red, blue cascade")
+
+
+LITERALS = "select date '2026-03-01' - '01/02/2026'::date, extract(epoch from '2026-01-01 00:00'::timestamptz)::int"
+
+
+@pytest.mark.routes("session", "transaction", "statement", chunks=("none",))
+def test_literals_are_read_with_each_clients_own_settings(route: Route) -> None:
+    """PostgreSQL reads date and time literals while it prepares, so a shared copy would give another client's dates."""
+    european = route.connect(DateStyle="ISO, DMY", TimeZone="Asia/Tokyo")
+    american = route.connect(DateStyle="ISO, MDY", TimeZone="America/Lima")
+    expected = {european: [["28", "1767193200"]], american: [["58", "1767243600"]]}
+
+    for _ in range(3):
+        for client, own in expected.items():
+            client.batch(close_statement("dates"), parse(LITERALS, name="dates"), sync())
+            assert rows(client.batch(run("dates"))) == own
+    for _ in range(3):
+        for client, own in expected.items():
+            assert rows(client.batch(run("dates"))) == own
+            assert rows(client.extended(LITERALS)) == own

@@ -32,10 +32,6 @@ CROWD = 1_000
 IDLE_CLIENTS = 1_000
 WARM_UP_SECONDS = 3
 """Under valgrind, until all servers are logged in: SCRAM is many instructions."""
-SESSION_NOTE = (
-    "prepared: PgBouncer in session mode with as many servers as clients, Helios in transaction mode with "
-    f"{POOL_SIZE}, because PgBouncer 1.18 has no prepared statements in transaction mode."
-)
 SAMPLE_SECONDS = 0.05
 SHOWN_CALLS = 0.005
 """System calls that are rarer, per query, are only in the sum."""
@@ -96,13 +92,7 @@ def _rows(case: str, pairs: Sequence[tuple[Run, Run]]) -> list[list[str]]:
     return [_row(f"{case}: Helios", ours), _row(f"{case}: PgBouncer", theirs)]
 
 
-_Side = Callable[[str, Sequence[str]], contextlib.AbstractContextManager[Proxy]]
 _COST_HEADER = ("case", "CPU µs", "of it user", "of it system", "per second", "latency ms", "others' CPU")
-
-
-def _pgbouncer_pool(protocol: str, clients: int) -> tuple[int, str]:
-    """Size and mode: 1.18 loses prepared statements in transaction mode, so there it gets a server for each client."""
-    return (clients, "session") if protocol == "prepared" else (POOL_SIZE, "transaction")
 
 
 def queries(protocol: str) -> Callable[[Rig, Effort], Outcome]:
@@ -112,17 +102,14 @@ def queries(protocol: str) -> Callable[[Rig, Effort], Outcome]:
         found = Outcome()
         rows: list[list[str]] = []
         for clients in (64, 8):
-            size, mode = _pgbouncer_pool(protocol, clients)
-            with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(size, mode) as pgbouncer:
+            with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(POOL_SIZE) as pgbouncer:
                 pairs = _pairs(rig, helios, pgbouncer, Load(protocol, clients, effort.seconds), effort)
             case = f"{protocol}, {clients} clients"
             found.ratios.append(Ratio(f"CPU per query, {case}", _ratios(pairs), TARGET))
             found.ratios.append(Ratio(f"queries per second, {case}", [a.tps / b.tps for a, b in pairs]))
             rows += _rows(case, pairs)
-            found.configs |= {"helios.toml": helios.config, f"pgbouncer.ini ({mode} mode)": pgbouncer.config}
-        found.tables.append(
-            Table(f"Per query, {protocol}", _COST_HEADER, rows, SESSION_NOTE if protocol == "prepared" else "")
-        )
+            found.configs |= {"helios.toml": helios.config, "pgbouncer.ini": pgbouncer.config}
+        found.tables.append(Table(f"Per query, {protocol}", _COST_HEADER, rows))
         return found
 
     return measure
@@ -133,7 +120,7 @@ def connects(rig: Rig, effort: Effort) -> Outcome:
     seconds = min(effort.seconds, 3)  # each leaves a port in TIME_WAIT
     with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(POOL_SIZE) as pgbouncer:
         pairs = _pairs(rig, helios, pgbouncer, Load("simple", 8, seconds, reconnect=True), effort)
-    ratio = Ratio("CPU per connect + query + close, trust, 8 clients", _ratios(pairs), TARGET)
+    ratio = Ratio("CPU per connect + query + close, trust, 8 clients", _ratios(pairs))
     return Outcome([ratio], [Table("Connect + query + close (`pgbench -C`)", _COST_HEADER, _rows("trust", pairs))])
 
 
@@ -298,25 +285,20 @@ def system_calls(rig: Rig, effort: Effort) -> Outcome:
 
 def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     """Instructions in user space per query; the one figure that nothing else on the machine can change."""
-    sides: dict[str, _Side] = {
-        "Helios": lambda protocol, under: rig.helios(POOL_SIZE, 1, under),
-        "PgBouncer": lambda protocol, under: rig.pgbouncer(*_pgbouncer_pool(protocol, 64), under),
-    }
-    per_query: dict[str, dict[str, float]] = {name: {} for name in sides}
-    for name, side in sides.items():
+    per_query: dict[str, dict[str, float]] = {"Helios": {}, "PgBouncer": {}}
+    for name, counts in per_query.items():
         for protocol in PROTOCOLS:
             out = rig.folder / f"callgrind-{name}-{protocol}"
-            with side(protocol, instructions.wrapper(out)) as proxy:
-                with idle_clients.connected(proxy.port, 64):  # in session mode only this makes all server connections
-                    pass
+            under = instructions.wrapper(out)
+            with rig.helios(POOL_SIZE, 1, under) if name == "Helios" else rig.pgbouncer(POOL_SIZE, under) as proxy:
                 drive(rig, proxy, Load(protocol, 64, WARM_UP_SECONDS))
                 with instructions.counting(proxy):
                     run = drive(rig, proxy, Load(protocol, 64, effort.seconds))
-            per_query[name][protocol] = instructions.counted(out) / run.transactions
+            counts[protocol] = instructions.counted(out) / run.transactions
     ours, theirs = per_query.values()
     rows = [[name, *(f"{count:,.0f}" for count in counts.values())] for name, counts in per_query.items()]
     ratios = [Ratio(f"user-space instructions per query, {p}, 64 clients", [ours[p] / theirs[p]]) for p in ours]
-    note = f"By valgrind, which runs one thread at a time; Helios therefore with one worker. {SESSION_NOTE}"
+    note = "By valgrind, which runs one thread at a time; Helios therefore with one worker."
     return Outcome(ratios, [Table("Instructions in user space per query", ("side", *ours), rows, note)])
 
 

@@ -10,6 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +48,20 @@ class Cpu:
 
 def cpu_of(pid: int) -> Cpu:
     """CPU time of a process, its living descendants and the ended ones they have waited for."""
-    total = Cpu(0, 0)
-    for member in _tree(pid):
-        total += _own_cpu(member)
+    total = _own_cpu(pid)
+    for member in _descendants(pid):
+        with suppress(OSError):  # ended since it was listed: from then on it is in its parent's figure
+            total += _own_cpu(member)
     return total
 
 
 def memory_of(pid: int) -> int:
     """Resident bytes of a process and its descendants (shared pages count in each)."""
-    return sum(_status_kib(member, "VmRSS") for member in _tree(pid)) * 1024
+    total = _status_kib(pid, "VmRSS")
+    for member in _descendants(pid):
+        with suppress(OSError):  # ended since it was listed
+            total += _status_kib(member, "VmRSS")
+    return total * 1024
 
 
 def thread_cpu_of(pid: int) -> dict[str, float]:
@@ -82,11 +88,11 @@ def busy_of_machine() -> float:
     return (user + nice + system + irq + softirq + steal) * _TICK
 
 
-def _tree(pid: int) -> Iterator[int]:
-    """The process and its descendants."""
-    yield pid
+def _descendants(pid: int) -> Iterator[int]:
+    """Children, their children and so on."""
     for child in children_of(pid):
-        yield from _tree(child)
+        yield child
+        yield from _descendants(child)
 
 
 def _own_cpu(pid: int) -> Cpu:

@@ -118,10 +118,10 @@ class Rig:
             yield self._answering(proxy)
 
     @contextlib.contextmanager
-    def pgbouncer(self, pool_size: int, mode: str = "transaction", wrapper: Sequence[str] = ()) -> Iterator[Proxy]:
-        """PgBouncer in `mode`, ready to answer; it refuses root, so it runs as PostgreSQL's user."""
+    def pgbouncer(self, pool_size: int, wrapper: Sequence[str] = ()) -> Iterator[Proxy]:
+        """PgBouncer in transaction mode, ready to answer; it refuses root, so it runs as PostgreSQL's user."""
         port = free_port()
-        config = _pgbouncer_ini(self.postgres, port, pool_size, mode)
+        config = _pgbouncer_ini(self.postgres, port, pool_size)
         file, log = self._file("pgbouncer", "ini", config)
         process = self._spawn([*wrapper, find_pgbouncer(), file], log, unprivileged_identity())
         proxy = Proxy("pgbouncer", port, config, log, process, unprivileged_identity(), signal.SIGTERM)
@@ -172,10 +172,10 @@ def open_rig(folder: Path, workers: int, scale: int = 1) -> Iterator[Rig]:
 
 
 def find_pgbouncer() -> str:
-    """The program's path; Debian keeps it in sbin, which is not on everybody's PATH. Raises BenchError."""
-    found = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    """$HELIOS_PGBOUNCER, else the one on the PATH. Raises BenchError when there is none."""
+    found = os.environ.get("HELIOS_PGBOUNCER") or shutil.which("pgbouncer")
     if found is None:
-        raise BenchError("PgBouncer is not installed: apt-get install pgbouncer")
+        raise BenchError("no PgBouncer: run `make bench`, or name one of 1.21 or newer in HELIOS_PGBOUNCER")
     return found
 
 
@@ -208,7 +208,7 @@ password = "{_PASSWORD}"
 """
 
 
-def _pgbouncer_ini(server: PostgresServer, port: int, pool_size: int, mode: str) -> str:
+def _pgbouncer_ini(server: PostgresServer, port: int, pool_size: int) -> str:
     return f"""\
 [databases]
 {DATABASE} = host={server.host} port={server.port} dbname={DATABASE} user={ROLE} password={_PASSWORD}
@@ -218,7 +218,7 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = trust
 auth_file = userlist.txt
-pool_mode = {mode}
+pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 10000
 ignore_startup_parameters = extra_float_digits

@@ -53,10 +53,8 @@ def _fetch(places: Places, folder: Path) -> Path:
     places_of_apt = {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null", "Dir::State::lists": lists}
     apt = ["apt-get", *(f"-o{name}={value}" for name, value in places_of_apt.items()), "-oAPT::Sandbox::User=root"]
     run_step(places, Step(f"Source lists of {SUITE}", [*apt, "update"], seconds=5, megabytes=12))
-    run_step(
-        places,
-        Step("Source of PgBouncer", [*apt, "source", "--download-only", "pgbouncer"], seconds=2, megabytes=1, cwd=folder),
-    )
+    download = [*apt, "source", "--download-only", "pgbouncer"]
+    run_step(places, Step("Source of PgBouncer", download, seconds=2, megabytes=1, cwd=folder))
     (description,) = folder.glob("*.dsc")
     unpack = ["dpkg-source", "--extract", str(description), str(target)]
     run_step(places, Step("Source of PgBouncer, unpacked", unpack, seconds=1, megabytes=5))

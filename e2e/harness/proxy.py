@@ -39,6 +39,8 @@ class HeliosProcess:
         self.settings = settings
         self.port = 0
         self.admin = ""
+        self.token: str | None = None
+        """What the admin API is asked with."""
         self.write(settings)
         command = [sys.executable, "-m", "helios", "serve", "-c", str(self.config_file)]
         if nofile:
@@ -90,9 +92,10 @@ class HeliosProcess:
         """GET on the admin API: status and body."""
         return self._http(urllib.request.Request(self.admin + path, headers={"Accept": accept}))
 
-    def post(self, path: str) -> tuple[int, str]:
-        """POST without a body on the admin API: status and body."""
-        return self._http(urllib.request.Request(self.admin + path, method="POST", data=b""))
+    def post(self, path: str, body: bytes = b"") -> tuple[int, str]:
+        """POST on the admin API: status and body."""
+        headers = {"Content-Type": "application/toml"} if body else {}
+        return self._http(urllib.request.Request(self.admin + path, method="POST", data=body, headers=headers))
 
     def json(self, path: str) -> Any:
         """The JSON document at `path` of the admin API; AssertionError unless it is answered with 200."""
@@ -100,8 +103,9 @@ class HeliosProcess:
         assert status == 200, (path, status, body)
         return json.loads(body)
 
-    @staticmethod
-    def _http(request: urllib.request.Request) -> tuple[int, str]:
+    def _http(self, request: urllib.request.Request) -> tuple[int, str]:
+        if self.token is not None:
+            request.add_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()

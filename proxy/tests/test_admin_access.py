@@ -79,7 +79,7 @@ async def test_off_loopback_without_a_token_only_probes_and_metrics_are_served(
 async def test_a_token_guards_everything_but_the_probes(
     start_admin: StartAdmin, http: aiohttp.ClientSession, address: str
 ) -> None:
-    url = await start_admin(ScriptedControl(config=proxy_config(address=address), admin_token="s3cret"))
+    url = await start_admin(ScriptedControl(config=proxy_config(address=address), admin_tokens=("s3cret",)))
 
     for path in PROBES:
         assert await status_of(http, url + path) == 200, path
@@ -92,7 +92,7 @@ async def test_a_token_guards_everything_but_the_probes(
 
 
 async def test_the_answer_to_a_missing_token_says_so(start_admin: StartAdmin, http: aiohttp.ClientSession) -> None:
-    url = await start_admin(ScriptedControl(admin_token="s3cret"))
+    url = await start_admin(ScriptedControl(admin_tokens=("s3cret",)))
 
     async with http.get(url + "/config", headers={"Authorization": "Basic czNjcmV0"}) as answer:
         assert answer.status == 401

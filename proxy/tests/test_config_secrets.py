@@ -8,13 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from helios.config import AdminConfig, MonitorConfig, ProxyConfig
-from helios.config.secrets import MAX_SECRET_FILE_BYTES, admin_token, monitor_password
+from helios.config.secrets import MAX_SECRET_FILE_BYTES, admin_tokens, monitor_password
 from helios.errors import SecretError
 
 
 def _token(path: Path) -> str | None:
-    token = admin_token(ProxyConfig(admin=AdminConfig(token_file=str(path))))
-    return None if token is None else token.get_secret_value()
+    tokens = admin_tokens(ProxyConfig(admin=AdminConfig(token_file=str(path))))
+    return tokens[0].get_secret_value() if tokens else None
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,14 @@ def test_the_first_line_is_the_secret(content: bytes, secret: str, tmp_path: Pat
     (tmp_path / "token").write_bytes(content)
 
     assert _token(tmp_path / "token") == secret
+
+
+def test_each_line_of_a_token_file_is_a_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("new\nold\n\n")
+
+    tokens = admin_tokens(ProxyConfig(admin=AdminConfig(token_file="token")), tmp_path)
+
+    assert [token.get_secret_value() for token in tokens] == ["new", "old"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\nsecond line"])
@@ -56,7 +64,7 @@ def test_a_huge_file_is_no_secret(tmp_path: Path) -> None:
 def test_inline_secrets_and_none(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("from file")
 
-    assert admin_token(ProxyConfig()) is None
-    assert admin_token(ProxyConfig(admin=AdminConfig(token=SecretStr("x")))) == SecretStr("x")
+    assert admin_tokens(ProxyConfig()) == ()
+    assert admin_tokens(ProxyConfig(admin=AdminConfig(token=SecretStr("x")))) == (SecretStr("x"),)
     config = ProxyConfig(monitor=MonitorConfig(user="m", password_file="password"))
     assert monitor_password(config, tmp_path) == SecretStr("from file")

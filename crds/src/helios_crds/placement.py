@@ -43,6 +43,9 @@ class Placement:
     users_file: str | None = None
     """Users file for a proxy that has no Secret with users; None: then Secret `<name>-users` must exist."""
 
+    watch_interval_ms: int = 1000
+    """Milliseconds between two looks at the mounted files; 0: a reload is asked for."""
+
     generation: int = 0
     """Number of the configuration; a proxy never loads a lower one."""
 
@@ -65,4 +68,5 @@ class Placement:
             admin_tls_cert_file=None,
             admin_tls_key_file=None,
             users_file=users_file,
+            watch_interval_ms=0,
         )

@@ -231,6 +231,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "drain": mirrored(spec.drain),
         "limits": mirrored(spec.limits),
         "log": mirrored(spec.log),
+        "watch": {"interval_ms": placement.watch_interval_ms} if placement.watch_interval_ms else {},
     }
     if spec.monitor is not None and spec.monitor.secret_ref is not None:
         payload["monitor"]["password_file"] = _secret_path(spec.monitor.secret_ref, placement)

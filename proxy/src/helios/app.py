@@ -16,6 +16,7 @@ from helios.running import RunningProxy
 from helios.telemetry.events import EventPump
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
+from helios.watching import watch
 
 __all__ = ["serve"]
 
@@ -42,6 +43,8 @@ async def serve(config_file: Path) -> int:
         listen = ",".join(str(listener) for listener in listeners)
         _log.info("helios ready", extra=fields(listen=listen, admin=proxy.admin.url))
 
+        watcher = asyncio.create_task(watch(proxy))
+        stack.callback(watcher.cancel)
         return await _end(proxy, ends)
 
 

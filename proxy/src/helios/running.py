@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,12 @@ from pathlib import Path
 from helios.admin.control import ReloadOutcome
 from helios.admin.server import AdminServer, check_tls
 from helios.config import ProxyConfig
-from helios.config.loader import Loaded, load_with_warnings
+from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
-from helios.config.secrets import admin_token
+from helios.config.secrets import admin_tokens, named_files
 from helios.config.snapshot import engine_snapshot, refuse_unusable_secrets, worker_count
 from helios.core import ClusterView, Core, EngineState, NodeSuspect
-from helios.errors import ConfigError, HeliosError, Problem
+from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.telemetry import logs
 from helios.telemetry.logs import fields
 from helios.topology.credentials import Login, logins_of
@@ -37,9 +37,12 @@ class _Prepared:
     """A configuration with everything read that it refers to; having one means that it can be applied."""
 
     config: ProxyConfig
+    loaded: Loaded
+    """What `config` was made of."""
+
     snapshot: bytes
     logins: Mapping[str, Login]
-    admin_token: str | None
+    admin_tokens: tuple[str, ...]
 
 
 def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) -> _Prepared:
@@ -49,12 +52,13 @@ def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) ->
     """
     refuse_unusable_secrets(loaded)
     check_tls(config.admin)
-    token = admin_token(config)
+    tokens = admin_tokens(config)
     return _Prepared(
         config=config,
+        loaded=loaded,
         snapshot=engine_snapshot(config if workers is None else config.model_copy(update={"workers": workers})),
         logins=logins_of(config),
-        admin_token=None if token is None else token.get_secret_value(),
+        admin_tokens=tuple(token.get_secret_value() for token in tokens),
     )
 
 
@@ -83,9 +87,18 @@ class RunningProxy:
         return self._prepared.config
 
     @property
-    def admin_token(self) -> str | None:
-        """The bearer token in force."""
-        return self._prepared.admin_token
+    def config_hash(self) -> str:
+        """SHA-256 of the document in force, lower-case hex."""
+        return self._prepared.loaded.digest
+
+    @property
+    def admin_tokens(self) -> tuple[str, ...]:
+        """The bearer tokens in force."""
+        return self._prepared.admin_tokens
+
+    def files(self) -> tuple[Path, ...]:
+        """The configuration file and every file that the configuration in force names."""
+        return (self._config_file, *named_files(self.config))
 
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
@@ -105,17 +118,45 @@ class RunningProxy:
 
     def reload(self) -> ReloadOutcome:
         """Read the file again and apply it, or keep the old configuration and say why, here and in the log."""
-        problems: tuple[Problem, ...] = ()
-        restart_needed: tuple[str, ...] = ()
+        return self._ended(self._attempt(self._from_file))
+
+    def load(self, document: bytes) -> ReloadOutcome:
+        """Apply a document that was sent, or keep the old configuration and say why; the file stays as it is."""
+        outcome = self._attempt(lambda: self._sent(document))
+        return outcome if outcome.outdated else self._ended(outcome)
+
+    def refresh(self) -> None:
+        """A file changed: apply it. While the configuration file is older than a document that was sent, the secrets
+        that this document names are read again."""
+        outcome = self._attempt(self._from_file)
+        self._ended(self._attempt(lambda: self._prepared.loaded) if outcome.outdated else outcome)
+
+    def _from_file(self) -> Loaded:
+        return load_with_warnings(self._config_file)
+
+    def _sent(self, document: bytes) -> Loaded:
+        """`ReloadRefused` also for other content under the generation in force: which of both is newer?"""
+        loaded = load_document(document, "document", self._config_file.absolute().parent)
+        if loaded.config.generation == self.config.generation and loaded.digest != self.config_hash:
+            message = f"is {self.config.generation}, as that of the running configuration, which differs"
+            raise ReloadRefused([Problem(message, "generation", "give a changed document a higher number")])
+        return loaded
+
+    def _attempt(self, source: Callable[[], Loaded]) -> ReloadOutcome:
+        """Load and apply; nothing has changed unless the outcome is a success."""
         try:
-            restart_needed = self._apply(load_with_warnings(self._config_file))
+            restart_needed = self._apply(source())
         except ConfigError as error:
-            problems = error.problems
+            outdated = isinstance(error, ReloadRefused)
+            return ReloadOutcome(datetime.now(UTC), error.problems, outdated=outdated)
         except HeliosError as error:
-            problems = (Problem(str(error), source=str(self._config_file)),)
-        self.last_reload = ReloadOutcome(datetime.now(UTC), problems, restart_needed)
+            return ReloadOutcome(datetime.now(UTC), (Problem(str(error), source=str(self._config_file)),))
+        return ReloadOutcome(datetime.now(UTC), restart_needed=restart_needed)
+
+    def _ended(self, outcome: ReloadOutcome) -> ReloadOutcome:
+        self.last_reload = outcome
         self._log_reload()
-        return self.last_reload
+        return outcome
 
     def _apply(self, loaded: Loaded) -> tuple[str, ...]:
         """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""

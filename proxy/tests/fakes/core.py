@@ -85,7 +85,8 @@ class ScriptedControl:
     """Answers what the test has set."""
 
     config: ProxyConfig = field(default_factory=proxy_config)
-    admin_token: str | None = None
+    config_hash: str = "0" * 64
+    admin_tokens: tuple[str, ...] = ()
     draining: bool = False
     state: EngineState | HeliosError | Exception = field(default_factory=engine_state)
     topology: tuple[ClusterStatus, ...] = field(default_factory=lambda: (cluster_status(),))
@@ -108,3 +109,8 @@ class ScriptedControl:
         self.reloads += 1
         self.last_reload = self.next_reload or self.last_reload
         return self.last_reload
+
+    def load(self, document: bytes) -> ReloadOutcome:
+        """What was set."""
+        del document
+        return self.reload()

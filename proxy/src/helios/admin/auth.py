@@ -24,7 +24,7 @@ METRICS = frozenset({"/metrics", "/metrics/prometheus"})
 async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request through or answer 401; 403 for a change that a foreign web page asks for."""
     control = request.app[CONTROL]
-    if not _allowed(request, control.config.admin.address, control.admin_token):
+    if not _allowed(request, control.config.admin.address, control.admin_tokens):
         raise web.HTTPUnauthorized(
             reason="missing or invalid admin bearer token", headers={"WWW-Authenticate": 'Bearer realm="helios"'}
         )
@@ -33,20 +33,19 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
-def _allowed(request: web.Request, address: str, token: str | None) -> bool:
+def _allowed(request: web.Request, address: str, tokens: tuple[str, ...]) -> bool:
     reading = request.method in ("GET", "HEAD")
     if reading and request.path in PROBES:
         return True
-    if token is not None:
-        return _carries(request, token)
+    if tokens:
+        return _carries(request, tokens)
     return is_loopback(address) or (reading and request.path in METRICS)
 
 
-def _carries(request: web.Request, token: str) -> bool:
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        given.strip().encode("utf-8", "surrogateescape"), token.encode()
-    )
+def _carries(request: web.Request, tokens: tuple[str, ...]) -> bool:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    given = text.strip().encode("utf-8", "surrogateescape")
+    return scheme.lower() == "bearer" and any(hmac.compare_digest(given, token.encode()) for token in tokens)
 
 
 def _from_foreign_page(request: web.Request) -> bool:

@@ -25,6 +25,8 @@ class ReloadOutcome:
     """Why the file was refused and the old configuration kept; empty after success."""
     restart_needed: tuple[str, ...] = ()
     """Fields that differ from the running process and that only a restart can apply."""
+    outdated: bool = False
+    """The refused document is sound, but not newer than the configuration in force."""
 
     @property
     def succeeded(self) -> bool:
@@ -40,8 +42,12 @@ class Control(Protocol):
         """The configuration in force."""
 
     @property
-    def admin_token(self) -> str | None:
-        """The bearer token of the admin API, read from its file where it is in one."""
+    def config_hash(self) -> str:
+        """SHA-256 of the document in force, lower-case hex."""
+
+    @property
+    def admin_tokens(self) -> tuple[str, ...]:
+        """The bearer tokens that the admin API accepts, read from their file where they are in one."""
 
     @property
     def last_reload(self) -> ReloadOutcome:
@@ -59,6 +65,9 @@ class Control(Protocol):
 
     def reload(self) -> ReloadOutcome:
         """Read the file again and apply it, or keep the old configuration and say why."""
+
+    def load(self, document: bytes) -> ReloadOutcome:
+        """As `reload`, of a document that was sent; the file stays as it is."""
 
 
 CONTROL = web.AppKey("control", Control)

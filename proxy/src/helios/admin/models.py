@@ -17,6 +17,7 @@ __all__ = [
     "ConfigNode",
     "ConfigView",
     "Health",
+    "LoadView",
     "Node",
     "Pool",
     "ProblemView",
@@ -106,6 +107,16 @@ class ReloadView(_Answer):
     restart_needed: tuple[str, ...]
 
 
+class LoadView(_Answer):
+    """POST /config: what is in force now, and what became of the document."""
+
+    generation: int
+    hash: str
+    problems: tuple[str, ...]
+    restartNeeded: tuple[str, ...]
+    """Fields of the document that only a restart can apply."""
+
+
 class ConfigView(_Answer):
     """GET /config: the original's fields, then the whole configuration in force, secrets masked."""
 
@@ -117,6 +128,8 @@ class ConfigView(_Answer):
     pool_max_connections: int
     nodes: tuple[ConfigNode, ...]
     generation: int
+    hash: str
+    """SHA-256 of the document in force, lower-case hex."""
     last_reload: ReloadView
     config: dict[str, Any]
 

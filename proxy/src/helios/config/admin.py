@@ -20,7 +20,8 @@ class AdminConfig(HeliosModel):
     and /metrics are served."""
 
     token_file: Path | None = None
-    """File that holds the token (its first line), so that the configuration can be published. Excludes `token`."""
+    """File that holds the token, so that the configuration can be published. Each line is a token that is accepted:
+    while one replaces the other the file holds both. Excludes `token`."""
 
     tls_cert_file: Path | None = None
     """PEM certificate chain; with `tls_key_file` the admin API speaks HTTPS. None: plain HTTP, right for loopback."""

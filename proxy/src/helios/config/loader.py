@@ -6,6 +6,7 @@ models (`validation`) → rules over several fields (`checks`). `helios.config.w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tomllib
@@ -28,7 +29,7 @@ from helios.config.validation import build
 from helios.config.writer import dumps
 from helios.errors import ConfigError, Problem
 
-__all__ = ["Loaded", "dumps", "load", "load_with_warnings", "loads", "loads_with_warnings"]
+__all__ = ["Loaded", "dumps", "load", "load_document", "load_with_warnings", "loads", "loads_with_warnings"]
 
 MAX_CONFIG_BYTES = 8 << 20
 """Largest file that is read as a configuration; ten thousand databases stay below it."""
@@ -49,6 +50,8 @@ class Loaded:
     locator: Locator = field(repr=False, compare=False)
     variables: Mapping[KeyPath, str] = field(repr=False, compare=False)
     """Path of a field → text with `${VAR}` that stood for its value."""
+    digest: str = field(default="", compare=False)
+    """SHA-256 of the document's bytes, in lower-case hex; empty for a text that was no document."""
 
     def locate(self, problem: Problem) -> Problem:
         """A problem that was found after loading, with the place of its field where it has none."""
@@ -70,10 +73,22 @@ def load_with_warnings(
     `absolute_files=False` leaves `*_file` paths as they are written, for `helios convert`.
     """
     path = Path(path)
-    loaded = loads_with_warnings(_read(path), str(path), overrides)
-    if not absolute_files:
-        return loaded
-    return replace(loaded, config=_with_absolute_files(loaded.config, path.absolute().parent))
+    folder = path.absolute().parent if absolute_files else None
+    return _from_bytes(_read(path), str(path), folder, overrides)
+
+
+def load_document(document: bytes, source: str, folder: Path) -> Loaded:
+    """As `load_with_warnings`, of a document that lies in no file; relative `*_file` paths start at `folder`."""
+    _refuse_too_large(document, source)
+    return _from_bytes(document, source, folder)
+
+
+def _from_bytes(
+    document: bytes, source: str, folder: Path | None, overrides: Mapping[str, Any] | None = None
+) -> Loaded:
+    loaded = loads_with_warnings(_decoded(document, source), source, overrides)
+    config = loaded.config if folder is None else _with_absolute_files(loaded.config, folder)
+    return replace(loaded, config=config, digest=hashlib.sha256(document).hexdigest())
 
 
 def loads(text: str, source: str = "<text>") -> ProxyConfig:
@@ -109,7 +124,7 @@ def loads_with_warnings(text: str, source: str = "<text>", overrides: Mapping[st
     return Loaded(config, tuple(warnings), locator, _variables(config, variables, origins))
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     source = str(path)
     try:
         with path.open("rb") as file:
@@ -119,8 +134,16 @@ def _read(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError([Problem(f"cannot be read: {reason}", "", "check path and rights", source)]) from error
+    _refuse_too_large(data, source)
+    return data
+
+
+def _refuse_too_large(data: bytes, source: str) -> None:
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError([Problem(f"is larger than {MAX_CONFIG_BYTES} bytes", "", "is it the right file?", source)])
+
+
+def _decoded(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from helios.config.log import LogConfig
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
 from helios.config.pool import PoolConfig
+from helios.config.watch import WatchConfig
 
 __all__ = ["CONFIG_VERSION", "ProxyConfig"]
 
@@ -67,6 +68,9 @@ class ProxyConfig(HeliosModel):
 
     log: LogConfig = LogConfig()
     """Log lines."""
+
+    watch: WatchConfig = WatchConfig()
+    """Reload when a file changes."""
 
     def resolved_databases(self) -> tuple[DatabaseConfig, ...]:
         """The databases with their cluster filled in, and the implied `*` where none is stated.

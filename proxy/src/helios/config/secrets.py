@@ -13,15 +13,23 @@ from pydantic import SecretStr
 from helios.config.proxy import ProxyConfig
 from helios.errors import Problem, SecretError
 
-__all__ = ["MAX_SECRET_FILE_BYTES", "admin_token", "monitor_password", "read_text", "secret"]
+__all__ = ["MAX_SECRET_FILE_BYTES", "admin_tokens", "monitor_password", "named_files", "read_text", "secret"]
 
 MAX_SECRET_FILE_BYTES = 16 << 20
 """Largest file read for a secret; a users file of 100 000 SCRAM verifiers stays below it."""
 
 
-def admin_token(config: ProxyConfig, base_dir: Path | None = None) -> SecretStr | None:
-    """The bearer token of the admin API, inline or from its file; None where none is configured. `SecretError`."""
-    return secret(config.admin.token, config.admin.token_file, "admin.token_file", base_dir)
+def admin_tokens(config: ProxyConfig, base_dir: Path | None = None) -> tuple[SecretStr, ...]:
+    """The bearer tokens of the admin API: the inline one, or each line of the file; none where none is configured.
+
+    A file with two lines accepts the new and the old one while they are exchanged. `SecretError`.
+    """
+    admin = config.admin
+    if admin.token is not None or admin.token_file is None:
+        return () if admin.token is None else (admin.token,)
+    return tuple(
+        SecretStr(line) for line in _lines((base_dir or Path()) / admin.token_file, "admin.token_file") if line
+    )
 
 
 def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> SecretStr | None:
@@ -29,15 +37,26 @@ def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> Secre
     return secret(config.monitor.password, config.monitor.password_file, "monitor.password_file", base_dir)
 
 
+def named_files(config: ProxyConfig) -> tuple[Path, ...]:
+    """Every file that the configuration names: secrets, users, certificate and key."""
+    models = (config.admin, config.auth, config.monitor, *config.databases)
+    names = (getattr(model, name) for model in models for name in type(model).model_fields if name.endswith("_file"))
+    return tuple(Path(name) for name in names if name is not None)
+
+
 def secret(inline: SecretStr | None, file: str | None, field: str, base_dir: Path | None = None) -> SecretStr | None:
     """`inline`, else the first line of `file`, else None. `field` names the file's setting in a `SecretError`."""
     if inline is not None or file is None:
         return inline
-    path = (base_dir or Path()) / file
+    return SecretStr(_lines((base_dir or Path()) / file, field)[0])
+
+
+def _lines(path: Path, field: str) -> list[str]:
+    """The lines of a file whose first one must hold a secret."""
     lines = read_text(path, field).splitlines()
     if not lines or not lines[0]:
         raise SecretError([Problem(f"the first line of {path} is empty", field, "write the secret on the first line")])
-    return SecretStr(lines[0])
+    return lines
 
 
 def read_text(path: Path, field: str) -> str:

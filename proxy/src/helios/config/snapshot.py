@@ -18,7 +18,7 @@ from helios.config.databases import DatabaseConfig
 from helios.config.loader import Loaded
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
-from helios.config.secrets import admin_token, monitor_password, secret
+from helios.config.secrets import admin_tokens, monitor_password, secret
 from helios.config.users import User, users_of
 from helios.errors import ConfigError, Problem, SecretError
 
@@ -67,7 +67,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
 def refuse_unusable_secrets(loaded: Loaded) -> None:
     """`ConfigError` with every secret that a loaded file names and that cannot be read, each with its place."""
     problems: list[Problem] = []
-    for read in (engine_snapshot, admin_token, monitor_password):
+    for read in (engine_snapshot, admin_tokens, monitor_password):
         try:
             read(loaded.config)
         except ConfigError as error:

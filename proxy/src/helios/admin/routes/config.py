@@ -1,11 +1,12 @@
-"""GET /config: the configuration in force, secrets masked. POST /config/reload: read the file again."""
+"""The configuration over HTTP: GET /config shows the one in force, secrets masked; POST /config brings a new document,
+as the operator does; POST /config/reload reads the file again."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from helios.admin.control import CONTROL, Control, ReloadOutcome
-from helios.admin.models import ConfigNode, ConfigView, ProblemView, ReloadView, answer
+from helios.admin.models import ConfigNode, ConfigView, LoadView, ProblemView, ReloadView, answer
 from helios.config import ProxyConfig
 from helios.config.base import join_address
 
@@ -25,10 +26,36 @@ async def show(request: web.Request) -> web.Response:
         pool_max_connections=config.pool.max_size,
         nodes=_nodes(config),
         generation=config.generation,
+        hash=control.config_hash,
         last_reload=_reload_view(control, control.last_reload),
         config=config.model_dump(mode="json"),
     )
     return answer(view)
+
+
+async def load(request: web.Request) -> web.Response:
+    """Apply the helios.toml that the body is; the file stays as it is.
+
+    200 when it is in force; 409 when its generation is not higher than that of another document in force; 422 with
+    every problem when it was refused. Only for holders of a token: who may replace the configuration may send every
+    client's password elsewhere, so being on loopback is not enough.
+    """
+    control = request.app[CONTROL]
+    if not control.admin_tokens:
+        raise web.HTTPForbidden(reason="a configuration is only accepted where admin.token or admin.token_file is set")
+    outcome = control.load(await request.read())
+    problems = tuple(str(problem) for problem in outcome.problems)
+    view = LoadView(
+        generation=control.config.generation,
+        hash=control.config_hash,
+        problems=problems,
+        restartNeeded=outcome.restart_needed,
+    )
+    if outcome.succeeded:
+        return answer(view)
+    error = "the configuration was refused and the old one kept: " + "; ".join(problems)
+    status = web.HTTPConflict.status_code if outcome.outdated else web.HTTPUnprocessableEntity.status_code
+    return web.json_response({"error": error, **view.model_dump(mode="json")}, status=status)
 
 
 async def reload(request: web.Request) -> web.Response:
@@ -66,4 +93,4 @@ def _reload_view(control: Control, outcome: ReloadOutcome) -> ReloadView:
     )
 
 
-ROUTES = [web.get("/config", show), web.post("/config/reload", reload)]
+ROUTES = [web.get("/config", show), web.post("/config", load), web.post("/config/reload", reload)]

@@ -11,9 +11,10 @@ from pydantic import Field
 from helios_crds.base import MAX_CONDITIONS, Condition, StatusModel
 from helios_crds.markers import list_map
 
-__all__ = ["EffectiveSetting", "HeliosProxyStatus", "Phase"]
+__all__ = ["EffectiveSetting", "HeliosProxyStatus", "Phase", "PodStatus"]
 
 MAX_EFFECTIVE: Final = 64
+MAX_PODS: Final = 1000
 
 Count = Annotated[int | None, Field(ge=0, le=100_000)]
 
@@ -38,6 +39,25 @@ class EffectiveSetting(StatusModel):
 
     source: Annotated[str, Field(max_length=320)]
     """`spec`, `PoolProfile/<name>` or `default`; `features.poolModes` where that switch forces session mode."""
+
+
+class PodStatus(StatusModel):
+    """A pod of the proxy and the configuration it runs."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the pod."""
+
+    ready: bool | None = None
+    """Whether the kubelet found it ready."""
+
+    config_hash: Annotated[str | None, Field(max_length=128)] = None
+    """Hash of the configuration in force in it; none while it cannot be asked."""
+
+    config_generation: Annotated[int | None, Field(ge=0)] = None
+    """Number of that configuration."""
+
+    message: Annotated[str | None, Field(max_length=1024)] = None
+    """Why it cannot be asked, or why it refused the configuration."""
 
 
 class HeliosProxyStatus(StatusModel):
@@ -72,6 +92,9 @@ class HeliosProxyStatus(StatusModel):
 
     config_hash: Annotated[str | None, Field(max_length=128)] = None
     """Hash of the configuration that was written last."""
+
+    pods: Annotated[tuple[PodStatus, ...], list_map("name"), Field(max_length=MAX_PODS)] = ()
+    """The pods, and which configuration each of them runs."""
 
     effective: Annotated[tuple[EffectiveSetting, ...], list_map("field"), Field(max_length=MAX_EFFECTIVE)] = ()
     """Pool settings in force and where each comes from."""

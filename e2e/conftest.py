@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness import routes
-from harness.client import Client, Target, close_all, full
-from harness.postgres import DATABASE, PostgresCluster, start_cluster
-from harness.proxy import HeliosProcess, Settings, StartProxy, base_settings
+from harness.client import Client, Target, full
+from harness.fixtures import no_connection_is_left_open, postgres, start_proxy
+from harness.postgres import DATABASE, PostgresCluster
+from harness.proxy import HeliosProcess, Settings, base_settings
 from harness.relay import ChunkRelay
 from harness.routes import Parity, Route, RouteKind, Script
+
+__all__ = ["no_connection_is_left_open", "postgres", "start_proxy"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,37 +31,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     modes = (marker.args if marker else ()) or (routes.SESSION, routes.TRANSACTION)
     options = marker.kwargs if marker else {}
     metafunc.parametrize("route_kind", routes.kinds(modes, **options), ids=str, scope="function")
-
-
-@pytest.fixture(autouse=True)
-def no_connection_is_left_open() -> Iterator[None]:
-    """Close what a test leaves open, before the proxies that a test started are asked to end."""
-    yield
-    close_all()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresCluster]:
-    """A primary and a standby for the whole session. Tests must leave tables, roles and settings as they found them."""
-    cluster = start_cluster()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def start_proxy(postgres: PostgresCluster, tmp_path: Path) -> Iterator[StartProxy]:
-    """Start proxies of the test's own before the session's cluster: `start_proxy(pool={"max_size": 1})`."""
-    started: list[HeliosProcess] = []
-
-    def start(**sections: object) -> HeliosProcess:
-        folder = tmp_path / f"proxy-{len(started)}"
-        started.append(HeliosProcess(folder, base_settings(postgres, folder, **sections)))
-        return started[-1]
-
-    yield start
-    close_all()
-    for process in started:
-        process.stop()
 
 
 @pytest.fixture(scope="session")

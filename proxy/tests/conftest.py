@@ -10,16 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "e2e"))
 
+from harness.fixtures import postgres, start_proxy
 from harness.postgres import PostgresCluster, start_cluster
-from harness.proxy import HeliosProcess, StartProxy, base_settings
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresCluster]:
-    """A primary and a standby for the whole session. Tests must leave them as they found them."""
-    cluster = start_cluster()
-    yield cluster
-    cluster.stop()
+__all__ = ["postgres", "start_proxy"]
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +30,3 @@ def doomed_postgres() -> Iterator[PostgresCluster]:
     cluster = start_cluster()
     yield cluster
     cluster.stop()
-
-
-@pytest.fixture
-def start_proxy(postgres: PostgresCluster, tmp_path: Path) -> Iterator[StartProxy]:
-    """Start proxies of the test's own before the session's cluster: `start_proxy(pool={"max_size": 1})`."""
-    started: list[HeliosProcess] = []
-
-    def start(**sections: object) -> HeliosProcess:
-        folder = tmp_path / f"proxy-{len(started)}"
-        started.append(HeliosProcess(folder, base_settings(postgres, folder, **sections)))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.stop()

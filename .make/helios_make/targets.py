@@ -35,7 +35,7 @@ class Target:
 
 TARGETS = {
     "run": Target(play.run, SERVE, (play.require_file, ensure_python, ensure_extension)),
-    "test": Target(tests.run, SERVE, (ensure_python, ensure_extension)),
+    "test": Target(tests.run, SERVE, (ensure_python, ensure_extension, tests.ensure_servers)),
     "lint": Target(checks.lint, (*BUILD, "rustfmt", "clippy"), (ensure_python, ensure_extension)),
     "generate": Target(checks.generate, MACHINE, (ensure_python,)),
     "generate-check": Target(checks.generate_check, MACHINE, (ensure_python,)),

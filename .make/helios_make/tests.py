@@ -17,9 +17,10 @@ from helios_make.places import Places
 from helios_make.results import Result, closing_line, read_cargo, read_junit, table
 from helios_make.rust_workspace import open_workspace
 from helios_make.steps import say
+from helios_make.system_packages import install_packages
 from helios_make.tiers import Tier, choose, find_tiers
 
-__all__ = ["run"]
+__all__ = ["ensure_servers", "run"]
 
 TIER_SECONDS = 1_500
 """After this a tier hangs: its process group is ended and it counts as failed."""
@@ -27,6 +28,16 @@ GRACE_SECONDS = 20
 """What an ended tier gets to end the servers it started."""
 PYTEST_NOTHING = 5
 """pytest's exit status when no test was selected."""
+
+
+def ensure_servers(places: Places) -> None:
+    """Have the PostgreSQL of the distribution: that of the Python package is built without TLS.
+
+    Raises:
+        TargetError: it is missing and cannot be installed by this user.
+    """
+    if not Path("/usr/lib/postgresql/15/bin/postgres").is_file():
+        install_packages(places, ["postgresql-15"], why="the tests of TLS need it", seconds=20, megabytes=60)
 
 
 def run(places: Places) -> int:

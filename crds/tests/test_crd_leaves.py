@@ -38,6 +38,11 @@ AROUND: dict[str, dict[str, Any]] = {
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},
     "spec.databases[].cluster": {"nodes": None, "clusters": [CLUSTER, {**CLUSTER, "name": "two"}]},
     "spec.monitor": {"monitor": {"user": "watch"}},
+    "spec.tls": {"tls": {"mode": "allow", "secretRef": {"name": "shown"}}},
+    "spec.serverTls": {"serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}},
+    "spec.clusters[].serverTls": {
+        "clusters": [{**CLUSTER, "serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}}]
+    },
     "spec.plugins": {"plugins": {"enabled": True}},
     "spec.match": {"match": {"queryPattern": "^select"}},
 }

@@ -111,6 +111,14 @@ CASES: dict[str, Cases] = {
         ({"name": "a"}, {"name": "a", "user": "u"}, {"name": "a", "user": "u", "passwordSecretRef": {"name": "s"}}),
         ({"name": "a", "passwordSecretRef": {"name": "s"}},),
     ),
+    "tls-secret": Cases(
+        ({}, {"mode": "disable"}, {"secretRef": {"name": "s"}}, {"mode": "require", "secretRef": {"name": "s"}}),
+        ({"mode": "allow"}, {"mode": "require"}),
+    ),
+    "server-tls-ca": Cases(
+        ({}, {"mode": "require"}, {"caSecretRef": {"name": "s"}}, {"mode": "verify-ca", "caSecretRef": {"name": "s"}}),
+        ({"mode": "verify-ca"}, {"mode": "verify-full"}),
+    ),
     "monitor-password-needs-user": Cases(
         ({}, {"user": "watch"}, {"user": "watch", "secretRef": {"name": "s"}}),
         ({"secretRef": {"name": "s"}},),

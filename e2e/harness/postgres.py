@@ -91,13 +91,13 @@ def start_cluster(with_standby: bool = True) -> PostgresCluster:
     options = ServerOptions(fsync=False, hba=HBA, settings=SETTINGS)
     primary = start_primary(root, options=options)
     cluster = PostgresCluster(root, primary, None)
-    _populate(cluster)
+    populate(cluster)
     if with_standby:
         cluster.standby = start_standby(primary, options=ServerOptions(fsync=False, settings=SETTINGS))
     return cluster
 
 
-def _populate(cluster: PostgresCluster) -> None:
+def populate(cluster: PostgresCluster) -> None:
     for user, password in PASSWORDS.items():
         encryption = "md5" if user == APP_MD5 else "scram-sha-256"
         cluster.execute(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helios.config import AuthMethod, LogFormat, LogLevel, NodeRole, PoolMode, PreparedStatements
+from helios.config import AuthMethod, ClientTlsMode, LogFormat, LogLevel, NodeRole, PoolMode, PreparedStatements
 from helios.config.legacy import IGNORED, NOT_ACTED_ON, REFUSED, RENAMED
 from helios.config.loader import Loaded, dumps, load_with_warnings, loads, loads_with_warnings
 from helios.errors import ConfigError
@@ -145,7 +145,6 @@ SWITCHED_ON = {
     "rate_limit": "[rate_limit]\nenabled = true\n",
     "rewriter": "[rewriter.agent_safety]\nenabled = true\n",
     "tenancy": "[tenancy]\nenabled = true\n",
-    "tls.enabled": "[tls]\nenabled = true\n",
     "tls.require_client_cert": "[tls]\nenabled = false\nrequire_client_cert = true\n",
 }
 
@@ -161,7 +160,7 @@ def test_protection_that_is_switched_on_is_refused(key: str) -> None:
     assert problem.line is not None
 
 
-@pytest.mark.parametrize("section", ["multi_tenancy", "rate_limit", "plugins", "tls", "query_rewrite", "tenancy"])
+@pytest.mark.parametrize("section", ["multi_tenancy", "rate_limit", "plugins", "query_rewrite", "tenancy"])
 def test_protection_that_is_switched_off_is_no_matter(section: str) -> None:
     config = loads(LEGACY + f'[{section}]\nenabled = false\nanything = "x"\n' + NODE)
 
@@ -169,9 +168,19 @@ def test_protection_that_is_switched_off_is_no_matter(section: str) -> None:
 
 
 def test_a_switch_may_come_from_the_environment() -> None:
-    with pytest.raises(ConfigError, match=r"tls\.enabled: is switched on"):
-        loads(LEGACY + '[tls]\nenabled = "${HELIOS_TEST_UNSET:-true}"\n' + NODE)
-    assert loads(LEGACY + '[tls]\nenabled = "${HELIOS_TEST_UNSET:-false}"\n' + NODE).workers == 0
+    with pytest.raises(ConfigError, match=r"rate_limit\.enabled: is switched on"):
+        loads(LEGACY + '[rate_limit]\nenabled = "${HELIOS_TEST_UNSET:-true}"\n' + NODE)
+    assert loads(LEGACY + '[rate_limit]\nenabled = "${HELIOS_TEST_UNSET:-false}"\n' + NODE).workers == 0
+
+
+@pytest.mark.parametrize("enabled", ["true", '"${HELIOS_TEST_UNSET:-true}"'])
+def test_tls_is_carried_over(enabled: str) -> None:
+    files = 'cert_path = "/c.pem"\nkey_path = "/k.pem"\nca_path = "/ca.pem"\n'
+
+    tls = loads(f"{LEGACY}[tls]\nenabled = {enabled}\n{files}{NODE}").tls
+
+    assert (tls.mode, tls.cert_file, tls.key_file) == (ClientTlsMode.ALLOW, "/c.pem", "/k.pem")
+    assert loads(f"{LEGACY}[tls]\nenabled = false\n{NODE}").tls.mode is ClientTlsMode.DISABLE
 
 
 def test_numbers_from_the_environment_are_converted_with_their_unit() -> None:

@@ -44,9 +44,11 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
         "auth": {"method": "trust", "users": []},
+        "tls": None,
         "clusters": [
             {
                 "name": "main",
+                "tls": {"mode": "prefer", "ca": None},
                 "nodes": [
                     {"name": "first", "host": "db", "port": 5432},
                     {"name": "[::1]:5433", "host": "::1", "port": 5433},

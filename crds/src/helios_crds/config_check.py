@@ -21,6 +21,7 @@ from helios_crds.v1alpha1.settings import (
     LogSpec,
     MonitorSpec,
     PoolSpec,
+    TlsSpec,
 )
 
 __all__ = ["check_config"]
@@ -33,10 +34,13 @@ _BLOCKS: Final[dict[str, type[SpecModel]]] = {
     "log": LogSpec,
     "monitor": MonitorSpec,
     "pool": PoolSpec,
+    "tls": TlsSpec,
 }
 _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("auth", "users_file"): (("auth", "usersSecretRef"), ""),
     ("monitor", "password_file"): (("monitor", "secretRef"), ""),
+    ("tls", "cert_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
+    ("tls", "key_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
     ("listen_address",): (("listenPort",), ""),
     ("admin", "address"): (("adminPort",), ""),
 }

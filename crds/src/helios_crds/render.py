@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from helios.config import AuthMethod, ClusterConfig, NodeConfig, ProxyConfig
+from helios.config import AuthMethod, ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
 from helios.config.base import join_address, split_address
 from helios_crds.config_check import check_config
 from helios_crds.placement import Placement
@@ -22,7 +22,8 @@ from helios_crds.references import References
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
-from helios_crds.v1alpha1.references import LocalRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import CERTIFICATE_KEY, PRIVATE_KEY, CaRef, LocalRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
 
@@ -107,15 +108,23 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
 def secret_files(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[SecretFile, ...]:
     """Every key of a Secret that the proxy reads. What `references.secrets` holds only matters for users left out."""
     spec = proxy.spec
-    refs: list[tuple[str, UsersRef | PasswordRef | None]] = [
+    refs: list[tuple[str, UsersRef | PasswordRef | CaRef | None]] = [
         (f"spec.databases[{index}].passwordSecretRef", database.password_secret_ref)
         for index, database in enumerate(spec.databases)
     ]
     refs.append(("spec.auth.usersSecretRef", _users_ref(proxy, references, placement)))
     refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
-    return tuple(
-        SecretFile(ref.name, ref.key, _secret_path(ref, placement), field) for field, ref in refs if ref is not None
-    )
+    refs += [(f"{field}.caSecretRef", tls.ca_secret_ref) for field, tls in _server_tls(proxy)]
+    files = [
+        SecretFile(ref.name, ref.key, _secret_path(ref.name, ref.key, placement), field)
+        for field, ref in refs
+        if ref is not None
+    ]
+    if (shown := spec.tls.secret_ref if spec.tls is not None else None) is not None:
+        for key in (CERTIFICATE_KEY, PRIVATE_KEY):
+            path = _secret_path(shown.name, key, placement)
+            files.append(SecretFile(shown.name, key, path, "spec.tls.secretRef"))
+    return tuple(files)
 
 
 def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
@@ -139,8 +148,16 @@ def _users_ref(proxy: HeliosProxy, references: References, placement: Placement)
     return implied if is_there or placement.users_file is None else None
 
 
-def _secret_path(ref: UsersRef | PasswordRef, placement: Placement) -> str:
-    return str(placement.secrets_folder / ref.name / ref.key)
+def _server_tls(proxy: HeliosProxy) -> list[tuple[str, ServerTlsSpec]]:
+    """Every block that says how servers are encrypted, with its field."""
+    spec = proxy.spec
+    blocks = [("spec.serverTls", spec.server_tls)]
+    blocks += [(f"spec.clusters[{index}].serverTls", each.server_tls) for index, each in enumerate(spec.clusters)]
+    return [(field, block) for field, block in blocks if block is not None]
+
+
+def _secret_path(secret: str, key: str, placement: Placement) -> str:
+    return str(placement.secrets_folder / secret / key)
 
 
 def _reference_problems(proxy: HeliosProxy, references: References) -> list[Problem]:
@@ -224,9 +241,10 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         ),
         "admin": _admin(proxy, placement),
         "auth": _auth(proxy, references, placement),
+        "tls": _tls(spec.tls, placement),
         "monitor": mirrored(spec.monitor),
         "pool": pool,
-        "clusters": _clusters(proxy, references),
+        "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
         "drain": mirrored(spec.drain),
         "limits": mirrored(spec.limits),
@@ -234,7 +252,8 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "watch": {"interval_ms": placement.watch_interval_ms} if placement.watch_interval_ms else {},
     }
     if spec.monitor is not None and spec.monitor.secret_ref is not None:
-        payload["monitor"]["password_file"] = _secret_path(spec.monitor.secret_ref, placement)
+        ref = spec.monitor.secret_ref
+        payload["monitor"]["password_file"] = _secret_path(ref.name, ref.key, placement)
     if spec.workers is not None:
         payload["workers"] = spec.workers
     return {key: value for key, value in payload.items() if value not in ({}, (), 0)}
@@ -259,18 +278,29 @@ def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
 def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:
     auth = mirrored(proxy.spec.auth)
     ref = _users_ref(proxy, references, placement)
-    users_file = placement.users_file if ref is None else _secret_path(ref, placement)
+    users_file = placement.users_file if ref is None else _secret_path(ref.name, ref.key, placement)
     return auth if users_file is None else {**auth, "users_file": users_file}
 
 
-def _clusters(proxy: HeliosProxy, references: References) -> tuple[ClusterConfig, ...]:
-    listed = (
-        {MAIN_CLUSTER: proxy.spec.nodes} if not proxy.spec.clusters else {c.name: c.nodes for c in proxy.spec.clusters}
-    )
+def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:
+    made = mirrored(tls)
+    if tls is not None and tls.secret_ref is not None:
+        made["cert_file"] = _secret_path(tls.secret_ref.name, CERTIFICATE_KEY, placement)
+        made["key_file"] = _secret_path(tls.secret_ref.name, PRIVATE_KEY, placement)
+    return made
+
+
+def _clusters(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[ClusterConfig, ...]:
+    spec = proxy.spec
+    listed = [(each.name, each.nodes, each.server_tls or spec.server_tls) for each in spec.clusters]
     clusters: list[ClusterConfig] = []
-    for name, nodes in listed.items():
+    for name, nodes, tls in listed or [(MAIN_CLUSTER, spec.nodes, spec.server_tls)]:
         made = tuple(NodeConfig(host=node.host, port=node.port, **mirrored(node)) for node in nodes)
-        clusters.append(ClusterConfig(name=name, nodes=made or references.discovered.get(name, ())))
+        encryption = mirrored(tls)
+        if tls is not None and tls.ca_secret_ref is not None:
+            encryption["ca_file"] = _secret_path(tls.ca_secret_ref.name, tls.ca_secret_ref.key, placement)
+        found = made or references.discovered.get(name, ())
+        clusters.append(ClusterConfig(name=name, nodes=found, tls=ServerTlsConfig(**encryption)))
     return tuple(clusters)
 
 
@@ -279,7 +309,8 @@ def _databases(proxy: HeliosProxy, placement: Placement) -> tuple[dict[str, Any]
     for database in proxy.spec.databases:
         made = mirrored(database)
         if database.password_secret_ref is not None:
-            made["password_file"] = _secret_path(database.password_secret_ref, placement)
+            ref = database.password_secret_ref
+            made["password_file"] = _secret_path(ref.name, ref.key, placement)
         pool = mirrored(database.pool)
         databases.append({**made, "pool": pool} if pool else made)
     return tuple(databases)

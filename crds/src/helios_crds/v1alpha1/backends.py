@@ -13,7 +13,7 @@ from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, cel, list_map, mirrors
 from helios_crds.types import ServiceName
 from helios_crds.v1alpha1.references import PasswordRef
-from helios_crds.v1alpha1.settings import DatabasePoolSpec
+from helios_crds.v1alpha1.settings import DatabasePoolSpec, ServerTlsSpec
 
 __all__ = [
     "MAX_CLUSTERS",
@@ -98,6 +98,9 @@ class ClusterSpec(SpecModel):
 
     discovery: Discovery | None = None
     """Where the servers are found. Excludes `nodes`."""
+
+    server_tls: ServerTlsSpec | None = None
+    """Encryption towards its servers. Left out: as `spec.serverTls`."""
 
 
 class DatabaseSpec(SpecModel):

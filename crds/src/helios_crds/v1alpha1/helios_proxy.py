@@ -24,6 +24,8 @@ from helios_crds.v1alpha1.settings import (
     PluginsSpec,
     PoolSpec,
     ResourcesSpec,
+    ServerTlsSpec,
+    TlsSpec,
 )
 from helios_crds.v1alpha1.status import HeliosProxyStatus
 
@@ -171,6 +173,12 @@ class HeliosProxySpec(SpecModel):
 
     auth: AuthSpec | None = None
     """Authentication of clients."""
+
+    tls: TlsSpec | None = None
+    """Encryption of clients."""
+
+    server_tls: ServerTlsSpec | None = None
+    """Encryption towards the servers of every cluster that does not say otherwise."""
 
     monitor: MonitorSpec | None = None
     """Polling of the nodes."""

@@ -7,11 +7,26 @@ from typing import Final
 from helios_crds.base import SpecModel
 from helios_crds.types import ObjectName, SecretKey
 
-__all__ = ["MAX_REFS", "PASSWORD_KEY", "USERS_KEY", "LocalRef", "PasswordRef", "UsersRef"]
+__all__ = [
+    "CA_KEY",
+    "CERTIFICATE_KEY",
+    "MAX_REFS",
+    "PASSWORD_KEY",
+    "PRIVATE_KEY",
+    "USERS_KEY",
+    "CaRef",
+    "CertificateRef",
+    "LocalRef",
+    "PasswordRef",
+    "UsersRef",
+]
 
 MAX_REFS: Final = 32
 PASSWORD_KEY: Final = "password"  # noqa: S105 - the name of a key
 USERS_KEY: Final = "users.txt"
+CA_KEY: Final = "ca.crt"
+CERTIFICATE_KEY: Final = "tls.crt"
+PRIVATE_KEY: Final = "tls.key"
 
 
 class LocalRef(SpecModel):
@@ -39,3 +54,21 @@ class UsersRef(SpecModel):
 
     key: SecretKey = USERS_KEY
     """Key in the Secret. It holds lines `"user" "secret"` as PgBouncer's userlist.txt."""
+
+
+class CertificateRef(SpecModel):
+    """A certificate and its key in a Secret of the same namespace, as type kubernetes.io/tls has them: keys `tls.crt`
+    and `tls.key`. They are mounted as files; a renewed one is taken up without a restart."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
+class CaRef(SpecModel):
+    """Certificates of trusted authorities in a Secret of the same namespace, mounted as a file."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+    key: SecretKey = CA_KEY
+    """Key in the Secret. `ca.crt`, where cert-manager puts it."""

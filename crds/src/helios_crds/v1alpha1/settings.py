@@ -9,6 +9,8 @@ from pydantic import Field
 from helios.config import (
     AuthConfig,
     AuthMethod,
+    ClientTlsConfig,
+    ClientTlsMode,
     DrainConfig,
     LimitsConfig,
     LogConfig,
@@ -18,12 +20,14 @@ from helios.config import (
     PoolConfig,
     PoolMode,
     PreparedStatements,
+    ServerTlsConfig,
+    ServerTlsMode,
 )
 from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, mirrors, not_acted_on
 from helios_crds.problems import Severity
 from helios_crds.types import Quantity
-from helios_crds.v1alpha1.references import PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import CaRef, CertificateRef, PasswordRef, UsersRef
 
 __all__ = [
     "AuthSpec",
@@ -36,6 +40,8 @@ __all__ = [
     "PluginsSpec",
     "PoolSpec",
     "ResourcesSpec",
+    "ServerTlsSpec",
+    "TlsSpec",
 ]
 
 
@@ -128,6 +134,42 @@ class PluginsSpec(SpecModel):
 
     hot_reload: bool | None = None
     """Whether a changed plugin is loaded without a restart."""
+
+
+class TlsSpec(SpecModel):
+    """Encryption of clients."""
+
+    rules = (
+        Rule(
+            "tls-secret",
+            "!has(self.mode) || self.mode == 'disable' || has(self.secretRef)",
+            "mode allow or require needs secretRef, the certificate to show",
+            lambda tls, _old: tls.get("mode", ClientTlsMode.DISABLE) == ClientTlsMode.DISABLE or "secretRef" in tls,
+        ),
+    )
+
+    mode: Annotated[ClientTlsMode | None, mirrors(ClientTlsConfig, "mode")] = None
+
+    secret_ref: CertificateRef | None = None
+    """Secret with the certificate and its key."""
+
+
+class ServerTlsSpec(SpecModel):
+    """Encryption towards servers."""
+
+    rules = (
+        Rule(
+            "server-tls-ca",
+            "!has(self.mode) || !self.mode.startsWith('verify') || has(self.caSecretRef)",
+            "mode verify-ca or verify-full needs caSecretRef, the authorities to trust",
+            lambda tls, _old: not str(tls.get("mode", "")).startswith("verify") or "caSecretRef" in tls,
+        ),
+    )
+
+    mode: Annotated[ServerTlsMode | None, mirrors(ServerTlsConfig, "mode")] = None
+
+    ca_secret_ref: CaRef | None = None
+    """Secret with the certificates of the authorities that are trusted."""
 
 
 class AuthSpec(SpecModel):

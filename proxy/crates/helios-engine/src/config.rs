@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub listen: Vec<Address>,
     /// How clients prove who they are.
     pub auth: Auth,
+    /// Encryption towards clients; absent is none.
+    pub tls: Option<ClientTls>,
     /// Nodes that belong together as one primary with its standbys.
     pub clusters: Vec<Cluster>,
     /// What a client may name as its database.
@@ -89,12 +91,68 @@ impl std::fmt::Debug for User {
     }
 }
 
+/// Encryption towards clients.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTls {
+    /// Whether it may be left out.
+    pub mode: ClientTlsMode,
+    /// Certificate chain in PEM.
+    pub certificate: String,
+    /// Its private key in PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientTls({:?})", self.mode)
+    }
+}
+
+/// Whether clients may do without encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientTlsMode {
+    /// They may.
+    Allow,
+    /// They are refused.
+    Require,
+}
+
+/// Encryption towards the servers of a cluster.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    /// What is demanded of a server.
+    pub mode: ServerTlsMode,
+    /// Certificates of the authorities that are trusted, in PEM.
+    pub ca: Option<String>,
+}
+
+/// What is demanded of a server, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerTlsMode {
+    /// No encryption.
+    Disable,
+    /// Encryption if the server has it.
+    Prefer,
+    /// Encryption, with whoever answers.
+    Require,
+    /// A certificate of a trusted authority.
+    VerifyCa,
+    /// The same, for the name of the node's host.
+    VerifyFull,
+}
+
 /// Nodes that belong together.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Name that databases refer to.
     pub name: String,
+    /// How they are reached.
+    pub tls: ServerTls,
     /// Its servers.
     pub nodes: Vec<Node>,
 }

@@ -1,5 +1,6 @@
 //! The engine as its owner sees it: start, reload, tell it where the primaries are, drain, stop.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::session::auth::Users;
 use crate::settings::Buckets;
 use crate::state;
 use crate::statements::Interner;
+use crate::tls::{Acceptor, Connector};
 use crate::topology::Topology;
 use crate::worker::{self, Active, Message, Shared};
 
@@ -37,7 +39,23 @@ fn activate(document: &[u8]) -> Result<Active, EngineError> {
     let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
     let users =
         Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
-    Ok(Active { snapshot, users })
+    let acceptor = snapshot
+        .tls
+        .as_ref()
+        .map(Acceptor::new)
+        .transpose()
+        .map_err(EngineError::Snapshot)?;
+    let mut connectors = HashMap::new();
+    for cluster in &snapshot.clusters {
+        let made = Connector::new(&cluster.name, &cluster.tls).map_err(EngineError::Snapshot)?;
+        connectors.extend(made.map(|connector| (cluster.name.clone(), Arc::new(connector))));
+    }
+    Ok(Active {
+        snapshot,
+        users,
+        acceptor,
+        connectors,
+    })
 }
 
 impl Engine {

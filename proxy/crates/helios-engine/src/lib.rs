@@ -20,6 +20,7 @@ mod settings;
 mod state;
 mod statements;
 mod stats;
+mod tls;
 mod topology;
 mod worker;
 

@@ -25,6 +25,7 @@ use crate::session::Login;
 use crate::settings::Buckets;
 use crate::statements::Interner;
 use crate::stats::Stats;
+use crate::tls::{Acceptor, Connector};
 use crate::topology::{NodeTopology, Topology};
 
 /// How often idle servers are looked at.
@@ -35,6 +36,10 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Active {
     pub(crate) snapshot: Snapshot,
     pub(crate) users: Users,
+    /// How clients are encrypted; absent is not at all.
+    pub(crate) acceptor: Option<Acceptor>,
+    /// By cluster, how its servers are; absent is not at all.
+    pub(crate) connectors: HashMap<String, Arc<Connector>>,
 }
 
 /// What all workers share.

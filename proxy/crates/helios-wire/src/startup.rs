@@ -361,6 +361,14 @@ pub fn build(user: &str, database: &str, parameters: &[(&str, &str)]) -> Vec<u8>
     with_length(body)
 }
 
+/// An SSLRequest to a server.
+pub fn build_ssl_request() -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend(REQUEST_MAJOR.to_be_bytes());
+    body.extend(SSL_MINOR.to_be_bytes());
+    with_length(body)
+}
+
 /// A CancelRequest to a server.
 pub fn build_cancel(pid: u32, key: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();

@@ -15,6 +15,7 @@ from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
+from helios.config.tls import ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
     "ANY_DATABASE",
@@ -22,6 +23,8 @@ __all__ = [
     "AdminConfig",
     "AuthConfig",
     "AuthMethod",
+    "ClientTlsConfig",
+    "ClientTlsMode",
     "ClusterConfig",
     "DatabaseConfig",
     "DrainConfig",
@@ -38,4 +41,6 @@ __all__ = [
     "PoolOverrides",
     "PreparedStatements",
     "ProxyConfig",
+    "ServerTlsConfig",
+    "ServerTlsMode",
 ]

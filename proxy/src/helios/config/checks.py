@@ -11,6 +11,7 @@ from helios.config.auth import AuthMethod
 from helios.config.base import is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
+from helios.config.tls import ClientTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
 
@@ -32,6 +33,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
     return (
         *_addresses(config),
         *_secrets(config, damaged),
+        *_tls(config, damaged),
         *_pools(config),
         *_clusters(config, damaged),
         *_databases(config, damaged),
@@ -68,6 +70,19 @@ def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
     yield from _login(("monitor",), config.monitor.user, config.monitor.password, config.monitor.password_file)
     for index, entry in enumerate(config.databases):
         yield from _login(("databases", index), entry.user, entry.password, entry.password_file)
+
+
+def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
+    if "tls" not in damaged:
+        for name in ("cert_file", "key_file"):
+            if config.tls.mode is not ClientTlsMode.DISABLE and getattr(config.tls, name) is None:
+                message = f"is missing, and mode {config.tls.mode.value} needs it"
+                yield Finding(("tls", name), message, "name a PEM file")
+    for index, cluster in enumerate(config.clusters):
+        if cluster.tls.verifies and cluster.tls.ca_file is None and "clusters" not in damaged:
+            message = f"is missing, and mode {cluster.tls.mode.value} needs it"
+            hint = "name a PEM file with the certificates of the authorities that are trusted"
+            yield Finding(("clusters", index, "tls", "ca_file"), message, hint)
 
 
 def _login(path: Path, user: str | None, password: object, password_file: str | None) -> Iterator[Finding]:

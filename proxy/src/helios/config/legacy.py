@@ -44,6 +44,11 @@ def _words(**replacements: str) -> Convert:
     return convert
 
 
+def _switched(value: Any) -> Any:
+    """The mode that `enabled` stands for: the original let clients choose."""
+    return {"true": "allow", "false": "disable"}.get(str(value).lower(), value)
+
+
 RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "admin_address": ("admin.address", _as_is),
     "admin_token": ("admin.token", _as_is),
@@ -68,6 +73,9 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "limits.startup_timeout_secs": ("limits.startup_timeout_seconds", _as_is),
     "auth.mode": ("auth.method", _words(scram="scram-sha-256", passthrough="trust")),
     "auth.auth_file": ("auth.users_file", _as_is),
+    "tls.enabled": ("tls.mode", _switched),
+    "tls.cert_path": ("tls.cert_file", _as_is),
+    "tls.key_path": ("tls.key_file", _as_is),
     "logging.level": ("log.level", _words(trace="debug", warn="warning")),
     "logging.format": ("log.format", _words(pretty="text", compact="text", full="text")),
 }
@@ -123,6 +131,7 @@ IGNORED: Final = (
     "optimize_unnamed_parse",
     "pool.test_on_acquire",
     "pool_mode.skip_clean_reset",
+    "tls.ca_path",
     "tr_mode",
     "write_timeout_secs",
 )
@@ -143,7 +152,6 @@ REFUSED: Final[dict[str, str]] = {
     "rate_limit": "nobody would be limited",
     "rewriter": "filters and limits that its rules add would be missing",
     "tenancy": "tenants would see each other's rows",
-    "tls.enabled": "passwords and data would cross the network in clear text",
     "tls.require_client_cert": "clients would be let in without a certificate",
 }
 """Features without effect in this version that protect somebody: refused where they are switched on, and why."""
@@ -207,7 +215,8 @@ def _refuse_protection(tree: Tree, done: Translation) -> bool:
             message = f"is switched on, but this version does not act on it: {reason}"
             done.problems.append(Finding(_switch(path, value), message, "remove it only if you can do without it"))
         remove(tree, path)
-    if isinstance(tree.get("tls"), dict):  # switched off
+    tls = tree.get("tls")
+    if isinstance(tls, dict) and "enabled" in tls and not _is_on(tls):
         used = True
         del tree["tls"]
     return used

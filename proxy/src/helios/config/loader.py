@@ -241,6 +241,10 @@ def _with_absolute_files(config: ProxyConfig, folder: Path) -> ProxyConfig:
             "admin": _absolute(config.admin, folder),
             "auth": _absolute(config.auth, folder),
             "monitor": _absolute(config.monitor, folder),
+            "tls": _absolute(config.tls, folder),
+            "clusters": tuple(
+                cluster.model_copy(update={"tls": _absolute(cluster.tls, folder)}) for cluster in config.clusters
+            ),
             "databases": tuple(_absolute(entry, folder) for entry in config.databases),
         }
     )

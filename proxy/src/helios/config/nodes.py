@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from helios.config.base import Flag, HeliosModel, Host, Name, Port, Weight, join_address
+from helios.config.tls import ServerTlsConfig
 
 __all__ = ["ClusterConfig", "NodeConfig", "NodeRole"]
 
@@ -51,6 +52,9 @@ class ClusterConfig(HeliosModel):
 
     name: Name
     """Name that `databases[].cluster` refers to; unique."""
+
+    tls: ServerTlsConfig = ServerTlsConfig()
+    """Encryption towards its servers."""
 
     nodes: tuple[NodeConfig, ...] = ()
     """The servers, at least one. Empty only while the file is being written."""

@@ -16,6 +16,7 @@ from helios.config.log import LogConfig
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
 from helios.config.pool import PoolConfig
+from helios.config.tls import ClientTlsConfig
 from helios.config.watch import WatchConfig
 
 __all__ = ["CONFIG_VERSION", "ProxyConfig"]
@@ -47,6 +48,9 @@ class ProxyConfig(HeliosModel):
 
     auth: AuthConfig = AuthConfig()
     """Authentication of clients."""
+
+    tls: ClientTlsConfig = ClientTlsConfig()
+    """Encryption of clients."""
 
     monitor: MonitorConfig = MonitorConfig()
     """Polling of the nodes."""

@@ -39,7 +39,8 @@ def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> Secre
 
 def named_files(config: ProxyConfig) -> tuple[Path, ...]:
     """Every file that the configuration names: secrets, users, certificate and key."""
-    models = (config.admin, config.auth, config.monitor, *config.databases)
+    upstream = (cluster.tls for cluster in config.clusters)
+    models = (config.admin, config.auth, config.monitor, config.tls, *upstream, *config.databases)
     names = (getattr(model, name) for model in models for name in type(model).model_fields if name.endswith("_file"))
     return tuple(Path(name) for name in names if name is not None)
 

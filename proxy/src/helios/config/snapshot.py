@@ -7,8 +7,11 @@ seconds turned into milliseconds and `workers = 0` into a number.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -18,11 +21,14 @@ from helios.config.databases import DatabaseConfig
 from helios.config.loader import Loaded
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
-from helios.config.secrets import admin_tokens, monitor_password, secret
+from helios.config.secrets import admin_tokens, monitor_password, read_text, secret
+from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
 from helios.errors import ConfigError, Problem, SecretError
 
 __all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "refuse_unusable_secrets", "worker_count"]
+
+T = TypeVar("T")
 
 MAX_DEFAULT_WORKERS = 8
 """Workers at most when the file leaves their number open; a proxy that needs more is better split into two."""
@@ -35,7 +41,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
     loaded file absolute). Raises `SecretError` with every file that cannot be used.
     """
     host, port = split_address(config.listen_address)
-    users, databases = _secrets(config, base_dir)
+    secrets = _secrets(config, base_dir)
     document: dict[str, Any] = {
         "generation": config.generation,
         "workers": worker_count(config),
@@ -43,16 +49,18 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "listen": [{"host": host, "port": port}],
         "auth": {
             "method": config.auth.method,
-            "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in users],
+            "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in secrets.users],
         },
+        "tls": secrets.tls,
         "clusters": [
             {
                 "name": cluster.name,
+                "tls": {"mode": cluster.tls.mode, "ca": authorities},
                 "nodes": [{"name": node.name, "host": node.host, "port": node.port} for node in cluster.nodes],
             }
-            for cluster in config.clusters
+            for cluster, authorities in zip(config.clusters, secrets.authorities, strict=True)
         ],
-        "databases": databases,
+        "databases": secrets.databases,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
             "startup_timeout_ms": config.limits.startup_timeout_seconds * 1000,
@@ -84,25 +92,54 @@ def worker_count(config: ProxyConfig) -> int:
     return max(1, min(cpu_limit(), MAX_DEFAULT_WORKERS, largest_pool // 4))
 
 
-def _secrets(config: ProxyConfig, base_dir: Path | None) -> tuple[tuple[User, ...], list[dict[str, Any]]]:
-    """Users and databases with their secrets; all files are tried before a `SecretError` is raised."""
-    users: tuple[User, ...] = ()
-    databases = []
-    errors: list[ConfigError] = []
-    try:
-        users = users_of(config, base_dir)
-    except SecretError as error:
-        errors.append(error)
-    for index, entry in enumerate(config.resolved_databases()):
+@dataclass(frozen=True)
+class _Secrets:
+    """What the files hold that a configuration names."""
+
+    users: tuple[User, ...]
+    databases: list[dict[str, Any]]
+    tls: dict[str, str] | None
+    """Encryption of clients."""
+    authorities: list[str | None]
+    """For each cluster, those that its servers' certificates may come from."""
+
+
+def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
+    """Everything read; all files are tried before a `SecretError` is raised."""
+    problems: list[Problem] = []
+
+    def attempt(read: Callable[[], T]) -> T | None:
         try:
-            password = secret(entry.password, entry.password_file, f"databases[{index}].password_file", base_dir)
+            return read()
         except SecretError as error:
-            errors.append(error)
-        else:
-            databases.append(_database(entry, password, config))
-    if errors:
-        raise SecretError(problem for error in errors for problem in error.problems)
-    return users, databases
+            problems.extend(error.problems)
+        return None
+
+    users = attempt(lambda: users_of(config, base_dir))
+    databases = []
+    for index, entry in enumerate(config.resolved_databases()):
+        field = f"databases[{index}].password_file"
+        password = attempt(partial(secret, entry.password, entry.password_file, field, base_dir))
+        databases.append(_database(entry, password, config))
+    tls = attempt(lambda: _client_tls(config.tls, base_dir))
+    authorities = [
+        attempt(partial(_text, cluster.tls.ca_file if cluster.tls.verifies else None, field, base_dir))
+        for cluster, field in ((cluster, f"clusters[{i}].tls.ca_file") for i, cluster in enumerate(config.clusters))
+    ]
+    if problems:
+        raise SecretError(problems)
+    return _Secrets(users or (), databases, tls, authorities)
+
+
+def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str] | None:
+    if tls.mode is ClientTlsMode.DISABLE:
+        return None
+    certificate = _text(tls.cert_file, "tls.cert_file", base_dir) or ""
+    return {"mode": tls.mode, "certificate": certificate, "key": _text(tls.key_file, "tls.key_file", base_dir) or ""}
+
+
+def _text(file: str | None, field: str, base_dir: Path | None) -> str | None:
+    return None if file is None else read_text((base_dir or Path()) / file, field)
 
 
 def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyConfig) -> dict[str, Any]:

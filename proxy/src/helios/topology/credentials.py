@@ -7,11 +7,11 @@ without a password, which servers that trust the proxy's address let in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
-from helios.config import ProxyConfig
+from helios.config import ProxyConfig, ServerTlsConfig
 from helios.config.secrets import monitor_password, secret
 from helios.config.users import SecretKind, users_of
 
@@ -30,11 +30,13 @@ class Login:
     source: str
     """For people: the part of the configuration."""
     password: str | None = field(default=None, repr=False)
+    tls: ServerTlsConfig = field(default_factory=ServerTlsConfig)
+    """How the connection is encrypted."""
 
 
 def logins_of(config: ProxyConfig) -> dict[str, Login]:
     """The monitor's login by name of the cluster. `SecretError` if a file it takes a password from cannot be used."""
-    return {cluster.name: _login(cluster.name, config) for cluster in config.clusters}
+    return {cluster.name: replace(_login(cluster.name, config), tls=cluster.tls) for cluster in config.clusters}
 
 
 def _login(cluster: str, config: ProxyConfig) -> Login:

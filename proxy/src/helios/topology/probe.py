@@ -10,12 +10,14 @@ import asyncio
 import ipaddress
 import os
 import socket
+import ssl
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from helios.config import ServerTlsConfig, ServerTlsMode
 from helios.threads import on_daemon_thread
 from helios.topology.credentials import Login
 
@@ -116,7 +118,9 @@ class Probe:
         return _reading(row, self._system_identifier, (loop.time() - asked_at) * 1000)
 
     async def _connect(self, login: Login, timeout_seconds: float) -> _Connection:
-        addresses = await _addresses(self.host)
+        # A certificate is compared with the name, so that the name must be what is connected to.
+        verifies_name = login.tls.mode is ServerTlsMode.VERIFY_FULL
+        addresses = [self.host] if verifies_name else await _addresses(self.host)
         # Everything is given, for asyncpg would else look into PG* variables and ~/.pgpass of whoever runs Helios.
         return await asyncpg.connect(
             host=addresses,
@@ -125,10 +129,25 @@ class Probe:
             password=login.password or "",
             database=login.database,
             timeout=timeout_seconds,
-            ssl="prefer",
+            ssl=_encryption(login.tls),
             target_session_attrs=SessionAttribute.any,
             server_settings={"application_name": _APPLICATION_NAME},
         )
+
+
+def _encryption(tls: ServerTlsConfig) -> ssl.SSLContext | Literal["disable", "prefer", "require"]:
+    """What asyncpg takes for it."""
+    match tls.mode:
+        case ServerTlsMode.DISABLE:
+            return "disable"
+        case ServerTlsMode.PREFER:
+            return "prefer"
+        case ServerTlsMode.REQUIRE:
+            return "require"
+        case ServerTlsMode.VERIFY_CA | ServerTlsMode.VERIFY_FULL:
+            context = ssl.create_default_context(cafile=tls.ca_file)
+            context.check_hostname = tls.mode is ServerTlsMode.VERIFY_FULL
+            return context
 
 
 async def _addresses(host: str) -> list[str]:
@@ -186,6 +205,8 @@ def _cause(error: Exception, login: Login) -> str:
             return f"{who} not let in: {error}"
         case asyncpg.PostgresError():
             return f"{error} (SQLSTATE {error.sqlstate})"
+        case ssl.SSLError():
+            return f"no TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
         case OSError():
             return _network_cause(error)
         case _:

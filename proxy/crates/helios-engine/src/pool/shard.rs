@@ -241,9 +241,12 @@ impl PoolShard {
     async fn open_with_patience(&self, mut slot: Slot, worker: &Rc<Worker>) -> Option<Box<Server>> {
         let mut pause = BACKOFF.0;
         loop {
-            let limit = Duration::from_millis(worker.config().limits.connect_timeout_ms);
+            let active = worker.active();
+            let limit = Duration::from_millis(active.snapshot.limits.connect_timeout_ms);
+            let tls = active.connectors.get(&self.shared.key.cluster);
             let plain = &worker.shared.buckets.plain;
-            let err = match connect::connect(slot, limit, plain, &worker.shared.keys).await {
+            let keys = &worker.shared.keys;
+            let err = match connect::connect(slot, limit, tls, plain, keys).await {
                 Ok(server) => {
                     *self.last_error.borrow_mut() = None;
                     return Some(server);
@@ -445,6 +448,6 @@ fn permanent(err: ConnectError) -> Option<Refusal> {
             Refusal::new(sqlstate::INVALID_PASSWORD, text)
                 .hint("Give the database entry a user and password, or the user a plain-text secret in the users file."),
         ),
-        ConnectError::Protocol(text) => Some(Refusal::new(sqlstate::CONNECTION_FAILURE, text)),
+        ConnectError::Tls(text) | ConnectError::Protocol(text) => Some(Refusal::new(sqlstate::CONNECTION_FAILURE, text)),
     }
 }

@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Buf, BLOCK};
+use super::Conn;
 
 /// Silence after which a peer is probed, and the pause between two probes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -21,100 +21,64 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections the kernel may hold ready for `accept`.
 const BACKLOG: i32 = 4096;
 
-/// One socket with its two buffers.
+/// A connected socket.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    stream: TcpStream,
-    /// Bytes read and not yet consumed.
-    pub(crate) rbuf: Buf,
-    /// Bytes to be written.
-    pub(crate) wbuf: Buf,
-}
+pub(crate) struct Socket(TcpStream);
 
-impl Conn {
-    /// Takes over a non-blocking socket that is new. Must run on a worker.
-    pub(crate) fn new(stream: StdStream) -> io::Result<Conn> {
-        Conn::from_tokio(TcpStream::from_std(stream)?)
+impl Socket {
+    /// Registers a non-blocking socket with this worker.
+    pub(super) fn from_std(stream: StdStream) -> io::Result<Socket> {
+        TcpStream::from_std(stream).map(Socket)
     }
 
-    /// Takes over a socket that another worker gave away.
-    pub(crate) fn moved(stream: StdStream) -> io::Result<Conn> {
-        let stream = TcpStream::from_std(stream)?;
-        Ok(Conn {
-            stream,
-            rbuf: Buf::default(),
-            wbuf: Buf::default(),
-        })
-    }
-
-    fn from_tokio(stream: TcpStream) -> io::Result<Conn> {
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
+    /// Sets what every new connection has: no delay, and an end when the peer is gone.
+    pub(super) fn tune(&self) -> io::Result<()> {
+        self.0.set_nodelay(true)?;
+        let socket = SockRef::from(&self.0);
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(KEEPALIVE)
                 .with_interval(KEEPALIVE),
         )?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        Ok(Conn {
-            stream,
-            rbuf: Buf::default(),
-            wbuf: Buf::default(),
-        })
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
     }
 
-    /// Who is at the other end, for the log.
-    pub(crate) fn peer(&self) -> String {
-        self.stream
+    pub(super) fn into_std(self) -> io::Result<StdStream> {
+        self.0.into_std()
+    }
+
+    pub(super) fn peer(&self) -> String {
+        self.0
             .peer_addr()
             .map_or_else(|err| err.to_string(), |address| address.to_string())
     }
 
-    /// The socket alone, to be carried to another worker. Both buffers must be empty.
-    pub(crate) fn into_socket(self) -> io::Result<StdStream> {
-        debug_assert!(self.rbuf.is_empty() && self.wbuf.is_empty());
-        self.stream.into_std()
+    /// Ready when a read will find bytes or the end, or when that cannot be told.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
     }
 
-    /// Reads once into `rbuf`; 0 is the end of the stream. No buffer is held while nothing has come.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_read_ready(cx))?;
-        self.rbuf.reserve(BLOCK / 4);
-        let mut spare = ReadBuf::new(self.rbuf.spare());
-        let result = Pin::new(&mut self.stream).poll_read(cx, &mut spare);
-        let n = spare.filled().len();
-        self.rbuf.commit(n);
-        if self.rbuf.is_empty() {
-            self.rbuf.release();
-        }
-        ready!(result)?;
-        Poll::Ready(Ok(n))
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut into))?;
+        Poll::Ready(Ok(into.filled().len()))
     }
 
-    /// Writes `wbuf` until it is empty.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.wbuf.is_empty() {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, self.wbuf.bytes()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.wbuf.consume(n);
-        }
-        Poll::Ready(Ok(()))
+    /// Writes what it takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
     }
 
-    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
-        std::future::poll_fn(|cx| self.poll_fill(cx)).await
-    }
-
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
-    /// Whether bytes or the end of the stream have come that nobody has read.
-    pub(crate) fn is_readable(&self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.stream.poll_read_ready(&mut cx).is_ready()
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 }
 
@@ -123,8 +87,9 @@ pub(crate) struct Listener(TcpListener);
 
 impl Listener {
     /// Binds without a runtime, so that a taken port is known before any worker starts.
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<socket2::Socket> {
+        let socket =
+            socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
@@ -133,7 +98,7 @@ impl Listener {
         Ok(socket)
     }
 
-    pub(crate) fn new(socket: Socket) -> io::Result<Listener> {
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<Listener> {
         Ok(Listener(TcpListener::from_std(socket.into())?))
     }
 
@@ -148,7 +113,9 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> io::Resul
     let stream = timeout(limit, TcpStream::connect((host, port)))
         .await
         .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "connection attempt timed out"))??;
-    Conn::from_tokio(stream)
+    let socket = Socket(stream);
+    socket.tune()?;
+    Ok(Conn::over(socket))
 }
 
 /// Sends to one worker from any thread.

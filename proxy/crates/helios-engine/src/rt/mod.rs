@@ -6,10 +6,12 @@
 //! loses nothing, which a `read` future could not promise (docs/adr/0011-poll-shaped-connections.md).
 
 mod buf;
+mod conn;
 mod epoll;
 
 pub(crate) use buf::{Buf, BLOCK};
+pub(crate) use conn::{Conn, Moving};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Conn, Inbox, Listener,
-    Sender,
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Inbox, Listener,
+    Sender, Socket,
 };

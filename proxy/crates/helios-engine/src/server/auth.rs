@@ -47,6 +47,8 @@ pub(crate) enum ConnectError {
     Server(Vec<u8>),
     /// The server asks for what we do not have or do not speak.
     Auth(String),
+    /// No encryption on the terms that are demanded.
+    Tls(String),
     /// The server broke the protocol.
     Protocol(String),
 }
@@ -54,9 +56,10 @@ pub(crate) enum ConnectError {
 impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ConnectError::Io(text) | ConnectError::Auth(text) | ConnectError::Protocol(text) => {
-                f.write_str(text)
-            }
+            ConnectError::Io(text)
+            | ConnectError::Auth(text)
+            | ConnectError::Tls(text)
+            | ConnectError::Protocol(text) => f.write_str(text),
             ConnectError::Server(message) => f.write_str(&crate::error::server_text(message)),
         }
     }

@@ -1,5 +1,6 @@
 //! Opening a server connection for a pool, and the connection that carries a CancelRequest.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,10 @@ use helios_wire::startup;
 use super::auth::{self, ConnectError, KeyCache};
 use super::{Backend, Dirt, Server, ServerState};
 use crate::pool::Slot;
-use crate::rt;
+use crate::rt::{self, Conn};
 use crate::settings::Bucket;
 use crate::statements::ServerStatements;
+use crate::tls::Connector;
 
 /// How long a server may take to end the connection that carried a CancelRequest.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
@@ -19,13 +21,14 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn connect(
     slot: Slot,
     limit: Duration,
+    tls: Option<&Arc<Connector>>,
     plain: &Arc<Bucket>,
     cache: &KeyCache,
 ) -> Result<Box<Server>, ConnectError> {
     let pool = Arc::clone(slot.pool());
     let key = &pool.key;
     let attempt = async {
-        let mut conn = rt::connect(&key.host, key.port, limit).await?;
+        let mut conn = reach(&key.host, key.port, limit, tls).await?;
         let done = auth::login(&mut conn, key, &pool.credential(), cache).await?;
         Ok::<_, ConnectError>((conn, done))
     };
@@ -37,6 +40,7 @@ pub(crate) async fn connect(
         port: key.port,
         pid: done.pid,
         key: done.key,
+        tls: tls.filter(|_| conn.is_encrypted()).cloned(),
     };
     pool.count_created();
     let reported = done
@@ -58,17 +62,64 @@ pub(crate) async fn connect(
     Ok(Box::new(Server { conn, state }))
 }
 
+/// Connects, and encrypts if both sides want to.
+async fn reach(
+    host: &str,
+    port: u16,
+    limit: Duration,
+    tls: Option<&Arc<Connector>>,
+) -> Result<Conn, ConnectError> {
+    let mut conn = rt::connect(host, port, limit).await?;
+    let Some(tls) = tls else {
+        return Ok(conn);
+    };
+    conn.wbuf.extend(&startup::build_ssl_request());
+    conn.flush().await?;
+    if conn.fill().await? == 0 {
+        return Err(ConnectError::Tls(
+            "the server closed the connection when asked for TLS".to_owned(),
+        ));
+    }
+    match conn.rbuf.bytes() {
+        b"S" => {
+            conn.rbuf.release();
+            let stream = tls.stream(host).map_err(ConnectError::Tls)?;
+            conn.start_tls(stream)
+                .await
+                .map_err(|err| match err.kind() {
+                    io::ErrorKind::InvalidData => {
+                        ConnectError::Tls(format!("no TLS with the server: {err}"))
+                    }
+                    _ => err.into(),
+                })?;
+            Ok(conn)
+        }
+        b"N" if tls.is_required => Err(ConnectError::Tls(
+            "the server does not offer TLS, which the cluster's tls.mode demands".to_owned(),
+        )),
+        b"N" => {
+            conn.rbuf.release();
+            Ok(conn)
+        }
+        // More than one byte: somebody put plain text before the handshake.
+        _ => Err(ConnectError::Protocol(
+            "unexpected answer to the request for TLS".to_owned(),
+        )),
+    }
+}
+
 /// Asks the server to cancel what `backend` runs, and waits until it has taken note: it ends the connection.
 pub(crate) async fn cancel(backend: &Backend) {
     let request = async {
-        let mut conn = rt::connect(&backend.host, backend.port, CANCEL_LIMIT).await?;
+        let tls = backend.tls.as_ref();
+        let mut conn = reach(&backend.host, backend.port, CANCEL_LIMIT, tls).await?;
         conn.wbuf
             .extend(&startup::build_cancel(backend.pid, &backend.key));
         conn.flush().await?;
         while conn.fill().await? > 0 {
             conn.rbuf.release();
         }
-        Ok::<_, std::io::Error>(())
+        Ok::<_, ConnectError>(())
     };
     // Either way there is nobody to tell: a CancelRequest is never answered.
     let _ = rt::timeout(CANCEL_LIMIT, request).await;

@@ -7,14 +7,14 @@ pub(crate) mod evidence;
 pub(crate) mod idle;
 
 use std::collections::BTreeMap;
-use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::pool::Slot;
-use crate::rt::Conn;
+use crate::rt::{Conn, Moving};
 use crate::settings::Bucket;
 use crate::statements::ServerStatements;
+use crate::tls::Connector;
 
 /// What a CancelRequest to this server needs.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Backend {
     pub(crate) port: u16,
     pub(crate) pid: u32,
     pub(crate) key: Vec<u8>,
+    /// How it was encrypted, and so must be a CancelRequest.
+    pub(crate) tls: Option<Arc<Connector>>,
 }
 
 /// Session state that a client left on the server, by what the server itself said.
@@ -69,7 +71,7 @@ pub(crate) struct ServerState {
 /// A server on its way to another worker.
 #[derive(Debug)]
 pub(crate) struct Parcel {
-    socket: StdStream,
+    moving: Moving,
     state: ServerState,
 }
 
@@ -77,9 +79,7 @@ impl Server {
     /// Detaches the socket from this worker.
     pub(crate) fn pack(self) -> Option<Parcel> {
         let Server { conn, state } = self;
-        conn.into_socket()
-            .ok()
-            .map(|socket| Parcel { socket, state })
+        conn.detach().ok().map(|moving| Parcel { moving, state })
     }
 
     /// Notes a ParameterStatus.
@@ -106,7 +106,7 @@ impl Server {
 impl Parcel {
     /// Attaches the socket to this worker.
     pub(crate) fn unpack(self) -> Option<Box<Server>> {
-        let conn = Conn::moved(self.socket).ok()?;
+        let conn = Conn::attach(self.moving).ok()?;
         Some(Box::new(Server {
             conn,
             state: self.state,

@@ -18,10 +18,13 @@ use crate::error::Refusal;
 use crate::events::Level;
 use crate::random;
 use crate::rt::Conn;
+use crate::tls::{self, Acceptor};
 use crate::worker::{Message, Seat, Worker};
 
 /// Longest password, JWT or SASL message of a login.
 const MAX_PASSWORD_LEN: usize = 64 * 1024;
+/// First byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Bytes of a cancel key from protocol 3.2 on.
 const LONG_KEY: usize = 32;
 
@@ -184,9 +187,31 @@ fn admit_one_more(worker: &Worker) -> Result<(), Ended> {
 /// Answers encryption requests and passes cancel requests on, until a StartupMessage comes.
 async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, Ended> {
     let (mut asked_tls, mut asked_gss) = (false, false);
+    let active = worker.active();
+    let acceptor = active.acceptor.as_ref();
+    if starts_with_handshake(conn).await? {
+        encrypt(worker, conn, acceptor).await?;
+        // Without a name for the protocol, a web browser could be made to speak to us.
+        if conn.alpn() != Some(tls::ALPN) {
+            return Err(Ended::Quietly);
+        }
+        asked_tls = true;
+    }
     loop {
         let packet = read_packet(conn).await?;
         match startup::parse(&packet).map_err(refusal)? {
+            Startup::Ssl if !asked_tls && acceptor.is_some() => {
+                asked_tls = true;
+                if !conn.rbuf.is_empty() {
+                    return Err(Ended::Refused(Refusal::protocol(
+                        "received unencrypted data after SSL request",
+                    )));
+                }
+                conn.wbuf.extend(b"S");
+                conn.flush().await?;
+                encrypt(worker, conn, acceptor).await?;
+                continue;
+            }
             Startup::Ssl if !asked_tls => asked_tls = true,
             Startup::GssEnc if !asked_gss => asked_gss = true,
             // As PostgreSQL words it: after the first one, the request's number is a protocol version like any other.
@@ -208,11 +233,46 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
                 }
                 return Err(Ended::Quietly);
             }
+            Startup::Start(_)
+                if acceptor.is_some_and(|tls| tls.is_required) && !conn.is_encrypted() =>
+            {
+                let refusal = Refusal::new(
+                    sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+                    "this proxy takes encrypted connections only",
+                );
+                return Err(Ended::Refused(
+                    refusal.hint("Connect with sslmode=require or stronger."),
+                ));
+            }
             Startup::Start(params) => return Ok(params),
         }
         conn.wbuf.extend(b"N");
         conn.flush().await?;
     }
+}
+
+/// Whether a client begins with TLS at once (`sslnegotiation=direct`): no startup packet is so long that it could.
+async fn starts_with_handshake(conn: &mut Conn) -> Result<bool, Ended> {
+    if conn.rbuf.is_empty() && conn.fill().await? == 0 {
+        return Err(Ended::Quietly);
+    }
+    Ok(conn.rbuf.bytes().first() == Some(&TLS_HANDSHAKE))
+}
+
+/// Shakes hands with a client.
+async fn encrypt(
+    worker: &Worker,
+    conn: &mut Conn,
+    acceptor: Option<&Acceptor>,
+) -> Result<(), Ended> {
+    let stream = acceptor.and_then(|acceptor| acceptor.stream().ok());
+    let Err(err) = conn.start_tls(stream.ok_or(Ended::Quietly)?).await else {
+        return Ok(());
+    };
+    let fields = vec![("client", conn.peer()), ("error", err.to_string())];
+    let events = &worker.shared.events;
+    events.log(Level::Info, "no TLS with a client", fields);
+    Err(Ended::Quietly)
 }
 
 fn refusal(err: StartupError) -> Ended {

@@ -1,0 +1,180 @@
+"""TLS towards servers: every mode against a PostgreSQL that has it, one that has not, and one with another's name."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import frontend
+from harness.certificates import Authority, Certificate
+from harness.client import Client, Connection, LoginRefusedError, rows, sqlstates
+from harness.frontend import query
+from harness.postgres import HBA, PostgresCluster, populate
+from harness.proxy import HeliosProcess, StartProxy
+from harness.wait import until
+from harness.workload import in_parallel
+from helios.play.binaries import find_binaries
+from helios.play.postgres import ServerOptions, start_primary
+from helios.play.process import unprivileged_identity
+
+DEBIAN_MAJOR = 15
+"""The packaged PostgreSQL of the other tests is built without TLS."""
+
+ENCRYPTED = "select ssl::text from pg_stat_ssl where pid = pg_backend_pid()"
+
+
+@dataclass(frozen=True)
+class TlsServer:
+    """A PostgreSQL with `ssl = on`."""
+
+    cluster: PostgresCluster
+    authority: Authority
+
+    def show(self, certificate: Certificate) -> None:
+        """Have the server show this certificate from now on."""
+        data = self.cluster.primary.data
+        identity = unprivileged_identity()
+        for source, name in ((certificate.cert, "server.crt"), (certificate.key, "server.key")):
+            target = data / name
+            target.write_bytes(source.read_bytes())
+            target.chmod(0o600)
+            if identity is not None:
+                shutil.chown(target, identity.uid, identity.gid)
+        self.cluster.execute("alter system set ssl = on")
+        self.cluster.execute("select pg_reload_conf()")
+        until(lambda: self.cluster.value("show ssl") == "on", "TLS to be on")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
+    root = Path(tempfile.mkdtemp(prefix="helios-tls-"))
+    options = ServerOptions(fsync=False, hba=HBA, settings={"max_connections": "50"})
+    cluster = PostgresCluster(root, start_primary(root, options=options, binaries=find_binaries(DEBIAN_MAJOR)), None)
+    try:
+        populate(cluster)
+        made = TlsServer(cluster, Authority(tmp_path_factory.mktemp("server-authority")))
+        made.show(made.authority.sign("server"))
+        yield made
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def in_front(server: TlsServer, start_proxy: StartProxy) -> StartProxy:
+    """Start proxies before the server with TLS: `in_front(mode="require")`."""
+
+    def start(**tls: object) -> HeliosProcess:
+        section = {name: value for name, value in tls.items() if value is not None}
+        cluster = {"name": "main", "tls": section, "nodes": server.cluster.nodes()}
+        return start_proxy(clusters=[cluster], pool={"acquire_timeout_seconds": 5})
+
+    return start
+
+
+def both(client: Client, sql: str) -> list[str | None]:
+    """The value by the simple and by the extended protocol."""
+    return [row[0] for row in (*rows(client.query(sql)), *rows(client.extended(sql)))]
+
+
+@pytest.mark.parametrize(
+    ("mode", "encrypted"),
+    [
+        ("disable", "false"),
+        (None, "true"),
+        ("prefer", "true"),
+        ("require", "true"),
+        ("verify-ca", "true"),
+        ("verify-full", "true"),
+    ],
+)
+def test_modes_with_a_server_that_has_tls(
+    in_front: StartProxy, server: TlsServer, mode: str | None, encrypted: str
+) -> None:
+    ca_file = str(server.authority.cert) if mode in ("verify-ca", "verify-full") else None
+    proxy = in_front(mode=mode, ca_file=ca_file)
+
+    with Client(proxy.target()) as client:
+        assert both(client, ENCRYPTED) == [encrypted] * 2
+    until(lambda: proxy.json("/topology")["currentPrimary"], "the monitor to see the primary")
+
+
+def test_encrypted_servers_serve_many_clients_of_both_workers(in_front: StartProxy) -> None:
+    proxy = in_front(mode="require")
+
+    def work(number: int) -> None:
+        with Client(proxy.target()) as client:
+            for turn in range(20):
+                assert both(client, f"select {number * 100 + turn}") == [str(number * 100 + turn)] * 2
+            assert client.value("select length(repeat('x', 1000000))") == "1000000"
+
+    in_parallel(20, work)
+
+
+def test_cancel_of_an_encrypted_server(in_front: StartProxy, server: TlsServer) -> None:
+    proxy = in_front(mode="require")
+    running = "select count(*) from pg_stat_activity where query = 'select pg_sleep(20)' and state = 'active'"
+    with Client(proxy.target()) as client:
+        client.send(query("select pg_sleep(20)"))
+        until(lambda: server.cluster.value(running) == "1", "the query to run")
+
+        canceller = Connection("127.0.0.1", proxy.port)
+        canceller.send(frontend.cancel_request(client.pid, client.key))
+        assert sqlstates(client.until_ready()) == ["57014"]
+
+
+def refusal(proxy: HeliosProcess) -> str:
+    with pytest.raises(LoginRefusedError) as refused:
+        Client(proxy.target())
+    return str(refused.value)
+
+
+def knows_primary(proxy: HeliosProcess) -> bool:
+    return proxy.json("/topology")["currentPrimary"] is not None
+
+
+@pytest.fixture
+def renamed(server: TlsServer) -> Iterator[Callable[[], None]]:
+    """Have the server show a certificate for another host; the right one afterwards."""
+    yield lambda: server.show(server.authority.sign("elsewhere", "DNS:elsewhere.example"))
+    server.show(server.authority.sign("server"))
+
+
+def test_a_name_that_is_not_the_hosts(in_front: StartProxy, server: TlsServer, renamed: Callable[[], None]) -> None:
+    ca_file = str(server.authority.cert)
+    strict, lenient = in_front(mode="verify-full", ca_file=ca_file), in_front(mode="verify-ca", ca_file=ca_file)
+    until(lambda: all(knows_primary(proxy) for proxy in (strict, lenient)), "the monitors to have their connections")
+
+    renamed()
+
+    with Client(lenient.target()) as client:
+        assert both(client, ENCRYPTED) == ["true"] * 2
+    assert "certificate not valid for name" in refusal(strict)
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_verifying_refuses_an_unknown_authority(in_front: StartProxy, tmp_path: Path, mode: str) -> None:
+    proxy = in_front(mode=mode, ca_file=str(Authority(tmp_path).cert))
+
+    until(lambda: "certificate" in (proxy.json("/topology")["reason"] or ""), "the reason to be known")
+
+    assert "no node is primary" in refusal(proxy)
+
+
+@pytest.mark.parametrize(("mode", "works"), [("disable", True), ("prefer", True), ("require", False)])
+def test_modes_with_a_server_that_has_no_tls(
+    start_proxy: StartProxy, postgres: PostgresCluster, mode: str, works: bool
+) -> None:
+    cluster = {"name": "main", "tls": {"mode": mode}, "nodes": postgres.nodes()}
+    proxy = start_proxy(clusters=[cluster], pool={"acquire_timeout_seconds": 3})
+
+    if works:
+        with Client(proxy.target()) as client:
+            assert both(client, "select 'plain'") == ["plain"] * 2
+    else:
+        until(lambda: "SSL" in (proxy.json("/topology")["reason"] or ""), "the reason to be known")
+        assert "no node is primary" in refusal(proxy)

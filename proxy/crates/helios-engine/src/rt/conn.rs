@@ -1,0 +1,154 @@
+//! A connection: a socket of the back end, its two buffers, and TLS between them where both ends agreed on it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::task::{ready, Context, Poll};
+
+use super::{Buf, Socket, BLOCK};
+use crate::tls::Stream;
+
+/// One socket with its two buffers, which hold plain bytes with and without TLS.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// `None` once it went to another worker.
+    socket: Option<Socket>,
+    tls: Option<Box<Stream>>,
+    /// Bytes read and not yet consumed.
+    pub(crate) rbuf: Buf,
+    /// Bytes to be written.
+    pub(crate) wbuf: Buf,
+}
+
+/// A connection between two workers: what it consists of besides its empty buffers.
+#[derive(Debug)]
+pub(crate) struct Moving {
+    socket: StdStream,
+    tls: Option<Box<Stream>>,
+}
+
+impl Conn {
+    /// Takes over a non-blocking socket that is new. Must run on a worker.
+    pub(crate) fn new(stream: StdStream) -> io::Result<Conn> {
+        let socket = Socket::from_std(stream)?;
+        socket.tune()?;
+        Ok(Conn::over(socket))
+    }
+
+    pub(super) fn over(socket: Socket) -> Conn {
+        Conn {
+            socket: Some(socket),
+            tls: None,
+            rbuf: Buf::default(),
+            wbuf: Buf::default(),
+        }
+    }
+
+    /// Detaches it from this worker. Both buffers must be empty.
+    pub(crate) fn detach(mut self) -> io::Result<Moving> {
+        debug_assert!(self.rbuf.is_empty() && self.wbuf.is_empty());
+        let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Moving {
+            socket: socket.into_std()?,
+            tls: self.tls.take(),
+        })
+    }
+
+    /// Attaches one that another worker gave away.
+    pub(crate) fn attach(moving: Moving) -> io::Result<Conn> {
+        let mut conn = Conn::over(Socket::from_std(moving.socket)?);
+        conn.tls = moving.tls;
+        Ok(conn)
+    }
+
+    /// Who is at the other end, for the log.
+    pub(crate) fn peer(&self) -> String {
+        self.socket.as_ref().map_or_else(String::new, Socket::peer)
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Encrypts from here on: shakes hands, beginning with what `rbuf` holds.
+    ///
+    /// # Errors
+    /// The peer went away, or the two found no terms; the peer has been told by an alert.
+    pub(crate) async fn start_tls(&mut self, stream: Stream) -> io::Result<()> {
+        let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let tls = self.tls.insert(Box::new(stream));
+        let begun = tls.feed(self.rbuf.bytes());
+        self.rbuf.release();
+        poll_fn(|cx| tls.poll_handshake(socket, cx))
+            .await
+            .and(begun)
+    }
+
+    /// The protocol that both ends named in the handshake.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(|tls| tls.alpn())
+    }
+
+    /// Reads once into `rbuf`; 0 is the end of the stream. No buffer is held while nothing has come.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Ok(0));
+        };
+        if let Some(tls) = &mut self.tls {
+            return tls.poll_fill(socket, &mut self.rbuf, cx);
+        }
+        ready!(socket.poll_readable(cx))?;
+        self.rbuf.reserve(BLOCK / 4);
+        let result = socket.poll_read(cx, self.rbuf.spare());
+        if let Poll::Ready(Ok(n)) = result {
+            self.rbuf.commit(n);
+        }
+        if self.rbuf.is_empty() {
+            self.rbuf.release();
+        }
+        result
+    }
+
+    /// Writes `wbuf` until it is empty.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if let Some(tls) = &mut self.tls {
+            return tls.poll_flush(socket, &mut self.wbuf, cx);
+        }
+        while !self.wbuf.is_empty() {
+            let n = ready!(socket.poll_write(cx, self.wbuf.bytes()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.wbuf.consume(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Whether bytes or the end of the stream have come that nobody has read.
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.socket
+            .as_ref()
+            .is_some_and(|socket| socket.poll_readable(&mut cx).is_ready())
+    }
+}
+
+impl Drop for Conn {
+    /// Says that nothing was cut off; libpq takes an end without that for an error.
+    fn drop(&mut self) {
+        if let (Some(socket), Some(tls)) = (&self.socket, &mut self.tls) {
+            tls.farewell(socket);
+        }
+    }
+}

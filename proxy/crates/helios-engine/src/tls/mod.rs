@@ -1,0 +1,134 @@
+//! Encryption towards clients and servers: what the snapshot says, as the state machines of `rustls`.
+
+mod stream;
+mod verify;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+use crate::config::{ClientTls, ClientTlsMode, ServerTls, ServerTlsMode};
+
+pub(crate) use stream::Stream;
+
+/// The protocol's name in a handshake (RFC 7301), which PostgreSQL 17 introduced.
+pub(crate) const ALPN: &[u8] = b"postgresql";
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// How clients are met.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// Clients without encryption are refused.
+    pub(crate) is_required: bool,
+}
+
+impl Acceptor {
+    /// # Errors
+    /// One sentence that names the field.
+    pub(crate) fn new(tls: &ClientTls) -> Result<Acceptor, String> {
+        let chain = certificates("tls.cert_file", &tls.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes())
+            .map_err(|err| format!("tls.key_file: no usable private key: {err}"))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|err| format!("tls: {err}"))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|err| {
+                format!("tls.cert_file: cannot be used with the key of tls.key_file: {err}")
+            })?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Acceptor {
+            config: Arc::new(config),
+            is_required: tls.mode == ClientTlsMode::Require,
+        })
+    }
+
+    /// The server's side of a new connection.
+    pub(crate) fn stream(&self) -> Result<Stream, rustls::Error> {
+        ServerConnection::new(Arc::clone(&self.config)).map(Stream::new)
+    }
+}
+
+/// How the servers of a cluster are met; `None` in its place is without encryption.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    config: Arc<ClientConfig>,
+    /// Servers without encryption are refused.
+    pub(crate) is_required: bool,
+}
+
+impl Connector {
+    /// # Errors
+    /// One sentence that names the field.
+    pub(crate) fn new(cluster: &str, tls: &ServerTls) -> Result<Option<Connector>, String> {
+        if tls.mode == ServerTlsMode::Disable {
+            return Ok(None);
+        }
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|err| format!("clusters: {cluster:?}: tls: {err}"))?;
+        let roots = roots(cluster, tls)?;
+        let mut config = match tls.mode {
+            ServerTlsMode::VerifyFull => {
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            ServerTlsMode::VerifyCa => builder
+                .dangerous()
+                .with_custom_certificate_verifier(verify::any_name(roots, provider)?)
+                .with_no_client_auth(),
+            ServerTlsMode::Disable | ServerTlsMode::Prefer | ServerTlsMode::Require => builder
+                .dangerous()
+                .with_custom_certificate_verifier(verify::any_certificate(provider))
+                .with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Some(Connector {
+            config: Arc::new(config),
+            is_required: tls.mode != ServerTlsMode::Prefer,
+        }))
+    }
+
+    /// The client's side of a new connection to `host`.
+    ///
+    /// # Errors
+    /// `host` is neither a DNS name nor an address.
+    pub(crate) fn stream(&self, host: &str) -> Result<Stream, String> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|err| format!("{host:?} cannot be verified: {err}"))?;
+        ClientConnection::new(Arc::clone(&self.config), name)
+            .map(Stream::new)
+            .map_err(|err| err.to_string())
+    }
+}
+
+fn certificates(field: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match found {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(format!("{field}: holds no certificate")),
+        Err(err) => Err(format!("{field}: {err}")),
+    }
+}
+
+fn roots(cluster: &str, tls: &ServerTls) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    let Some(pem) = &tls.ca else {
+        return Ok(store);
+    };
+    let field = format!("clusters: {cluster:?}: tls.ca_file");
+    for certificate in certificates(&field, pem)? {
+        store
+            .add(certificate)
+            .map_err(|err| format!("{field}: {err}"))?;
+    }
+    Ok(store)
+}

@@ -1,0 +1,61 @@
+"""`[tls]` and `[clusters.tls]`: encryption towards clients and towards servers. Read by the engine through the snapshot
+and by `helios.topology`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from helios.config.base import HeliosModel, Path
+
+__all__ = ["ClientTlsConfig", "ClientTlsMode", "ServerTlsConfig", "ServerTlsMode"]
+
+
+class ClientTlsMode(StrEnum):
+    """Whether clients are encrypted."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    REQUIRE = "require"
+
+
+class ClientTlsConfig(HeliosModel):
+    """Encryption of clients."""
+
+    mode: ClientTlsMode = ClientTlsMode.DISABLE
+    """`allow` leaves it to the client's sslmode, `require` refuses clients without it. Disabled, because it needs a
+    certificate."""
+
+    cert_file: Path | None = None
+    """PEM certificate chain, the proxy's own first. Needed unless `mode` is `disable`; read again at each reload."""
+
+    key_file: Path | None = None
+    """PEM private key of `cert_file`."""
+
+
+class ServerTlsMode(StrEnum):
+    """What is demanded of a server, in libpq's words."""
+
+    DISABLE = "disable"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+VERIFYING = (ServerTlsMode.VERIFY_CA, ServerTlsMode.VERIFY_FULL)
+
+
+class ServerTlsConfig(HeliosModel):
+    """Encryption towards the servers of a cluster."""
+
+    mode: ServerTlsMode = ServerTlsMode.PREFER
+    """As libpq's sslmode, whose default it has. `prefer` and `require` keep eavesdroppers out; only `verify-full` also
+    keeps out who pretends to be the server. A change holds for new server connections."""
+
+    ca_file: Path | None = None
+    """PEM certificates of the authorities that are trusted; needed by `verify-ca` and `verify-full`."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether a server's certificate must come from a trusted authority."""
+        return self.mode in VERIFYING

@@ -54,10 +54,12 @@ impl Socket {
     }
 
     /// Ready when a read will find bytes or the end, or when that cannot be told.
+    #[inline]
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read_ready(cx)
     }
 
+    #[inline]
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,6 +75,7 @@ impl Socket {
         self.0.try_write(bytes)
     }
 
+    #[inline]
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 
 import pytest
 
-from harness.client import Client, Connection
+from harness.client import Client, ClosedError, Connection, rows, sqlstates
 from harness.frontend import extended, query
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
@@ -107,7 +108,7 @@ def test_transaction_that_does_not_end_is_cut_off_at_the_timeout(
     assert postgres.value("select count(*) from notes where id = 401") == "0"
 
 
-def test_waiting_client_is_told_during_the_drain(start_proxy: StartProxy) -> None:
+def test_waiting_client_is_served_during_the_drain(start_proxy: StartProxy) -> None:
     proxy = start_proxy(pool={"max_size": 1}, drain={"endpoint_delay_seconds": 0, "timeout_seconds": 5})
     holder, waiter = Client(proxy.target()), Client(proxy.target())
     holder.query("begin")
@@ -118,9 +119,49 @@ def test_waiting_client_is_told_during_the_drain(start_proxy: StartProxy) -> Non
     holder.query("commit")
     events = waiter.until_closed()
 
-    assert [event.sqlstate for event in events if event.kind == "ErrorResponse"] == ["57P01"]
+    assert rows(events) == [["waited"]]
+    assert sqlstates(events) == ["57P01"]
     assert proxy.wait() == 0
     holder.close()
+
+
+POOLED = 20
+
+
+def test_a_client_that_goes_on_at_once_is_not_ended_between_ping_and_transaction(leaving: HeliosProcess) -> None:
+    """As a pool does: ask whether the connection lives, then begin; ended in between, the transaction would fail."""
+    broken: list[str] = []
+    transactions = [0] * POOLED
+
+    def work(number: int) -> None:
+        client = Client(leaving.target())
+        while True:
+            try:
+                client.query("select 'ping'")
+            except (ClosedError, OSError):
+                client.close()
+                return
+            for statement in ("begin", "select 'inside'", "commit"):
+                try:
+                    complete = client.query(statement)[-1].brief.startswith("ReadyForQuery")
+                except (ClosedError, OSError):
+                    complete = False
+                if not complete:
+                    broken.append(statement)
+                    return
+            transactions[number] += 1
+
+    workers = [threading.Thread(target=work, args=[number]) for number in range(POOLED)]
+    for worker in workers:
+        worker.start()
+    until(lambda: min(transactions) >= 3, "everybody to be at work")
+
+    leaving.signal(signal.SIGINT)
+    for worker in workers:
+        worker.join(20)
+
+    assert broken == []
+    assert leaving.wait() == 0
 
 
 def test_half_open_login_does_not_hold_up_the_end(leaving: HeliosProcess) -> None:

@@ -30,6 +30,8 @@ use crate::topology::{NodeTopology, Topology};
 
 /// How often idle servers are looked at.
 const REAP_EVERY: Duration = Duration::from_secs(1);
+/// Between two rounds of a drain; a client that is silent for so long is not between a ping and its transaction.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
 
 /// A snapshot with what is derived from it once.
 #[derive(Debug)]
@@ -202,6 +204,17 @@ impl Worker {
         shards.iter().for_each(act);
     }
 
+    /// Asks sessions for their end until none is left: what does not rest now may rest in the next round.
+    fn begin_drain(self: &Rc<Self>) {
+        let worker = Rc::downgrade(self);
+        rt::spawn(rt::interval(DRAIN_EVERY, move || {
+            let worker = worker.upgrade();
+            worker
+                .map(|worker| worker.signal_sessions(Signal::Drain))
+                .is_some()
+        }));
+    }
+
     fn signal_sessions(&self, signal: Signal) {
         let sessions: Vec<_> = self
             .sessions
@@ -281,7 +294,7 @@ impl Worker {
                     .filter_map(|(_, waker)| waker.take())
                     .for_each(Waker::wake);
                 drop(newcomers);
-                self.signal_sessions(Signal::Drain);
+                self.begin_drain();
                 self.wake_homeless();
             }
             Message::Stop => return false,

@@ -238,8 +238,10 @@ impl Session {
 
     fn on_ready(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
         let status = body.first().copied().and_then(Status::from_byte);
-        self.status =
+        let status =
             status.ok_or_else(|| Doubt("ReadyForQuery with an unknown status".to_owned()))?;
+        self.pause.answered(self.status, status);
+        self.status = status;
         if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
             return Err(self.misplaced(b'Z'));
         }

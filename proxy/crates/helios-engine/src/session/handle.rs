@@ -28,6 +28,8 @@ pub(crate) struct Handle {
     /// CancelRequests on their way to the server.
     cancels: Cell<u32>,
     signal: Cell<Signal>,
+    /// How often the worker has asked for an end.
+    drain_rounds: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -39,6 +41,7 @@ impl Handle {
             backend: RefCell::default(),
             cancels: Cell::new(0),
             signal: Cell::new(Signal::None),
+            drain_rounds: Cell::new(0),
             waker: RefCell::default(),
         }
     }
@@ -78,6 +81,9 @@ impl Handle {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::Drain {
+            self.drain_rounds.set(self.drain_rounds.get() + 1);
+        }
         // A drain outranks a cancel.
         if self.signal.get() != Signal::Drain {
             self.signal.set(signal);
@@ -87,6 +93,11 @@ impl Handle {
 
     pub(crate) fn pending(&self) -> Signal {
         self.signal.get()
+    }
+
+    /// Rounds of the drain so far; each wakes the session.
+    pub(crate) fn drain_rounds(&self) -> u32 {
+        self.drain_rounds.get()
     }
 
     /// Forgets a cancel that has been acted on or came when nothing waited.

@@ -133,6 +133,7 @@ pub(crate) struct Session {
     must_roll_back: bool,
     /// The client has said Terminate.
     leaving: bool,
+    pause: Pause,
     /// Sockets that had nothing in this wake-up. They cannot get anything before the task yields.
     dry: Dry,
     statements: ClientStatements,
@@ -208,6 +209,7 @@ impl Session {
             sync_in_copy: false,
             must_roll_back: false,
             leaving: false,
+            pause: Pause::default(),
             dry: Dry::default(),
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
@@ -241,7 +243,10 @@ impl Session {
         self.handle.listen(cx);
         self.dry = Dry::default();
         for _ in 0..MAX_ROUNDS {
-            if self.handle.pending() == Signal::Drain && self.may_end() {
+            if self.handle.pending() == Signal::Drain
+                && self.may_end()
+                && self.pause.is_long(self.handle.drain_rounds())
+            {
                 return Poll::Ready(Step::Fatal(Refusal::shutdown()));
             }
             let (from_server, from_client) = match self.poll_round(cx) {
@@ -473,7 +478,7 @@ impl Session {
         }
     }
 
-    /// Waits for a granted server, and for the client to leave, cancel or be asked to end.
+    /// Waits for a granted server, and for the client to leave, cancel or, without a queue, be asked to end.
     fn poll_wait(&mut self, ticket: Option<&Ticket>, cx: &mut Context<'_>) -> Poll<Wait> {
         self.handle.listen(cx);
         if let Some(Poll::Ready(grant)) = ticket.map(|ticket| ticket.poll(cx)) {
@@ -482,6 +487,8 @@ impl Session {
         match self.handle.pending() {
             Signal::None => {}
             Signal::Cancel => return Poll::Ready(Wait::Cancelled),
+            // Who is in a queue has asked already, and is served like a transaction under way.
+            Signal::Drain if ticket.is_some() => {}
             Signal::Drain => return Poll::Ready(Wait::Draining),
         }
         while self.client.rbuf.len() <= HIGH_WATER {
@@ -492,6 +499,37 @@ impl Session {
             }
         }
         Poll::Pending
+    }
+}
+
+/// What tells a client that rests from one that goes on at once. A pool asks a connection whether it lives and then
+/// begins a transaction on it: ended in between, the transaction would fail.
+#[derive(Debug, Default)]
+struct Pause {
+    /// Requests answered so far, wrapping.
+    answers: u32,
+    /// The last of them ended a transaction block, after which a pool takes the connection back.
+    after_block: bool,
+    /// Round of the drain and answers when the session was first seen resting.
+    since: Option<(u32, u32)>,
+}
+
+impl Pause {
+    /// A request was answered; `was` and `is` are the transaction's status before and after it.
+    fn answered(&mut self, was: Status, is: Status) {
+        self.answers = self.answers.wrapping_add(1);
+        self.after_block = was != Status::Idle && is == Status::Idle;
+    }
+
+    /// Whether a session between transactions may be ended in this round of the drain.
+    fn is_long(&mut self, round: u32) -> bool {
+        match self.since {
+            Some((first, answers)) if answers == self.answers => self.after_block || first < round,
+            _ => {
+                self.since = Some((round, self.answers));
+                self.after_block
+            }
+        }
     }
 }
 

@@ -1,0 +1,62 @@
+"""Kinds of objects and their paths in the API. Read by `helios.kube.client`; the built-in ones we touch are listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+__all__ = [
+    "CONFIG_MAP",
+    "DEPLOYMENT",
+    "ENDPOINTS",
+    "ENDPOINT_SLICE",
+    "LEASE",
+    "POD",
+    "SECRET",
+    "SERVICE",
+    "Kind",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One namespaced kind of one API version."""
+
+    api_version: str
+    """`v1` or `group/version`."""
+
+    plural: str
+    """As in paths: `configmaps`."""
+
+    name: str
+    """As in `kind`: `ConfigMap`."""
+
+    @property
+    def group(self) -> str:
+        """API group; empty for the core."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """Version without the group."""
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Path of a collection, of an object or of a part of one."""
+        parts = ["/apis" if self.group else "/api", self.api_version]
+        parts += ["namespaces", quote(namespace, safe="")] if namespace is not None else []
+        parts += [self.plural]
+        parts += [quote(name, safe="")] if name is not None else []
+        parts += [subresource] if subresource is not None else []
+        return "/".join(parts)
+
+
+CONFIG_MAP: Final = Kind("v1", "configmaps", "ConfigMap")
+SECRET: Final = Kind("v1", "secrets", "Secret")
+SERVICE: Final = Kind("v1", "services", "Service")
+POD: Final = Kind("v1", "pods", "Pod")
+ENDPOINTS: Final = Kind("v1", "endpoints", "Endpoints")
+DEPLOYMENT: Final = Kind("apps/v1", "deployments", "Deployment")
+ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")

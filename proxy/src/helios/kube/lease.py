@@ -1,0 +1,145 @@
+"""A Lease: at most one holder at a time, over the API server. The operator leads while it holds one.
+
+Times are compared on the local clock only, since the last change that we saw ourselves; another pod's clock is never
+trusted. A PUT with the resourceVersion that was read is the compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from helios.kube.client import Client, Json
+from helios.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
+from helios.kube.kinds import LEASE
+
+__all__ = ["Lease", "LeaseTimes"]
+
+_log = logging.getLogger(__name__)
+FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """How long a lease holds and how often it is renewed, in seconds."""
+
+    duration: float = 15.0
+    """A holder that was not heard of for so long has lost it."""
+
+    renew: float = 5.0
+    """Between two renewals; a third of `duration`, so that two may fail."""
+
+    retry: float = 1.0
+    """Between two looks of somebody who waits."""
+
+    @property
+    def margin(self) -> float:
+        """The holder gives up so much earlier than others may take over, so that two never write at once."""
+        return self.duration / 5
+
+
+@dataclass
+class Lease:
+    """One Lease object as `identity` sees it. `client` must not refuse writes while nothing is held."""
+
+    client: Client
+    namespace: str
+    name: str
+    identity: str
+    times: LeaseTimes = LeaseTimes()
+    _seen: tuple[str, str] | None = field(default=None, init=False)
+    _seen_at: float = field(default=0.0, init=False)
+    _renewed_at: float | None = field(default=None, init=False)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether we hold it for certain: renewed so lately that nobody else can have taken it."""
+        held_for = self.times.duration - self.times.margin
+        return self._renewed_at is not None and time.monotonic() - self._renewed_at < held_for
+
+    async def acquire(self) -> None:
+        """Return when it is ours. Errors of the API server are logged and waited out."""
+        while True:
+            try:
+                if await self.attempt():
+                    return
+            except KubeError as error:
+                _log.warning("cannot read or write lease %s/%s: %s", self.namespace, self.name, error)
+            await asyncio.sleep(self.times.retry * random.uniform(0.8, 1.2))  # noqa: S311 - spreads requests
+
+    async def keep(self) -> None:
+        """Renew until somebody else holds it; returns only then. While the server is away `is_held` turns false."""
+        while True:
+            await asyncio.sleep(self.times.renew if self.is_held else self.times.retry)
+            try:
+                if not await self.attempt():
+                    return
+            except KubeError as error:
+                _log.warning("cannot renew lease %s/%s: %s", self.namespace, self.name, error)
+
+    async def release(self) -> None:
+        """Let the next one in at once; quietly gives up where the server does not answer."""
+        if self._renewed_at is None:
+            return
+        self._renewed_at = None
+        try:
+            current = await self.client.get(LEASE, self.namespace, self.name)
+            if current["spec"].get("holderIdentity") == self.identity:
+                current["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self.client.replace(LEASE, current)
+        except KubeError as error:
+            _log.warning("lease %s/%s could not be released: %s", self.namespace, self.name, error)
+
+    async def attempt(self) -> bool:
+        """Take or renew it once; False while another holds it. Raises KubeError."""
+        started = time.monotonic()
+        try:
+            current = await self.client.get(LEASE, self.namespace, self.name)
+        except NotFound:
+            current = None
+        try:
+            if current is None:
+                await self.client.create(LEASE, self._object(None), self.identity)
+            elif self._is_takable(current):
+                await self.client.replace(LEASE, self._object(current))
+            else:
+                return False
+        except (Conflict, AlreadyExists):
+            return False if not self.is_held else await self._still_ours()
+        self._renewed_at = started
+        return True
+
+    async def _still_ours(self) -> bool:
+        """After a lost race: whether it was only our own earlier write that had not been answered."""
+        current = await self.client.get(LEASE, self.namespace, self.name)
+        return bool(current["spec"].get("holderIdentity") == self.identity)
+
+    def _is_takable(self, current: Json) -> bool:
+        spec = current.get("spec") or {}
+        holder = str(spec.get("holderIdentity") or "")
+        seen = (holder, str(spec.get("renewTime") or ""))
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, time.monotonic()
+        if holder in ("", self.identity):
+            return True
+        duration = float(spec.get("leaseDurationSeconds") or self.times.duration)
+        return time.monotonic() - self._seen_at > duration
+
+    def _object(self, current: Json | None) -> Json:
+        now = datetime.now(UTC).strftime(FORMAT)
+        old: dict[str, Any] = (current or {}).get("spec") or {}
+        ours = old.get("holderIdentity") == self.identity
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": max(1, round(self.times.duration)),
+            "renewTime": now,
+            "acquireTime": old.get("acquireTime") if ours else now,
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if ours else 1),
+        }
+        metadata = current["metadata"] if current else {"name": self.name, "namespace": self.namespace}
+        return {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": metadata, "spec": spec}

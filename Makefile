@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test lint generate generate-check bench fuzz doctor clean lock
+TARGETS := run test e2e cluster cluster-down images lint generate generate-check bench fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -12,18 +12,23 @@ export HELIOS_CMD := $(value CMD)
 export HELIOS_FILE := $(value FILE)
 export HELIOS_SELECT := $(value SELECT)
 export HELIOS_SECONDS := $(value SECONDS)
+export HELIOS_LEVEL := $(value LEVEL)
 ifdef PROFILE
 export PROFILE
 endif
-unexport CMD FILE SELECT SECONDS
+unexport CMD FILE SELECT SECONDS LEVEL
 
 help:
 	@echo 'usage: make TARGET'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
 run: ## PostgreSQL behind Helios on this machine; FILE=examples/… another YAML, CMD="…" runs a command and ends
 test: ## every test, one table at the end; SELECT="rust wire" tiers, SELECT=e2e/… paths, SELECT=scram part of a name
+e2e: ## the tests on Kubernetes; LEVEL=node (apiserver, kind, kubeconfig) that one only, SELECT=smoke, a path or a name
+cluster: ## a Kubernetes cluster on this machine that stays: LEVEL=apiserver or node; eval "$(make -s cluster)"
+cluster-down: ## end it, and remove what killed runs left
+images: ## the images of proxy and operator, built from their Dockerfiles
 lint: ## ruff, mypy, import-linter, stubtest, rustfmt, clippy
 generate: ## write CRDs, JSON Schema and reference pages from the models
 generate-check: ## fail when what is generated is stale

@@ -15,6 +15,9 @@ __all__ = ["generate", "generate_check", "lint", "lock"]
 STUBTEST = ["--ignore-disjoint-bases", "--allowlist", "proxy/crates/helios-core/stubtest-allowlist.txt"]
 """Every compiled class is a disjoint base, which says nothing to a user of a final one."""
 
+GENERATORS = ("helios_crds.generate", "helios_operator.install")
+"""Modules that write generated files, or with --check compare them."""
+
 
 def lint(places: Places) -> int:
     """Run every linter to its end, also after one failed; 1 when any did."""
@@ -24,7 +27,7 @@ def lint(places: Places) -> int:
         ("ruff check", [python, "-m", "ruff", "check"]),
         ("ruff format", [python, "-m", "ruff", "format", "--check"]),
         ("mypy", [python, "-m", "mypy"]),
-        ("mypy, tests of the parts", [python, "-m", "mypy", "proxy/tests", "crds/tests"]),
+        ("mypy, tests of the parts", [python, "-m", "mypy", "proxy/tests", "crds/tests", "operator/tests"]),
         ("mypy, tests of the whole", [python, "-m", "mypy", "e2e", "bench"]),
         ("import-linter", [str(places.venv / "bin" / "lint-imports"), "--no-cache"]),
         ("stubtest", [python, "-m", "mypy.stubtest", "helios_core", *STUBTEST]),
@@ -42,12 +45,14 @@ def lint(places: Places) -> int:
 
 def generate(places: Places) -> int:
     """Write everything that is generated from the models."""
-    return _run(places, [str(places.python), "-m", "helios_crds.generate"])
+    statuses = [_run(places, [str(places.python), "-m", module]) for module in GENERATORS]
+    return max(statuses)
 
 
 def generate_check(places: Places) -> int:
     """Say whether what is generated is up to date; the generator prints the difference."""
-    return _run(places, [str(places.python), "-m", "helios_crds.generate", "--check"])
+    statuses = [_run(places, [str(places.python), "-m", module, "--check"]) for module in GENERATORS]
+    return max(statuses)
 
 
 def lock(places: Places) -> int:
@@ -59,6 +64,8 @@ def lock(places: Places) -> int:
     locks = {
         "uv.txt": ["requirements/uv.in"],
         "proxy.txt": ["pyproject.toml", "--extra", "proxy"],
+        "operator.txt": ["pyproject.toml", "--extra", "operator"],
+        "build.txt": ["--group", "build"],
         "dev.txt": ["pyproject.toml", "--all-extras", "--group", "dev"],
     }
     for name, sources in locks.items():

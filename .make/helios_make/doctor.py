@@ -201,6 +201,7 @@ CHECKS: dict[str, Check] = {
     "clippy": _tool("cargo clippy --version", (0, 1, 85), RUST),
     "cc": _tool("cc --version", (4,), "install a C compiler (Debian: gcc libc6-dev), Rust links with it"),
     "c++": _tool("c++ --version", (4,), "install a C++ compiler (Debian: g++) for `make fuzz`", fatal=False),
+    "go": _tool("go version", (1, 26), "install Go 1.26 or newer for `make cluster` and `make e2e`", fatal=False),
     "git": _tool("git --version", (2,), "install git", fatal=False),
     "cache": _cache,
     "disk": _disk,

@@ -18,7 +18,7 @@ from helios_make.rust_workspace import RustWorkspace, open_workspace, rust_sourc
 from helios_make.stamps import digest, is_current, write_stamp
 from helios_make.steps import Step, run_step
 
-__all__ = ["ensure_extension"]
+__all__ = ["ensure_extension", "installed_wheel"]
 
 PROFILES = ("release", "quick")
 NOT_IN_WHEEL = {"tests", "benches", "fuzz", "examples", "clippy.toml", "rustfmt.toml"}
@@ -52,6 +52,19 @@ def ensure_extension(places: Places) -> None:
             command = [str(ensure_uv(places)), "pip", "install", "--python", str(places.python), "--no-deps"]
             run_step(places, Step("Engine: install", [*command, "--reinstall", str(wheel)], seconds=1, megabytes=3))
         write_stamp(stamp, key)
+
+
+def installed_wheel(places: Places) -> Path:
+    """The wheel that `ensure_extension` installed, in the cache.
+
+    Raises:
+        TargetError: none is installed.
+    """
+    stamp = places.venv / EXTENSION_STAMP
+    wheel = _wheel(places.cache / "wheels" / stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+    if wheel is None:
+        raise TargetError(f"{places.venv} holds no engine; `make test SELECT=units` sets it up")
+    return wheel
 
 
 def _key(workspace: Path, facts: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helios_make.places import Places
@@ -20,7 +20,7 @@ from helios_make.steps import say
 from helios_make.system_packages import install_packages
 from helios_make.tiers import Tier, choose, find_tiers
 
-__all__ = ["ensure_servers", "run"]
+__all__ = ["ensure_servers", "run", "run_pytest"]
 
 TIER_SECONDS = 1_500
 """After this a tier hangs: its process group is ended and it counts as failed."""
@@ -59,7 +59,7 @@ def _run_tier(places: Places, tier: Tier) -> Result:
     if tier.is_rust:
         _run_cargo(places, tier, result)
     else:
-        _run_pytest(places, tier, result)
+        run_pytest(places, tier, result)
     result.seconds = time.monotonic() - started
     return result
 
@@ -80,7 +80,8 @@ def _run_cargo(places: Places, tier: Tier, result: Result) -> None:
         result.fail(f"cargo test ended with status {status} before its tests did")
 
 
-def _run_pytest(places: Places, tier: Tier, result: Result) -> None:
+def run_pytest(places: Places, tier: Tier, result: Result, environment: Mapping[str, str] | None = None) -> None:
+    """Run a tier's tests by pytest, with these variables added, and read its report into `result`."""
     report = places.logs / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
     command = [str(places.python), "-m", "pytest", *tier.paths, f"--junit-xml={report}"]
@@ -89,8 +90,10 @@ def _run_pytest(places: Places, tier: Tier, result: Result) -> None:
         command += ["-n", str(tier.processes), "--dist", "loadfile"]
     if tier.expression:
         command += ["-k", tier.expression]
-    status, _ = _watch(places.root, command, places.environment())
-    if status == PYTEST_NOTHING and tier.expression:
+    if tier.marker:
+        command += ["-m", tier.marker]
+    status, _ = _watch(places.root, command, {**places.environment(), **(environment or {})})
+    if status == PYTEST_NOTHING and (tier.expression or tier.marker or environment):
         return
     read_junit(result, report)
     if status != 0 and result.failed == 0:

@@ -1,6 +1,7 @@
 """The tiers of `make test`: what they are, in which order they run, and which of them SELECT means. Called by `tests`.
 
-Fast ones first. A folder of e2e/ that is named nowhere here is a tier too, after the named ones, so no test is missed.
+Fast ones first. A folder of e2e/ that is named nowhere here is a tier too, after the named ones, so no test is missed;
+only the tests that need a cluster are run by `make e2e` instead.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from helios_make.errors import TargetError
 
-__all__ = ["Tier", "choose", "find_tiers"]
+__all__ = ["CLUSTERS", "Tier", "choose", "find_tiers"]
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
 ORDER = ("repo", "postgres", "wire", "behaviour", "play", "examples")
 """The folders of e2e/ from the cheapest on."""
+CLUSTERS = "kubernetes"
+"""The folder of e2e/ that `make e2e` runs instead: its tests need clusters."""
 RUST = "rust"
 PARALLEL = {"units": 4, "wire": 3}
 """Processes per tier. Their tests mostly wait for servers; those of other tiers measure, or load both cores."""
@@ -29,6 +32,8 @@ class Tier:
     """Files and folders for pytest, relative to the clone; empty for Rust's tests."""
     expression: str | None = None
     """Runs only tests whose name contains this (pytest: an expression for -k)."""
+    marker: str | None = None
+    """Runs only tests with this marker."""
 
     @property
     def processes(self) -> int:
@@ -48,6 +53,7 @@ def find_tiers(root: Path) -> list[Tier]:
     if units:
         tiers.append(Tier("units", units))
     folders = {folder.name for folder in (root / "e2e").iterdir() if folder.is_dir() and _has_tests(folder)}
+    folders.discard(CLUSTERS)
     for name in [*(name for name in ORDER if name in folders), *sorted(folders - set(ORDER))]:
         tiers.append(Tier(name, [f"e2e/{name}"]))
     return tiers

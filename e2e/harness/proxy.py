@@ -32,7 +32,14 @@ Settings = dict[str, Any]
 class HeliosProcess:
     """One running `helios serve`. `port` takes PostgreSQL clients, `admin` is the base URL of the admin API."""
 
-    def __init__(self, folder: Path, settings: Settings, expect_ready: bool = True, nofile: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        expect_ready: bool = True,
+        nofile: int | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "helios"),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.config_file = folder / "helios.toml"
         self.log_file = folder / "helios.log"
@@ -42,7 +49,7 @@ class HeliosProcess:
         self.token: str | None = None
         """What the admin API is asked with."""
         self.write(settings)
-        command = [sys.executable, "-m", "helios", "serve", "-c", str(self.config_file)]
+        command = [*program, "serve", "-c", str(self.config_file)]
         if nofile:
             command = ["prlimit", f"--nofile={nofile}:{nofile}", *command]
         with self.log_file.open("wb") as log:

@@ -55,7 +55,7 @@ def test_paths_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_make_targets_exist(document: Path) -> None:
-    words = re.findall(r"\bmake ([a-z-]+)(?= [A-Z]+=|`|$)", text(document) or "", re.M)
+    words = re.findall(r"\bmake ([a-z0-9-]+)(?= [A-Z]+=|`|$)", text(document) or "", re.M)
 
     assert sorted(set(words) - targets()) == []
 
@@ -71,4 +71,4 @@ def targets() -> set[str]:
     listing = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    return set(re.findall(r"^  ([a-z-]+) ", listing, re.M))
+    return set(re.findall(r"^  ([a-z0-9-]+) ", listing, re.M))

@@ -15,7 +15,7 @@ TOP_LEVEL = {
     *("operator", "proxy", "crds", "helm", "terraform", "pulumi", "e2e", "pyproject.toml", "Tiltfile"),
     *("bench", "docs", "examples", "requirements", "Makefile", ".make", ".ci"),
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
-    *(".editorconfig", ".gitattributes", ".gitignore", ".npmrc", ".pre-commit-config.yaml"),
+    *(".dockerignore", ".editorconfig", ".gitattributes", ".gitignore", ".npmrc", ".pre-commit-config.yaml"),
 }
 
 REGISTRY = re.compile(r"https?://[a-z0-9.-]*(pypi|pythonhosted|npmjs|golang|crates|maven|debian)\.")

@@ -36,7 +36,11 @@ def asked_for(extras: Iterable[str], groups: Iterable[str]) -> list[Requirement]
 
 @pytest.mark.parametrize(
     ("lock", "extras", "groups"),
-    [("proxy.txt", ["proxy"], []), ("dev.txt", ["proxy", "resources", "play"], ["build", "test", "lint"])],
+    [
+        ("proxy.txt", ["proxy"], []),
+        ("operator.txt", ["operator"], []),
+        ("dev.txt", ["proxy", "operator", "resources", "play"], ["build", "test", "lint"]),
+    ],
 )
 def test_lock_fits_pyproject(lock: str, extras: list[str], groups: list[str]) -> None:
     versions = pins(lock)
@@ -47,11 +51,12 @@ def test_lock_fits_pyproject(lock: str, extras: list[str], groups: list[str]) ->
     assert unfit == [], "run `make lock`"
 
 
-def test_proxy_is_locked_to_the_versions_that_are_tested() -> None:
-    assert pins("proxy.txt").items() <= pins("dev.txt").items()
+@pytest.mark.parametrize("lock", ["build.txt", "proxy.txt", "operator.txt"])
+def test_images_are_locked_to_the_versions_that_are_tested(lock: str) -> None:
+    assert pins(lock).items() <= pins("dev.txt").items()
 
 
-@pytest.mark.parametrize("lock", ["uv.txt", "proxy.txt", "dev.txt"])
+@pytest.mark.parametrize("lock", ["uv.txt", "build.txt", "proxy.txt", "operator.txt", "dev.txt"])
 def test_lock_has_hashes_and_no_host(lock: str) -> None:
     locked = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[\w.-]+==)", locked, flags=re.M)[1:]

@@ -47,7 +47,9 @@ def test_make_alone_lists_the_targets() -> None:
     answer = make(ROOT)
 
     assert answer.returncode == 0
-    for target in ("run", "test", "lint", "generate", "generate-check", "bench", "fuzz", "doctor", "clean"):
+    kubernetes = ("e2e", "cluster", "cluster-down", "images")
+    others = ("run", "test", "lint", "generate", "generate-check", "bench", "fuzz", "doctor", "clean")
+    for target in (*others, *kubernetes):
         assert f"\n  {target} " in answer.stdout
 
 
@@ -57,7 +59,7 @@ def test_unknown_target_is_refused() -> None:
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert answer.returncode == 2
-    assert "one of run test lint" in answer.stderr
+    assert "one of run test e2e" in answer.stderr
 
 
 def test_file_that_does_not_exist_is_named() -> None:

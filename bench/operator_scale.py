@@ -1,0 +1,133 @@
+"""How an operator copes with many HeliosProxies: first pass, pass without changes, memory.
+
+Run with the environment of this clone; it opens a cluster of level apiserver of its own (etcd, API server, controller
+manager) and prints one JSON object. The operator is a
+process with a token of its ServiceAccount, as in the tests. Needs an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "e2e"), str(ROOT / ".make")]
+
+from cluster import Cluster, open_cluster  # noqa: E402 - the folder is put on the path above
+from harness.operator import OperatorProcess, install, kubeconfig_of_operator  # noqa: E402
+from harness.wait import until  # noqa: E402
+
+NAMESPACE = "many"
+BATCH = 100
+DEADLINE = 300.0
+NODES = [{"host": "db-0", "role": "primary"}, {"host": "db-1"}]
+
+
+SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+ADDRESSES = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "ServiceCIDR",
+    "metadata": {"name": NAMESPACE},
+    "spec": {"cidrs": ["198.18.128.0/18"]},
+}
+"""Two Services with an address for each proxy: the test cluster's own 254 addresses are not enough."""
+
+
+def proxy(number: int) -> dict[str, Any]:
+    """One HeliosProxy that wants no pods, so that only the operator is measured."""
+    return {
+        "apiVersion": "helios.heliosproxy.dev/v1alpha1",
+        "kind": "HeliosProxy",
+        "metadata": {"name": f"web-{number:04d}", "namespace": NAMESPACE},
+        "spec": {"replicas": 0, "nodes": NODES, "auth": {"method": "trust"}, "poolProfileRef": {"name": "shared"}},
+    }
+
+
+def fill(cluster: Cluster, count: int) -> None:
+    """Apply a PoolProfile and `count` HeliosProxies that refer to it."""
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(SPACE))
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(ADDRESSES))
+    profile(cluster, 20)
+    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+
+    def create(numbers: range) -> None:
+        items = {"apiVersion": "v1", "kind": "List", "items": [proxy(number) for number in numbers]}
+        cluster.kubectl("create", "-f", "-", input=json.dumps(items))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(create, batches))
+
+
+def profile(cluster: Cluster, size: int) -> None:
+    """The PoolProfile that all share."""
+    value = {
+        "apiVersion": "helios.heliosproxy.dev/v1alpha1",
+        "kind": "PoolProfile",
+        "metadata": {"name": "shared", "namespace": NAMESPACE},
+        "spec": {"maxPoolSize": size},
+    }
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(value))
+
+
+def passed(operator: OperatorProcess, looks: float, count: int) -> bool:
+    """Whether the operator has looked at everything since `looks` and has nothing left to do."""
+    time.sleep(0.2)  # asking costs the operator something, too
+    try:
+        return operator.metric("looks_total") >= looks + count and operator.metric("queue_length") == 0
+    except TimeoutError:
+        return False  # it has more urgent things to do than to answer
+
+
+def measure(cluster: Cluster, count: int, folder: Path) -> dict[str, Any]:
+    """All figures, in seconds and KiB."""
+    install(cluster)
+    kubeconfig = kubeconfig_of_operator(cluster, folder)
+    with OperatorProcess(kubeconfig, folder, name="empty").wait_leading() as operator:
+        time.sleep(2)  # what an idle operator settles at
+        empty = operator.memory_bytes()
+    fill(cluster, count)
+    figures: dict[str, Any] = {"proxies": count, "empty_kib": empty // 1024}
+
+    started = time.monotonic()
+    with OperatorProcess(kubeconfig, folder, name="first") as operator:
+        until(lambda: passed(operator, 0, count), "the first pass", DEADLINE)
+        figures["first_pass_seconds"] = round(time.monotonic() - started, 2)
+        figures["first_pass_cpu_seconds"] = operator.cpu_seconds()
+        figures["first_pass_writes"] = operator.metric("writes_total")
+        figures["after_first_kib"] = operator.memory_bytes() // 1024
+
+    started = time.monotonic()
+    with OperatorProcess(kubeconfig, folder, name="second") as operator:
+        until(lambda: passed(operator, 0, count), "a pass without changes", DEADLINE)
+        figures["noop_pass_seconds"] = round(time.monotonic() - started, 2)
+        figures["noop_pass_cpu_seconds"] = operator.cpu_seconds()
+        figures["noop_pass_writes"] = operator.metric("writes_total")
+        figures["after_noop_kib"] = operator.memory_bytes() // 1024
+        figures["kib_per_proxy"] = round((operator.memory_bytes() - empty) / 1024 / count, 1)
+
+        looks, started = operator.metric("looks_total"), time.monotonic()
+        profile(cluster, 30)
+        until(lambda: passed(operator, looks, count), "one edit reaches all", DEADLINE)
+        figures["fan_out_seconds"] = round(time.monotonic() - started, 2)
+        figures["after_fan_out_kib"] = operator.memory_bytes() // 1024
+    return figures
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1_000, help="how many HeliosProxies")
+    options = parser.parse_args()
+    with open_cluster("apiserver") as cluster, tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(cluster, options.count, Path(folder)), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Deployment `<name>`: the pods of a proxy.
+
+One pod more comes before one goes, so that capacity never falls. Everything the process reads is mounted as folders:
+a file mounted by subPath would never change. The pods carry no identity towards the API server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Final
+
+from helios.kube.kinds import DEPLOYMENT
+from helios_crds.placement import ADMIN_FOLDER, SECRETS_FOLDER
+from helios_crds.workload import Workload
+from helios_operator.desired.metadata import Owner
+from helios_operator.document import ConfigDocument
+from helios_operator.names import CONFIG_FOLDER, CONFIG_KEY, GENERATION, RESTART, labels_of, pod_labels
+
+__all__ = ["ADMIN_PORT", "POSTGRES_PORT", "deployment"]
+
+POSTGRES_PORT: Final = "postgres"
+ADMIN_PORT: Final = "admin"
+USER: Final = 65_534
+"""nobody; the images are made for it."""
+READ_BY_GROUP: Final = 0o440
+STARTUP_SECONDS: Final = 60
+"""Until a pod that does not answer is started again."""
+
+
+def deployment(owner: Owner, work: Workload, document: ConfigDocument, image: str) -> dict[str, Any]:
+    """The Deployment that runs `document` with `work.image`, or `image` where that is None.
+
+    Ports and Secrets are those that the document names, which may be older than the spec while a new one is refused.
+    """
+    made = owner.child(DEPLOYMENT, owner.key.name, {GENERATION: str(document.generation)})
+    mounts = _secret_mounts(document)
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": work.termination_grace_period_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(work, document, work.image or image, [mount for mount, _, _ in mounts])],
+        "volumes": [
+            {"name": "config", "configMap": {"name": owner.key.config_map, "defaultMode": READ_BY_GROUP}},
+            {"name": "admin", "secret": {"secretName": owner.key.admin, "defaultMode": READ_BY_GROUP}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+            *(_secret_volume(secret, keys) for _, secret, keys in mounts),
+        ],
+    }
+    template = {"metadata": {"labels": labels_of(owner.key), "annotations": {RESTART: document.restart}}, "spec": pod}
+    spec = {
+        "replicas": work.replicas,
+        "selector": {"matchLabels": pod_labels(owner.key)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": template,
+    }
+    return {**made, "spec": spec}
+
+
+def _container(
+    work: Workload, document: ConfigDocument, image: str, secrets: Iterable[tuple[str, str]]
+) -> dict[str, Any]:
+    return {
+        "name": "proxy",
+        "image": image,
+        "command": ["helios"],
+        "args": ["serve", "-c", f"{CONFIG_FOLDER}/{CONFIG_KEY}"],
+        "ports": [_port(POSTGRES_PORT, document.listen_port), _port(ADMIN_PORT, document.admin_port)],
+        "startupProbe": _probe("/healthz", 1, STARTUP_SECONDS),
+        "livenessProbe": _probe("/livez", 10, 3),
+        "readinessProbe": _probe("/readyz", 2, 2),
+        "resources": {"requests": dict(work.requests), "limits": dict(work.limits)},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+            {"name": "admin", "mountPath": str(ADMIN_FOLDER), "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+            *({"name": name, "mountPath": folder, "readOnly": True} for name, folder in secrets),
+        ],
+    }
+
+
+def _port(name: str, port: int) -> dict[str, Any]:
+    return {"name": name, "containerPort": port, "protocol": "TCP"}
+
+
+def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
+    get = {"path": path, "port": ADMIN_PORT, "scheme": "HTTPS"}
+    return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures}
+
+
+def _secret_mounts(document: ConfigDocument) -> list[tuple[tuple[str, str], str, list[str]]]:
+    """((volume, folder), Secret, keys) for every Secret that is read."""
+    keys: dict[str, list[str]] = {}
+    for secret, key in document.secrets:
+        keys.setdefault(secret, []).append(key)
+    return [
+        ((_volume_name(secret), str(SECRETS_FOLDER / secret)), secret, sorted(wanted))
+        for secret, wanted in sorted(keys.items())
+    ]
+
+
+def _volume_name(secret: str) -> str:
+    """A DNS label; the name of a Secret may be longer and hold dots."""
+    return f"secret-{hashlib.sha256(secret.encode()).hexdigest()[:10]}"
+
+
+def _secret_volume(secret: str, keys: list[str]) -> dict[str, Any]:
+    items = [{"key": key, "path": key} for key in keys]
+    return {
+        "name": _volume_name(secret),
+        "secret": {"secretName": secret, "defaultMode": READ_BY_GROUP, "items": items},
+    }

@@ -1,0 +1,152 @@
+"""What runs for the HeliosProxies, as the API server sees it: children, pods, EndpointSlices. Started by `__main__`.
+
+These kinds are many times as many as our own resources, and kopf's start-up costs grow with the square of the objects
+that it watches (docs/adr/0020), so `helios.kube.watch` follows them. Every change puts its proxies on the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from helios.kube import Client, Kind, Watch
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
+from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
+from helios_operator.queue import WorkQueue
+from helios_operator.records import child_of, pod_of, slice_of
+from helios_operator.world import World
+
+__all__ = ["Informers"]
+
+CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT)
+SLICE_SERVICE: Final = "kubernetes.io/service-name"
+Json = Mapping[str, Any]
+Names = frozenset[tuple[str, str]]
+
+
+def _place(value: Json) -> tuple[str, str]:
+    return value["metadata"]["namespace"], value["metadata"]["name"]
+
+
+class Informers:
+    """Five kinds, followed at once."""
+
+    def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey]) -> None:
+        self._world = world
+        self._queue = queue
+        watches = [self._children(client, kind) for kind in CHILDREN]
+        pods = self._groups(self._pod_key, world.seen_pods, pod_of)
+        slices = self._groups(self._slice_key, world.seen_slices, slice_of)
+        watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
+        watches.append(self._watch(client, ENDPOINT_SLICE, None, *slices))
+        self._watches = watches
+        self._unlisted = {watch.kind.name for watch in watches}
+        self.complete = asyncio.Event()
+        """Set once every kind was listed."""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches:
+                group.create_task(watch.run(), name=f"watch {watch.kind.plural}")
+
+    def _watch(
+        self,
+        client: Client,
+        kind: Kind,
+        labels: str | None,
+        seen: Callable[[Json], None],
+        lost: Callable[[Json], None],
+        listed: Callable[[Names], None],
+    ) -> Watch:
+        def done(names: Names) -> None:
+            listed(names)
+            self._unlisted.discard(kind.name)
+            if not self._unlisted:
+                self.complete.set()
+
+        return Watch(client, kind, labels, seen, lost, done)
+
+    def _children(self, client: Client, kind: Kind) -> Watch:
+        world = self._world
+
+        def seen(value: Json) -> None:
+            namespace, name = _place(value)
+            world.seen_children[(kind.name, namespace, name)] = child_of(value)
+            if not world.is_echo(kind.name, namespace, name, int(value["metadata"]["resourceVersion"])):
+                self._add_owner(value)
+
+        def lost(value: Json) -> None:
+            gone(*_place(value))
+            self._add_owner(value)
+
+        def gone(namespace: str, name: str) -> None:
+            world.seen_children.pop((kind.name, namespace, name), None)
+            world.gone(kind.name, namespace, name)
+
+        def listed(names: Names) -> None:
+            held = [place for place in world.seen_children if place[0] == kind.name and place[1:] not in names]
+            for _, namespace, name in held:
+                gone(namespace, name)
+            if held:
+                self._add_all()
+
+        return self._watch(client, kind, MANAGED_SELECTOR, seen, lost, listed)
+
+    def _groups(
+        self, key_of: Callable[[Json], tuple[str, str]], held: dict[tuple[str, str], dict[str, Any]], picture: Any
+    ) -> tuple[Callable[[Json], None], Callable[[Json], None], Callable[[Names], None]]:
+        """(seen, lost, listed) for objects that are kept by what they belong to."""
+
+        def seen(value: Json) -> None:
+            key, name = key_of(value), value["metadata"]["name"]
+            made = picture(value)
+            if held.setdefault(key, {}).get(name) != made:
+                held[key][name] = made
+                self._add_group(key)
+
+        def lost(value: Json) -> None:
+            key = key_of(value)
+            group = held.get(key, {})
+            group.pop(value["metadata"]["name"], None)
+            if not group:
+                held.pop(key, None)
+            self._add_group(key)
+
+        def listed(names: Names) -> None:
+            for key, group in list(held.items()):
+                for name in [name for name in group if (key[0], name) not in names]:
+                    del group[name]
+                    self._add_group(key)
+
+        return seen, lost, listed
+
+    @staticmethod
+    def _pod_key(value: Json) -> tuple[str, str]:
+        return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(INSTANCE, "")
+
+    @staticmethod
+    def _slice_key(value: Json) -> tuple[str, str]:
+        return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(SLICE_SERVICE, "")
+
+    def _add_group(self, key: tuple[str, str]) -> None:
+        """A proxy of that name, and proxies that find their nodes behind a Service of that name."""
+        self._add(ProxyKey(*key))
+        for other in self._world.proxies_of(key[0], "Service", key[1]):
+            self._queue.add(other)
+
+    def _add_owner(self, value: Json) -> None:
+        for reference in value["metadata"].get("ownerReferences") or ():
+            if reference["kind"] == PROXY.name and reference.get("controller"):
+                self._add(ProxyKey(value["metadata"]["namespace"], reference["name"]))
+
+    def _add(self, key: ProxyKey) -> None:
+        """One that is not known yet, or no more, needs no look: its own event brings it up."""
+        if self._world.proxy(key) is not None:
+            self._queue.add(key)
+
+    def _add_all(self) -> None:
+        """Objects went while nobody looked; whose they were is not known any more."""
+        for key in self._world.all_proxies():
+            self._queue.add(key)

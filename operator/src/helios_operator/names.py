@@ -1,0 +1,102 @@
+"""Names, labels and annotations of what the operator makes. Read by the builders, the watcher and the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from helios.kube import Kind
+from helios_crds import GROUP, KINDS, VERSION
+
+__all__ = [
+    "APPLIED",
+    "CONFIG_FOLDER",
+    "CONFIG_KEY",
+    "CUSTOM",
+    "GENERATION",
+    "INSTANCE",
+    "MANAGED_BY",
+    "MANAGED_SELECTOR",
+    "MANAGER",
+    "OPERATOR",
+    "PROXY",
+    "RESTART",
+    "ROTATE",
+    "ROTATED",
+    "STATUS_MANAGER",
+    "ProxyKey",
+    "labels_of",
+    "pod_labels",
+    "selector_text",
+]
+
+OPERATOR: Final = "helios-operator"
+MANAGER: Final = OPERATOR
+"""Field manager of every child."""
+STATUS_MANAGER: Final = "helios-operator-status"
+"""Field manager of every status."""
+
+NAME: Final = "app.kubernetes.io/name"
+INSTANCE: Final = "app.kubernetes.io/instance"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+APPLICATION: Final = "heliosproxy"
+MANAGED_SELECTOR: Final = f"{MANAGED_BY}={OPERATOR}"
+
+APPLIED: Final = f"{GROUP}/applied"
+"""Annotation of a child: hash of what was applied, so that a pass without changes writes nothing."""
+GENERATION: Final = f"{GROUP}/config-generation"
+"""Annotation of ConfigMap and Deployment: the generation of the document, kept where the other is lost."""
+RESTART: Final = f"{GROUP}/restart"
+"""Annotation of the pod template: hash over the settings that only a start of the process applies."""
+ROTATE: Final = f"{GROUP}/rotate-admin"
+"""Annotation that a user puts on a HeliosProxy; a new value makes a new admin token and certificate."""
+ROTATED: Final = f"{GROUP}/rotated-at"
+"""Annotation of the admin Secret: when the token before the present one was replaced."""
+
+CONFIG_KEY: Final = "helios.toml"
+CONFIG_FOLDER: Final = "/etc/heliosproxy"
+
+CUSTOM: Final = {name: Kind(f"{GROUP}/{VERSION}", model.names.plural, name) for name, model in KINDS.items()}
+"""Our own kinds by name."""
+PROXY: Final = CUSTOM["HeliosProxy"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProxyKey:
+    """Which HeliosProxy, and what its children are called."""
+
+    namespace: str
+    name: str
+
+    @property
+    def config_map(self) -> str:
+        """ConfigMap with the document."""
+        return f"{self.name}-config"
+
+    @property
+    def admin(self) -> str:
+        """Secret with token and certificate of the admin API, and the Service that leads to it."""
+        return f"{self.name}-admin"
+
+    @property
+    def peers(self) -> str:
+        """Headless Service over all pods, ready or not."""
+        return f"{self.name}-peers"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def pod_labels(key: ProxyKey) -> dict[str, str]:
+    """What selects the pods of one proxy; it can never change, for a Deployment's selector cannot."""
+    return {NAME: APPLICATION, INSTANCE: key.name}
+
+
+def labels_of(key: ProxyKey) -> dict[str, str]:
+    """Labels of every child and every pod."""
+    return {**pod_labels(key), MANAGED_BY: OPERATOR}
+
+
+def selector_text(key: ProxyKey) -> str:
+    """The pods' selector as the scale subresource wants it."""
+    return ",".join(f"{name}={value}" for name, value in pod_labels(key).items())

@@ -1,0 +1,38 @@
+"""What the operator may do, and no more. Written into install.yaml by `install`; a test reads the audit log.
+
+Secrets are read by name, never listed or watched: the operator may not hold every Secret of a cluster in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from helios.kube import Kind
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, LEASE, POD, SECRET, SERVICE
+from helios_operator.names import CUSTOM, PROXY
+
+__all__ = ["CLUSTER_RULES", "NAMESPACE_RULES"]
+
+WATCH: Final = ("list", "watch")
+OWN: Final = ("create", "get", "list", "patch", "watch")
+
+
+def _rule(kinds: list[Kind], verbs: tuple[str, ...], part: str = "") -> dict[str, Any]:
+    resources = [f"{kind.plural}/{part}" if part else kind.plural for kind in kinds]
+    return {"apiGroups": [kinds[0].group], "resources": resources, "verbs": list(verbs)}
+
+
+CLUSTER_RULES: Final = [
+    _rule(list(CUSTOM.values()), WATCH),
+    _rule([PROXY], ("patch",), "status"),
+    _rule([CONFIG_MAP, SERVICE], OWN),
+    _rule([DEPLOYMENT], OWN),
+    _rule([SECRET], ("create", "get", "patch")),
+    _rule([POD], WATCH),
+    _rule([ENDPOINT_SLICE], WATCH),
+    _rule([ENDPOINTS], ("get",)),
+]
+"""In every namespace."""
+
+NAMESPACE_RULES: Final = [_rule([LEASE], ("create", "get", "update"))]
+"""In the operator's own namespace."""

@@ -1,0 +1,191 @@
+"""Bring the cluster in line with one HeliosProxy. Called by the workers of the queue; knows nothing of kopf.
+
+Read what is wanted from the world, render it, write the children in an order in which each finds what it needs, tell
+the poller what the pods shall run, and write the status. Every look starts from nothing, so it may be cut off anywhere.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from helios.kube import Client, Forbidden, Invalid, NotFound
+from helios.kube.errors import ApiError
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE
+from helios_crds import HeliosProxy, ResourceError
+from helios_crds.parse import parse_as
+from helios_crds.placement import Placement
+from helios_crds.problems import Problem, Reason
+from helios_crds.references import References
+from helios_crds.render import RenderResult, discoveries, render, secret_files
+from helios_crds.workload import workload
+from helios_operator.admin_secrets import AdminSecrets
+from helios_operator.desired import Owner, config_map, deployment, services
+from helios_operator.discovery import discover
+from helios_operator.document import ConfigDocument, annotated_generation, next_document, present_document
+from helios_operator.errors import InvalidOwnership, OperatorError
+from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
+from helios_operator.poller import Poller
+from helios_operator.queue import WorkQueue
+from helios_operator.records import Child, Proxy
+from helios_operator.references import PolicyReader
+from helios_operator.settings import OperatorSettings
+from helios_operator.status import Observed, Trouble, status_of
+from helios_operator.user_secrets import UserSecrets
+from helios_operator.world import World
+from helios_operator.writer import Writer
+
+__all__ = ["Reconciler"]
+
+
+@dataclass
+class _Look:
+    """What one look has found so far."""
+
+    proxy: Proxy
+    resource: HeliosProxy | None = None
+    problems: tuple[Problem, ...] = ()
+    result: RenderResult | None = None
+    document: ConfigDocument | None = None
+
+
+class Reconciler:
+    """Looks at HeliosProxies."""
+
+    def __init__(
+        self, client: Client, world: World, queue: WorkQueue[ProxyKey], poller: Poller, settings: OperatorSettings
+    ) -> None:
+        self._client = client
+        self._world = world
+        self._queue = queue
+        self._poller = poller
+        self._settings = settings
+        self._writer = Writer(client, world)
+        self._policies = PolicyReader(world)
+        self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
+        self._users = UserSecrets(client, settings.resync)
+
+    async def look(self, key: ProxyKey) -> None:
+        """Look at one HeliosProxy. Raises what makes another look necessary, after the status has told it."""
+        proxy = self._world.proxy(key)
+        if proxy is None or proxy.deleting:
+            self._forget(key)
+            return
+        look = _Look(proxy)
+        failure: ApiError | OperatorError | None = None
+        try:
+            await self._render(key, look)
+            if look.resource is not None:
+                await self._write(key, look)
+        except (Forbidden, Invalid, InvalidOwnership) as error:
+            failure = error
+        await self._tell(key, look, failure)
+        if failure is not None:
+            raise failure
+        self._plan_next(key, look)
+
+    async def _render(self, key: ProxyKey, look: _Look) -> None:
+        try:
+            look.resource = parse_as(HeliosProxy, look.proxy.value)
+        except ResourceError as error:
+            look.problems = error.problems
+            look.document = present_document(await self._present(key, look.proxy))
+            return
+        resource = look.resource
+        references = References.among(
+            self._policies.policies(key, look.proxy.value["spec"]),
+            await self._users.keys_of(key.namespace, _secrets_of(resource)),
+            await discover(self._client, self._world, key.namespace, discoveries(resource)),
+        )
+        look.result = render(resource, references)
+        look.problems = look.result.problems
+        config = await self._present(key, look.proxy)
+        look.document = self._document(key, look.result, config)
+
+    async def _present(self, key: ProxyKey, proxy: Proxy) -> Child | None:
+        """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""
+        config = self._world.child(CONFIG_MAP, key.namespace, key.config_map)
+        if config is None and self._world.child(DEPLOYMENT, key.namespace, key.name) is not None:
+            config = await self._writer.read(CONFIG_MAP, key.namespace, key.config_map)
+        return config if config is not None and config.owner == proxy.uid else None
+
+    def _document(self, key: ProxyKey, result: RenderResult, config: Child | None) -> ConfigDocument | None:
+        """What shall run: the new configuration, or the last good one while the new one is refused."""
+        if result.config is None:
+            return present_document(config)
+        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
+        known = (annotated_generation(running), self._poller.least_generation(key))
+        return next_document(result.config, config, known)
+
+    async def _write(self, key: ProxyKey, look: _Look) -> None:
+        """Services and credentials always; document and pods once there is a configuration."""
+        assert look.resource is not None, "read"
+        owner = Owner(key, look.proxy.uid)
+        work = workload(look.resource)
+        present = self._world.child(CONFIG_MAP, key.namespace, key.config_map)
+        asked = look.resource.metadata.annotations.get(ROTATE, "")
+        credentials = await self._admin.obtain(owner, asked, is_new=present is None)
+        for service in services(owner, work):
+            await self._writer.ensure(SERVICE, service, owner.uid)
+        if look.document is None:
+            return
+        await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
+        self._poller.want(key, look.document, look.document.admin_port, credentials)
+        pods = deployment(owner, work, look.document, self._settings.image)
+        await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
+
+    async def _tell(self, key: ProxyKey, look: _Look, failure: ApiError | OperatorError | None) -> None:
+        """Write the status if it says anything new."""
+        seen = Observed(
+            key=key,
+            generation=look.proxy.generation,
+            replicas=look.resource.spec.replicas if look.resource is not None else 0,
+            problems=look.problems,
+            result=look.result,
+            document=look.document,
+            trouble=_trouble(failure),
+            deployment=self._world.child(DEPLOYMENT, key.namespace, key.name),
+            pods=tuple(self._world.pods(key)),
+            views=self._poller.views(key),
+        )
+        before = self._world.status(key, look.proxy)
+        status = status_of(seen, before, datetime.now(UTC))
+        if status == before:
+            return
+        metadata = {"name": key.name, "namespace": key.namespace, "uid": look.proxy.uid}
+        value = {"apiVersion": PROXY.api_version, "kind": PROXY.name, "metadata": metadata, "status": status}
+        try:
+            answer = await self._client.apply(PROXY, value, STATUS_MANAGER, subresource="status")
+        except NotFound:
+            self._world.lost_proxy(key)
+            self._forget(key)
+            return
+        self._world.wrote_status(key, int(answer["metadata"]["resourceVersion"]), answer["status"])
+
+    def _plan_next(self, key: ProxyKey, look: _Look) -> None:
+        """Come back for what nobody announces: Secrets, Endpoints, the end of an old token."""
+        seconds = self._settings.resync * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the looks
+        if any(problem.reason in (Reason.REF_MISSING, Reason.BACKENDS_MISSING) for problem in look.problems):
+            seconds = self._settings.retry
+            self._users.doubt(key.namespace, _secrets_of(look.resource) if look.resource is not None else ())
+        settling = self._admin.next_change(key)
+        self._queue.add_after(key, seconds if settling is None else min(seconds, settling))
+
+    def _forget(self, key: ProxyKey) -> None:
+        """The children go with their owner; only our memory is to be cleared."""
+        self._poller.forget(key)
+        self._admin.forget(key)
+        self._queue.forget(key)
+
+
+def _secrets_of(resource: HeliosProxy) -> list[str]:
+    return [file.secret for file in secret_files(resource, References(), Placement())]
+
+
+def _trouble(failure: ApiError | OperatorError | None) -> Trouble | None:
+    if failure is None:
+        return None
+    reason: Any = failure.reason if isinstance(failure, ApiError) else type(failure).__name__
+    return Trouble(reason or type(failure).__name__, str(failure))

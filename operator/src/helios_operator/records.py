@@ -1,0 +1,215 @@
+"""Slim pictures of cluster objects, as the indexes hold them. Made by the watcher, read by the reconciler.
+
+Thousands of objects are held, so only what a decision needs is kept; `managedFields` never is. A child's content is
+kept as packed JSON: it is looked at once a pass, and compared as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from helios_operator.names import MANAGER
+
+__all__ = ["Child", "Endpoint", "Pod", "Proxy", "Slice", "child_of", "pod_of", "proxy_of", "slice_of", "slim"]
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A HeliosProxy as it was written, with its status as it stands."""
+
+    value: Json
+    """apiVersion, kind, metadata (a part of it), spec."""
+    packed_status: bytes
+    uid: str
+    generation: int
+    version: int
+    """resourceVersion."""
+    deleting: bool
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as it stands."""
+        return _unpacked(self.packed_status)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An object that carries our label."""
+
+    uid: str
+    version: int
+    """resourceVersion."""
+    owner: str | None
+    """uid of the controller."""
+    created: bool
+    """Its fields are still owned by our create and not by an apply."""
+    deleting: bool
+    packed: bytes
+    status: Json
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """labels, annotations, ownerReferences and everything beside metadata and status."""
+        return _unpacked(self.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of a proxy."""
+
+    name: str
+    ip: str | None
+    ready: bool
+    running: bool
+    deleting: bool
+    trouble: tuple[str, str] | None
+    """(reason, message) of what keeps its container or its scheduling waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address behind a Service."""
+
+    host: str
+    port: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one EndpointSlice says."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+def _packed(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value, default=dict, separators=(",", ":")).encode(), 1)
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return value
+
+
+def slim(body: Json) -> dict[str, Any]:
+    """A resource of ours without what only the API server needs."""
+    metadata = body["metadata"]
+    kept = ("name", "namespace", "uid", "generation", "labels", "annotations")
+    return {
+        "apiVersion": body.get("apiVersion"),
+        "kind": body.get("kind"),
+        "metadata": {key: _plain(metadata[key]) for key in kept if metadata.get(key)},
+        "spec": _plain(body.get("spec") or {}),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """kopf hands out views; dictionaries of our own do not keep its bodies alive."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def proxy_of(body: Json) -> Proxy:
+    """The picture of a HeliosProxy."""
+    metadata = body["metadata"]
+    return Proxy(
+        value=slim(body),
+        packed_status=_packed(body.get("status") or {}),
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation") or 0),
+        version=int(metadata["resourceVersion"]),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def child_of(body: Json) -> Child:
+    """The picture of a ConfigMap, Service or Deployment."""
+    metadata = body["metadata"]
+    content = {key: value for key, value in body.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+    content["metadata"] = {
+        key: metadata.get(key) or ([] if key == "ownerReferences" else {})
+        for key in ("labels", "annotations", "ownerReferences")
+    }
+    return Child(
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        owner=controller_of(metadata),
+        created=is_from_create(metadata),
+        deleting="deletionTimestamp" in metadata,
+        packed=_packed(content),
+        status=_status(body.get("status") or {}),
+    )
+
+
+def controller_of(metadata: Json) -> str | None:
+    """uid of the object that controls this one."""
+    return next((ref["uid"] for ref in metadata.get("ownerReferences") or () if ref.get("controller")), None)
+
+
+def is_from_create(metadata: Json) -> bool:
+    """Whether fields are owned by our create: an apply that leaves them out would not remove them."""
+    return any(
+        entry.get("manager") == MANAGER and entry.get("operation") == "Update" and not entry.get("subresource")
+        for entry in metadata.get("managedFields") or ()
+    )
+
+
+def _status(status: Json) -> Json:
+    """The part of a Deployment's status that conditions are made of; nothing for other kinds."""
+    kept = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    found = {key: status[key] for key in kept if key in status}
+    if conditions := status.get("conditions"):
+        wanted = ("type", "status", "reason", "message")
+        found["conditions"] = [{key: each.get(key, "") for key in wanted} for each in conditions]
+    return found
+
+
+def pod_of(body: Json) -> Pod:
+    """The picture of a pod."""
+    status: Json = body.get("status") or {}
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in status.get("conditions") or ())
+    states = [each.get("state") or {} for each in status.get("containerStatuses") or ()]
+    return Pod(
+        name=body["metadata"]["name"],
+        ip=status.get("podIP"),
+        ready=ready,
+        running=any("running" in state for state in states),
+        deleting="deletionTimestamp" in body["metadata"],
+        trouble=_trouble(status, states),
+    )
+
+
+HARMLESS = {"ContainerCreating", "PodInitializing"}
+
+
+def _trouble(status: Json, states: list[Json]) -> tuple[str, str] | None:
+    for state in states:
+        waiting = state.get("waiting")
+        if waiting and waiting.get("reason") not in HARMLESS:
+            return str(waiting.get("reason")), str(waiting.get("message") or "")
+    for each in status.get("conditions") or ():
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return str(each.get("reason")), str(each.get("message") or "")
+    return None
+
+
+def slice_of(body: Json) -> Slice:
+    """The addresses of an EndpointSlice; those of pods that are about to end are left out."""
+    ports = [port["port"] for port in body.get("ports") or () if port.get("port")]
+    if not ports or body.get("addressType") == "FQDN":
+        return Slice(())
+    return Slice(
+        tuple(
+            Endpoint(address, int(ports[0]), (each.get("targetRef") or {}).get("name"))
+            for each in body.get("endpoints") or ()
+            if not (each.get("conditions") or {}).get("terminating")
+            for address in each.get("addresses") or ()
+        )
+    )

@@ -1,0 +1,314 @@
+"""What was observed about a HeliosProxy → its status. Pure; called by the reconciler, which writes the result.
+
+Conditions are Kubernetes' standard form. `Reconciling` and `Stalled` are there only while they are true, as kstatus
+wants it. The phase is derived from the conditions and never decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from helios_crds.problems import Problem, Reason, Severity
+from helios_crds.render import RenderResult
+from helios_crds.v1alpha1.status import Phase
+from helios_operator.document import ConfigDocument
+from helios_operator.names import ProxyKey, selector_text
+from helios_operator.poller import PodView
+from helios_operator.records import Child, Pod
+
+__all__ = ["Observed", "Trouble", "status_of"]
+
+MAX_MESSAGE: Final = 4_000
+MAX_PODS: Final = 1_000
+Truth = Literal["True", "False", "Unknown"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why children could not be written."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything a status is made of."""
+
+    key: ProxyKey
+    generation: int
+    replicas: int
+    problems: tuple[Problem, ...]
+    """Of reading the resource and of rendering it."""
+    result: RenderResult | None
+    """None where the resource could not even be read."""
+    document: ConfigDocument | None
+    """What the pods shall run; the last good one while a new configuration is refused."""
+    trouble: Trouble | None
+    deployment: Child | None
+    pods: tuple[Pod, ...]
+    views: Mapping[str, PodView]
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the resource as it is now made a configuration."""
+        return self.result is not None and self.result.config is not None
+
+    @property
+    def ready(self) -> int:
+        """Pods that are ready, as the Deployment counts them."""
+        return int(self.deployment.status.get("readyReplicas", 0)) if self.deployment else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    type: str
+    status: Truth
+    reason: str
+    message: str
+
+
+def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
+    """The whole status; times of conditions that did not turn are taken from `before`, the present status."""
+    findings = [
+        _references(seen),
+        _backends(seen),
+        _config_valid(seen),
+        _available(seen),
+        _in_force(seen),
+        _topology(seen),
+    ]
+    stalled = _stalled(seen)
+    ready = _ready(seen, findings, stalled)
+    findings = [ready, *findings]
+    if stalled is not None:
+        findings.append(stalled)
+    elif (going := _reconciling(seen, findings)) is not None:
+        findings.append(going)
+    status: Json = {
+        "observedGeneration": seen.generation,
+        "phase": _phase(seen, ready, stalled).value,
+        "readyReplicas": seen.ready,
+        "replicas": int(seen.deployment.status.get("replicas", 0)) if seen.deployment else 0,
+        "selector": selector_text(seen.key),
+        **_nodes(seen, before),
+        "conditions": _conditions(findings, seen.generation, before, now),
+    }
+    if seen.result is not None:
+        status["effective"] = [each.as_status() for each in seen.result.effective]
+    if seen.document is not None:
+        status["configHash"] = seen.document.hash
+    if seen.pods:
+        status["pods"] = [_pod(pod, seen.views.get(pod.name)) for pod in _sorted(seen.pods)]
+    return status
+
+
+def _sorted(pods: Iterable[Pod]) -> list[Pod]:
+    return sorted(pods, key=lambda pod: pod.name)[:MAX_PODS]
+
+
+def _pod(pod: Pod, view: PodView | None) -> Json:
+    made: Json = {"name": pod.name, "ready": pod.ready}
+    if view is not None and view.config is not None:
+        made |= {"configHash": view.config.hash, "configGeneration": view.config.generation}
+    message = pod.trouble[1] or pod.trouble[0] if pod.trouble else view and (view.refusal or view.error)
+    return {**made, "message": message[:1_000]} if message else made
+
+
+def _told(problems: Iterable[Problem]) -> str:
+    return "; ".join(str(problem) for problem in problems)
+
+
+def _named(problems: Iterable[Problem], *reasons: Reason) -> list[Problem]:
+    return [problem for problem in problems if problem.reason in reasons]
+
+
+def _references(seen: Observed) -> _Finding:
+    missing = _named(seen.problems, Reason.REF_MISSING)
+    if missing:
+        return _Finding("ReferencesResolved", "False", Reason.REF_MISSING.value, _told(missing))
+    if seen.result is None:
+        return _Finding("ReferencesResolved", "Unknown", "Invalid", "the resource cannot be read")
+    return _Finding("ReferencesResolved", "True", "Resolved", "everything that is referred to exists")
+
+
+def _backends(seen: Observed) -> _Finding:
+    missing = _named(seen.problems, Reason.BACKENDS_MISSING)
+    if missing:
+        return _Finding("BackendsFound", "False", Reason.BACKENDS_MISSING.value, _told(missing))
+    if seen.result is None:
+        return _Finding("BackendsFound", "Unknown", "Invalid", "the resource cannot be read")
+    if seen.result.discoveries:
+        services = ", ".join(each.service for each in seen.result.discoveries)
+        return _Finding("BackendsFound", "True", "EndpointsFound", f"nodes are the endpoints of {services}")
+    return _Finding("BackendsFound", "True", "NodesListed", "nodes are listed in the resource")
+
+
+def _config_valid(seen: Observed) -> _Finding:
+    outside = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
+    wrong = [each for each in seen.problems if each.severity is Severity.ERROR and each.reason not in outside]
+    if wrong:
+        return _Finding("ConfigValid", "False", wrong[0].reason.value, _told(wrong))
+    refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.views.items()) if view.refusal]
+    if refusals:
+        return _Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
+    ignored = _named(seen.problems, Reason.NOT_ACTED_ON)
+    if ignored:
+        return _Finding("ConfigValid", "True", Reason.NOT_ACTED_ON.value, _told(ignored))
+    return _Finding("ConfigValid", "True", "Valid", "the configuration is valid")
+
+
+def _available(seen: Observed) -> _Finding:
+    if seen.deployment is None:
+        return _Finding("Available", "False", "NoDeployment", "no pods were asked for yet")
+    conditions = {each["type"]: each for each in seen.deployment.status.get("conditions", ())}
+    failure = conditions.get("ReplicaFailure")
+    if failure and failure["status"] == "True":
+        return _Finding("Available", "False", failure["reason"] or "ReplicaFailure", failure["message"])
+    trouble = _first_trouble(seen)
+    enough = conditions.get("Available", {}).get("status") == "True"
+    if trouble is not None and not (enough and seen.ready >= seen.replicas):
+        return _Finding("Available", "False", *trouble)
+    if seen.replicas == 0:
+        return _Finding("Available", "True", "ScaledToZero", "no pods are wanted")
+    if enough:
+        return _Finding("Available", "True", "PodsReady", f"{seen.ready} of {seen.replicas} pods are ready")
+    return _Finding("Available", "False", "PodsNotReady", f"{seen.ready} of {seen.replicas} pods are ready")
+
+
+def _first_trouble(seen: Observed) -> tuple[str, str] | None:
+    """(reason, sentence) of the first pod that cannot start, also while enough older ones serve on."""
+    for pod in _sorted(seen.pods):
+        if pod.trouble is not None:
+            reason, message = pod.trouble
+            return reason or "PodTrouble", f"pod {pod.name}: {message or reason}"
+    return None
+
+
+def _in_force(seen: Observed) -> _Finding:
+    running = [pod for pod in _sorted(seen.pods) if pod.running]
+    if seen.document is None or not running:
+        return _Finding("ConfigInForce", "Unknown", "NoPods", "no pod runs yet")
+    views = {pod.name: seen.views.get(pod.name, PodView()) for pod in running}
+    current = [n for n, view in views.items() if view.config and view.config.hash == seen.document.hash]
+    count = f"{len(current)} of {len(running)} pods run generation {seen.document.generation}"
+    if len(current) == len(running):
+        return _Finding("ConfigInForce", "True", "InForce", f"{count}: {', '.join(current)}")
+    rest = [f"{name} ({_why_not(view)})" for name, view in views.items() if name not in current]
+    return _Finding("ConfigInForce", "False", "RollingOut", f"{count}; not yet: {', '.join(rest)}")
+
+
+def _why_not(view: PodView) -> str:
+    if view.refusal or view.error:
+        return str(view.refusal or view.error)
+    return f"generation {view.config.generation}" if view.config else "not asked yet"
+
+
+def _topology(seen: Observed) -> _Finding:
+    told = {name: view.topology for name, view in sorted(seen.views.items()) if view.topology is not None}
+    if not told:
+        return _Finding("TopologyAgreed", "Unknown", "NotAsked", "no pod was asked yet")
+    opinions = {topology.primaries or (("main", topology.primary),) for topology in told.values()}
+    if len(opinions) > 1:
+        by_pod = ", ".join(f"{name}: {topology.primary or 'none'}" for name, topology in told.items())
+        return _Finding("TopologyAgreed", "False", "PodsDisagree", f"pods see different primaries ({by_pod})")
+    without = [cluster for cluster, primary in next(iter(opinions)) if primary is None]
+    if without:
+        return _Finding("TopologyAgreed", "False", "NoPrimary", f"no pod sees a primary of {', '.join(without)}")
+    return _Finding("TopologyAgreed", "True", "Agreed", f"{len(told)} pods see the same primary")
+
+
+def _stalled(seen: Observed) -> _Finding | None:
+    """What waits for a person. A missing object that may come any moment does not, unless the proxy once had it."""
+    if seen.trouble is not None:
+        return _Finding("Stalled", "True", seen.trouble.reason, seen.trouble.message)
+    if seen.is_rendered:
+        return None
+    errors = [problem for problem in seen.problems if problem.severity is Severity.ERROR]
+    may_come = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
+    final = [problem for problem in errors if problem.reason not in may_come]
+    if final:
+        return _Finding("Stalled", "True", final[0].reason.value, _told(final))
+    if seen.document is not None and _named(errors, Reason.REF_MISSING):
+        message = f"the last configuration stays in force, for {_told(errors)}"
+        return _Finding("Stalled", "True", Reason.REF_MISSING.value, message)
+    return None
+
+
+def _ready(seen: Observed, findings: Iterable[_Finding], stalled: _Finding | None) -> _Finding:
+    if stalled is not None:
+        return _Finding("Ready", "False", stalled.reason, stalled.message)
+    by_type = {finding.type: finding for finding in findings}
+    decisive = ["ConfigValid", "BackendsFound", "Available"]
+    if not seen.is_rendered:
+        decisive.insert(1, "ReferencesResolved")
+    for name in decisive:
+        if by_type[name].status == "False":
+            return _Finding("Ready", "False", by_type[name].reason, by_type[name].message)
+    pods = seen.deployment.status if seen.deployment else {}
+    updated = int(pods.get("updatedReplicas", 0))
+    if seen.ready < seen.replicas or updated < seen.replicas or int(pods.get("replicas", 0)) > seen.replicas:
+        message = f"{seen.ready} of {seen.replicas} pods are ready, {updated} of the present template"
+        reason, why = _first_trouble(seen) or ("PodsNotReady", "")
+        return _Finding("Ready", "False", reason, f"{message}; {why}" if why else message)
+    if by_type["TopologyAgreed"].status == "False":
+        return _Finding("Ready", "False", by_type["TopologyAgreed"].reason, by_type["TopologyAgreed"].message)
+    return _Finding("Ready", "True", "Ready", f"{seen.ready} pods are ready")
+
+
+def _reconciling(seen: Observed, findings: list[_Finding]) -> _Finding | None:
+    ready = findings[0]
+    if ready.status != "True":
+        return _Finding("Reconciling", "True", ready.reason, ready.message)
+    going = next((each for each in findings if each.type == "ConfigInForce" and each.status == "False"), None)
+    return None if going is None else _Finding("Reconciling", "True", going.reason, going.message)
+
+
+def _phase(seen: Observed, ready: _Finding, stalled: _Finding | None) -> Phase:
+    if ready.status == "True":
+        return Phase.READY
+    if seen.ready == 0:
+        return Phase.FAILED if stalled is not None else Phase.PENDING
+    return Phase.DEGRADED
+
+
+def _nodes(seen: Observed, before: Mapping[str, Any]) -> Json:
+    told = [view.topology for _, view in sorted(seen.views.items()) if view.topology is not None]
+    failovers = [each.last_failover for each in told if each.last_failover is not None]
+    if previous := before.get("lastFailover"):
+        failovers.append(datetime.fromisoformat(previous))
+    found: Json = {}
+    if failovers:
+        found["lastFailover"] = _text(max(failovers))
+    if told:
+        found |= {"healthyNodes": told[0].healthy, "unhealthyNodes": told[0].unhealthy}
+        primary = next((each.primary for each in told if each.primary is not None), None)
+        found |= {"currentPrimary": primary} if primary else {}
+    return found
+
+
+def _conditions(findings: Iterable[_Finding], generation: int, before: Mapping[str, Any], now: datetime) -> list[Json]:
+    old = {each["type"]: each for each in before.get("conditions") or ()}
+    made = []
+    for each in findings:
+        same = old.get(each.type)
+        turned = same is None or same["status"] != each.status
+        made.append(
+            {
+                "type": each.type,
+                "status": each.status,
+                "reason": each.reason,
+                "message": each.message[:MAX_MESSAGE],
+                "lastTransitionTime": _text(now) if turned or same is None else same["lastTransitionTime"],
+                "observedGeneration": generation,
+            }
+        )
+    return made
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

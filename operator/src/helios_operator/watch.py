@@ -1,0 +1,164 @@
+"""The only file that knows kopf: decorators over the streams of our own kinds. Indexes become the world, events keys.
+
+Nothing is decided here. No create, update or delete handler of kopf is used: they would put annotations and finalizers
+on the users' objects. Started by `__main__`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import kopf
+
+from helios.kube import Access
+from helios_crds import GROUP, VERSION
+from helios_operator.names import PROXY, ProxyKey
+from helios_operator.queue import WorkQueue
+from helios_operator.records import proxy_of, slim
+from helios_operator.references import referred
+from helios_operator.world import Placed, World
+
+__all__ = ["registry_of", "run", "settings_of"]
+
+POLICIES: Final = ("poolprofiles", "routingrules", "auditpolicies", "tenantquotas")
+Body = Mapping[str, Any]
+
+
+class _Backoffs:
+    """Seconds between attempts to reach the API server, without an end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(3.0))
+
+
+class _NoDiff(kopf.DiffBaseStorage):
+    """Nothing is compared with what was handled last: kopf would copy every object of every event for that."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Never called for events and indexes."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """No handler has a progress that would have to be written into the objects."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Never called for events and indexes."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Never called for events and indexes."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: Any) -> None:
+        """Never called for events and indexes."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+def settings_of() -> kopf.OperatorSettings:
+    """kopf's settings: no posting, no scanning, no peering, only our own objects of the built-in kinds."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.persistence.diffbase_storage = _NoDiff()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.watching.server_timeout = 300
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.queueing.idle_timeout = 0.5
+    settings.queueing.exit_timeout = 0.5
+    settings.networking.error_backoffs = _Backoffs()
+    return settings
+
+
+async def run(registry: kopf.OperatorRegistry) -> None:
+    """Watch until cancelled."""
+    await kopf.operator(registry=registry, settings=settings_of(), clusterwide=True, standalone=True)
+
+
+def registry_of(
+    access: Access, world: World, queue: WorkQueue[ProxyKey], started: Callable[[], None]
+) -> kopf.OperatorRegistry:
+    """All decorators, over one world and one queue; `started` is called once kopf has set itself up."""
+    registry = kopf.OperatorRegistry()
+    _login(registry, access)
+    _take_index(registry, world, started)
+    _index_policies(registry)
+    _proxy_events(registry, world, queue)
+    _policy_events(registry, world, queue)
+    return registry
+
+
+def _login(registry: kopf.OperatorRegistry, access: Access) -> None:
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        access.forget_token()
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_data=access.ca,
+            insecure=access.insecure,
+            token=access.bearer(),
+            certificate_data=access.certificate,
+            private_key_data=access.key,
+            default_namespace=access.namespace,
+        )
+
+
+def _take_index(registry: kopf.OperatorRegistry, world: World, started: Callable[[], None]) -> None:
+    @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+    async def take_index(policies: Any = None, **_: Any) -> None:
+        world.policies = policies
+        started()
+
+
+def _index_policies(registry: kopf.OperatorRegistry) -> None:
+    for plural in POLICIES:
+
+        @kopf.index(GROUP, VERSION, plural, registry=registry, id="policies")
+        async def policies(body: Body, namespace: str | None, name: str, **_: Any) -> dict[Placed, Body]:
+            return {(str(namespace), str(body["kind"]), name): slim(body)}
+
+
+def _services(spec: Mapping[str, Any], name: str) -> list[str]:
+    """Services whose endpoints are nodes, as `helios_crds.render.discoveries` says for a resource that was read."""
+    clusters = spec.get("clusters") or ()
+    if clusters:
+        return [each["discovery"]["serviceName"] for each in clusters if each.get("discovery")]
+    return [] if spec.get("nodes") else [f"{name}-backends"]
+
+
+def _proxy_events(registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey]) -> None:
+    """HeliosProxies have no index of kopf's: its start costs grow with the square of what is indexed."""
+
+    @kopf.on.event(GROUP, VERSION, PROXY.plural, registry=registry)
+    async def proxy_event(type: str | None, body: Body, namespace: str | None, name: str, **_: Any) -> None:
+        key = ProxyKey(str(namespace), name)
+        if type == "DELETED":
+            world.lost_proxy(key)
+            queue.add(key)
+            return
+        spec = dict(body.get("spec") or {})
+        places = [*referred(spec), *(("Service", service) for service in _services(spec, name))]
+        world.saw_proxy(key, proxy_of(body), [(key.namespace, kind, other) for kind, other in places])
+        if not world.is_status_echo(key, int(body["metadata"]["resourceVersion"])):
+            queue.add(key)
+
+
+def _policy_events(registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey]) -> None:
+    for plural in POLICIES:
+
+        @kopf.on.event(GROUP, VERSION, plural, registry=registry)
+        async def policy_event(body: Body, namespace: str | None, name: str, **_: Any) -> None:
+            for key in world.proxies_of(str(namespace), str(body["kind"]), name):
+                queue.add(key)

@@ -1,0 +1,134 @@
+"""What the watch streams have told, as look-ups. Our own kinds come from `watch`, the others from `informers`.
+
+Read by the reconciler. All of it is complete before the first key is worked on. Objects that we wrote ourselves are
+remembered here until the stream has caught up, so that a look right after a write does not see the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from helios.kube import Kind
+from helios_operator.names import ProxyKey
+from helios_operator.records import Child, Endpoint, Pod, Proxy, Slice
+
+__all__ = ["Named", "Placed", "World"]
+
+V = TypeVar("V")
+Named = tuple[str, str]
+"""(namespace, name)"""
+Placed = tuple[str, str, str]
+"""(namespace, kind, name), or (kind, namespace, name) of a child"""
+Index = Mapping[Any, Iterable[V]]
+
+
+class World:
+    """Look-ups over what the streams told and over what we wrote last."""
+
+    def __init__(self) -> None:
+        self.policies: Index[Mapping[str, Any]] = {}
+        """(namespace, kind, name) → slim object; kopf's index once the watcher has started."""
+        self.seen_children: dict[Placed, Child] = {}
+        """(kind, namespace, name) → child."""
+        self.seen_pods: dict[Named, dict[str, Pod]] = {}
+        """(namespace, instance) → name → pod."""
+        self.seen_slices: dict[Named, dict[str, Slice]] = {}
+        """(namespace, service) → name → EndpointSlice."""
+        self._proxies: dict[ProxyKey, Proxy] = {}
+        self._places: dict[ProxyKey, frozenset[Placed]] = {}
+        self._proxies_of: dict[Placed, set[ProxyKey]] = {}
+        self._written: dict[Placed, Child] = {}
+        self._statuses: dict[ProxyKey, tuple[int, dict[str, Any]]] = {}
+
+    def saw_proxy(self, key: ProxyKey, proxy: Proxy, places: Iterable[Placed]) -> None:
+        """A HeliosProxy is there, or was changed; `places` are (namespace, kind, name) of what it refers to."""
+        self._proxies[key] = proxy
+        self._refer(key, frozenset(places))
+
+    def lost_proxy(self, key: ProxyKey) -> None:
+        """A HeliosProxy is gone."""
+        self._proxies.pop(key, None)
+        self._statuses.pop(key, None)
+        self._refer(key, frozenset())
+
+    def _refer(self, key: ProxyKey, places: frozenset[Placed]) -> None:
+        for place in self._places.pop(key, frozenset()):
+            users = self._proxies_of[place]
+            users.discard(key)
+            if not users:
+                del self._proxies_of[place]
+        if places:
+            self._places[key] = places
+        for place in places:
+            self._proxies_of.setdefault(place, set()).add(key)
+
+    def proxy(self, key: ProxyKey) -> Proxy | None:
+        """The HeliosProxy, or None if there is none."""
+        return self._proxies.get(key)
+
+    def all_proxies(self) -> list[ProxyKey]:
+        """Every HeliosProxy."""
+        return list(self._proxies)
+
+    def proxies_of(self, namespace: str, kind: str, name: str) -> list[ProxyKey]:
+        """Proxies that refer to a policy, or find their nodes behind a Service."""
+        return list(self._proxies_of.get((namespace, kind, name), ()))
+
+    def policy(self, namespace: str, kind: str, name: str) -> Mapping[str, Any] | None:
+        """A PoolProfile, RoutingRule, AuditPolicy or TenantQuota as it was written."""
+        return next(iter(self.policies.get((namespace, kind, name)) or ()), None)
+
+    def pods(self, key: ProxyKey) -> list[Pod]:
+        """Pods of a proxy that are not about to end."""
+        return [pod for pod in self.seen_pods.get((key.namespace, key.name), {}).values() if not pod.deleting]
+
+    def endpoints(self, namespace: str, service: str) -> list[Endpoint]:
+        """Addresses behind a Service, sorted; an address in two slices counts once."""
+        slices = self.seen_slices.get((namespace, service), {})
+        found = {(each.host, each.port): each for one in slices.values() for each in one.endpoints}
+        return [found[place] for place in sorted(found)]
+
+    def child(self, kind: Kind, namespace: str, name: str) -> Child | None:
+        """A child, as the stream or our last write shows it, whichever is newer."""
+        place = (kind.name, namespace, name)
+        seen = self.seen_children.get(place)
+        written = self._written.get(place)
+        if written is None:
+            return seen
+        if seen is not None and seen.version >= written.version:
+            del self._written[place]
+            return seen
+        return written
+
+    def wrote(self, kind: Kind, namespace: str, name: str, child: Child) -> None:
+        """Remember what a write of ours made."""
+        self._written[(kind.name, namespace, name)] = child
+
+    def is_echo(self, kind: str, namespace: str, name: str, version: int) -> bool:
+        """Whether an event shows nothing but our own last write."""
+        written = self._written.get((kind, namespace, name))
+        return written is not None and written.version == version
+
+    def gone(self, kind: str, namespace: str, name: str) -> None:
+        """An object was deleted: nothing that we wrote is there any more."""
+        self._written.pop((kind, namespace, name), None)
+
+    def status(self, key: ProxyKey, proxy: Proxy) -> dict[str, Any]:
+        """The status of a HeliosProxy, as the stream or our last write shows it, whichever is newer."""
+        written = self._statuses.get(key)
+        if written is not None and written[0] > proxy.version:
+            return written[1]
+        self._statuses.pop(key, None)
+        return proxy.status
+
+    def wrote_status(self, key: ProxyKey, version: int, status: dict[str, Any]) -> None:
+        """Remember the status that we wrote."""
+        self._statuses[key] = (version, status)
+
+    def is_status_echo(self, key: ProxyKey, version: int) -> bool:
+        """Whether an event shows nothing but our own last status."""
+        written = self._statuses.get(key)
+        if written is not None and written[0] <= version:
+            del self._statuses[key]
+        return written is not None and written[0] == version

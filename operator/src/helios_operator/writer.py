@@ -1,0 +1,145 @@
+"""Bring one child in line: create it, or apply it to the very object that is ours. Called by the reconciler.
+
+The first write is a create, so that an object of somebody else with that name is never changed; later ones are
+server-side applies that carry the uid, so that an object which took its place meanwhile is not changed either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from helios.kube import AlreadyExists, Client, Conflict, Invalid, Kind, NotFound
+from helios.telemetry.logs import fields
+from helios_operator.errors import InvalidOwnership
+from helios_operator.names import APPLIED, MANAGER
+from helios_operator.records import Child, child_of
+from helios_operator.world import World
+
+__all__ = ["Writer", "digest", "is_within", "stamped"]
+
+_log = logging.getLogger(__name__)
+Json = dict[str, Any]
+ATTEMPTS: Final = 3
+"""Looks at an object that others change or delete in the same moment."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def stamped(value: Json) -> Json:
+    """`value` with the annotation that says what was applied."""
+    metadata = value["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest(value)}
+    return {**value, "metadata": {**metadata, "annotations": annotations}}
+
+
+def is_within(wanted: Any, present: Any) -> bool:
+    """Whether everything in `wanted` is in `present` too; lists of objects are matched by name, others as a whole."""
+    if isinstance(wanted, Mapping):
+        return isinstance(present, Mapping) and all(
+            key in present and is_within(item, present[key]) for key, item in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(present, list) and len(wanted) == len(present) and all(map(is_within, wanted, present))
+    return bool(wanted == present)
+
+
+class Writer:
+    """Creates and applies children; leaves alone what is as it should be, and what is not ours."""
+
+    def __init__(self, client: Client, world: World) -> None:
+        self._client = client
+        self._world = world
+
+    async def ensure(self, kind: Kind, value: Json, owner: str) -> bool:
+        """Make the object `value`, whose controller is `owner` (a uid); whether something was written.
+
+        Raises InvalidOwnership where the name is somebody else's, and whatever the API server says.
+        """
+        value = stamped(value)
+        metadata = value["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        child = self._world.child(kind, namespace, name)
+        for _ in range(ATTEMPTS):
+            if child is None:
+                try:
+                    return self._wrote(kind, value, await self._client.create(kind, value, MANAGER), "created")
+                except AlreadyExists:
+                    child = await self.read(kind, namespace, name)
+                    continue
+            if child.owner != owner:
+                raise InvalidOwnership(kind.name, name)
+            if _is_in_line(value, child):
+                return False
+            try:
+                return self._wrote(kind, value, await self._apply(kind, value, child), "applied")
+            except (Conflict, NotFound):
+                child = await self.read(kind, namespace, name)
+            except Invalid:
+                # A uid that cannot be changed means that another object took the place of ours.
+                uid, child = child.uid, await self.read(kind, namespace, name)
+                if child is not None and child.uid == uid:
+                    raise
+        raise Conflict(409, "Conflict", f"{kind.name}/{name} is being changed by somebody else all the time")
+
+    async def read(self, kind: Kind, namespace: str, name: str) -> Child | None:
+        """The object as it is now, None if there is none: the streams do not show one without our label."""
+        try:
+            return child_of(await self._client.get(kind, namespace, name))
+        except NotFound:
+            self._world.gone(kind.name, namespace, name)
+            return None
+
+    async def _apply(self, kind: Kind, value: Json, child: Child) -> Json:
+        metadata = value["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        if child.created:
+            await self._own_as_apply(kind, namespace, name, child)
+        of_that = {**value, "metadata": {**metadata, "uid": child.uid}}
+        return await self._client.apply(kind, of_that, MANAGER)
+
+    async def _own_as_apply(self, kind: Kind, namespace: str, name: str, child: Child) -> None:
+        """Turn the ownership that our create left into that of an apply; else no apply could remove a field."""
+        live = await self._client.get(kind, namespace, name)
+        if live["metadata"]["uid"] != child.uid:
+            raise Conflict(409, "Conflict", f"{kind.name}/{name} is another object now")
+        patch = {
+            "uid": child.uid,
+            "resourceVersion": live["metadata"]["resourceVersion"],
+            "managedFields": _as_applied(live["metadata"].get("managedFields") or []),
+        }
+        await self._client.merge(kind, namespace, name, {"metadata": patch}, MANAGER)
+
+    def _wrote(self, kind: Kind, value: Json, answer: Json, what: str) -> bool:
+        metadata = value["metadata"]
+        self._world.wrote(kind, metadata["namespace"], metadata["name"], child_of(answer))
+        place = f"{kind.name} {metadata['namespace']}/{metadata['name']}"
+        _log.info("%s", what, extra=fields(object=place))
+        return True
+
+
+def _as_applied(entries: list[Json]) -> list[Json]:
+    kept = [entry for entry in entries if not (entry.get("manager") == MANAGER and entry.get("operation") == "Apply")]
+    return [
+        {**entry, "operation": "Apply"}
+        if entry.get("manager") == MANAGER and entry.get("operation") == "Update" and not entry.get("subresource")
+        else entry
+        for entry in kept
+    ]
+
+
+def _is_in_line(value: Json, child: Child) -> bool:
+    """Whether it was applied as it is wanted now, and nobody changed what we want since."""
+    content = child.content
+    metadata = content["metadata"]
+    if metadata["annotations"].get(APPLIED) != value["metadata"]["annotations"][APPLIED]:
+        return False
+    wanted = {key: item for key, item in value.items() if key not in ("apiVersion", "kind")}
+    wanted["metadata"] = {key: item for key, item in value["metadata"].items() if key in metadata}
+    return is_within(wanted, content)

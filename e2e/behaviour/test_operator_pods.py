@@ -1,0 +1,172 @@
+"""The operator's side of a pod's admin API against real proxies: TLS, tokens, documents, and who is primary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from harness.proxy import HeliosProcess, StartProxy
+from helios.config.loader import loads
+from helios.config.writer import dumps
+from helios_operator.credentials import Credentials, host_of, make_credentials
+from helios_operator.document import ConfigDocument, config_hash
+from helios_operator.errors import PodError, PodRefused
+from helios_operator.names import ProxyKey
+from helios_operator.pod_api import PodApi, trust
+from helios_operator.poller import Poller
+from helios_operator.records import Pod
+from helios_operator.settings import OperatorSettings
+from helios_operator.world import World
+
+KEY = ProxyKey("shop", "web")
+SECONDS = 15
+
+
+def port_of(process: HeliosProcess) -> int:
+    return int(process.admin.rpartition(":")[2])
+
+
+def served(start: StartProxy, folder: Path, credentials: Credentials, **sections: Any) -> HeliosProcess:
+    """A proxy that has `credentials` as its admin Secret."""
+    folder.mkdir(exist_ok=True)
+    for name, content in credentials.files().items():
+        (folder / name).write_bytes(content)
+    admin = {
+        "token_file": str(folder / "token"),
+        "tls_cert_file": str(folder / "tls.crt"),
+        "tls_key_file": str(folder / "tls.key"),
+    }
+    return start(admin=admin, **sections)
+
+
+@pytest_asyncio.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+def api(session: aiohttp.ClientSession, process: HeliosProcess, credentials: Credentials) -> PodApi:
+    tokens = credentials.tokens
+    return PodApi(session, "127.0.0.1", port_of(process), host_of(KEY), tokens, trust(credentials), 5)
+
+
+def numbered(process: HeliosProcess, generation: int, **changes: Any) -> str:
+    """The process's own configuration as a document of another generation."""
+    config = loads(process.config_file.read_text())
+    pool = config.pool.model_copy(update=changes)
+    return dumps(config.model_copy(update={"generation": generation, "pool": pool}))
+
+
+async def test_document_is_taken_and_reported(
+    start_proxy: StartProxy, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    credentials = make_credentials(KEY)
+    process = served(start_proxy, tmp_path / "admin", credentials)
+    pod = api(session, process, credentials)
+    text = numbered(process, 7, max_size=9)
+
+    taken = await pod.post_config(text)
+
+    assert (taken.generation, taken.hash) == (7, config_hash(text))
+    assert await pod.config() == taken
+    assert (await pod.post_config(text)).generation == 7, "right also where it is already in force"
+    topology = await pod.topology()
+    assert topology.primary is not None
+    assert topology.healthy + topology.unhealthy == 2
+
+
+async def test_outdated_and_broken_documents_are_refused(
+    start_proxy: StartProxy, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    credentials = make_credentials(KEY)
+    process = served(start_proxy, tmp_path / "admin", credentials)
+    pod = api(session, process, credentials)
+    text = numbered(process, 7)
+    await pod.post_config(text)
+
+    with pytest.raises(PodRefused) as lower:
+        await pod.post_config(numbered(process, 6))
+    with pytest.raises(PodRefused) as same:
+        await pod.post_config(numbered(process, 7, max_size=9))
+    with pytest.raises(PodRefused, match="min_idle") as broken:
+        await pod.post_config(numbered(process, 8, min_idle=100))
+
+    assert [(error.value.status, error.value.generation) for error in (lower, same)] == [(409, 7), (409, 7)]
+    assert broken.value.status == 422
+    assert (await pod.config()).hash == config_hash(text)
+
+
+async def test_only_the_proxy_s_own_certificate_is_trusted(
+    start_proxy: StartProxy, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    process = served(start_proxy, tmp_path / "admin", make_credentials(KEY))
+
+    with pytest.raises(PodError, match="certificate"):
+        await api(session, process, make_credentials(KEY)).config()
+
+
+async def test_old_and_new_token_and_certificate_work_during_a_rotation(
+    start_proxy: StartProxy, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    old = make_credentials(KEY)
+    both = old.replaced(KEY, datetime.now(UTC))
+    before = served(start_proxy, tmp_path / "old", old)
+    after = served(start_proxy, tmp_path / "new", both)
+
+    assert (await api(session, before, both).config()).hash, "a pod that has not read the new Secret yet"
+    assert (await api(session, after, both).config()).hash
+    only_old = Credentials(old.tokens, old.certificate, old.key, both.trust)
+    assert (await api(session, after, only_old).config()).hash, "somebody who still has the old token"
+
+
+async def test_poller_brings_every_pod_to_the_document(start_proxy: StartProxy, tmp_path: Path) -> None:
+    credentials = make_credentials(KEY)
+    process = served(start_proxy, tmp_path / "admin", credentials)
+    text = numbered(process, 3, max_size=9)
+    document = ConfigDocument(text, 3, "", 6432, port_of(process), ())
+    world = World()
+    world.seen_pods[(KEY.namespace, KEY.name)] = {"0": pod("web-0", "127.0.0.1"), "1": pod("web-1", "127.0.0.2")}
+    told: list[ProxyKey] = []
+    poller = Poller(world, OperatorSettings(poll_interval=0.1, poll_timeout=1), told.append)
+
+    running = asyncio.create_task(poller.run())
+    poller.want(KEY, document, document.admin_port, credentials)
+    await until(lambda: config_of(poller, "web-0") == document.hash)
+    await until(lambda: "web-1" in poller.views(KEY))
+
+    views = poller.views(KEY)
+    assert views["web-0"].topology is not None
+    assert views["web-1"].error is not None, "nobody listens there"
+    assert told[0] == KEY
+
+    newer = ConfigDocument(numbered(process, 4), 4, "", 6432, document.admin_port, ())
+    poller.want(KEY, newer, newer.admin_port, credentials)
+    await until(lambda: config_of(poller, "web-0") == newer.hash)
+
+    # An operator that lost its count would write an older document; the pod says what it takes to be heard.
+    poller.want(KEY, document, document.admin_port, credentials)
+    await until(lambda: poller.views(KEY)["web-0"].refusal is not None)
+    assert poller.least_generation(KEY) == 5
+    running.cancel()
+
+
+def pod(name: str, ip: str) -> Pod:
+    return Pod(name, ip, ready=True, running=True, deleting=False, trouble=None)
+
+
+def config_of(poller: Poller, name: str) -> str | None:
+    view = poller.views(KEY).get(name)
+    return view.config.hash if view and view.config else None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 - what pods answer has no event
+            await asyncio.sleep(0.02)

@@ -1,0 +1,120 @@
+"""The operator's rights are enough and not more: no 403 in the audit log, and no rule that nothing used.
+
+The audit log of the API server is read for what the ServiceAccount did while a tour through everything that the
+operator does was made; `kubectl apply -f operator/install.yaml` alone is what installs it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import Cluster
+from harness.operator import ACCOUNT, INSTALL, NAMESPACE, OperatorProcess
+from harness.resources import Shop
+from harness.wait import until
+
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+Use = tuple[str, str, str]
+"""(group, resource with its part, verb)"""
+
+
+@pytest.fixture
+def shop(installed: Cluster, namespace: str) -> Shop:
+    return Shop(installed, namespace)
+
+
+def granted() -> set[Use]:
+    """Every single right in install.yaml."""
+    roles = [each for each in yaml.safe_load_all(INSTALL.read_text()) if each["kind"] in ("ClusterRole", "Role")]
+    return {
+        (group, resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def requests(log: Path, since: int) -> Iterator[dict[str, Any]]:
+    """What the operator asked for since a position in the audit log."""
+    with log.open("rb") as file:
+        file.seek(since)
+        for line in file:
+            if line.endswith(b"\n"):
+                event = json.loads(line)
+                if event["user"]["username"] == USER:
+                    yield event
+
+
+def used(event: dict[str, Any]) -> Use | None:
+    """The right that a request needed; None for discovery, which everybody has."""
+    reference = event.get("objectRef") or {}
+    if "resource" not in reference:
+        return None
+    part = f"/{reference['subresource']}" if reference.get("subresource") else ""
+    return reference.get("apiGroup", ""), reference["resource"] + part, event["verb"]
+
+
+def tour(shop: Shop) -> None:
+    """Everything that the operator does at the API server."""
+    shop.kubectl("create", "secret", "generic", "web-users", "--from-literal=users.txt=x")
+    shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
+    shop.proxy(poolProfileRef={"name": "fast"}, auth={"method": "scram-sha-256"})
+    shop.await_deployed()
+    shop.proxy(nodes=[], replicas=3, listenPort=5432)
+    shop.await_condition("web", "BackendsFound", "False")
+    shop.proxy(replicas=3, listenPort=5432)
+    shop.await_condition("web", "BackendsFound", "True")
+    shop.until(lambda: shop.get("service", "web")["spec"]["ports"][0]["port"] == 5432, "the Service follows")
+    shop.kubectl("annotate", "heliosproxy", "web", "helios.heliosproxy.dev/rotate-admin=1")
+    shop.until(lambda: "rotated-at" in str(shop.get("secret", "web-admin")["metadata"]), "the token is replaced")
+    shop.kubectl("label", "deployment", "web", "app.kubernetes.io/managed-by-")
+    label = "app.kubernetes.io/managed-by"
+    shop.until(lambda: label in shop.get("deployment", "web")["metadata"]["labels"], "the label is back")
+    shop.kubectl("delete", "heliosproxy", "web")
+
+
+@pytest.mark.smoke
+def test_no_request_is_forbidden_and_no_right_is_unused(shop: Shop, operator_kubeconfig: Path, tmp_path: Path) -> None:
+    log = shop.cluster.audit_log
+    if log is None:
+        pytest.skip("somebody else runs the API server, so there is no audit log to read")
+    since = log.stat().st_size
+    shop.kubectl("-n", NAMESPACE, "delete", "lease", ACCOUNT, "--ignore-not-found")
+
+    with OperatorProcess(operator_kubeconfig, tmp_path).wait_leading() as operator:
+        tour(shop)
+        operator.wait_idle()
+
+    def unused() -> set[Use]:
+        return granted() - {used(event) for event in requests(log, since)}
+
+    until(lambda: not unused(), f"every right was used, but {sorted(unused())}", 10)
+    # In namespaces of other tests, which are being deleted, nothing can be made any more: no matter of rights.
+    ours = (None, "", shop.namespace, NAMESPACE)
+    refused = [
+        event
+        for event in requests(log, since)
+        if event.get("responseStatus", {}).get("code") == 403
+        and (event.get("objectRef") or {}).get("namespace") in ours
+    ]
+    assert [(used(event), event["responseStatus"].get("message")) for event in refused] == []
+
+
+def test_kubectl_apply_alone_installs_the_operator(installed: Cluster) -> None:
+    try:
+        installed.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(INSTALL))
+        again = installed.kubectl("apply", "--server-side", "-f", str(INSTALL))
+
+        deployment = json.loads(installed.kubectl("-n", NAMESPACE, "get", "deployment", ACCOUNT, "-o", "json"))
+        assert again.count("serverside-applied") == len(list(yaml.safe_load_all(INSTALL.read_text())))
+        assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == ACCOUNT
+    finally:
+        installed.kubectl("-n", NAMESPACE, "delete", "deployment", ACCOUNT, "--ignore-not-found")

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from helios_make import control_table
 from helios_make.places import Places
 from helios_make.python_env import ensure_uv
 from helios_make.rust_workspace import open_workspace
@@ -44,15 +45,15 @@ def lint(places: Places) -> int:
 
 
 def generate(places: Places) -> int:
-    """Write everything that is generated from the models."""
+    """Write everything that is generated from the models and from the planner's tables."""
     statuses = [_run(places, [str(places.python), "-m", module]) for module in GENERATORS]
-    return max(statuses)
+    return max(statuses) or control_table.write(places.root)
 
 
 def generate_check(places: Places) -> int:
-    """Say whether what is generated is up to date; the generator prints the difference."""
+    """Say whether what is generated is up to date; the generators print the difference."""
     statuses = [_run(places, [str(places.python), "-m", module, "--check"]) for module in GENERATORS]
-    return max(statuses)
+    return control_table.check(places.root) or max(statuses)
 
 
 def lock(places: Places) -> int:

@@ -32,6 +32,7 @@ PERMISSIVE = {
 """SPDX identifiers we take."""
 
 SPDX = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache License 2.0": "Apache-2.0",

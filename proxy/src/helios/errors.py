@@ -8,6 +8,7 @@ HeliosError
 ├── EngineError          the engine refused a call
 │   ├── SnapshotError    it refused the configuration; the old one stays
 │   └── ListenError      it could not bind an address
+├── PlanError            a statement has no plan: PostgreSQL's parser refuses it, or it is nested too deeply
 └── UsageError           the command line asks for something impossible
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "EngineError",
     "HeliosError",
     "ListenError",
+    "PlanError",
     "Problem",
     "ReloadRefused",
     "SecretError",
@@ -89,6 +91,17 @@ class SnapshotError(EngineError):
 
 class ListenError(EngineError):
     """The engine could not bind an address; the message names the address and the cause."""
+
+
+class PlanError(HeliosError):
+    """A statement has no plan. The text is the parser's message; it may quote the statement, so it is not for the log.
+
+    `position` is the character it points at, from 1 as in PostgreSQL's ErrorResponse; None where none is known.
+    """
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        self.position = position
+        super().__init__(message)
 
 
 class UsageError(HeliosError):

@@ -1,0 +1,228 @@
+"""What a statement may leave in its session: one walk over its tree that enters every field of every message.
+
+Called by `decide`. Only messages named here mean something; all others are walked through, so that a call is found
+wherever the grammar allows an expression, also in places that a later grammar adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from helios.errors import PlanError
+from helios.planner.block import block_statements
+from helios.planner.builtin import SESSION_FUNCTIONS, builtin_names
+from helios.planner.kinds import executes
+from helios.planner.parser import Tree, children, choice, name_of
+from helios.planner.plan import Effect
+
+__all__ = ["NOT_RUN", "Findings", "examine"]
+
+NOT_RUN = frozenset(
+    {
+        *("ViewStmt", "RuleStmt", "CreatePolicyStmt", "AlterPolicyStmt", "CreateTrigStmt", "CreateEventTrigStmt"),
+        *("CreateFunctionStmt", "AlterFunctionStmt", "CreatePublicationStmt", "AlterPublicationStmt"),
+        *("AlterRoleSetStmt", "AlterDatabaseSetStmt", "AlterSystemStmt"),
+    }
+)
+"""Statements that only store what is inside them."""
+
+ANY_SETTING = "*"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far in a text."""
+
+    reasons: dict[Effect, str] = field(default_factory=dict)
+    """Effect → why, by the first construct that has it."""
+    settings: set[str] = field(default_factory=set)
+    exact: bool = False
+
+    def add(self, effect: Effect, reason: str) -> None:
+        """Note an effect; the first reason stays."""
+        self.reasons.setdefault(effect, reason)
+
+
+def examine(statement: Tree, findings: Findings) -> set[str]:
+    """Add a statement's effects to `findings`; the names of the messages inside it."""
+    seen: set[str] = set()
+    # Beside each message: whether it is run, or only planned as by EXPLAIN.
+    waiting: list[tuple[Tree, bool]] = [(statement, True)]
+    while waiting:
+        tree, is_run = waiting.pop()
+        name = name_of(tree)
+        seen.add(name)
+        if name == "A_Const":
+            continue
+        if name == "DoStmt":
+            waiting.extend((each, is_run) for each in _block(tree, findings))
+        elif name == "ExplainStmt":
+            is_run = is_run and executes(tree)
+        elif name == "FuncCall":
+            _call(tree, is_run, findings)
+        elif is_run and name in _MEANINGS:
+            _MEANINGS[name](tree, findings)
+        if name not in NOT_RUN:
+            waiting.extend((child, is_run) for child in children(tree))
+    return seen
+
+
+def _call(call: Tree, is_run: bool, findings: Findings) -> None:
+    """A call of a function. One that is not built in counts without being run: planning evaluates immutable ones."""
+    name = _builtin_name(_strings(call.funcname))
+    if name is None or name not in builtin_names():
+        findings.add(Effect.UNKNOWN, f"{'.'.join(_strings(call.funcname))}() is not built in and may do anything")
+    elif is_run and name in SESSION_FUNCTIONS and not (name == "set_config" and _is_local(call)):
+        effect, what = SESSION_FUNCTIONS[name]
+        findings.add(effect, f"{name}() {what}")
+        if effect is Effect.SETTINGS:
+            findings.settings.add(ANY_SETTING)
+
+
+def _is_local(call: Tree) -> bool:
+    """Whether the third argument of set_config() is the word `true`; a string that means it is a literal."""
+    return len(call.args) == 3 and call.args[2].WhichOneof("node") == "a_const" and call.args[2].a_const.boolval.boolval
+
+
+def _block(statement: Tree, findings: Findings) -> Sequence[Tree]:
+    """The statements of a DO; its body is a literal, so the plan is for this text only."""
+    findings.exact = True
+    options = {option.def_elem.defname: option.def_elem.arg.string.sval for option in statement.args}
+    if options.get("language", "plpgsql") != "plpgsql":
+        findings.add(Effect.UNKNOWN, "DO runs a language that is not looked into")
+        return ()
+    try:
+        found = block_statements(options.get("as", ""))
+    except PlanError:
+        findings.add(Effect.UNKNOWN, "DO has a block that cannot be parsed")
+        return ()
+    if found is None:
+        findings.add(Effect.UNKNOWN, "DO runs a statement made at run time")
+    return found or ()
+
+
+def _set(statement: Tree, findings: Findings) -> None:
+    kind = choice(statement, "kind")
+    if statement.is_local:
+        return
+    if kind == "VAR_SET_MULTI":
+        if statement.name == "SESSION CHARACTERISTICS":
+            findings.add(Effect.SETTINGS, "SET SESSION CHARACTERISTICS sets the defaults of later transactions")
+            findings.settings.update(f"default_{option.def_elem.defname}" for option in statement.args)
+        return
+    verb = "RESET" if kind.startswith("VAR_RESET") else "SET"
+    name = statement.name.lower()
+    if name:
+        findings.settings.add(name)
+    findings.add(Effect.SETTINGS, f"{verb} {name or 'ALL'} lasts beyond the transaction")
+
+
+def _create_table(statement: Tree, findings: Findings) -> None:
+    if choice(statement, "oncommit") != "ONCOMMIT_DROP":
+        _relation(statement.relation, "a temporary table", findings)
+
+
+def _into(clause: Tree, findings: Findings) -> None:
+    if choice(clause, "on_commit") != "ONCOMMIT_DROP":
+        _relation(clause.rel, "a temporary table", findings)
+
+
+def _relation(relation: Tree, what: str, findings: Findings) -> None:
+    """What is made under the name of a relation."""
+    if relation.relpersistence == "t" or _is_temp_schema(relation.schemaname):
+        findings.add(Effect.TEMP, f"CREATE makes {what}")
+
+
+def _named(names: str) -> Meaning:
+    """The meaning of a statement that makes what the list in its field `names` names."""
+
+    def meaning(statement: Tree, findings: Findings) -> None:
+        parts = _strings(getattr(statement, names))
+        if len(parts) > 1 and _is_temp_schema(parts[-2]):
+            findings.add(Effect.TEMP, "CREATE makes an object in the temporary schema")
+
+    return meaning
+
+
+def _declare(statement: Tree, findings: Findings) -> None:
+    if statement.options & _CURSOR_OPT_HOLD:
+        findings.add(Effect.CURSOR, "DECLARE CURSOR WITH HOLD keeps a cursor after the transaction")
+
+
+def _operator(names: str) -> Meaning:
+    """The meaning of a place where an operator is named: one of another schema is a user's function."""
+
+    def meaning(tree: Tree, findings: Findings) -> None:
+        if _builtin_name(_strings(getattr(tree, names))) is None:
+            findings.add(Effect.UNKNOWN, "an operator of another schema may do anything")
+
+    return meaning
+
+
+def _sample(tree: Tree, findings: Findings) -> None:
+    name = _builtin_name(_strings(tree.method))
+    if name is None or name not in builtin_names():
+        findings.add(Effect.UNKNOWN, "a sampling method that is not built in may do anything")
+
+
+def _always(effect: Effect, reason: str) -> Meaning:
+    """The meaning of a message that always has one effect."""
+
+    def meaning(_: Tree, findings: Findings) -> None:
+        findings.add(effect, reason)
+
+    return meaning
+
+
+def _builtin_name(parts: Sequence[str]) -> str | None:
+    """The name without its schema, empty for no name; None if the schema is another one than pg_catalog."""
+    return "".join(parts[-1:]) if list(parts[:-1]) in ([], ["pg_catalog"]) else None
+
+
+def _is_temp_schema(schema: str) -> bool:
+    """`pg_temp`, or the name that it stands for, `pg_temp_3`."""
+    return schema == "pg_temp" or schema.startswith("pg_temp_")
+
+
+def _strings(nodes: Iterable[Tree]) -> list[str]:
+    """A qualified name's parts."""
+    return [node.string.sval for node in nodes]
+
+
+Meaning: TypeAlias = Callable[[Tree, Findings], None]
+
+_CURSOR_OPT_HOLD = 0x20  # nodes/parsenodes.h
+
+_MEANINGS: dict[str, Meaning] = {
+    "VariableSetStmt": _set,
+    "CreateStmt": _create_table,
+    "IntoClause": _into,
+    "ViewStmt": lambda tree, findings: _relation(tree.view, "a temporary view", findings),
+    "CreateSeqStmt": lambda tree, findings: _relation(tree.sequence, "a temporary sequence", findings),
+    "CompositeTypeStmt": lambda tree, findings: _relation(tree.typevar, "a temporary type", findings),
+    "CreateFunctionStmt": _named("funcname"),
+    "DefineStmt": _named("defnames"),
+    "CreateDomainStmt": _named("domainname"),
+    "CreateEnumStmt": _named("type_name"),
+    "CreateRangeStmt": _named("type_name"),
+    "CreateStatsStmt": _named("defnames"),
+    "CreateConversionStmt": _named("conversion_name"),
+    "CreateOpClassStmt": _named("opclassname"),
+    "CreateOpFamilyStmt": _named("opfamilyname"),
+    "CreateExtensionStmt": _always(Effect.UNKNOWN, "CREATE EXTENSION runs a script"),
+    "AlterExtensionStmt": _always(Effect.UNKNOWN, "ALTER EXTENSION runs a script"),
+    "DeclareCursorStmt": _declare,
+    "ListenStmt": _always(Effect.LISTEN, "LISTEN registers the session for notifications"),
+    "UnlistenStmt": _always(Effect.LISTEN, "UNLISTEN changes what the session is registered for"),
+    "PrepareStmt": _always(Effect.PREPARE, "PREPARE keeps a statement in the session"),
+    "DeallocateStmt": _always(Effect.DEALLOCATE, "DEALLOCATE removes prepared statements of the session"),
+    "DiscardStmt": _always(Effect.DISCARD, "DISCARD removes what the session holds"),
+    "LoadStmt": _always(Effect.LOAD, "LOAD loads a library into the session"),
+    "A_Expr": _operator("name"),
+    "SubLink": _operator("oper_name"),
+    "SortBy": _operator("use_op"),
+    "RangeTableSample": _sample,
+}
+"""What a message means by itself, where it is run. Calls, DO and EXPLAIN are read by `examine`."""

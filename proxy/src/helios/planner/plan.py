@@ -1,0 +1,69 @@
+"""The plan of a statement: plain frozen data, made by `decide`, handed to the engine by `service`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Effect", "Kind", "Plan"]
+
+
+class Kind(StrEnum):
+    """What a statement does by its form. Of several statements in one text the first kind in this order counts."""
+
+    UNKNOWN = "unknown"
+    """A statement of a grammar newer than `kinds`."""
+    DDL = "ddl"
+    """Changes definitions: what PostgreSQL logs under `log_statement = ddl`."""
+    WRITE = "write"
+    """Changes or locks rows, or may: also SELECT … FOR UPDATE, WITH … DELETE, DO and CALL."""
+    COPY = "copy"
+    SESSION = "session"
+    """SET, RESET, PREPARE, EXECUTE, DEALLOCATE, cursors, LISTEN, UNLISTEN, DISCARD."""
+    TXN = "txn"
+    """Transaction control, with SET TRANSACTION and SET CONSTRAINTS."""
+    UTILITY = "utility"
+    """VACUUM, LOCK, NOTIFY, LOAD…; also a text without a statement."""
+    READ = "read"
+    """SELECT, VALUES, TABLE, SHOW, and EXPLAIN that does not execute. A function it calls may still write."""
+
+
+class Effect(StrEnum):
+    """What a statement may leave in the session, or take away from it, beyond its transaction."""
+
+    SETTINGS = "settings"
+    """SET, RESET, set_config(); also SET ROLE and SET SESSION AUTHORIZATION."""
+    TEMP = "temp"
+    """A temporary table, view, sequence, type or function."""
+    CURSOR = "cursor"
+    """A cursor WITH HOLD."""
+    LISTEN = "listen"
+    """LISTEN and UNLISTEN."""
+    PREPARE = "prepare"
+    """SQL PREPARE."""
+    DEALLOCATE = "deallocate"
+    DISCARD = "discard"
+    """Every form of DISCARD."""
+    ADVISORY = "advisory"
+    """An advisory lock of the session, taken or released."""
+    LOAD = "load"
+    """LOAD of a library."""
+    UNKNOWN = "unknown"
+    """May be any of these: code that the planner does not see runs, or something is left that has no name here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
+
+    kind: Kind
+    effects: tuple[Effect, ...] = ()
+    """In the order of `Effect`, each once."""
+    reasons: tuple[str, ...] = ()
+    """One sentence for each of `effects`; names constructs and functions, never a literal, cursor or prepared name."""
+    settings: tuple[str, ...] = ()
+    """Settings that SET and RESET name, sorted; `*` among them when one is set whose name is not known (set_config)."""
+    exact: bool = False
+    """Literals of the text matter: this plan is for exactly this text."""
+    is_multi: bool = False
+    """The text holds more than one statement."""

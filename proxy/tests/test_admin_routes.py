@@ -138,7 +138,11 @@ async def test_nodes_by_list_address_and_name(admin: TestClient[Any, Any]) -> No
 
 
 async def test_sessions(admin: TestClient[Any, Any]) -> None:
-    assert await get(admin, "/sessions") == {"active_sessions": 3, "waiting_sessions": 1}
+    assert await get(admin, "/sessions") == {
+        "active_sessions": 3,
+        "waiting_sessions": 1,
+        "pinned_sessions": {"listen": 2},
+    }
 
 
 async def test_pools(admin: TestClient[Any, Any], control: ScriptedControl) -> None:

@@ -44,6 +44,11 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
         ("heliosproxy_pool_connections_idle", "gauge"),
         ("heliosproxy_pool_acquire_duration_seconds", "histogram"),
         ("heliosproxy_queries", "counter"),
+        ("heliosproxy_sessions_pinned", "gauge"),
+        ("heliosproxy_session_pins", "counter"),
+        ("heliosproxy_plans_kept", "gauge"),
+        ("heliosproxy_plans_made", "counter"),
+        ("heliosproxy_plans_missed", "counter"),
         ("heliosproxy_query_duration_seconds", "histogram"),
         ("heliosproxy_node_healthy", "gauge"),
         ("heliosproxy_node_latency_seconds", "gauge"),
@@ -76,6 +81,11 @@ def test_queries_by_type() -> None:
         ("heliosproxy_queries_total", {"type": "read"}, 20),
         ("heliosproxy_queries_total", {"type": "write"}, 5),
     ]
+
+
+def test_pinned_sessions_by_reason() -> None:
+    assert values(families()["heliosproxy_sessions_pinned"]) == {("listen",): 2, ("library",): 0}
+    assert values(families()["heliosproxy_session_pins"]) == {("listen",): 3, ("library",): 0}
 
 
 def test_histograms_are_cumulative() -> None:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from helios.errors import HeliosError
+from helios.planner.service import PlannerService
 from helios.running import RunningProxy
 from helios.telemetry.events import EventPump
 from helios.telemetry.logs import fields
@@ -36,6 +37,9 @@ async def serve(config_file: Path) -> int:
         pump = EventPump(proxy.core, proxy.suspect)
         stack.callback(pump.stop)
         pump.start()
+        planner = PlannerService(proxy.core)
+        stack.callback(planner.stop)
+        planner.start()
 
         stack.push_async_callback(proxy.topology.stop)
         proxy.watch_nodes()

@@ -8,11 +8,13 @@ reads the engine gets an `EngineState`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -32,6 +34,8 @@ __all__ = [
     "SocketAddress",
     "engine_built_at",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 class _Message(BaseModel):
@@ -66,6 +70,27 @@ class QueryCounts(_Message):
 
     read_total: int
     write_total: int
+
+
+class PlanCounts(_Message):
+    """Plans of statements."""
+
+    kept: int
+    made_total: int
+    missed_total: int
+    """Statements that ran as ones that may do anything, since no plan came in time."""
+
+
+class PinCount(_Message):
+    """Sessions below session mode that keep their server between transactions, by what would be lost otherwise."""
+
+    reason: str
+    """`temporary_object`, `holdable_cursor`, `listen`, `prepared_statement`, `advisory_lock`,
+    `session_authorization`, `library`, or `unknown` where the server could not be asked."""
+    sessions: int
+    """Now."""
+    total: int
+    """How often a session began to."""
 
 
 class ByteCounts(_Message):
@@ -119,6 +144,8 @@ class EngineState(_Message):
     workers: int
     clients: ClientCounts
     queries: QueryCounts
+    plans: PlanCounts
+    pins: tuple[PinCount, ...]
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
     histograms: Histograms
@@ -212,6 +239,23 @@ class Core:
         with _helios_errors():
             event = self._engine.next_event(timeout_ms)
         return None if event is None else _EVENT.validate_json(event)
+
+    def next_unplanned(self, timeout_ms: int) -> list[tuple[int, str]] | None:
+        """Wait up to `timeout_ms` for statements without a plan: ids and texts. None once the engine has ended."""
+        with _helios_errors():
+            questions = self._engine.next_unplanned(timeout_ms)
+        return None if questions is None else [(each["id"], each["text"]) for each in json.loads(questions)]
+
+    def planned(self, id: int, plan: Mapping[str, Any]) -> None:
+        """Answer with a plan: `effects`, `settings` and `exact` of `helios.planner.plan.Plan`."""
+        with _helios_errors():
+            self._engine.set_plan(json.dumps({"id": id, "plan": plan}).encode())
+
+    def unplanned(self, id: int, reason: str) -> None:
+        """Answer that there is no plan; the statement is taken for one that may do anything."""
+        _log.debug("no plan for a statement", extra={"fields": {"id": str(id), "reason": reason}})
+        with _helios_errors():
+            self._engine.set_plan(json.dumps({"id": id, "plan": None}).encode())
 
     def drain(self, timeout_ms: int) -> int:
         """Close the listeners, end idle clients (57P01), wait for transactions; the number of clients left."""

@@ -27,6 +27,8 @@ def engine_state(**changes: Any) -> EngineState:
         "workers": 2,
         "clients": {"active": 3, "waiting": 1, "accepted_total": 10, "closed_total": 7},
         "queries": {"read_total": 20, "write_total": 5},
+        "plans": {"kept": 7, "made_total": 9, "missed_total": 1},
+        "pins": [{"reason": "listen", "sessions": 2, "total": 3}, {"reason": "library", "sessions": 0, "total": 0}],
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "histograms": {"query_duration_seconds": HISTOGRAM, "pool_acquire_duration_seconds": HISTOGRAM},

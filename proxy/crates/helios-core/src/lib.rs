@@ -78,6 +78,17 @@ impl Engine {
         event.map(|event| PyBytes::new(py, &event))
     }
 
+    /// Statements that wait for a plan, or None once the engine has ended; waits at most `timeout_ms` for one.
+    fn next_unplanned<'py>(&self, py: Python<'py>, timeout_ms: u64) -> Option<Bound<'py, PyBytes>> {
+        let questions = py.detach(|| self.0.next_unplanned(Duration::from_millis(timeout_ms)));
+        questions.map(|questions| PyBytes::new(py, &questions))
+    }
+
+    /// Takes the plan of a statement.
+    fn set_plan(&self, py: Python<'_>, plan: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.set_plan(plan)).map_err(raise)
+    }
+
     /// Stops accepting, ends clients between transactions, waits; the number of clients left.
     fn drain(&self, py: Python<'_>, timeout_ms: u64) -> usize {
         py.detach(|| self.0.drain(Duration::from_millis(timeout_ms)))

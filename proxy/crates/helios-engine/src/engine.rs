@@ -13,6 +13,7 @@ use crate::config::Snapshot;
 use crate::error::EngineError;
 use crate::events::{Events, Level};
 use crate::listener;
+use crate::plans::Plans;
 use crate::pool::{PoolKey, PoolShared};
 use crate::random;
 use crate::rt::{self, Inbox};
@@ -69,6 +70,8 @@ impl Engine {
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| rt::channel()).unzip();
         let mut mock_secret = [0; 32];
         random::fill(&mut mock_secret);
+        let mut plan_key = [0; 16];
+        random::fill(&mut plan_key);
         let shared = Shared {
             active: ArcSwap::from_pointee(active),
             topology: ArcSwap::from_pointee(Topology::default()),
@@ -81,6 +84,7 @@ impl Engine {
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             buckets: Buckets::new(),
             interner: Interner::default(),
+            plans: Plans::new(&plan_key),
             keys: KeyCache::default(),
             events: Events::new(),
             draining: AtomicBool::new(false),
@@ -196,6 +200,23 @@ impl Engine {
         self.shared.events.next(limit)
     }
 
+    /// JSON `[{"id", "text"}]` of statements that wait for a plan, waiting at most `limit` for one; `None` once the
+    /// engine has ended.
+    pub fn next_unplanned(&self, limit: Duration) -> Option<Vec<u8>> {
+        self.shared.plans.next(limit)
+    }
+
+    /// Takes a plan: JSON `{"id", "plan": {"effects", "settings", "exact"}}`, with `null` for one that cannot be had.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when the document is not understood.
+    pub fn set_plan(&self, document: &[u8]) -> Result<(), EngineError> {
+        self.shared
+            .plans
+            .decide(document)
+            .map_err(EngineError::Snapshot)
+    }
+
     /// Stops accepting, ends clients between their transactions, waits at most `limit`. Returns the clients left.
     pub fn drain(&self, limit: Duration) -> usize {
         self.accepting.store(false, Ordering::SeqCst);
@@ -219,6 +240,7 @@ impl Engine {
     pub fn stop(&self) {
         self.accepting.store(false, Ordering::SeqCst);
         self.broadcast(|| Message::Stop);
+        self.shared.plans.close();
         for thread in lock(&self.threads).drain(..) {
             // A worker that panicked has ended too.
             let _ = thread.join();

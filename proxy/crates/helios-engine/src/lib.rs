@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod events;
 mod listener;
+mod plans;
 mod pool;
 mod random;
 mod rt;

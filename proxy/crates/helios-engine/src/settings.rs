@@ -15,11 +15,23 @@ const READ_ONLY: &[&str] = &[
     "session_authorization",
 ];
 
+/// The role that a session acts as; PostgreSQL keeps it as a setting.
+const ROLE: &str = "role";
+
 /// Interned buckets that are looked through for dead ones when the map has grown by this many.
 const PRUNE_EVERY: usize = 1024;
 
 /// Parameters that say nothing about what a statement means: with other values it may be shared.
-const LABELS: &[&str] = &["application_name"];
+const LABELS: &[&str] = &[
+    "application_name",
+    "client_min_messages",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "transaction_timeout",
+    "work_mem",
+];
 
 /// Parameters by lower-case name, with the value as the client or server wrote it.
 #[derive(Debug)]
@@ -75,6 +87,17 @@ impl Buckets {
         bucket
     }
 
+    /// The settings of `base` with those of `top` over them.
+    pub(crate) fn over(&self, base: &Arc<Bucket>, top: &Arc<Bucket>) -> Arc<Bucket> {
+        let missing = |(name, _): &(&String, &String)| !top.settings.contains_key(*name);
+        if !base.settings.iter().any(|entry| missing(&entry)) {
+            return Arc::clone(top);
+        }
+        let mut settings = base.settings.clone();
+        settings.extend(top.settings.clone());
+        self.intern(settings)
+    }
+
     fn without_labels(&self, settings: &BTreeMap<String, String>) -> Option<Arc<Bucket>> {
         let is_label = |name: &String| LABELS.contains(&name.as_str());
         if !settings.keys().any(is_label) {
@@ -120,6 +143,18 @@ impl Buckets {
 }
 
 impl Bucket {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
+    /// Whether a server with these settings shows to one with `wanted` that it has had others: a setting with a dot
+    /// in its name is empty after RESET, where it was NULL before.
+    pub(crate) fn shows_through(&self, wanted: &Bucket) -> bool {
+        let own = self.settings.keys().filter(|name| name.contains('.'));
+        own.into_iter()
+            .any(|name| !wanted.settings.contains_key(name))
+    }
+
     /// What of it decides how PostgreSQL reads a statement: constants are made of literals when it is parsed.
     pub(crate) fn meaning(self: &Arc<Bucket>) -> &Arc<Bucket> {
         self.meaning.as_ref().unwrap_or(self)
@@ -127,25 +162,35 @@ impl Bucket {
 
     /// One simple query that turns a server that has `self` into one that has `wanted`.
     ///
-    /// `set_config` reads list values ('a, b') as the startup packet does, which SET would not.
+    /// `set_config` reads list values ('a, b') as the startup packet does, which SET would not. A role is given up
+    /// before anything else changes and taken last, since it may not be allowed to change the rest.
     pub(crate) fn to(&self, wanted: &Bucket) -> String {
         let mut sql = String::new();
+        if self.settings == wanted.settings {
+            return sql;
+        }
+        let is_role = |name: &str| name == ROLE;
+        if self.settings.contains_key(ROLE) {
+            sql.push_str("RESET ROLE;");
+        }
         for name in self
             .settings
             .keys()
-            .filter(|name| !wanted.settings.contains_key(*name))
+            .filter(|name| !wanted.settings.contains_key(*name) && !is_role(name))
         {
             let _ = write!(sql, "RESET {};", quote(name, '"'));
         }
-        for (name, value) in &wanted.settings {
-            if self.settings.get(name) != Some(value) {
-                let _ = write!(
-                    sql,
-                    "SELECT pg_catalog.set_config({},{},false);",
-                    literal(name),
-                    literal(value)
-                );
-            }
+        let changed = wanted
+            .settings
+            .iter()
+            .filter(|(name, value)| !is_role(name) && self.settings.get(*name) != Some(*value));
+        for (name, value) in changed.chain(wanted.settings.get_key_value(ROLE)) {
+            let _ = write!(
+                sql,
+                "SELECT pg_catalog.set_config({},{},false);",
+                literal(name),
+                literal(value)
+            );
         }
         sql
     }
@@ -160,7 +205,7 @@ fn quote(text: &str, mark: char) -> String {
 }
 
 /// An escape string, so that the meaning of a backslash does not depend on standard_conforming_strings.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E{}", quote(&text.replace('\\', "\\\\"), '\''))
 }
 

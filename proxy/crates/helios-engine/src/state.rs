@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use serde_json::{json, Value};
 
 use crate::pool::PoolShared;
+use crate::session::Pin;
 use crate::stats::{merged, total};
 use crate::worker::Shared;
 
@@ -26,6 +27,7 @@ pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) 
         .cloned()
         .collect();
     pools.sort_by(|a, b| a.key.cmp(&b.key));
+    let (kept, made, missed) = shared.plans.counts();
     let waiting: usize = pools.iter().map(|pool| pool.waiting()).sum();
     json!({
         "generation": shared.active.load().snapshot.generation,
@@ -42,6 +44,12 @@ pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) 
             "read_total": total(stats(), |stats| &stats.reads),
             "write_total": total(stats(), |stats| &stats.writes),
         },
+        "plans": {"kept": kept, "made_total": made, "missed_total": missed},
+        "pins": Pin::ALL.map(|pin| json!({
+            "reason": pin.name(),
+            "sessions": total(stats(), |stats| &stats.pinned[pin as usize]),
+            "total": total(stats(), |stats| &stats.pins[pin as usize]),
+        })),
         "bytes": {
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::config::Limits;
+use crate::plans::Plan;
 use crate::settings::Bucket;
 
 /// Live statements looked through for dead ones when the map has grown by this many.
@@ -71,6 +72,8 @@ impl Interner {
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) statement: Arc<Statement>,
+    /// Absent where it was not asked for, as in session mode.
+    pub(crate) plan: Option<Arc<Plan>>,
     pub(crate) seq: u64,
 }
 

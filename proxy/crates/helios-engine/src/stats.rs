@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
+use crate::session::Pin;
+
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -14,6 +16,13 @@ impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.store(
             self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn subtract(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_sub(n),
             Ordering::Relaxed,
         );
     }
@@ -56,6 +65,10 @@ pub(crate) struct Stats {
     pub(crate) sent: Counter,
     pub(crate) query: Histogram,
     pub(crate) acquire: Histogram,
+    /// By reason, how often a session began to keep its server between transactions.
+    pub(crate) pins: [Counter; Pin::ALL.len()],
+    /// By reason, the sessions that do now.
+    pub(crate) pinned: [Counter; Pin::ALL.len()],
 }
 
 /// The sum of one counter over all workers.

@@ -15,6 +15,7 @@ use slab::Slab;
 use crate::config::{Database, Snapshot};
 use crate::events::Events;
 use crate::listener;
+use crate::plans::{Plans, Recent};
 use crate::pool::{PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Inbox, Listener, Sender};
 use crate::server::auth::{Credential, KeyCache};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) clients: Box<[AtomicUsize]>,
     pub(crate) buckets: Buckets,
     pub(crate) interner: Interner,
+    pub(crate) plans: Plans,
     pub(crate) keys: KeyCache,
     pub(crate) events: Events,
     pub(crate) draining: AtomicBool,
@@ -103,6 +105,8 @@ pub(crate) struct Worker {
     /// Accept loops and logins, to be woken when the worker drains.
     newcomers: RefCell<Slab<Option<Waker>>>,
     tags: Cell<u64>,
+    /// Plans that this worker has used lately.
+    pub(crate) plans: RefCell<Recent>,
 }
 
 impl Worker {
@@ -327,6 +331,7 @@ pub(crate) async fn run(
         accepting: Cell::new(true),
         newcomers: RefCell::default(),
         tags: Cell::new(0),
+        plans: RefCell::default(),
     });
     for socket in sockets {
         match Listener::new(socket) {

@@ -145,6 +145,24 @@ pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     ))
 }
 
+/// The columns of a DataRow body; `None` for one that is cut short, `Some(None)` for NULL.
+pub fn data_row(body: &[u8]) -> impl Iterator<Item = Option<Option<&[u8]>>> {
+    let mut rest = body.get(2..).unwrap_or_default();
+    let count = body
+        .first_chunk::<2>()
+        .map_or(0, |count| u16::from_be_bytes(*count));
+    (0..count).map(move |_| {
+        let (length, value) = rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = value;
+            return Some(None);
+        };
+        let column = value.get(..length)?;
+        rest = &value[length..];
+        Some(Some(column))
+    })
+}
+
 /// Process id and secret key of a BackendKeyData body.
 pub fn read_backend_key_data(body: &[u8]) -> Option<(u32, &[u8])> {
     let (pid, key) = body.split_first_chunk::<4>()?;
@@ -176,6 +194,18 @@ mod tests {
             ]))
         );
         assert_eq!(Authentication::parse(&[0, 0]), None);
+    }
+
+    #[test]
+    fn reads_columns() {
+        let row = b"\0\x03\0\0\0\x01a\xff\xff\xff\xff\0\0\0\0";
+        let columns: Vec<_> = data_row(row).collect();
+        assert_eq!(
+            columns,
+            [Some(Some(&b"a"[..])), Some(None), Some(Some(&b""[..]))]
+        );
+        assert_eq!(data_row(&row[..6]).collect::<Vec<_>>(), [None, None, None]);
+        assert_eq!(data_row(b"\0").count(), 0);
     }
 
     #[test]

@@ -186,6 +186,9 @@ class Sessions(_Answer):
 
     active_sessions: int
     waiting_sessions: int
+    pinned_sessions: dict[str, int]
+    """Reason → sessions below session mode that keep their server between transactions for it. A session may have
+    several reasons."""
 
 
 class Pool(_Answer):

@@ -107,6 +107,22 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     queries.add_metric(["read"], engine.queries.read_total)
     queries.add_metric(["write"], engine.queries.write_total)
     yield queries
+    yield from _pins(engine)
+
+
+def _pins(engine: EngineState) -> Iterator[Metric]:
+    """By reason, those that have not occurred too: an alert needs the zero before the first."""
+    text = "Sessions that keep their server between transactions, by reason."
+    pinned = GaugeMetricFamily("heliosproxy_sessions_pinned", text, labels=["reason"])
+    pins = CounterMetricFamily("heliosproxy_session_pins", "How often a session began to.", labels=["reason"])
+    for pin in engine.pins:
+        pinned.add_metric([pin.reason], pin.sessions)
+        pins.add_metric([pin.reason], pin.total)
+    yield pinned
+    yield pins
+    yield _gauge("plans_kept", "Plans of statements, by shape.", engine.plans.kept)
+    yield _counter("plans_made", "Plans made.", engine.plans.made_total)
+    yield _counter("plans_missed", "Statements that ran without a plan.", engine.plans.missed_total)
 
 
 def _pools(sample: Sample) -> Iterator[Metric]:

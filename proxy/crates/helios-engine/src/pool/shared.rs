@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::PoolKey;
-use crate::config::PoolSettings;
+use crate::config::{PoolMode, PoolSettings};
 use crate::rt::Sender;
 use crate::server::auth::Credential;
 use crate::settings::Bucket;
@@ -73,6 +73,10 @@ impl PoolShared {
 
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
         self.settings.load_full()
+    }
+
+    pub(crate) fn mode(&self) -> PoolMode {
+        self.settings.load().mode
     }
 
     pub(crate) fn credential(&self) -> Arc<Credential> {

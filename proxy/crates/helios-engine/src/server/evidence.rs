@@ -1,7 +1,8 @@
-//! What a command tag, in PostgreSQL's own words, says about the command: whether it read or wrote, and what it may
-//! have left in the session. Statements' texts are not looked at here; that is the planner's.
+//! What a command tag, in PostgreSQL's own words, says about the command: whether it read or wrote, and what it has
+//! done to the session. Statements' texts are the planner's; this is what the server itself says, also of a statement
+//! that no plan was had for.
 
-use super::Dirt;
+use super::Doubts;
 
 /// What is known of a command after it ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,32 +12,27 @@ pub(crate) enum Effect {
     /// Something was written, or the command controls transactions.
     Write,
     /// Something may be left in the session.
-    Leaves(Dirt),
+    Leaves(Doubts),
+    /// Something that was left in the session may be gone.
+    Frees,
     /// All prepared statements of the session are gone.
     Deallocated,
     /// The session is as after its login.
     Discarded,
 }
 
-const STATE: Effect = Effect::Leaves(Dirt {
-    state: true,
-    prepared: false,
-});
-const PREPARED: Effect = Effect::Leaves(Dirt {
-    state: false,
-    prepared: true,
-});
-
 /// Reads the tag of a CommandComplete, without its terminator.
 pub(crate) fn effect(tag: &[u8]) -> Effect {
     match tag {
-        b"SET" | b"RESET" | b"LISTEN" | b"LOAD" | b"DO" | b"CALL" => STATE,
-        b"DECLARE CURSOR" | b"SET CONSTRAINTS" => STATE,
-        b"PREPARE" | b"DEALLOCATE" => PREPARED,
+        b"SET" | b"RESET" => Effect::Leaves(Doubts::SETTINGS),
+        b"PREPARE" | b"LISTEN" => Effect::Leaves(Doubts::HOLDS),
+        b"LOAD" => Effect::Leaves(Doubts::LIBRARY),
+        b"DEALLOCATE" | b"UNLISTEN" | b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" | b"DISCARD TEMP" => {
+            Effect::Frees
+        }
         b"DEALLOCATE ALL" => Effect::Deallocated,
         b"DISCARD ALL" => Effect::Discarded,
-        // Temporary objects carry the same tags as lasting ones. Tables, sequences, views, functions…
-        tag if tag.starts_with(b"CREATE ") => STATE,
+        tag if tag.starts_with(b"DROP ") => Effect::Frees,
         tag if starts_with_any(tag, &[b"SELECT", b"FETCH", b"SHOW", b"EXPLAIN", b"MOVE"]) => {
             Effect::Read
         }
@@ -56,9 +52,10 @@ mod tests {
     fn knows_what_is_left_behind() {
         assert_eq!(effect(b"SELECT 1"), Effect::Read);
         assert_eq!(effect(b"INSERT 0 1"), Effect::Write);
-        assert_eq!(effect(b"SET"), STATE);
-        assert_eq!(effect(b"CREATE TABLE"), STATE);
-        assert_eq!(effect(b"PREPARE"), PREPARED);
+        assert_eq!(effect(b"SET"), Effect::Leaves(Doubts::SETTINGS));
+        assert_eq!(effect(b"SET CONSTRAINTS"), Effect::Write);
+        assert_eq!(effect(b"DROP TABLE"), Effect::Frees);
+        assert_eq!(effect(b"PREPARE"), Effect::Leaves(Doubts::HOLDS));
         assert_eq!(effect(b"PREPARE TRANSACTION"), Effect::Write);
         assert_eq!(effect(b"DISCARD ALL"), Effect::Discarded);
     }

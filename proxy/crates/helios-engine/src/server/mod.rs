@@ -27,7 +27,67 @@ pub(crate) struct Backend {
     pub(crate) tls: Option<Arc<Connector>>,
 }
 
-/// Session state that a client left on the server, by what the server itself said.
+/// What a client may have left in the server's session since it was last known.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Doubts {
+    /// Other settings than those of its bucket.
+    pub(crate) settings: bool,
+    /// Temporary objects, cursors, listens, statements of SQL's PREPARE, advisory locks.
+    pub(crate) holds: bool,
+    /// What no catalog shows, such as a setting of an extension.
+    pub(crate) unseen: bool,
+    /// A library, which nothing unloads.
+    pub(crate) library: bool,
+}
+
+impl Doubts {
+    pub(crate) const NONE: Doubts = Doubts {
+        settings: false,
+        holds: false,
+        unseen: false,
+        library: false,
+    };
+
+    pub(crate) const SETTINGS: Doubts = Doubts {
+        settings: true,
+        ..Doubts::NONE
+    };
+    pub(crate) const HOLDS: Doubts = Doubts {
+        holds: true,
+        ..Doubts::NONE
+    };
+    pub(crate) const LIBRARY: Doubts = Doubts {
+        library: true,
+        ..Doubts::NONE
+    };
+    /// Code of others has run, which may have done what no catalog shows.
+    pub(crate) const ANYTHING: Doubts = Doubts {
+        settings: true,
+        holds: true,
+        unseen: true,
+        library: false,
+    };
+
+    /// All that the server can be asked about.
+    pub(crate) const CATALOGUED: Doubts = Doubts {
+        settings: true,
+        holds: true,
+        ..Doubts::NONE
+    };
+
+    pub(crate) fn any(self) -> bool {
+        self != Doubts::NONE
+    }
+
+    pub(crate) fn add(&mut self, other: Doubts) {
+        self.settings |= other.settings;
+        self.holds |= other.holds;
+        self.unseen |= other.unseen;
+        self.library |= other.library;
+    }
+}
+
+/// What must be undone before another client gets the server.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dirt {
     /// Settings, cursors, listens, temporary tables… may be left.
@@ -37,6 +97,11 @@ pub(crate) struct Dirt {
 }
 
 impl Dirt {
+    pub(crate) const ALL: Dirt = Dirt {
+        state: true,
+        prepared: true,
+    };
+
     pub(crate) fn any(self) -> bool {
         self.state || self.prepared
     }

@@ -7,11 +7,13 @@ use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::sqlstate;
 
 use super::fifo::Expect;
+use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
 use crate::error::Doubt;
 use crate::rt::Buf;
 use crate::server::evidence::{self, Effect};
+use crate::server::Doubts;
 
 /// Messages whose bodies are read must be whole; larger ones are passed on unread.
 const MAX_READ: usize = 64 * 1024;
@@ -62,7 +64,8 @@ impl Session {
             let Some(header) = frame::header(&input.bytes()[run.at..])? else {
                 return Ok(());
             };
-            if is_read(header) && available < header.total {
+            let is_ours = self.fifo.front().is_some_and(Expect::is_ours);
+            if is_read(header, is_ours) && available < header.total {
                 return Ok(());
             }
             if self.fifo.front().is_some_and(is_fake) {
@@ -110,6 +113,9 @@ impl Session {
         end: usize,
     ) -> Result<Act, Doubt> {
         let body = &input[run.at + HEADER_LEN..end];
+        if self.fifo.front().is_some_and(Expect::is_ours) {
+            return self.on_own_reply(header.tag, body);
+        }
         match header.tag {
             b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
             b'T' | b'n' => self.on_description(header.tag),
@@ -134,6 +140,33 @@ impl Session {
                 tag.escape_ascii()
             ))),
         }
+    }
+
+    /// Part of the reply to a Query of ours. What a server may say at any time goes to the client all the same.
+    fn on_own_reply(&mut self, tag: u8, body: &[u8]) -> Result<Act, Doubt> {
+        match tag {
+            b'S' => return Ok(self.on_parameter_status(body)),
+            b'A' => return Ok(self.on_notification()),
+            b'E' if ErrorFields::new(body).is_fatal() => {
+                if let Some(link) = &mut self.link {
+                    link.fatal = true;
+                }
+                return Ok(Act::Forward);
+            }
+            b'Z' if body == [Status::Idle.as_byte()] => {
+                if let Some(Expect::Inspection(inspection)) = self.fifo.pop_front() {
+                    self.on_inspected(*inspection);
+                }
+            }
+            b'T' | b'C' | b'N' => {}
+            b'D' | b'E' => {
+                if let Some(Expect::Inspection(inspection)) = self.fifo.front_mut() {
+                    inspection.take(tag, body);
+                }
+            }
+            _ => return Err(self.misplaced(tag)),
+        }
+        Ok(Act::Drop)
     }
 
     fn misplaced(&self, tag: u8) -> Doubt {
@@ -218,22 +251,32 @@ impl Session {
             &stats.writes
         };
         counter.add(1);
-        let Some(link) = &mut self.link else { return };
-        let state = &mut link.server.state;
+        if self.pins.has(Pin::Unknown) {
+            self.hope();
+        }
         match effect {
             Effect::Read | Effect::Write => {}
-            Effect::Leaves(dirt) => {
-                state.dirt.state |= dirt.state;
-                state.dirt.prepared |= dirt.prepared;
+            Effect::Leaves(doubts) => self.doubt(doubts),
+            Effect::Frees => self.hope(),
+            Effect::Deallocated => {
+                self.forget_statements();
+                self.hope();
             }
-            Effect::Deallocated | Effect::Discarded => {
-                state.statements.clear();
-                state.unnamed = 0;
-                self.statements.clear();
-                self.unnamed.tag = 0;
-                state.dirt.prepared = false;
+            Effect::Discarded => {
+                self.forget_statements();
+                self.doubt(Doubts::CATALOGUED);
             }
         }
+    }
+
+    /// The server has no prepared statements any more, and the client knows.
+    fn forget_statements(&mut self) {
+        self.statements.clear();
+        self.unnamed.tag = 0;
+        let Some(link) = &mut self.link else { return };
+        link.server.state.statements.clear();
+        link.server.state.unnamed = 0;
+        link.server.state.dirt.prepared = false;
     }
 
     fn on_ready(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
@@ -388,7 +431,7 @@ impl Session {
             .link
             .as_ref()
             .is_some_and(|link| link.mode == PoolMode::Session);
-        if own {
+        if own || self.pins.has(Pin::Listen) {
             Act::Forward
         } else {
             Act::Drop
@@ -457,6 +500,8 @@ fn is_fake(expect: &Expect) -> bool {
 }
 
 /// Whether a message's body is looked at, so that it must have come whole.
-fn is_read(header: Header) -> bool {
-    matches!(header.tag, b'Z' | b'C' | b'S' | b'E') && header.total <= MAX_READ
+fn is_read(header: Header, is_ours: bool) -> bool {
+    let is_read =
+        matches!(header.tag, b'Z' | b'C' | b'S' | b'E') || (header.tag == b'D' && is_ours);
+    is_read && header.total <= MAX_READ
 }

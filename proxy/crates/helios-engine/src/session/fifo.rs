@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::residue::Inspection;
 use crate::statements::{Named, Statement};
 
 /// One outstanding request.
@@ -30,6 +31,10 @@ pub(crate) enum Expect {
     Sync,
     /// A simple Query, ended by ReadyForQuery.
     Query,
+    /// A simple Query of ours about what is left in the session, not shown.
+    Inspection(Box<Inspection>),
+    /// A simple Query of ours that sets the client's settings, not shown.
+    Adjustment,
     /// Ended by ReadyForQuery.
     FunctionCall,
     /// Nothing was sent: a ParseComplete for a statement that the server has already.
@@ -45,7 +50,12 @@ pub(crate) enum Expect {
 impl Expect {
     /// Whether ReadyForQuery ends it.
     pub(crate) fn is_ready_bound(&self) -> bool {
-        matches!(self, Expect::Sync | Expect::Query | Expect::FunctionCall)
+        self.is_ours() || matches!(self, Expect::Sync | Expect::Query | Expect::FunctionCall)
+    }
+
+    /// Whether it is a Query of ours, of whose reply the client sees nothing.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Expect::Inspection(_) | Expect::Adjustment)
     }
 
     /// Whether it belongs to an extended batch that an error skips up to its Sync.

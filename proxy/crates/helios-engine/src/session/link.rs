@@ -10,13 +10,14 @@ use std::time::Duration;
 use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
+use super::residue::Pin;
 use super::startup::Ended;
 use super::{Homeless, Link, Session, Wait, HIGH_WATER};
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
 use crate::pool::{Denial, PoolShard, Profile};
 use crate::rt;
-use crate::server::{connect, idle, Dirt, Server};
+use crate::server::{connect, idle, Dirt, Doubts, Server};
 
 /// How long a CancelRequest under way may hold a server back before it is closed instead.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,9 +32,14 @@ impl Session {
     pub(super) async fn acquire(&mut self) -> Result<(), Ended> {
         // A cancel that came while nothing ran has nothing to stop.
         self.handle.clear_cancel();
-        let (mut server, shard) = match self.take_idle()? {
-            Some(taken) => taken,
-            None => self.wait_for_server().await?,
+        let (mut server, shard) = loop {
+            let (server, shard) = match self.take_idle()? {
+                Some(taken) => taken,
+                None => self.wait_for_server().await?,
+            };
+            if !server.state.bucket.shows_through(&self.bucket) {
+                break (server, shard);
+            }
         };
         if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
             server = self.apply_settings(server, &shard).await?;
@@ -90,7 +96,7 @@ impl Session {
         Ok(taken)
     }
 
-    fn cancelled(&self) -> Ended {
+    pub(super) fn cancelled(&self) -> Ended {
         self.handle.clear_cancel();
         Ended::Refused(Refusal::new(
             sqlstate::QUERY_CANCELED,
@@ -163,6 +169,8 @@ impl Session {
             prepared_statements: settings.prepared_statements,
             server_prepared_bytes: settings.server_prepared_bytes,
             prepared: false,
+            carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
+            doubts: Doubts::NONE,
             fatal: false,
             shard,
         });
@@ -219,9 +227,10 @@ impl Session {
         let done = self.link.as_ref().is_some_and(|link| {
             link.mode != PoolMode::Session && self.status == Status::Idle && self.is_at_rest(link)
         });
-        if done {
-            self.release();
+        if !done || self.inspect_if_in_doubt() || self.adjust_if_needed() || self.pins.any() {
+            return;
         }
+        self.release();
     }
 
     /// Gives the server back. The stream must be at rest and no transaction open.
@@ -273,10 +282,20 @@ impl Session {
             mut server,
             shard,
             mode,
+            doubts,
             ..
         } = link;
+        let pins = self.pins;
         if at_rest {
-            server.state.dirt.state |= mode == PoolMode::Session;
+            if pins.has(Pin::Library) {
+                return;
+            }
+            if mode == PoolMode::Session {
+                server.state.dirt.state = true;
+            }
+            if pins.any() || doubts.any() {
+                server.state.dirt = Dirt::ALL;
+            }
             return self.recover(server, shard, self.status != Status::Idle);
         }
         // The server may be busy for nobody: stop it, and do not wait for where its stream ends.

@@ -6,10 +6,13 @@ mod down;
 mod fifo;
 pub(crate) mod handle;
 mod link;
+mod planning;
 mod prepared;
+mod residue;
 mod startup;
 mod up;
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use helios_sql::Syntax;
 use helios_wire::backend::Status;
 use helios_wire::error_response::Severity;
 use helios_wire::sqlstate;
@@ -25,15 +29,18 @@ use helios_wire::sqlstate;
 use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::events::{Event, Level};
+use crate::plans::{Plan, Wanted};
 use crate::pool::{PoolShard, Ticket};
 use crate::rt::{self, Conn};
-use crate::server::Server;
+use crate::server::{Doubts, Server};
 use crate::settings::Bucket;
 use crate::statements::ClientStatements;
 use crate::worker::{Active, Seat, Worker};
 
 use fifo::Fifo;
 use handle::{Handle, Signal};
+pub(crate) use residue::Pin;
+use residue::Pins;
 use startup::Ended;
 use up::Flow;
 
@@ -86,6 +93,7 @@ struct Unnamed {
     tag: u64,
     /// What follows the name in its Parse.
     rest: Vec<u8>,
+    plan: Option<Arc<Plan>>,
 }
 
 /// A server in use by this session.
@@ -98,6 +106,10 @@ struct Link {
     server_prepared_bytes: usize,
     /// A statement was prepared on it for this session.
     prepared: bool,
+    /// What a transaction leaves follows the client, or keeps it on this server.
+    carries_state: bool,
+    /// What is not known of the server's session since this transaction began.
+    doubts: Doubts,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
 }
@@ -112,7 +124,12 @@ pub(crate) struct Session {
     pub(crate) client: Conn,
     login: Login,
     limits: Limits,
+    /// Settings of the client's startup packet.
+    startup: Arc<Bucket>,
+    /// Settings that the client has now.
     bucket: Arc<Bucket>,
+    /// Why it keeps its server between transactions.
+    pins: Pins,
     route: Option<Route>,
     link: Option<Link>,
     fifo: Fifo,
@@ -138,6 +155,12 @@ pub(crate) struct Session {
     dry: Dry,
     statements: ClientStatements,
     unnamed: Unnamed,
+    /// Of the statement at the head of the client's buffer, once it is had.
+    plan: Option<Arc<Plan>>,
+    /// How statements are read under a bucket.
+    syntax: Option<(Arc<Bucket>, Syntax)>,
+    /// Settings with a dot in their names that the client has set; the catalog does not list them.
+    own_settings: BTreeSet<String>,
     next_seq: u64,
     /// When the oldest outstanding request began.
     started: Option<Instant>,
@@ -145,6 +168,7 @@ pub(crate) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.pin(Pins::NONE);
         self.worker.sessions.borrow_mut().try_remove(self.place);
     }
 }
@@ -154,6 +178,8 @@ impl Drop for Session {
 enum Step {
     /// A request needs a server.
     NeedServer,
+    /// A statement needs its plan.
+    NeedPlan(Wanted),
     /// The client left or asked to.
     Left,
     /// The client is told this and disconnected.
@@ -195,7 +221,9 @@ impl Session {
             client,
             login,
             limits,
+            startup: Arc::clone(&bucket),
             bucket,
+            pins: Pins::NONE,
             route: None,
             link: None,
             fifo: Fifo::new(),
@@ -213,6 +241,9 @@ impl Session {
             dry: Dry::default(),
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
+            plan: None,
+            syntax: None,
+            own_settings: BTreeSet::new(),
             next_seq: 1,
             started: None,
         }
@@ -221,8 +252,13 @@ impl Session {
     async fn serve(mut self) {
         loop {
             let step = poll_fn(|cx| self.poll_step(cx)).await;
+            let done = match step {
+                Step::NeedServer => Some(self.acquire().await),
+                Step::NeedPlan(wanted) => Some(self.await_plan(wanted).await),
+                _ => None,
+            };
             let fatal = match step {
-                Step::NeedServer => match self.acquire().await {
+                Step::NeedServer | Step::NeedPlan(_) => match done.unwrap_or(Ok(())) {
                     Ok(()) => continue,
                     Err(Ended::Quietly) => None,
                     Err(Ended::Refused(refusal)) => match self.refuse_request(refusal) {
@@ -345,12 +381,15 @@ impl Session {
             self.flush_client(cx)?;
             match flow {
                 Flow::NeedServer => return Err(Step::NeedServer),
+                Flow::NeedPlan(wanted) => return Err(Step::NeedPlan(wanted)),
                 Flow::Terminate => {
                     self.leaving = true;
                     return Ok(true);
                 }
                 // While its socket is full, the server's readiness wakes this task.
                 Flow::Blocked => return Ok(!self.is_server_full()),
+                // Its answer wakes this task.
+                Flow::Asking => return Ok(false),
                 Flow::Starved => {}
             }
         }

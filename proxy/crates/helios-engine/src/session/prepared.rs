@@ -56,6 +56,7 @@ impl Session {
             self.unnamed.tag = self.worker.next_tag();
             self.unnamed.rest.clear();
             self.unnamed.rest.extend_from_slice(rest);
+            self.unnamed.plan = self.plan.take();
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
             self.expect(Expect::ParseUnnamed { tag, hidden: false });
@@ -91,10 +92,12 @@ impl Session {
             .intern(rest, self.bucket.meaning());
         let seq = self.next_seq;
         self.next_seq += 1;
+        let plan = self.plan.take();
         self.statements.insert(
             name,
             Named {
                 statement: Arc::clone(&statement),
+                plan,
                 seq,
             },
         );
@@ -245,6 +248,14 @@ impl Session {
             self.expect(Expect::Bind);
             return Ok(Act::Forward);
         };
+        let plan = if head.statement.is_empty() {
+            self.unnamed.plan.clone()
+        } else {
+            self.statements
+                .get(head.statement)
+                .and_then(|named| named.plan.clone())
+        };
+        self.act_on_plan(plan.as_ref());
         match self.resolve(head.statement, pending) {
             Resolved::AsIs => {
                 self.expect(Expect::Bind);

@@ -10,19 +10,25 @@ use helios_wire::sqlstate;
 
 use super::fifo::Expect;
 use super::handle::Signal;
+use super::planning;
 use super::{Link, Session};
 use crate::error::Refusal;
+use crate::plans::Wanted;
 use crate::rt::{Buf, BLOCK};
 
 /// What stopped the scan of the client's bytes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Flow {
     /// More bytes are needed.
     Starved,
     /// A message needs a server.
     NeedServer,
+    /// A statement needs its plan.
+    NeedPlan(Wanted),
     /// The server does not keep up.
     Blocked,
+    /// The server is being asked what the last transaction left, or set accordingly.
+    Asking,
     /// The client said Terminate.
     Terminate,
 }
@@ -78,6 +84,9 @@ impl Session {
             if header.tag == b'X' {
                 return Ok(Flow::Terminate);
             }
+            if self.fifo.back().is_some_and(Expect::is_ours) {
+                return Ok(Flow::Asking);
+            }
             self.check_size(header)?;
             if self.refusing && header.tag == b'S' {
                 self.end_refusal(header);
@@ -86,6 +95,15 @@ impl Session {
             if self.is_ignored(header.tag) {
                 self.begin_partial(header, false);
                 continue;
+            }
+            if planning::is_statement(header) && self.plan.is_none() && self.is_planned() {
+                if available < header.total {
+                    return Ok(Flow::Starved);
+                }
+                let message = &input.bytes()[cursor.at..cursor.at + header.total];
+                if let Err(wanted) = self.find_plan(message) {
+                    return Ok(Flow::NeedPlan(wanted));
+                }
             }
             if self.link.is_none() {
                 // A slow sender must not hold a server while it sends.
@@ -110,6 +128,7 @@ impl Session {
                 Act::Forward => self.begin_partial(header, true),
                 Act::Drop => self.begin_partial(header, false),
                 Act::ForwardAfter(head) => {
+                    self.plan = None;
                     cursor.at += head;
                     cursor.run = cursor.at;
                     self.up.remaining = header.total - head;
@@ -121,6 +140,7 @@ impl Session {
     }
 
     fn begin_partial(&mut self, header: Header, forward: bool) {
+        self.plan = None;
         self.up.remaining = header.total;
         self.up.forward = forward;
     }
@@ -223,6 +243,8 @@ impl Session {
         }
         match header.tag {
             b'Q' => {
+                let plan = self.plan.take();
+                self.act_on_plan(plan.as_ref());
                 self.expect(Expect::Query);
                 self.unsynced = false;
                 self.unnamed.tag = 0;
@@ -246,6 +268,8 @@ impl Session {
                 Ok(Act::Forward)
             }
             b'F' => {
+                // By its number, of which the planner knows nothing.
+                self.act_on_plan(None);
                 self.expect(Expect::FunctionCall);
                 Ok(Act::Forward)
             }

@@ -1,4 +1,4 @@
-"""GET /sessions: how many clients are connected."""
+"""GET /sessions: how many clients are connected, and which of them keep their server and why."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ __all__ = ["ROUTES"]
 
 async def sessions(request: web.Request) -> web.Response:
     """Connected clients, and those of them that wait for a server connection."""
-    clients = request.app[CONTROL].engine_state().clients
-    return answer(Sessions(active_sessions=clients.active, waiting_sessions=clients.waiting))
+    state = request.app[CONTROL].engine_state()
+    clients = state.clients
+    pinned = {pin.reason: pin.sessions for pin in state.pins if pin.sessions}
+    return answer(Sessions(active_sessions=clients.active, waiting_sessions=clients.waiting, pinned_sessions=pinned))
 
 
 ROUTES = [web.get("/sessions", sessions)]

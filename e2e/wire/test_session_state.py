@@ -1,0 +1,321 @@
+"""Transaction and statement mode: what a session is made of follows its client, or keeps it on its server, by name.
+
+Each client of a pool of two servers must see just what it would see on a connection of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.client import Client, rows, sqlstates
+from harness.frontend import bind, execute, parse, query, sync
+from harness.proxy import HeliosProcess, StartProxy
+from harness.routes import Parity, Route, Script
+from harness.wait import until
+
+MANY = 4
+Run = Callable[[Client, str], None]
+
+
+def simple(client: Client, sql: str) -> None:
+    assert sqlstates(client.query(sql)) == [], sql
+
+
+def extended(client: Client, sql: str) -> None:
+    assert sqlstates(client.extended(sql)) == [], sql
+
+
+def prepared(client: Client, sql: str) -> None:
+    """Parsed once and executed in a batch of its own, as drivers do with statements that they keep."""
+    assert sqlstates(client.batch(parse(sql, name=sql), sync())) == [], sql
+    assert sqlstates(client.batch(bind(name=sql), execute(), sync())) == [], sql
+
+
+RUNS = pytest.mark.parametrize("run", [simple, extended, prepared], ids=lambda run: run.__name__)
+
+SETTINGS = {
+    "work_mem": ("'33MB'", "33MB"),
+    "statement_timeout": ("'5s'", "5s"),
+    "search_path": ('pg_catalog, "$user"', 'pg_catalog, "$user"'),
+    "enable_seqscan": ("off", "off"),
+    "default_transaction_isolation": ("'repeatable read'", "repeatable read"),
+    "role": ("app_trust", "app_trust"),
+}
+"""Setting → what is set, what SHOW says. None is reported by PostgreSQL 15."""
+
+
+@RUNS
+@pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
+def test_unreported_settings_follow_their_client(route: Route, run: Run) -> None:
+    client, others = route.connect(), [route.connect() for _ in range(MANY)]
+    initial = {name: others[0].value(f"show {name}") for name in SETTINGS}
+
+    for name, (value, _) in SETTINGS.items():
+        run(client, f"set {name} = {value}")
+
+    for other in others:
+        assert {name: other.value(f"show {name}") for name in SETTINGS} == initial
+        assert {name: client.value(f"show {name}") for name in SETTINGS} == {
+            name: shown for name, (_, shown) in SETTINGS.items()
+        }
+
+
+@RUNS
+@pytest.mark.routes("transaction", "statement", chunks=("none",))
+def test_each_client_has_its_own_value(route: Route, run: Run) -> None:
+    clients = [route.connect() for _ in range(MANY)]
+    for number, client in enumerate(clients):
+        run(client, f"set work_mem = '{number + 1}MB'")
+
+    for _ in range(3):
+        assert [client.value("show work_mem") for client in clients] == [f"{n + 1}MB" for n in range(MANY)]
+
+
+@pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
+def test_reset_goes_back_to_the_value_of_the_startup_packet(route: Route) -> None:
+    client, other = route.connect(work_mem="11MB", TimeZone="Asia/Tokyo"), route.connect()
+
+    for back in ("reset work_mem", "reset all", "set work_mem to default", "discard all"):
+        client.query("set work_mem = '12MB'")
+        client.query("set timezone = 'America/Lima'")
+        other.value("select 1")
+        assert (client.value("show work_mem"), client.value("show timezone")) == ("12MB", "America/Lima")
+
+        client.query(back)
+
+        assert client.value("show work_mem") == "11MB", back
+        if "all" in back:
+            assert client.value("show timezone") == "Asia/Tokyo", back
+    assert other.value("show work_mem") not in ("11MB", "12MB")
+
+
+def settings_and_transactions(c: Client) -> None:
+    c.query("begin")
+    c.query("set work_mem = '21MB'")
+    c.query("savepoint a")
+    c.query("set work_mem = '22MB'")
+    c.query("rollback to a")
+    c.query("commit")
+    c.query("show work_mem")
+    c.query("begin")
+    c.query("set work_mem = '23MB'")
+    c.query("set local lock_timeout = '3s'")
+    c.query("rollback")
+    c.query("show work_mem")
+    c.query("show lock_timeout")
+    c.batch(parse("begin"), bind(), execute(), sync())
+    c.extended("set work_mem = '24MB'")
+    c.extended("select 1/0")
+    c.extended("commit")
+    c.query("show work_mem")
+    c.query("set work_mem = '25MB'; select 1/0")
+    c.query("show work_mem")
+    c.batch(query("set work_mem = '26MB'"), query("show work_mem"), query("reset work_mem"), ready=3)
+    c.batch(parse("set work_mem = '27MB'"), bind(), execute(), parse("show work_mem"), bind(), execute(), sync())
+    c.query("show work_mem")
+    c.query("reset all")
+    c.query("show work_mem")
+
+
+def settings_by_function(c: Client) -> None:
+    for way in (c.query, c.extended):
+        way("select set_config('work_mem', '31MB', false)")
+        way("select set_config('lock_timeout', '3s', true)")
+        way("show work_mem")
+        way("show lock_timeout")
+        way("do $$ begin perform set_config('work_mem', '32MB', false); end $$")
+        way("show work_mem")
+        way("with a as (select set_config('work_mem', '33MB', false)) select case when true then (table a) end")
+        way("show work_mem")
+        way("explain (costs off) select set_config('work_mem', '34MB', false)")
+        way("show work_mem")
+        way("reset all")
+
+
+def own_settings(c: Client) -> None:
+    c.query("set app.tenant = 'blue'")
+    c.query("select current_setting('app.tenant')")
+    c.query("begin; set app.tenant = 'red'; rollback")
+    c.extended("select current_setting('app.tenant')")
+    c.extended("set app.\"Odd 'name'\" = 'x'")
+    c.query("set app.tenant to default")
+    c.query("select current_setting('app.tenant')")
+    c.query("set local app.tenant = 'unseen'")
+
+
+def temporary_by_select(c: Client) -> None:
+    c.query("select 1 as a into temp into_temp")
+    c.query("select a + 0 from into_temp")
+    c.extended("create temp table as_temp as select 2 as b")
+    c.extended("select b + 0 from as_temp")
+    c.query("do 'begin create temp table in_do (a int); end'")
+    c.query("select count(*) from in_do")
+    c.query("create table pg_temp.qualified (a int)")
+    c.query("select count(*) from qualified")
+    c.query("discard temp")
+    c.query("select count(*) from in_do")
+
+
+def roles(c: Client) -> None:
+    c.query("set role app_trust")
+    c.query("select current_user, session_user")
+    c.query("set work_mem = '21MB'")
+    c.query("reset role")
+    c.query("select current_user")
+    c.query("show work_mem")
+    c.query("set session authorization default")
+    c.query("reset all")
+
+
+def sql_prepare(c: Client) -> None:
+    c.query("prepare p (int) as select $1 + 1")
+    c.query("select 1")
+    c.query("execute p (41)")
+    c.extended("execute p (1)")
+    c.query("prepare p as select 2")
+    c.query("deallocate p")
+    c.query("execute p (1)")
+    c.query("deallocate p")
+    c.extended("prepare q as select 3")
+    c.query("execute q")
+    c.query("deallocate all")
+    c.query("execute q")
+
+
+def cursors(c: Client) -> None:
+    c.query("begin; declare held cursor with hold for select generate_series(1, 3); commit")
+    c.query("fetch 1 from held")
+    c.extended("fetch all from held")
+    c.query("close held")
+    c.query("fetch 1 from held")
+
+
+def temporary_tables(c: Client) -> None:
+    c.query("create temp table mine (a int)")
+    c.query("insert into mine values (1), (2)")
+    c.extended("select sum(a) from mine")
+    c.query("create temporary view seen as select a from mine")
+    c.query("select count(*) from seen")
+    c.query("drop table mine cascade")
+    c.query("select count(*) from mine")
+    c.query("create temp table once on commit drop as select 1 as a")
+    c.query("discard all")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        settings_and_transactions,
+        settings_by_function,
+        own_settings,
+        roles,
+        sql_prepare,
+        cursors,
+        temporary_tables,
+        temporary_by_select,
+    ],
+    ids=lambda script: script.__name__,
+)
+def test_sessions_are_as_on_a_connection_of_their_own(parity: Parity, script: Script) -> None:
+    parity(script)
+
+
+HOLDS = {
+    "temporary_object": ("create temp table held (a int)", "drop table held"),
+    "holdable_cursor": ("declare held cursor with hold for select 1", "close held"),
+    "listen": ("listen held", "unlisten held"),
+    "prepared_statement": ("prepare held as select 1", "deallocate held"),
+    "advisory_lock": ("select pg_advisory_lock(4711)", "select pg_advisory_unlock(4711)"),
+}
+"""Reason → what makes it, what ends it."""
+
+
+def pinned(proxy: HeliosProcess) -> dict[str, int]:
+    """GET /sessions: reason → sessions."""
+    found: dict[str, int] = proxy.json("/sessions")["pinned_sessions"]
+    return found
+
+
+@RUNS
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_what_cannot_follow_pins_with_a_reason_until_it_is_gone(start_proxy: StartProxy, mode: str, run: Run) -> None:
+    proxy = start_proxy(pool={"mode": mode, "max_size": 2})
+    with Client(proxy.target()) as client, Client(proxy.target()) as other:
+        for reason, (make, end) in HOLDS.items():
+            run(client, make)
+            until(lambda: pinned(proxy) == {reason: 1}, f"pinned by {reason}")  # noqa: B023 - called at once
+            pids = {client.value("select pg_backend_pid()") for _ in range(3) if other.value("select 1")}
+            assert len(pids) == 1, reason
+
+            run(client, end)
+            until(lambda: pinned(proxy) == {}, f"no longer pinned by {reason}")
+
+        simple(client, HOLDS["listen"][0])
+        until(lambda: pinned(proxy) == {"listen": 1}, "pinned")
+    until(lambda: pinned(proxy) == {}, "a client that left pins nothing")
+    with Client(proxy.target()) as next_client:
+        assert next_client.value("select count(*) from pg_listening_channels()") == "0"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_listener_hears_without_asking(start_proxy: StartProxy, mode: str) -> None:
+    proxy = start_proxy(pool={"mode": mode, "max_size": 2})
+    with Client(proxy.target()) as listener, Client(proxy.target()) as speaker:
+        listener.query("listen news")
+        until(lambda: pinned(proxy) == {"listen": 1}, "pinned")
+
+        speaker.query("notify news, 'first'")
+        heard = listener.receive()
+
+        assert heard.kind == "NotificationResponse"
+        assert "first" in heard.brief
+
+
+@pytest.mark.routes("transaction", "statement", chunks=("none",))
+def test_a_client_that_leaves_at_once_leaves_nothing(route: Route) -> None:
+    for _ in range(5):
+        client = route.connect()
+        client.send(query("set work_mem = '44MB'; create temp table left_behind (a int)"))
+        client.until_ready()
+        client.terminate()
+        with Client(route.target()) as next_client:
+            assert next_client.value("show work_mem") != "44MB"
+            assert next_client.value("select to_regclass('left_behind') is null") == "t"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_setting_of_an_extension_does_not_show_through(start_proxy: StartProxy, mode: str) -> None:
+    """RESET leaves '' where a server that never had the setting says NULL: row policies tell the two apart."""
+    proxy = start_proxy(pool={"mode": mode, "max_size": 1})
+    ask = "select coalesce(current_setting('app.tenant', true), 'null')"
+    with Client(proxy.target()) as tenant, Client(proxy.target()) as stranger:
+        simple(tenant, "set app.tenant = 'blue'")
+        for _ in range(3):
+            assert tenant.value(ask) == "blue"
+            assert stranger.value(ask) == "null"
+
+
+@RUNS
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_words_in_texts_pin_nothing(start_proxy: StartProxy, mode: str, run: Run) -> None:
+    """The syntax tree decides: the same words in a literal, a name or a comment mean nothing."""
+    proxy = start_proxy(pool={"mode": mode, "max_size": 1})
+    with Client(proxy.target()) as client, Client(proxy.target()) as other:
+        run(client, "select 'select pg_advisory_lock(1); listen x', 1 as set_config /* create temp table */")
+        run(client, "select $$ set_config('work_mem', '1MB', false) $$ -- listen x")
+
+        assert other.value("select 1") == "1"
+        assert pinned(proxy) == {}
+
+
+@pytest.mark.routes("transaction", chunks=("none",))
+def test_requests_sent_before_the_answer_find_the_state_they_follow(route: Route) -> None:
+    """The proxy asks the server what is left while the client goes on: nothing may overtake."""
+    client = route.connect()
+
+    client.send(query("set work_mem = '21MB'"), query("show work_mem"), query("set work_mem = '22MB'"))
+    client.send(parse("show work_mem"), bind(), execute(), sync(), query("reset work_mem"), query("select 7"))
+
+    assert rows(client.until_ready(6)) == [["21MB"], ["22MB"], ["7"]]

@@ -1,0 +1,151 @@
+//! The plan of a statement before it is sent. A statement whose shape nobody has planned yet waits here for the planner,
+//! and goes on as one that may do anything if that takes too long.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use helios_sql::{Encoding, Syntax};
+use helios_wire::frame::{self, Header, HEADER_LEN};
+use helios_wire::frontend;
+
+use super::startup::Ended;
+use super::{Session, Wait};
+use crate::config::PoolMode;
+use crate::plans::{Plan, Wanted, PATIENCE};
+use crate::rt;
+use crate::server::Doubts;
+
+/// A longer simple query is passed on unread, and may have done anything.
+const MAX_PLANNED: usize = 1024 * 1024;
+
+/// Whether a message carries a statement that is planned.
+pub(super) fn is_statement(header: Header) -> bool {
+    header.tag == b'P' || (header.tag == b'Q' && header.total <= MAX_PLANNED)
+}
+
+/// The text of a Query or Parse.
+fn text(message: &[u8]) -> &[u8] {
+    let body = message.get(HEADER_LEN..).unwrap_or_default();
+    let rest = match message.first() {
+        Some(b'P') => frontend::read_parse(body).map_or(&[][..], |(_, rest)| rest),
+        _ => body,
+    };
+    let end = rest.iter().position(|&byte| byte == 0);
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+impl Session {
+    /// Whether statements are planned: in session mode the server is the client's own.
+    pub(super) fn is_planned(&mut self) -> bool {
+        if let Some(link) = &self.link {
+            return link.mode != PoolMode::Session;
+        }
+        match self.route() {
+            Ok(Ok(shard)) => shard.shared.mode() != PoolMode::Session,
+            // Whoever asks for a server will say why there is none.
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Looks for the plan of a whole message.
+    pub(super) fn find_plan(&mut self, message: &[u8]) -> Result<(), Wanted> {
+        let syntax = self.syntax();
+        let worker = &self.worker;
+        let mut own = worker.plans.borrow_mut();
+        let plan = worker.shared.plans.find(&mut own, text(message), syntax)?;
+        drop(own);
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    /// How the server reads what this client sends.
+    fn syntax(&mut self) -> Syntax {
+        match &self.syntax {
+            Some((bucket, syntax)) if Arc::ptr_eq(bucket, &self.bucket) => *syntax,
+            _ => {
+                let syntax = self.read_syntax();
+                self.syntax = Some((Arc::clone(&self.bucket), syntax));
+                syntax
+            }
+        }
+    }
+
+    fn read_syntax(&self) -> Syntax {
+        let route = self.route.as_ref();
+        let reported = |name: &str| {
+            let plain = &self.worker.shared.buckets.plain;
+            let of = |bucket| {
+                let profile = route?.shard.shared.profile(bucket)?;
+                let value = profile.iter().find(|(known, _)| known == name);
+                value.map(|(_, value)| value.clone())
+            };
+            of(&self.bucket)
+                .or_else(|| self.bucket.get(name).map(str::to_owned))
+                .or_else(|| of(plain))
+        };
+        let conforming = reported("standard_conforming_strings");
+        let encoding = reported("client_encoding");
+        Syntax {
+            standard_conforming_strings: conforming.is_none_or(|value| value == "on"),
+            encoding: encoding.map_or(Encoding::TrailingAscii, |name| {
+                Encoding::of(&name.to_ascii_uppercase())
+            }),
+        }
+    }
+
+    /// Waits for the plan of the statement at the head of the client's buffer.
+    pub(super) async fn await_plan(&mut self, wanted: Wanted) -> Result<(), Ended> {
+        let worker = Rc::clone(&self.worker);
+        let plans = &worker.shared.plans;
+        let syntax = self.syntax();
+        let planned = poll_fn(|cx| {
+            let Some(message) = head(self.client.rbuf.bytes()) else {
+                return Poll::Ready(Ok(()));
+            };
+            if plans
+                .poll(wanted, &self.login.user, text(message), syntax, cx)
+                .is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            match self.poll_wait(None, cx) {
+                Poll::Ready(Wait::Cancelled) if self.link.is_none() => {
+                    Poll::Ready(Err(self.cancelled()))
+                }
+                Poll::Ready(Wait::Left) => Poll::Ready(Err(Ended::Quietly)),
+                _ => Poll::Pending,
+            }
+        });
+        if let Some(ended) = rt::timeout(PATIENCE, planned).await {
+            ended?;
+        }
+        let message = head(self.client.rbuf.bytes()).unwrap_or_default().to_vec();
+        if let Err(next) = self.find_plan(&message) {
+            if next.goes_beyond(wanted) {
+                return Ok(());
+            }
+            self.plan = Some(plans.missed());
+        }
+        Ok(())
+    }
+
+    /// Notes what a statement that is about to run may leave; `None` is one that was not planned.
+    pub(super) fn act_on_plan(&mut self, plan: Option<&Arc<Plan>>) {
+        let doubts = plan.map_or(Doubts::ANYTHING, |plan| plan.doubts);
+        if !doubts.any() {
+            return;
+        }
+        if let Some(plan) = plan {
+            self.own_settings.extend(plan.own_settings.iter().cloned());
+        }
+        self.doubt(doubts);
+    }
+}
+
+/// The whole message at the head of a buffer.
+fn head(bytes: &[u8]) -> Option<&[u8]> {
+    let header = frame::header(bytes).ok().flatten()?;
+    bytes.get(..header.total)
+}

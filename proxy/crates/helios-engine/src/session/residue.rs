@@ -1,0 +1,298 @@
+//! What a transaction has left in the server's session. The server itself is asked, once the transaction is over and
+//! only where something may be left: its settings follow the client to the next server, and what cannot follow keeps
+//! the client on this one, for a reason that everybody can see, until it is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use helios_wire::backend;
+use helios_wire::frontend;
+
+use super::fifo::Expect;
+use super::Session;
+use crate::server::Doubts;
+use crate::settings::literal;
+
+/// Why a session keeps its server between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Pin {
+    /// A table, view, sequence or function of the session's own.
+    TemporaryObject,
+    /// A cursor WITH HOLD.
+    HoldableCursor,
+    /// LISTEN.
+    Listen,
+    /// SQL's PREPARE.
+    PreparedStatement,
+    /// An advisory lock of the session.
+    AdvisoryLock,
+    /// SET SESSION AUTHORIZATION.
+    SessionAuthorization,
+    /// LOAD.
+    Library,
+    /// The server could not tell what is left.
+    Unknown,
+}
+
+impl Pin {
+    pub(crate) const ALL: [Pin; 8] = [
+        Pin::TemporaryObject,
+        Pin::HoldableCursor,
+        Pin::Listen,
+        Pin::PreparedStatement,
+        Pin::AdvisoryLock,
+        Pin::SessionAuthorization,
+        Pin::Library,
+        Pin::Unknown,
+    ];
+
+    /// Its name in the admin API and in metrics; also that of its row in the server's answer.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Pin::TemporaryObject => "temporary_object",
+            Pin::HoldableCursor => "holdable_cursor",
+            Pin::Listen => "listen",
+            Pin::PreparedStatement => "prepared_statement",
+            Pin::AdvisoryLock => "advisory_lock",
+            Pin::SessionAuthorization => "session_authorization",
+            Pin::Library => "library",
+            Pin::Unknown => "unknown",
+        }
+    }
+
+    /// Those that the server's catalog shows.
+    const CATALOGUED: [Pin; 5] = [
+        Pin::TemporaryObject,
+        Pin::HoldableCursor,
+        Pin::Listen,
+        Pin::PreparedStatement,
+        Pin::AdvisoryLock,
+    ];
+
+    fn named(name: &[u8]) -> Option<Pin> {
+        Pin::ALL
+            .into_iter()
+            .find(|pin| pin.name().as_bytes() == name)
+    }
+}
+
+/// A set of reasons.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pins(u8);
+
+impl Pins {
+    pub(crate) const NONE: Pins = Pins(0);
+
+    pub(crate) fn any(self) -> bool {
+        self != Pins::NONE
+    }
+
+    pub(crate) fn has(self, pin: Pin) -> bool {
+        self.0 & (1 << pin as u8) != 0
+    }
+
+    fn set(&mut self, pin: Pin, on: bool) {
+        let bit = 1 << pin as u8;
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+
+    /// In a fixed order.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Pin> {
+        Pin::ALL.into_iter().filter(move |&pin| self.has(pin))
+    }
+}
+
+impl fmt::Debug for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// A question under way to the server, and what it has answered so far.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    asked: Doubts,
+    settings: BTreeMap<String, String>,
+    found: Pins,
+    failed: bool,
+}
+
+/// Of `Inspection`, what one row says: a setting by its name, or a reason.
+const SETTINGS_ROWS: &str = "\
+    SELECT 'setting', pg_catalog.lower(name), setting FROM pg_catalog.pg_settings \
+        WHERE source OPERATOR(pg_catalog.=) 'session' \
+    UNION ALL SELECT 'setting', 'role', pg_catalog.current_setting('role') \
+        WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none'";
+const HOLDS_ROWS: &str = "\
+    SELECT 'temporary_object', '', '' WHERE EXISTS \
+        (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+         UNION ALL \
+         SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+    UNION ALL SELECT 'holdable_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
+    UNION ALL SELECT 'listen', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+    UNION ALL SELECT 'prepared_statement', '', '' WHERE EXISTS \
+        (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) \
+    UNION ALL SELECT 'advisory_lock', '', '' WHERE EXISTS \
+        (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
+
+impl Inspection {
+    fn new(asked: Doubts) -> Inspection {
+        Inspection {
+            asked,
+            settings: BTreeMap::new(),
+            found: Pins::NONE,
+            failed: false,
+        }
+    }
+
+    /// The question, with the settings that the catalog does not list.
+    fn sql(&self, own_settings: &BTreeSet<String>) -> String {
+        let mut parts = Vec::new();
+        if self.asked.settings {
+            parts.push(SETTINGS_ROWS.to_owned());
+            parts.extend(own_settings.iter().map(|name| {
+                let value = format!("pg_catalog.current_setting({},true)", literal(name));
+                format!(
+                    "SELECT 'setting',{},{value} WHERE {value} IS NOT NULL",
+                    literal(name)
+                )
+            }));
+        }
+        if self.asked.holds {
+            parts.push(HOLDS_ROWS.to_owned());
+        }
+        parts.join(" UNION ALL ")
+    }
+
+    /// Takes a DataRow or ErrorResponse; a row that cannot be read is an answer that cannot be trusted.
+    pub(super) fn take(&mut self, tag: u8, body: &[u8]) {
+        self.failed |= tag == b'E' || self.read(body).is_none();
+    }
+
+    fn read(&mut self, body: &[u8]) -> Option<()> {
+        let mut columns = backend::data_row(body);
+        let (what, name, value) = (columns.next()???, columns.next()???, columns.next()???);
+        if let Some(pin) = Pin::named(what) {
+            self.found.set(pin, true);
+        } else {
+            let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+            self.settings.insert(text(name)?, text(value)?);
+        }
+        Some(())
+    }
+}
+
+impl Session {
+    /// Notes that the linked server's session may have changed, by what a command said or by its plan.
+    pub(super) fn doubt(&mut self, doubts: Doubts) {
+        let Some(link) = &mut self.link else { return };
+        if link.carries_state {
+            link.doubts.add(doubts);
+        } else {
+            link.server.state.dirt.state |= doubts.any();
+            link.server.state.dirt.prepared |= doubts.holds;
+        }
+    }
+
+    /// Notes that something may be gone which keeps this session on its server.
+    pub(super) fn hope(&mut self) {
+        if self.pins.any() {
+            self.doubt(Doubts::CATALOGUED);
+        }
+    }
+
+    /// Asks the server what is left, if something may be; whether that is under way now.
+    pub(super) fn inspect_if_in_doubt(&mut self) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        let doubts = std::mem::take(&mut link.doubts);
+        // What cannot be seen or undone is dealt with when the server is given back.
+        link.server.state.dirt.state |= doubts.unseen;
+        let asked = doubts.settings || doubts.holds;
+        if doubts.library {
+            let mut pins = self.pins;
+            pins.set(Pin::Library, true);
+            self.pin(pins);
+        }
+        let Some(link) = self.link.as_mut().filter(|_| asked) else {
+            return false;
+        };
+        let inspection = Inspection::new(doubts);
+        let mut out = Vec::new();
+        frontend::query(&mut out, &inspection.sql(&self.own_settings));
+        link.server.conn.wbuf.extend(&out);
+        link.server.state.unnamed = 0;
+        self.fifo
+            .push_back(Expect::Inspection(Box::new(inspection)));
+        true
+    }
+
+    /// Acts on the answer, once it is complete.
+    pub(super) fn on_inspected(&mut self, inspection: Inspection) {
+        let Some(link) = &mut self.link else { return };
+        let mut pins = self.pins;
+        pins.set(Pin::Unknown, inspection.failed);
+        if inspection.failed {
+            return self.pin(pins);
+        }
+        if inspection.asked.holds {
+            for pin in Pin::CATALOGUED {
+                pins.set(pin, inspection.found.has(pin));
+            }
+        }
+        if inspection.asked.settings {
+            let user = link.server.state.parameters.get("session_authorization");
+            let other = user.is_some_and(|user| *user != link.shard.shared.key.user);
+            pins.set(Pin::SessionAuthorization, other);
+            self.carry(inspection.settings);
+        }
+        self.pin(pins);
+    }
+
+    /// Has the server's settings follow the client. RESET goes back to what the client asked for at its start.
+    fn carry(&mut self, settings: BTreeMap<String, String>) {
+        let buckets = &self.worker.shared.buckets;
+        let Some(link) = &mut self.link else { return };
+        let on_server = buckets.intern(settings);
+        self.bucket = buckets.over(&self.startup, &on_server);
+        link.server.state.bucket = on_server;
+    }
+
+    /// Sets what RESET has gone back to, so that the client hears of it; whether that is under way now.
+    pub(super) fn adjust_if_needed(&mut self) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        if Arc::ptr_eq(&link.server.state.bucket, &self.bucket) {
+            return false;
+        }
+        let sql = link.server.state.bucket.to(&self.bucket);
+        let mut out = Vec::new();
+        frontend::query(&mut out, &sql);
+        link.server.conn.wbuf.extend(&out);
+        link.server.state.unnamed = 0;
+        link.server.state.bucket = Arc::clone(&self.bucket);
+        self.fifo.push_back(Expect::Adjustment);
+        true
+    }
+
+    /// Changes the reasons for which the session keeps its server, and counts them.
+    pub(super) fn pin(&mut self, pins: Pins) {
+        let stats = self.worker.stats();
+        for pin in Pin::ALL {
+            match (self.pins.has(pin), pins.has(pin)) {
+                (false, true) => {
+                    stats.pins[pin as usize].add(1);
+                    stats.pinned[pin as usize].add(1);
+                }
+                (true, false) => stats.pinned[pin as usize].subtract(1),
+                _ => {}
+            }
+        }
+        self.pins = pins;
+    }
+}

@@ -137,9 +137,9 @@ read    | advisory          | select pg_advisory_lock_shared(1)
 read    | advisory          | select pg_try_advisory_lock(1)
 read    | advisory          | select pg_try_advisory_lock_shared(1, 2)
 read    | advisory          | select 1 from t where pg_try_advisory_lock(a)
-read    | advisory          | [select pg_advisory_lock(1)] select pg_advisory_unlock(1)
-read    | advisory          | [select pg_advisory_lock_shared(1)] select pg_advisory_unlock_shared(1)
-read    | advisory          | [select pg_advisory_lock(1)] select pg_advisory_unlock_all()
+read    | release           | [select pg_advisory_lock(1)] select pg_advisory_unlock(1)
+read    | release           | [select pg_advisory_lock_shared(1)] select pg_advisory_unlock_shared(1)
+read    | release           | [select pg_advisory_lock(1)] select pg_advisory_unlock_all()
 read    | unknown           | select f()
 read    | unknown           | select public.f(1)
 read    | unknown           | select * from f()
@@ -269,10 +269,10 @@ session | settings          | set role app
 session | settings          | set session authorization app
 session | settings          | set xml option document
 session | settings          | set session characteristics as transaction isolation level serializable, read only
-session | settings          | [set work_mem = '7MB'] reset work_mem
-session | settings          | [set work_mem = '7MB'] reset all
-session | settings          | [set role app] reset role
-session | settings          | [set work_mem = '7MB'] set work_mem to default
+session | reset             | [set work_mem = '7MB'] reset work_mem
+session | reset             | [set work_mem = '7MB'] reset all
+session | reset             | [set role app] reset role
+session | reset             | [set work_mem = '7MB'] set work_mem to default
 session |                   | set local work_mem = '7MB'
 session |                   | set local time zone 'UTC'
 session |                   | set local role app
@@ -304,8 +304,8 @@ session |                   | [begin; declare c cursor for select 1] move 1 in c
 session |                   | [begin; declare c cursor for select 1] close c
 session |                   | [begin] close all
 session | listen            | listen channel
-session | listen            | [listen channel] unlisten channel
-session | listen            | [listen channel] unlisten *
+session | release           | [listen channel] unlisten channel
+session | release           | [listen channel] unlisten *
 txn     |                   | begin
 txn     |                   | start transaction isolation level serializable read only
 txn     |                   | [begin] commit and chain

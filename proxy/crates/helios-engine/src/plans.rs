@@ -28,6 +28,7 @@ const ANY_SETTING: &str = "*";
 #[serde(rename_all = "snake_case")]
 enum Effect {
     Settings,
+    Reset,
     Temp,
     Cursor,
     Listen,
@@ -35,6 +36,7 @@ enum Effect {
     Deallocate,
     Discard,
     Advisory,
+    Release,
     Load,
     Unknown,
 }
@@ -44,6 +46,10 @@ enum Effect {
 pub(crate) struct Plan {
     /// What is not known of the server's session after it.
     pub(crate) doubts: Doubts,
+    /// Settings go back to what they were at the start.
+    pub(crate) resets: bool,
+    /// Something may go that the session holds.
+    pub(crate) frees: bool,
     /// Settings with a dot in their names that it sets, in small letters.
     pub(crate) own_settings: Vec<String>,
     /// Its literals matter: it is for one text only.
@@ -55,6 +61,8 @@ impl Plan {
     pub(crate) fn unknown() -> Plan {
         Plan {
             doubts: Doubts::ANYTHING,
+            resets: false,
+            frees: false,
             own_settings: Vec::new(),
             exact: false,
         }
@@ -82,23 +90,27 @@ impl From<Decided> for Plan {
         for effect in &decided.effects {
             doubts.add(match effect {
                 Effect::Settings => Doubts::SETTINGS,
-                Effect::Discard => Doubts::CATALOGUED,
                 Effect::Load => Doubts::LIBRARY,
                 Effect::Unknown => Doubts::ANYTHING,
                 Effect::Temp
                 | Effect::Cursor
                 | Effect::Listen
                 | Effect::Prepare
-                | Effect::Deallocate
                 | Effect::Advisory => Doubts::HOLDS,
+                Effect::Reset | Effect::Deallocate | Effect::Discard | Effect::Release => {
+                    Doubts::NONE
+                }
             });
         }
         // The planner does not know the name that set_config() is given.
         doubts.unseen |= decided.settings.iter().any(|name| name == ANY_SETTING);
         let mut own_settings = decided.settings;
         own_settings.retain(|name| name.contains('.'));
+        let has = |effect| decided.effects.contains(&effect);
         Plan {
             doubts,
+            resets: has(Effect::Reset),
+            frees: has(Effect::Deallocate) || has(Effect::Discard) || has(Effect::Release),
             own_settings,
             exact: decided.exact,
         }

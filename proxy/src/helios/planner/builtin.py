@@ -20,7 +20,7 @@ from helios.planner.plan import Effect
 __all__ = ["SESSION_FUNCTIONS", "builtin_names"]
 
 _LOCK = (Effect.ADVISORY, "keeps a lock after the transaction")
-_UNLOCK = (Effect.ADVISORY, "releases a lock of the session")
+_UNLOCK = (Effect.RELEASE, "releases a lock of the session")
 _RUNS_TEXT = (Effect.UNKNOWN, "runs a statement given as text")
 _SLOT = (Effect.UNKNOWN, "may make a temporary replication slot, which belongs to the session")
 _ORIGIN = (Effect.UNKNOWN, "changes the session's replication origin")

@@ -112,11 +112,12 @@ def _set(statement: Tree, findings: Findings) -> None:
             findings.add(Effect.SETTINGS, "SET SESSION CHARACTERISTICS sets the defaults of later transactions")
             findings.settings.update(f"default_{option.def_elem.defname}" for option in statement.args)
         return
-    verb = "RESET" if kind.startswith("VAR_RESET") else "SET"
     name = statement.name.lower()
-    if name:
-        findings.settings.add(name)
-    findings.add(Effect.SETTINGS, f"{verb} {name or 'ALL'} lasts beyond the transaction")
+    if kind in ("VAR_RESET", "VAR_RESET_ALL", "VAR_SET_DEFAULT"):
+        findings.add(Effect.RESET, f"RESET {name or 'ALL'} lasts beyond the transaction")
+        return
+    findings.settings.add(name)
+    findings.add(Effect.SETTINGS, f"SET {name} lasts beyond the transaction")
 
 
 def _create_table(statement: Tree, findings: Findings) -> None:
@@ -215,7 +216,7 @@ _MEANINGS: dict[str, Meaning] = {
     "AlterExtensionStmt": _always(Effect.UNKNOWN, "ALTER EXTENSION runs a script"),
     "DeclareCursorStmt": _declare,
     "ListenStmt": _always(Effect.LISTEN, "LISTEN registers the session for notifications"),
-    "UnlistenStmt": _always(Effect.LISTEN, "UNLISTEN changes what the session is registered for"),
+    "UnlistenStmt": _always(Effect.RELEASE, "UNLISTEN changes what the session is registered for"),
     "PrepareStmt": _always(Effect.PREPARE, "PREPARE keeps a statement in the session"),
     "DeallocateStmt": _always(Effect.DEALLOCATE, "DEALLOCATE removes prepared statements of the session"),
     "DiscardStmt": _always(Effect.DISCARD, "DISCARD removes what the session holds"),

@@ -13,6 +13,8 @@ pub(crate) enum Effect {
     Write,
     /// Something may be left in the session.
     Leaves(Doubts),
+    /// Settings are what they were at the start.
+    Resets,
     /// Something that was left in the session may be gone.
     Frees,
     /// All prepared statements of the session are gone.
@@ -24,7 +26,8 @@ pub(crate) enum Effect {
 /// Reads the tag of a CommandComplete, without its terminator.
 pub(crate) fn effect(tag: &[u8]) -> Effect {
     match tag {
-        b"SET" | b"RESET" => Effect::Leaves(Doubts::SETTINGS),
+        b"SET" => Effect::Leaves(Doubts::SETTINGS),
+        b"RESET" => Effect::Resets,
         b"PREPARE" | b"LISTEN" => Effect::Leaves(Doubts::HOLDS),
         b"LOAD" => Effect::Leaves(Doubts::LIBRARY),
         b"DEALLOCATE" | b"UNLISTEN" | b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" | b"DISCARD TEMP" => {

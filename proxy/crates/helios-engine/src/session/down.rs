@@ -13,7 +13,6 @@ use crate::config::PoolMode;
 use crate::error::Doubt;
 use crate::rt::Buf;
 use crate::server::evidence::{self, Effect};
-use crate::server::Doubts;
 
 /// Messages whose bodies are read must be whole; larger ones are passed on unread.
 const MAX_READ: usize = 64 * 1024;
@@ -257,6 +256,7 @@ impl Session {
         match effect {
             Effect::Read | Effect::Write => {}
             Effect::Leaves(doubts) => self.doubt(doubts),
+            Effect::Resets => self.doubt_settings_if_any(),
             Effect::Frees => self.hope(),
             Effect::Deallocated => {
                 self.forget_statements();
@@ -264,7 +264,7 @@ impl Session {
             }
             Effect::Discarded => {
                 self.forget_statements();
-                self.doubt(Doubts::CATALOGUED);
+                self.on_discarded();
             }
         }
     }

@@ -171,6 +171,7 @@ impl Session {
             prepared: false,
             carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
             doubts: Doubts::NONE,
+            discarded: false,
             fatal: false,
             shard,
         });
@@ -224,13 +225,17 @@ impl Session {
             }
             return;
         }
-        let done = self.link.as_ref().is_some_and(|link| {
-            link.mode != PoolMode::Session && self.status == Status::Idle && self.is_at_rest(link)
-        });
-        if !done || self.inspect_if_in_doubt() || self.adjust_if_needed() || self.pins.any() {
+        let is_done = |link: &Link| self.status == Status::Idle && self.is_at_rest(link);
+        if !self.link.as_ref().is_some_and(is_done)
+            || self.inspect_if_in_doubt()
+            || self.adjust_if_needed()
+        {
             return;
         }
-        self.release();
+        let is_own = |link: &Link| link.mode == PoolMode::Session;
+        if !self.link.as_ref().is_some_and(is_own) && !self.pins.any() {
+            self.release();
+        }
     }
 
     /// Gives the server back. The stream must be at rest and no transaction open.

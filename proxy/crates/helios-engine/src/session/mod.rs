@@ -110,6 +110,8 @@ struct Link {
     carries_state: bool,
     /// What is not known of the server's session since this transaction began.
     doubts: Doubts,
+    /// The server has been told to forget its settings.
+    discarded: bool,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
 }

@@ -133,14 +133,19 @@ impl Session {
 
     /// Notes what a statement that is about to run may leave; `None` is one that was not planned.
     pub(super) fn act_on_plan(&mut self, plan: Option<&Arc<Plan>>) {
-        let doubts = plan.map_or(Doubts::ANYTHING, |plan| plan.doubts);
-        if !doubts.any() {
-            return;
-        }
-        if let Some(plan) = plan {
+        let Some(plan) = plan else {
+            return self.doubt(Doubts::ANYTHING);
+        };
+        if plan.doubts.any() {
             self.own_settings.extend(plan.own_settings.iter().cloned());
+            self.doubt(plan.doubts);
         }
-        self.doubt(doubts);
+        if plan.resets {
+            self.doubt_settings_if_any();
+        }
+        if plan.frees {
+            self.hope();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use helios_wire::frontend;
 
 use super::fifo::Expect;
 use super::Session;
+use crate::config::PoolMode;
 use crate::server::Doubts;
 use crate::settings::literal;
 
@@ -197,6 +198,31 @@ impl Session {
         }
     }
 
+    /// Notes that settings go back to what they were at the start, unless that is where they are.
+    pub(super) fn doubt_settings_if_any(&mut self) {
+        let plain = &self.worker.shared.buckets.plain;
+        let Some(link) = &mut self.link else { return };
+        if Arc::ptr_eq(&link.server.state.bucket, plain) {
+            return;
+        }
+        if link.mode == PoolMode::Session {
+            // The client's startup packet has to be set again.
+            link.doubts.settings = true;
+        } else {
+            self.doubt(Doubts::SETTINGS);
+        }
+    }
+
+    /// Nothing is left: the session is as after the server's login.
+    pub(super) fn on_discarded(&mut self) {
+        let mut left = Pins::NONE;
+        left.set(Pin::Library, self.pins.has(Pin::Library));
+        self.pin(left);
+        let Some(link) = &mut self.link else { return };
+        link.doubts = Doubts::NONE;
+        link.discarded = true;
+    }
+
     /// Notes that something may be gone which keeps this session on its server.
     pub(super) fn hope(&mut self) {
         if self.pins.any() {
@@ -210,6 +236,10 @@ impl Session {
             return false;
         };
         let doubts = std::mem::take(&mut link.doubts);
+        if std::mem::take(&mut link.discarded) && !doubts.settings {
+            link.server.state.bucket = Arc::clone(&self.worker.shared.buckets.plain);
+            self.bucket = Arc::clone(&self.startup);
+        }
         // What cannot be seen or undone is dealt with when the server is given back.
         link.server.state.dirt.state |= doubts.unseen;
         let asked = doubts.settings || doubts.holds;

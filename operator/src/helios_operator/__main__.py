@@ -6,6 +6,7 @@ Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start, 3 when another o
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -81,7 +82,7 @@ class Operator:
         tasks = [keep, asyncio.create_task(self._stop.wait(), name="stop")]
         tasks += [asyncio.create_task(poller.run(), name="poller")]
         tasks += [asyncio.create_task(informers.run(), name="informers")]
-        tasks += [asyncio.create_task(self._work(reconciler, informers)) for _ in range(self._settings.workers)]
+        tasks += [asyncio.create_task(self._work(reconciler, informers), name="workers")]
         tasks += [asyncio.create_task(watch.run(registry), name="watcher")]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         lost = keep in done
@@ -95,9 +96,12 @@ class Operator:
         return lost
 
     async def _work(self, reconciler: Reconciler, informers: Informers) -> None:
-        """Work once the world is complete; kopf hands out events only when its indexes are."""
+        """Work once the world is complete."""
         await informers.complete.wait()
-        await self._queue.work(reconciler.look)
+        await watch.indexed(self._plain, self._world)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.workers):
+                group.create_task(self._queue.work(reconciler.look))
 
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -155,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         sys.stderr.write(f"helios_operator: {error}\n")
         return 1
+    gc.freeze()  # what was imported stays: no collection needs to look at it
     configure(settings.log_level, settings.log_format)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

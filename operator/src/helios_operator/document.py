@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from helios.config import ProxyConfig
 from helios.config.base import split_address
@@ -19,13 +19,11 @@ from helios.config.reload import RESTART_FIELDS
 from helios.config.secrets import named_files
 from helios.config.writer import dumps
 from helios_crds.placement import SECRETS_FOLDER
-from helios_operator.names import CONFIG_KEY, GENERATION
-from helios_operator.records import Child
+from helios_operator.names import CONFIG_KEY
+from helios_operator.records import MAX_GENERATION, Child
 from helios_operator.writer import digest
 
-__all__ = ["ConfigDocument", "annotated_generation", "config_hash", "next_document", "present_document"]
-
-MAX_GENERATION: Final = 1 << 62
+__all__ = ["ConfigDocument", "config_hash", "next_document", "present_document"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +76,6 @@ def present_document(config_map: Child | None) -> ConfigDocument | None:
     return _described(config, text)
 
 
-def annotated_generation(child: Child | None) -> int:
-    """The generation on a child's annotation; 0 where there is none."""
-    if child is None:
-        return 0
-    found = child.content["metadata"]["annotations"].get(GENERATION, "")
-    return int(found) if found.isascii() and found.isdigit() and int(found) < MAX_GENERATION else 0
-
-
 def _document(config: ProxyConfig, generation: int) -> ConfigDocument:
     numbered = config.model_copy(update={"generation": generation})
     return _described(numbered, dumps(numbered))
@@ -128,7 +118,7 @@ def _text(config_map: Child | None) -> str | None:
 
 def _generations(config_map: Child | None) -> list[int]:
     """What the ConfigMap says about its generation, in the annotation and in the document itself."""
-    found = [annotated_generation(config_map)]
+    found = [config_map.generation] if config_map is not None else []
     try:
         written = tomllib.loads(_text(config_map) or "").get("generation")
     except tomllib.TOMLDecodeError:

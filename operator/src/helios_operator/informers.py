@@ -1,27 +1,28 @@
-"""What runs for the HeliosProxies, as the API server sees it: children, pods, EndpointSlices. Started by `__main__`.
+"""HeliosProxies and what runs for them: children, pods, EndpointSlices. Started by `__main__`.
 
-These kinds are many times as many as our own resources, and kopf's start-up costs grow with the square of the objects
-that it watches (docs/adr/0020), so `helios.kube.watch` follows them. Every change puts its proxies on the queue.
+There may be thousands of them, and kopf spends a task and a kilobyte on each object that it watches (docs/adr/0020), so
+`helios.kube.watch` follows them. Every change puts its proxies on the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from helios.kube import Client, Kind, Watch
 from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import child_of, pod_of, slice_of
+from helios_operator.records import child_of, pod_of, proxy_of, slice_of
+from helios_operator.references import places_of
 from helios_operator.world import World
 
 __all__ = ["Informers"]
 
 CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT)
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
-Json = Mapping[str, Any]
+Json = dict[str, Any]
 Names = frozenset[tuple[str, str]]
 
 
@@ -30,12 +31,12 @@ def _place(value: Json) -> tuple[str, str]:
 
 
 class Informers:
-    """Five kinds, followed at once."""
+    """Six kinds, followed at once."""
 
     def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey]) -> None:
         self._world = world
         self._queue = queue
-        watches = [self._children(client, kind) for kind in CHILDREN]
+        watches = [self._proxies(client), *(self._children(client, kind) for kind in CHILDREN)]
         pods = self._groups(self._pod_key, world.seen_pods, pod_of)
         slices = self._groups(self._slice_key, world.seen_slices, slice_of)
         watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
@@ -68,14 +69,38 @@ class Informers:
 
         return Watch(client, kind, labels, seen, lost, done)
 
+    def _proxies(self, client: Client) -> Watch:
+        world, queue = self._world, self._queue
+
+        def seen(value: Json) -> None:
+            key = ProxyKey(*_place(value))
+            world.saw_proxy(key, proxy_of(value), places_of(key, value.get("spec") or {}))
+            if not world.is_status_echo(key, int(value["metadata"]["resourceVersion"])):
+                queue.add(key)
+
+        def lost(value: Json) -> None:
+            gone(ProxyKey(*_place(value)))
+
+        def gone(key: ProxyKey) -> None:
+            world.lost_proxy(key)
+            queue.add(key)
+
+        def listed(names: Names) -> None:
+            for key in world.all_proxies():
+                if (key.namespace, key.name) not in names:
+                    gone(key)
+
+        return self._watch(client, PROXY, None, seen, lost, listed)
+
     def _children(self, client: Client, kind: Kind) -> Watch:
         world = self._world
 
         def seen(value: Json) -> None:
             namespace, name = _place(value)
+            if world.saw_own_write(kind.name, namespace, name, int(value["metadata"]["resourceVersion"])):
+                return
             world.seen_children[(kind.name, namespace, name)] = child_of(value)
-            if not world.is_echo(kind.name, namespace, name, int(value["metadata"]["resourceVersion"])):
-                self._add_owner(value)
+            self._add_owner(value)
 
         def lost(value: Json) -> None:
             gone(*_place(value))

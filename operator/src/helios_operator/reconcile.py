@@ -24,7 +24,7 @@ from helios_crds.workload import workload
 from helios_operator.admin_secrets import AdminSecrets
 from helios_operator.desired import Owner, config_map, deployment, services
 from helios_operator.discovery import discover
-from helios_operator.document import ConfigDocument, annotated_generation, next_document, present_document
+from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
@@ -87,15 +87,16 @@ class Reconciler:
         self._plan_next(key, look)
 
     async def _render(self, key: ProxyKey, look: _Look) -> None:
+        value = look.proxy.value
         try:
-            look.resource = parse_as(HeliosProxy, look.proxy.value)
+            look.resource = parse_as(HeliosProxy, value)
         except ResourceError as error:
             look.problems = error.problems
             look.document = present_document(await self._present(key, look.proxy))
             return
         resource = look.resource
         references = References.among(
-            self._policies.policies(key, look.proxy.value["spec"]),
+            self._policies.policies(key, value["spec"]),
             await self._users.keys_of(key.namespace, _secrets_of(resource)),
             await discover(self._client, self._world, key.namespace, discoveries(resource)),
         )
@@ -116,7 +117,7 @@ class Reconciler:
         if result.config is None:
             return present_document(config)
         running = self._world.child(DEPLOYMENT, key.namespace, key.name)
-        known = (annotated_generation(running), self._poller.least_generation(key))
+        known = (running.generation if running is not None else 0, self._poller.least_generation(key))
         return next_document(result.config, config, known)
 
     async def _write(self, key: ProxyKey, look: _Look) -> None:

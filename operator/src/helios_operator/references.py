@@ -10,9 +10,9 @@ from helios.telemetry.logs import fields
 from helios_crds import KINDS, Resource, ResourceError
 from helios_crds.parse import parse_as
 from helios_operator.names import ProxyKey
-from helios_operator.world import World
+from helios_operator.world import Placed, World
 
-__all__ = ["PolicyReader", "referred"]
+__all__ = ["PolicyReader", "places_of", "referred"]
 
 _log = logging.getLogger(__name__)
 REMEMBERED: Final = 1_024
@@ -27,6 +27,20 @@ def referred(spec: dict[str, Any]) -> list[tuple[str, str]]:
     for field, kind in (("routingRuleRefs", "RoutingRule"), ("tenantQuotaRefs", "TenantQuota")):
         found += [(kind, ref["name"]) for ref in spec.get(field) or ()]
     return found
+
+
+def places_of(key: ProxyKey, spec: dict[str, Any]) -> list[Placed]:
+    """Everything whose change concerns a HeliosProxy with this spec: policies, and Services whose endpoints are nodes.
+
+    The Services are those that `helios_crds.render.discoveries` names for a resource that was read.
+    """
+    clusters = spec.get("clusters") or ()
+    if clusters:
+        services = [each["discovery"]["serviceName"] for each in clusters if each.get("discovery")]
+    else:
+        services = [] if spec.get("nodes") else [f"{key.name}-backends"]
+    named = [*referred(spec), *(("Service", service) for service in services)]
+    return [(key.namespace, kind, name) for kind, name in named]
 
 
 class PolicyReader:

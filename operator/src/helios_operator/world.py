@@ -1,4 +1,4 @@
-"""What the watch streams have told, as look-ups. Our own kinds come from `watch`, the others from `informers`.
+"""What the watch streams have told, as look-ups. The policies come from `watch`, the others from `informers`.
 
 Read by the reconciler. All of it is complete before the first key is worked on. Objects that we wrote ourselves are
 remembered here until the stream has caught up, so that a look right after a write does not see the past.
@@ -105,10 +105,14 @@ class World:
         """Remember what a write of ours made."""
         self._written[(kind.name, namespace, name)] = child
 
-    def is_echo(self, kind: str, namespace: str, name: str, version: int) -> bool:
-        """Whether an event shows nothing but our own last write."""
-        written = self._written.get((kind, namespace, name))
-        return written is not None and written.version == version
+    def saw_own_write(self, kind: str, namespace: str, name: str, version: int) -> bool:
+        """Whether an event shows nothing but our own last write, which then counts as seen."""
+        place = (kind, namespace, name)
+        written = self._written.get(place)
+        if written is None or written.version != version:
+            return False
+        self.seen_children[place] = self._written.pop(place)
+        return True
 
     def gone(self, kind: str, namespace: str, name: str) -> None:
         """An object was deleted: nothing that we wrote is there any more."""

@@ -40,7 +40,7 @@ def stamped(value: Json) -> Json:
 
 
 def is_within(wanted: Any, present: Any) -> bool:
-    """Whether everything in `wanted` is in `present` too; lists of objects are matched by name, others as a whole."""
+    """Whether everything in `wanted` is in `present` too; lists are of one length, their items matched by position."""
     if isinstance(wanted, Mapping):
         return isinstance(present, Mapping) and all(
             key in present and is_within(item, present[key]) for key, item in wanted.items()
@@ -136,10 +136,15 @@ def _as_applied(entries: list[Json]) -> list[Json]:
 
 def _is_in_line(value: Json, child: Child) -> bool:
     """Whether it was applied as it is wanted now, and nobody changed what we want since."""
+    applied = value["metadata"]["annotations"][APPLIED]
+    if child.in_line_with == applied:
+        return True
     content = child.content
     metadata = content["metadata"]
-    if metadata["annotations"].get(APPLIED) != value["metadata"]["annotations"][APPLIED]:
+    if metadata["annotations"].get(APPLIED) != applied:
         return False
     wanted = {key: item for key, item in value.items() if key not in ("apiVersion", "kind")}
     wanted["metadata"] = {key: item for key, item in value["metadata"].items() if key in metadata}
-    return is_within(wanted, content)
+    is_so = is_within(wanted, content)
+    child.in_line_with = applied if is_so else None
+    return is_so

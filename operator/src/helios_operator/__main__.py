@@ -26,11 +26,12 @@ from helios_operator.errors import NotLeading
 from helios_operator.health import Figures, Health
 from helios_operator.informers import Informers
 from helios_operator.names import CUSTOM, OPERATOR, ProxyKey
+from helios_operator.policies import PolicyTeller
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.reconcile import Reconciler
 from helios_operator.settings import OperatorSettings, parse_arguments
-from helios_operator.world import World
+from helios_operator.world import Placed, World
 
 _log = logging.getLogger("helios_operator")
 LOST = 3
@@ -45,6 +46,7 @@ class Operator:
         self._stop = asyncio.Event()
         self._world = World()
         self._queue: WorkQueue[ProxyKey] = WorkQueue()
+        self._policies: WorkQueue[Placed] = WorkQueue()
         access = find_access(settings.kubeconfig)
         self._plain = Client(access)
         self._client = Client(access, before_write=self._must_lead)
@@ -76,8 +78,9 @@ class Operator:
         poller = Poller(self._world, self._settings, self._queue.add)
         reconciler = Reconciler(self._client, self._world, self._queue, poller, self._settings)
         # kopf takes the signals for itself and would then wait for its tasks one after the other.
-        registry = watch.registry_of(self._client.access, self._world, self._queue, self._take_signals)
-        informers = Informers(self._client, self._world, self._queue)
+        queues = (self._queue, self._policies)
+        registry = watch.registry_of(self._client.access, self._world, *queues, self._take_signals)
+        informers = Informers(self._client, self._world, *queues)
         keep = asyncio.create_task(self._lease.keep(), name="lease")
         tasks = [keep, asyncio.create_task(self._stop.wait(), name="stop")]
         tasks += [asyncio.create_task(poller.run(), name="poller")]
@@ -102,6 +105,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers):
                 group.create_task(self._queue.work(reconciler.look))
+            group.create_task(self._policies.work(PolicyTeller(self._client, self._world).look))
 
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -143,7 +147,7 @@ class Operator:
     def _figures(self) -> Figures:
         return Figures(
             leading=self._lease.is_held,
-            queue_length=len(self._queue),
+            queue_length=len(self._queue) + len(self._policies),
             oldest_seconds=self._queue.oldest_seconds,
             looks_done=self._queue.done,
             looks_failed=self._queue.failed,

@@ -7,22 +7,24 @@ There may be thousands of them, and kopf spends a task and a kilobyte on each ob
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from helios.kube import Client, Kind, Watch
 from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import child_of, pod_of, proxy_of, slice_of
+from helios_operator.records import child_of, pod_of, slice_of, stored_of
 from helios_operator.references import places_of
-from helios_operator.world import World
+from helios_operator.world import Placed, World
 
 __all__ = ["Informers"]
 
 CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT)
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
 Json = dict[str, Any]
+USED_BY_SECONDS: Final = 0.3
+"""From a proxy's new reference to the status of what it refers to."""
 Names = frozenset[tuple[str, str]]
 
 
@@ -33,9 +35,10 @@ def _place(value: Json) -> tuple[str, str]:
 class Informers:
     """Six kinds, followed at once."""
 
-    def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey]) -> None:
+    def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]) -> None:
         self._world = world
         self._queue = queue
+        self._policies = policies
         watches = [self._proxies(client), *(self._children(client, kind) for kind in CHILDREN)]
         pods = self._groups(self._pod_key, world.seen_pods, pod_of)
         slices = self._groups(self._slice_key, world.seen_slices, slice_of)
@@ -74,7 +77,7 @@ class Informers:
 
         def seen(value: Json) -> None:
             key = ProxyKey(*_place(value))
-            world.saw_proxy(key, proxy_of(value), places_of(key, value.get("spec") or {}))
+            self._add_policies(world.saw_proxy(key, stored_of(value), places_of(key, value.get("spec") or {})))
             if not world.is_status_echo(key, int(value["metadata"]["resourceVersion"])):
                 queue.add(key)
 
@@ -82,7 +85,7 @@ class Informers:
             gone(ProxyKey(*_place(value)))
 
         def gone(key: ProxyKey) -> None:
-            world.lost_proxy(key)
+            self._add_policies(world.lost_proxy(key))
             queue.add(key)
 
         def listed(names: Names) -> None:
@@ -154,6 +157,12 @@ class Informers:
     @staticmethod
     def _slice_key(value: Json) -> tuple[str, str]:
         return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(SLICE_SERVICE, "")
+
+    def _add_policies(self, places: Iterable[Placed]) -> None:
+        """Who uses them is told by their status; of many proxies that come at once it tells at once."""
+        for place in places:
+            if self._world.policy(*place) is not None:
+                self._policies.add_after(place, USED_BY_SECONDS)
 
     def _add_group(self, key: tuple[str, str]) -> None:
         """A proxy of that name, and proxies that find their nodes behind a Service of that name."""

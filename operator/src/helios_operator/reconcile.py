@@ -29,7 +29,7 @@ from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
-from helios_operator.records import Child, Proxy
+from helios_operator.records import Child, Stored
 from helios_operator.references import PolicyReader
 from helios_operator.settings import OperatorSettings
 from helios_operator.status import Observed, Trouble, status_of
@@ -44,7 +44,7 @@ __all__ = ["Reconciler"]
 class _Look:
     """What one look has found so far."""
 
-    proxy: Proxy
+    proxy: Stored
     resource: HeliosProxy | None = None
     problems: tuple[Problem, ...] = ()
     result: RenderResult | None = None
@@ -105,7 +105,7 @@ class Reconciler:
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
 
-    async def _present(self, key: ProxyKey, proxy: Proxy) -> Child | None:
+    async def _present(self, key: ProxyKey, proxy: Stored) -> Child | None:
         """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""
         config = self._world.child(CONFIG_MAP, key.namespace, key.config_map)
         if config is None and self._world.child(DEPLOYMENT, key.namespace, key.name) is not None:

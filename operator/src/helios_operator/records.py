@@ -19,14 +19,13 @@ __all__ = [
     "Child",
     "Endpoint",
     "Pod",
-    "Proxy",
     "Slice",
+    "Stored",
     "child_of",
     "controller_of",
     "pod_of",
-    "proxy_of",
     "slice_of",
-    "slim",
+    "stored_of",
 ]
 
 Json = Mapping[str, Any]
@@ -35,8 +34,8 @@ MAX_GENERATION: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
-    """A HeliosProxy as it was written, with its status as it stands."""
+class Stored:
+    """A resource of ours as it was written, with its status as it stands."""
 
     packed: bytes
     packed_status: bytes
@@ -120,28 +119,21 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
     return value
 
 
-def slim(body: Json) -> dict[str, Any]:
+def _slim(body: Json) -> dict[str, Any]:
     """A resource of ours without what only the API server needs."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generation") if metadata.get(key)}
     if asked := (metadata.get("annotations") or {}).get(ROTATE):
         kept["annotations"] = {ROTATE: asked}
-    spec = _plain(body.get("spec") or {})
-    return {"apiVersion": body.get("apiVersion"), "kind": body.get("kind"), "metadata": kept, "spec": spec}
+    what = {"apiVersion": body.get("apiVersion"), "kind": body.get("kind")}
+    return {**what, "metadata": kept, "spec": body.get("spec") or {}}
 
 
-def _plain(value: Any) -> Any:
-    """kopf hands out views; dictionaries of our own do not keep its bodies alive."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def proxy_of(body: Json) -> Proxy:
-    """The picture of a HeliosProxy."""
+def stored_of(body: Json) -> Stored:
+    """The picture of a HeliosProxy or a policy; kopf hands out views, which this does not keep alive."""
     metadata = body["metadata"]
-    return Proxy(
-        packed=_packed(slim(body)),
+    return Stored(
+        packed=_packed(_slim(body)),
         packed_status=_packed(body.get("status") or {}),
         uid=metadata["uid"],
         generation=int(metadata.get("generation") or 0),

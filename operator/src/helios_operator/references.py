@@ -56,14 +56,13 @@ class PolicyReader:
         return [each for each in found if each is not None]
 
     def _policy(self, namespace: str, kind: str, name: str) -> Resource | None:
-        value = self._world.policy(namespace, kind, name)
-        if value is None:
+        stored = self._world.policy(namespace, kind, name)
+        if stored is None:
             return None
-        metadata = value["metadata"]
-        place = (metadata["uid"], int(metadata.get("generation") or 0))
+        place = (stored.uid, stored.generation)
         if place not in self._read:
             try:
-                self._read[place] = parse_as(KINDS[kind], value)
+                self._read[place] = parse_as(KINDS[kind], stored.value)
             except ResourceError as error:
                 _log.warning(
                     "policy cannot be read", extra=fields(kind=kind, object=f"{namespace}/{name}", error=error)

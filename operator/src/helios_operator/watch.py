@@ -19,7 +19,7 @@ from helios.telemetry.logs import fields
 from helios_crds import GROUP, VERSION
 from helios_operator.names import POLICIES, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import slim
+from helios_operator.records import Stored, stored_of
 from helios_operator.world import Placed, World
 
 __all__ = ["indexed", "registry_of", "run", "settings_of"]
@@ -110,14 +110,18 @@ async def indexed(client: Client, world: World) -> None:
 
 
 def registry_of(
-    access: Access, world: World, queue: WorkQueue[ProxyKey], started: Callable[[], None]
+    access: Access,
+    world: World,
+    queue: WorkQueue[ProxyKey],
+    policies: WorkQueue[Placed],
+    started: Callable[[], None],
 ) -> kopf.OperatorRegistry:
-    """All decorators, over one world and one queue; `started` is called once kopf has set itself up."""
+    """All decorators, over one world and its queues; `started` is called once kopf has set itself up."""
     registry = kopf.OperatorRegistry()
     _login(registry, access)
     _take_index(registry, world, started)
     _index_policies(registry)
-    _policy_events(registry, world, queue)
+    _policy_events(registry, world, queue, policies)
     return registry
 
 
@@ -147,14 +151,29 @@ def _index_policies(registry: kopf.OperatorRegistry) -> None:
     for kind in POLICIES:
 
         @kopf.index(GROUP, VERSION, kind.plural, registry=registry, id="policies")
-        async def policies(body: Body, namespace: str | None, name: str, **_: Any) -> dict[Placed, Body]:
-            return {(str(namespace), str(body["kind"]), name): slim(body)}
+        async def policies(body: Body, namespace: str | None, name: str, **_: Any) -> dict[Placed, Stored]:
+            return {_place(body, namespace, name): stored_of(body)}
 
 
-def _policy_events(registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey]) -> None:
+def _place(body: Body, namespace: str | None, name: str) -> Placed:
+    return str(namespace), str(body["kind"]), name
+
+
+def _policy_events(
+    registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]
+) -> None:
     for kind in POLICIES:
 
         @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)
-        async def policy_event(body: Body, namespace: str | None, name: str, **_: Any) -> None:
-            for key in world.proxies_of(str(namespace), str(body["kind"]), name):
+        async def policy_event(type: str | None, body: Body, namespace: str | None, name: str, **_: Any) -> None:
+            place = _place(body, namespace, name)
+            stored = stored_of(body)
+            if type == "DELETED":
+                world.lost_policy(place)
+            else:
+                if not world.is_status_echo(place, stored.version):
+                    policies.add(place)
+                if not world.saw_policy(place, stored.uid, stored.generation):
+                    return
+            for key in world.proxies_of(*place):
                 queue.add(key)

@@ -78,8 +78,9 @@ class Informers:
         def seen(value: Json) -> None:
             key = ProxyKey(*_place(value))
             self._add_policies(world.saw_proxy(key, stored_of(value), places_of(key, value.get("spec") or {})))
-            if not world.is_status_echo(key, int(value["metadata"]["resourceVersion"])):
-                queue.add(key)
+            version = int(value["metadata"]["resourceVersion"])
+            if not world.is_status_echo(key, version):
+                queue.add(key, version)
 
         def lost(value: Json) -> None:
             gone(ProxyKey(*_place(value)))
@@ -100,10 +101,10 @@ class Informers:
 
         def seen(value: Json) -> None:
             namespace, name = _place(value)
-            if world.saw_own_write(kind.name, namespace, name, int(value["metadata"]["resourceVersion"])):
-                return
-            world.seen_children[(kind.name, namespace, name)] = child_of(value)
-            self._add_owner(value)
+            version = int(value["metadata"]["resourceVersion"])
+            if not world.saw_own_write(kind.name, namespace, name, version):
+                world.seen_children[(kind.name, namespace, name)] = child_of(value)
+                self._add_owner(value, version)
 
         def lost(value: Json) -> None:
             gone(*_place(value))
@@ -170,15 +171,15 @@ class Informers:
         for other in self._world.proxies_of(key[0], "Service", key[1]):
             self._queue.add(other)
 
-    def _add_owner(self, value: Json) -> None:
+    def _add_owner(self, value: Json, cause: int | None = None) -> None:
         for reference in value["metadata"].get("ownerReferences") or ():
             if reference["kind"] == PROXY.name and reference.get("controller"):
-                self._add(ProxyKey(value["metadata"]["namespace"], reference["name"]))
+                self._add(ProxyKey(value["metadata"]["namespace"], reference["name"]), cause)
 
-    def _add(self, key: ProxyKey) -> None:
+    def _add(self, key: ProxyKey, cause: int | None = None) -> None:
         """One that is not known yet, or no more, needs no look: its own event brings it up."""
         if self._world.proxy(key) is not None:
-            self._queue.add(key)
+            self._queue.add(key, cause)
 
     def _add_all(self) -> None:
         """Objects went while nobody looked; whose they were is not known any more."""

@@ -62,7 +62,7 @@ class Reconciler:
         self._queue = queue
         self._poller = poller
         self._settings = settings
-        self._writer = Writer(client, world)
+        self._writer = Writer(client, world, queue.own)
         self._policies = PolicyReader(world)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._users = UserSecrets(client, settings.resync)
@@ -163,7 +163,9 @@ class Reconciler:
             self._world.lost_proxy(key)
             self._forget(key)
             return
-        self._world.wrote_status(key, int(answer["metadata"]["resourceVersion"]), answer["status"])
+        version = int(answer["metadata"]["resourceVersion"])
+        self._world.wrote_status(key, version, answer["status"])
+        self._queue.own(version)
 
     def _plan_next(self, key: ProxyKey, look: _Look) -> None:
         """Come back for what nobody announces: Secrets, Endpoints, the end of an old token."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from helios.kube import AlreadyExists, Client, Conflict, Invalid, Kind, NotFound
@@ -53,9 +53,11 @@ def is_within(wanted: Any, present: Any) -> bool:
 class Writer:
     """Creates and applies children; leaves alone what is as it should be, and what is not ours."""
 
-    def __init__(self, client: Client, world: World) -> None:
+    def __init__(self, client: Client, world: World, wrote: Callable[[int], None]) -> None:
+        """`wrote` is called with the resourceVersion that a write made."""
         self._client = client
         self._world = world
+        self._own = wrote
 
     async def ensure(self, kind: Kind, value: Json, owner: str) -> bool:
         """Make the object `value`, whose controller is `owner` (a uid); whether something was written.
@@ -118,7 +120,9 @@ class Writer:
 
     def _wrote(self, kind: Kind, value: Json, answer: Json, what: str) -> bool:
         metadata = value["metadata"]
-        self._world.wrote(kind, metadata["namespace"], metadata["name"], child_of(answer))
+        made = child_of(answer)
+        self._world.wrote(kind, metadata["namespace"], metadata["name"], made)
+        self._own(made.version)
         place = f"{kind.name} {metadata['namespace']}/{metadata['name']}"
         _log.info("%s", what, extra=fields(object=place))
         return True

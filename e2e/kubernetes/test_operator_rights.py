@@ -71,6 +71,8 @@ def tour(shop: Shop) -> None:
         shop.await_accepted(kind, "fast")
     shop.proxy(poolProfileRef={"name": "fast"}, auth={"method": "scram-sha-256"})
     shop.await_deployed()
+    shop.proxy("limited", tenantQuotaRefs=[{"name": "fast"}])
+    shop.await_condition("limited", "Stalled", "True")
     shop.proxy(nodes=[], replicas=3, listenPort=5432)
     shop.await_condition("web", "BackendsFound", "False")
     shop.proxy(replicas=3, listenPort=5432)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from helios.config import ProxyConfig
 from helios.config.base import split_address
@@ -24,6 +24,8 @@ from helios_operator.records import MAX_GENERATION, Child
 from helios_operator.writer import digest
 
 __all__ = ["ConfigDocument", "config_hash", "next_document", "present_document"]
+
+DEFAULTS: Final = ProxyConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _restart(config: ProxyConfig) -> str:
     values: dict[str, str] = {}
     for path in RESTART_FIELDS:
         value: Any = config
-        default: Any = ProxyConfig()
+        default: Any = DEFAULTS
         for step in path.split("."):
             value, default = getattr(value, step), getattr(default, step)
         if value != default:

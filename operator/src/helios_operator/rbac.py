@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helios.kube import Kind
-from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, LEASE, POD, SECRET, SERVICE
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, POD, SECRET, SERVICE
 from helios_operator.names import CUSTOM
 
 __all__ = ["CLUSTER_RULES", "NAMESPACE_RULES"]
@@ -31,6 +31,7 @@ CLUSTER_RULES: Final = [
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),
     _rule([ENDPOINTS], ("get",)),
+    _rule([EVENT], ("create",)),
 ]
 """In every namespace."""
 

@@ -26,6 +26,7 @@ from helios_operator.desired import Owner, config_map, deployment, services
 from helios_operator.discovery import discover
 from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
+from helios_operator.events import Recorder, turns_of
 from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
@@ -63,6 +64,7 @@ class Reconciler:
         self._poller = poller
         self._settings = settings
         self._writer = Writer(client, world, queue.own)
+        self._recorder = Recorder(client, settings.identity)
         self._policies = PolicyReader(world)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._users = UserSecrets(client, settings.resync)
@@ -155,6 +157,8 @@ class Reconciler:
         status = status_of(seen, before, datetime.now(UTC))
         if status == before:
             return
+        for turn in turns_of(before, status):
+            await self._recorder.record(key, look.proxy.uid, look.proxy.generation, turn)
         metadata = {"name": key.name, "namespace": key.namespace, "uid": look.proxy.uid}
         value = {"apiVersion": PROXY.api_version, "kind": PROXY.name, "metadata": metadata, "status": status}
         try:

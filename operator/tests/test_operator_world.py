@@ -77,6 +77,22 @@ def test_own_status_counts_until_its_echo() -> None:
     assert not world.is_status_echo(KEY, 6)
 
 
+def test_proxy_that_went_while_nobody_looked_is_missed_by_the_next_list() -> None:
+    world = World()
+    streams, queue = informers(world)
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": OWNER.uid, "resourceVersion": "1"}
+    value = {"metadata": metadata, "spec": {"poolProfileRef": {"name": "fast"}}}
+
+    watch_of(streams, "HeliosProxy").seen(value)
+    assert world.proxies_of(*PLACE) == [KEY]
+    assert world.proxies_of("shop", "Service", "web-backends") == [KEY], "it names no nodes"
+    assert len(queue) == 1
+
+    watch_of(streams, "HeliosProxy").listed(frozenset())
+    assert world.proxy(KEY) is None
+    assert world.proxies_of(*PLACE) == []
+
+
 def test_change_of_a_child_brings_its_proxy_up() -> None:
     world = World()
     world.saw_proxy(KEY, seen_proxy(), [])

@@ -119,7 +119,7 @@ def test_status_that_is_right_is_not_written_again(shop: Shop, operator: Operato
 def test_status_that_somebody_overwrote_is_put_right(shop: Shop, operator: OperatorProcess) -> None:
     shop.apply("TenantQuota", "small", POLICIES["TenantQuota"])
     shop.await_accepted("TenantQuota", "small", "False")
-    operator.wait_idle()
+    shop.until(lambda: operator.metric("queue_length") == 0, "no work is left")
 
     patch = {"status": {"observedGeneration": 7, "conditions": []}}
     shop.kubectl("patch", "tenantquota", "small", "--subresource=status", "--type=merge", "-p", json.dumps(patch))

@@ -1,13 +1,15 @@
-"""How an operator copes with many HeliosProxies: first pass, pass without changes, memory.
+"""How an operator copes with many HeliosProxies: first pass, pass without changes, memory, and the floor.
 
 Run with the environment of this clone; it opens a cluster of level apiserver of its own (etcd, API server, controller
-manager) and prints one JSON object. The operator is a
-process with a token of its ServiceAccount, as in the tests. Needs an otherwise idle machine.
+manager) and prints one JSON object. The operator is a process with a token of its ServiceAccount, as in the tests.
+`bare` is the floor: the same objects, written to the same daemons by a plain loop that decides nothing. Needs an
+otherwise idle machine: compare `…_cpu_machine` with the sum of the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import tempfile
@@ -20,44 +22,53 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "e2e"), str(ROOT / ".make")]
 
 from cluster import Cluster, open_cluster  # noqa: E402 - the folder is put on the path above
+from cluster.local import LocalCluster  # noqa: E402
 from harness.operator import OperatorProcess, install, kubeconfig_of_operator  # noqa: E402
 from harness.wait import until  # noqa: E402
+from helios.kube import Client  # noqa: E402
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE  # noqa: E402
+from helios.kube.kubeconfig import find_access  # noqa: E402
+from helios.play.process import children_of  # noqa: E402
+from helios_operator.names import PROXY  # noqa: E402
+from helios_operator.settings import OperatorSettings  # noqa: E402
+from proc import busy_of_machine, cpu_of  # noqa: E402
 
-NAMESPACE = "many"
+NAMESPACE, BARE = "many", "bare"
+KINDS = (SECRET, SERVICE, CONFIG_MAP, DEPLOYMENT)
 BATCH = 100
 DEADLINE = 300.0
+DAEMONS = ("kube-apiserver", "etcd", "kube-controller-manager")
 NODES = [{"host": "db-0", "role": "primary"}, {"host": "db-1"}]
 
 
-SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 ADDRESSES = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "ServiceCIDR",
     "metadata": {"name": NAMESPACE},
-    "spec": {"cidrs": ["198.18.128.0/18"]},
+    "spec": {"cidrs": ["198.18.128.0/17"]},
 }
 """Two Services with an address for each proxy: the test cluster's own 254 addresses are not enough."""
 
 
-def proxy(number: int) -> dict[str, Any]:
+def proxy(number: int, namespace: str) -> dict[str, Any]:
     """One HeliosProxy that wants no pods, so that only the operator is measured."""
     return {
         "apiVersion": "helios.heliosproxy.dev/v1alpha1",
         "kind": "HeliosProxy",
-        "metadata": {"name": f"web-{number:04d}", "namespace": NAMESPACE},
+        "metadata": {"name": f"web-{number:04d}", "namespace": namespace},
         "spec": {"replicas": 0, "nodes": NODES, "auth": {"method": "trust"}, "poolProfileRef": {"name": "shared"}},
     }
 
 
-def fill(cluster: Cluster, count: int) -> None:
+def fill(cluster: Cluster, count: int, namespace: str = NAMESPACE) -> None:
     """Apply a PoolProfile and `count` HeliosProxies that refer to it."""
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(SPACE))
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(ADDRESSES))
+    for value in ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, ADDRESSES):
+        cluster.kubectl("apply", "-f", "-", input=json.dumps(value))
     profile(cluster, 20)
     batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
 
     def create(numbers: range) -> None:
-        items = {"apiVersion": "v1", "kind": "List", "items": [proxy(number) for number in numbers]}
+        items = {"apiVersion": "v1", "kind": "List", "items": [proxy(number, namespace) for number in numbers]}
         cluster.kubectl("create", "-f", "-", input=json.dumps(items))
 
     with ThreadPoolExecutor(2) as pool:
@@ -75,6 +86,33 @@ def profile(cluster: Cluster, size: int) -> None:
     cluster.kubectl("apply", "-f", "-", input=json.dumps(value))
 
 
+class Meter:
+    """Wall and processor time since it was made: of the operator, of the cluster's daemons, of the whole machine."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._cluster = cluster
+        self._daemons = daemon_seconds(cluster)
+        self._machine = busy_of_machine()
+        self._started = time.monotonic()
+
+    def read(self, name: str, writer: float) -> dict[str, float]:
+        """Figures in seconds whose names begin with `name`; `writer` is the processor time of who wrote."""
+        wall = time.monotonic() - self._started
+        used = {"writer": writer}
+        used |= {daemon: now - self._daemons[daemon] for daemon, now in daemon_seconds(self._cluster).items()}
+        used["machine"] = (busy_of_machine() - self._machine) / 1e6
+        figures = {f"{name}_seconds": wall, **{f"{name}_cpu_{who}": seconds for who, seconds in used.items()}}
+        return {key: round(value, 2) for key, value in figures.items()}
+
+
+def daemon_seconds(cluster: LocalCluster) -> dict[str, float]:
+    """Daemon → its processor time so far."""
+    assert cluster.supervisor is not None, "started by this process"
+    found = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children_of(cluster.supervisor.pid)}
+    # The kernel keeps 15 characters of a name.
+    return {name: cpu_of(found[name[:15]]).total / 1e6 for name in DAEMONS}
+
+
 def passed(operator: OperatorProcess, looks: float, count: int) -> bool:
     """Whether the operator has looked at everything since `looks` and has nothing left to do."""
     time.sleep(0.2)  # asking costs the operator something, too
@@ -84,7 +122,7 @@ def passed(operator: OperatorProcess, looks: float, count: int) -> bool:
         return False  # it has more urgent things to do than to answer
 
 
-def measure(cluster: Cluster, count: int, folder: Path) -> dict[str, Any]:
+def measure(cluster: LocalCluster, count: int, folder: Path) -> dict[str, Any]:
     """All figures, in seconds and KiB."""
     install(cluster)
     kubeconfig = kubeconfig_of_operator(cluster, folder)
@@ -94,29 +132,75 @@ def measure(cluster: Cluster, count: int, folder: Path) -> dict[str, Any]:
     fill(cluster, count)
     figures: dict[str, Any] = {"proxies": count, "empty_kib": empty // 1024}
 
-    started = time.monotonic()
-    with OperatorProcess(kubeconfig, folder, name="first") as operator:
-        until(lambda: passed(operator, 0, count), "the first pass", DEADLINE)
-        figures["first_pass_seconds"] = round(time.monotonic() - started, 2)
-        figures["first_pass_cpu_seconds"] = operator.cpu_seconds()
-        figures["first_pass_writes"] = operator.metric("writes_total")
-        figures["after_first_kib"] = operator.memory_bytes() // 1024
+    def start_and_pass(name: str) -> OperatorProcess:
+        meter = Meter(cluster)
+        operator = OperatorProcess(kubeconfig, folder, name=name)
+        until(lambda: passed(operator, 0, count), f"pass {name}", DEADLINE)
+        figures.update(meter.read(name, operator.cpu_seconds()))
+        figures[f"{name}_looks"] = operator.metric("looks_total")
+        figures[f"{name}_writes"] = operator.metric("writes_total")
+        figures[f"{name}_kib"] = operator.memory_bytes() // 1024
+        return operator
 
-    started = time.monotonic()
-    with OperatorProcess(kubeconfig, folder, name="second") as operator:
-        until(lambda: passed(operator, 0, count), "a pass without changes", DEADLINE)
-        figures["noop_pass_seconds"] = round(time.monotonic() - started, 2)
-        figures["noop_pass_cpu_seconds"] = operator.cpu_seconds()
-        figures["noop_pass_writes"] = operator.metric("writes_total")
-        figures["after_noop_kib"] = operator.memory_bytes() // 1024
+    start_and_pass("first").stop()
+    with start_and_pass("noop") as operator:
         figures["kib_per_proxy"] = round((operator.memory_bytes() - empty) / 1024 / count, 1)
 
-        looks, started = operator.metric("looks_total"), time.monotonic()
+        looks, used, meter = operator.metric("looks_total"), operator.cpu_seconds(), Meter(cluster)
         profile(cluster, 30)
         until(lambda: passed(operator, looks, count), "one edit reaches all", DEADLINE)
-        figures["fan_out_seconds"] = round(time.monotonic() - started, 2)
-        figures["after_fan_out_kib"] = operator.memory_bytes() // 1024
-    return figures
+        figures |= meter.read("fan_out", operator.cpu_seconds() - used)
+        figures["fan_out_kib"] = operator.memory_bytes() // 1024
+    return figures | floor(cluster, count)
+
+
+async def write_bare(cluster: LocalCluster, items: list[dict[str, Any]], statuses: list[dict[str, Any]]) -> None:
+    """Create `items` and apply `statuses`, as many at a time as the operator."""
+    work = iter([("create", item) for item in items] + [("status", item) for item in statuses])
+
+    async def worker(client: Client) -> None:
+        for what, item in work:
+            if what == "create":
+                kind = next(kind for kind in KINDS if kind.name == item["kind"])
+                await client.create(kind, item, "bare")
+            else:
+                await client.apply(PROXY, item, "bare", subresource="status")
+
+    async with Client(find_access(cluster.kubeconfig)) as client, asyncio.TaskGroup() as group:
+        for _ in range(OperatorSettings.model_fields["workers"].default):
+            group.create_task(worker(client))
+
+
+def bare_copies(cluster: LocalCluster) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(objects, statuses) that the operator made, as a client would write them, in a namespace without proxies."""
+
+    def copy(item: dict[str, Any]) -> dict[str, Any]:
+        metadata = {key: item["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
+        metadata["namespace"] = BARE
+        found = {**{key: item[key] for key in item if key != "status"}, "metadata": metadata}
+        if item["kind"] == SERVICE.name and item["spec"]["clusterIP"] != "None":
+            found["spec"] = {key: value for key, value in item["spec"].items() if not key.startswith("clusterIP")}
+        return found
+
+    def read(plural: str) -> list[dict[str, Any]]:
+        listed = cluster.kubectl("-n", NAMESPACE, "get", plural, "-o", "json")
+        return [item for item in json.loads(listed)["items"] if item["metadata"]["name"].startswith("web-")]
+
+    def status(item: dict[str, Any]) -> dict[str, Any]:
+        metadata = {"name": item["metadata"]["name"], "namespace": BARE}
+        return {"apiVersion": PROXY.api_version, "kind": PROXY.name, "metadata": metadata, "status": item["status"]}
+
+    items = [copy(item) for kind in KINDS for item in read(kind.plural)]
+    return items, [status(item) for item in read(PROXY.plural)]
+
+
+def floor(cluster: LocalCluster, count: int) -> dict[str, float]:
+    """Figures of the plain loop, after the operator has ended."""
+    fill(cluster, count, BARE)
+    items, statuses = bare_copies(cluster)
+    meter, used = Meter(cluster), time.process_time()
+    asyncio.run(write_bare(cluster, items, statuses))
+    return {**meter.read("bare", time.process_time() - used), "bare_writes": len(items) + len(statuses)}
 
 
 def main() -> int:
@@ -125,6 +209,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000, help="how many HeliosProxies")
     options = parser.parse_args()
     with open_cluster("apiserver") as cluster, tempfile.TemporaryDirectory() as folder:
+        assert isinstance(cluster, LocalCluster), "of level apiserver"
         print(json.dumps(measure(cluster, options.count, Path(folder)), indent=2))
     return 0
 

@@ -23,6 +23,7 @@ from helios_operator.pod_api import PodApi, trust
 from helios_operator.poller import Poller
 from helios_operator.records import Pod
 from helios_operator.settings import OperatorSettings
+from helios_operator.status import Observed, status_of
 from helios_operator.world import World
 
 KEY = ProxyKey("shop", "web")
@@ -154,6 +155,49 @@ async def test_poller_brings_every_pod_to_the_document(start_proxy: StartProxy, 
     poller.want(KEY, document, document.admin_port, credentials)
     await until(lambda: poller.views(KEY)["web-0"].refusal is not None)
     assert poller.least_generation(KEY) == 5
+    running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [("config_version = 1\nlater_setting = true\n", "later_setting"), ("config_version = 2\n", "config_version")],
+)
+async def test_pod_of_an_older_release_refuses_what_it_does_not_know_and_serves_on(
+    start_proxy: StartProxy, tmp_path: Path, head: str, named: str
+) -> None:
+    """A newer operator wrote a document that this release of the proxy cannot read."""
+    credentials = make_credentials(KEY)
+    process = served(start_proxy, tmp_path / "admin", credentials)
+    port = port_of(process)
+    known = ConfigDocument(numbered(process, 3), 3, "", 6432, port, ())
+    text = numbered(process, 4).replace("config_version = 1\n", head, 1)
+    newer = ConfigDocument(text, 4, "", 6432, port, ())
+    world = World()
+    pods = {"0": pod("web-0", "127.0.0.1")}
+    world.seen_pods[(KEY.namespace, KEY.name)] = pods
+    poller = Poller(world, OperatorSettings(poll_interval=0.1), lambda _: None)
+
+    running = asyncio.create_task(poller.run())
+    poller.want(KEY, known, port, credentials)
+    await until(lambda: config_of(poller, "web-0") == known.hash)
+    poller.want(KEY, newer, port, credentials)
+    await until(lambda: poller.views(KEY)["web-0"].refusal is not None)
+
+    view = poller.views(KEY)["web-0"]
+    assert named in str(view.refusal)
+    assert view.config is not None
+    assert (view.config.hash, view.config.generation) == (known.hash, 3), "the old document stays in force"
+    assert view.topology is not None
+    assert view.topology.primary is not None, "it serves on"
+    seen = Observed(KEY, 1, 1, (), None, newer, None, None, tuple(pods.values()), poller.views(KEY))
+    conditions = {each["type"]: each for each in status_of(seen, {}, datetime.now(UTC))["conditions"]}
+    assert (conditions["ConfigValid"]["status"], conditions["ConfigValid"]["reason"]) == ("False", "RefusedByPod")
+    assert named in conditions["ConfigValid"]["message"]
+    assert conditions["ConfigInForce"]["status"] == "False"
+
+    back = ConfigDocument(numbered(process, 5), 5, "", 6432, port, ())
+    poller.want(KEY, back, port, credentials)
+    await until(lambda: config_of(poller, "web-0") == back.hash)
     running.cancel()
 
 

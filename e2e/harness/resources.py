@@ -9,10 +9,17 @@ from typing import Any
 from cluster import Cluster, KubectlError
 from harness.wait import until
 
-__all__ = ["Shop"]
+__all__ = ["POLICIES", "Shop"]
 
 GROUP = "helios.heliosproxy.dev"
 Json = dict[str, Any]
+POLICIES: dict[str, Json] = {
+    "PoolProfile": {"maxPoolSize": 20},
+    "RoutingRule": {"match": {"applicationName": ["report*"]}, "route": "standby"},
+    "AuditPolicy": {"backend": {"type": "s3", "bucket": "records", "region": "eu-central-1"}},
+    "TenantQuota": {"maxConcurrentConnections": 10},
+}
+"""Kind → a valid spec."""
 NODES = [{"host": "db-0", "role": "primary"}, {"host": "db-1"}]
 
 
@@ -91,6 +98,21 @@ class Shop:
             return self.find("deployment", name) if seen and status.get("configHash") else None
 
         found = until(settled, f"{name} is deployed", deadline)
+        assert found is not None
+        return found
+
+    def await_accepted(self, kind: str, name: str, status: str | None = None, deadline: float = 10.0) -> Json:
+        """Return the condition `Accepted` of a policy's present generation once it is there (and has this status)."""
+
+        def told() -> Json | None:
+            policy = self.get(kind, name)
+            conditions = (policy.get("status") or {}).get("conditions") or ()
+            found: Json | None = next((each for each in conditions if each["type"] == "Accepted"), None)
+            if found is None or found["observedGeneration"] != policy["metadata"]["generation"]:
+                return None
+            return found if status in (None, found["status"]) else None
+
+        found = until(told, f"{kind}/{name} says whether it is accepted", deadline)
         assert found is not None
         return found
 

@@ -92,10 +92,13 @@ def test_pass_without_changes_writes_nothing(shop: Shop, operator: OperatorProce
 
 
 def test_operator_that_starts_again_writes_nothing(shop: Shop, operator: OperatorProcess, installed: Cluster) -> None:
-    shop.proxy()
+    shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
+    shop.proxy(poolProfileRef={"name": "fast"})
     shop.await_deployed()
+    shop.until(lambda: "usedBy" in shop.get("poolprofile", "fast")["status"], "the profile is told who uses it")
     operator.wait_idle()
     versions, proxy = _versions(shop), shop.get("heliosproxy", "web")["metadata"]["resourceVersion"]
+    profile = shop.get("poolprofile", "fast")["metadata"]["resourceVersion"]
     assert operator.stop() == 0
 
     again = OperatorProcess(operator.kubeconfig, operator.log_file.parent, name="again")
@@ -105,6 +108,7 @@ def test_operator_that_starts_again_writes_nothing(shop: Shop, operator: Operato
 
     assert _versions(shop) == versions
     assert shop.get("heliosproxy", "web")["metadata"]["resourceVersion"] == proxy
+    assert shop.get("poolprofile", "fast")["metadata"]["resourceVersion"] == profile
 
 
 def _versions(shop: Shop) -> dict[str, str]:

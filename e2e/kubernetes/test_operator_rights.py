@@ -16,7 +16,7 @@ import yaml
 
 from cluster import Cluster
 from harness.operator import ACCOUNT, INSTALL, NAMESPACE, OperatorProcess
-from harness.resources import Shop
+from harness.resources import POLICIES, Shop
 from harness.wait import until
 
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
@@ -65,9 +65,14 @@ def used(event: dict[str, Any]) -> Use | None:
 def tour(shop: Shop) -> None:
     """Everything that the operator does at the API server."""
     shop.kubectl("create", "secret", "generic", "web-users", "--from-literal=users.txt=x")
-    shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
+    for kind, spec in POLICIES.items():
+        shop.apply(kind, "fast", spec)
+    for kind in POLICIES:
+        shop.await_accepted(kind, "fast")
     shop.proxy(poolProfileRef={"name": "fast"}, auth={"method": "scram-sha-256"})
     shop.await_deployed()
+    shop.proxy("limited", tenantQuotaRefs=[{"name": "fast"}])
+    shop.await_condition("limited", "Stalled", "True")
     shop.proxy(nodes=[], replicas=3, listenPort=5432)
     shop.await_condition("web", "BackendsFound", "False")
     shop.proxy(replicas=3, listenPort=5432)

@@ -7,7 +7,7 @@ from operator_objects import OWNER, config_of, document_of, proxy, stored, store
 from helios.config.loader import loads
 from helios_crds.workload import workload
 from helios_operator.desired import deployment
-from helios_operator.document import annotated_generation, config_hash, next_document, present_document
+from helios_operator.document import config_hash, next_document, present_document
 from helios_operator.writer import stamped
 
 
@@ -47,9 +47,9 @@ def test_lost_config_map_goes_on_from_the_deployment() -> None:
     first = document_of()
     running = stored(stamped(deployment(OWNER, workload(proxy()), first, "image")))
 
-    again = next_document(config_of(), None, (annotated_generation(running), 41))
+    again = next_document(config_of(), None, (running.generation, 41))
 
-    assert annotated_generation(running) == 1
+    assert running.generation == 1
     assert again.generation == 42
 
 

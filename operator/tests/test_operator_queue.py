@@ -57,6 +57,30 @@ async def test_key_added_while_it_is_looked_at_comes_again_and_never_twice_at_on
     assert at_once == [1, 1, 1]
 
 
+async def test_what_a_look_wrote_itself_does_not_bring_the_key_back() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    looked: list[str] = []
+
+    async def look(key: str) -> None:
+        looked.append(key)
+        if key == "echo":
+            queue.add("echo", 7)
+            queue.own(7)
+        elif looked.count(key) == 1:
+            queue.add("mixed", 8)
+            queue.add("mixed", 9)
+            queue.own(8)
+
+    worker = asyncio.create_task(queue.work(look))
+    queue.add("echo")
+    queue.add("mixed")
+    await until(lambda: queue.done == 3)
+    worker.cancel()
+
+    assert looked == ["echo", "mixed", "mixed"], "what somebody else did in the meantime counts"
+    assert len(queue) == 0
+
+
 @pytest.mark.parametrize("error", [HeliosError("no"), KeyError("a fault of ours")])
 async def test_failure_brings_a_key_back(error: Exception) -> None:
     queue: WorkQueue[str] = WorkQueue()

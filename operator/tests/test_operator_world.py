@@ -14,15 +14,15 @@ from helios_operator.desired import config_map, services
 from helios_operator.informers import Informers
 from helios_operator.names import ProxyKey, labels_of
 from helios_operator.queue import WorkQueue
-from helios_operator.records import Proxy, proxy_of
+from helios_operator.records import Stored, stored_of
 from helios_operator.world import World
 
 PLACE = ("shop", "PoolProfile", "fast")
 
 
-def seen_proxy(version: int = 1) -> Proxy:
+def seen_proxy(version: int = 1) -> Stored:
     metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": OWNER.uid, "resourceVersion": str(version)}
-    return proxy_of({"metadata": metadata, "spec": {}, "status": {"phase": "Ready"}})
+    return stored_of({"metadata": metadata, "spec": {}, "status": {"phase": "Ready"}})
 
 
 def raw(value: dict[str, Any], version: int = 10) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def raw(value: dict[str, Any], version: int = 10) -> dict[str, Any]:
 
 def informers(world: World) -> tuple[Informers, WorkQueue[ProxyKey]]:
     queue: WorkQueue[ProxyKey] = WorkQueue()
-    return Informers(Client(Access("https://198.18.0.1")), world, queue), queue
+    return Informers(Client(Access("https://198.18.0.1")), world, queue, WorkQueue()), queue
 
 
 def watch_of(all_of_them: Informers, name: str) -> Any:
@@ -75,6 +75,22 @@ def test_own_status_counts_until_its_echo() -> None:
     assert world.is_status_echo(KEY, 5)
     assert world.status(KEY, seen_proxy(5)) == {"phase": "Ready"}
     assert not world.is_status_echo(KEY, 6)
+
+
+def test_proxy_that_went_while_nobody_looked_is_missed_by_the_next_list() -> None:
+    world = World()
+    streams, queue = informers(world)
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": OWNER.uid, "resourceVersion": "1"}
+    value = {"metadata": metadata, "spec": {"poolProfileRef": {"name": "fast"}}}
+
+    watch_of(streams, "HeliosProxy").seen(value)
+    assert world.proxies_of(*PLACE) == [KEY]
+    assert world.proxies_of("shop", "Service", "web-backends") == [KEY], "it names no nodes"
+    assert len(queue) == 1
+
+    watch_of(streams, "HeliosProxy").listed(frozenset())
+    assert world.proxy(KEY) is None
+    assert world.proxies_of(*PLACE) == []
 
 
 def test_change_of_a_child_brings_its_proxy_up() -> None:
@@ -136,3 +152,24 @@ def test_work_begins_when_every_kind_was_listed() -> None:
         watch.listed(frozenset())
 
     assert streams.complete.is_set()
+
+
+def test_reference_tells_what_it_changed() -> None:
+    world = World()
+    other = ("shop", "PoolProfile", "slow")
+
+    assert world.saw_proxy(KEY, seen_proxy(), [PLACE]) == {PLACE}
+    assert world.saw_proxy(KEY, seen_proxy(), [PLACE]) == frozenset()
+    assert world.saw_proxy(KEY, seen_proxy(), [other]) == {PLACE, other}
+    assert world.lost_proxy(KEY) == {other}
+
+
+def test_policy_counts_as_changed_by_its_spec_only() -> None:
+    world = World()
+
+    assert world.saw_policy(PLACE, "u", 1)
+    assert not world.saw_policy(PLACE, "u", 1)
+    assert world.saw_policy(PLACE, "u", 2)
+    assert world.saw_policy(PLACE, "made again", 2)
+    world.lost_policy(PLACE)
+    assert world.saw_policy(PLACE, "made again", 2)

@@ -6,6 +6,7 @@ Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start, 3 when another o
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -25,11 +26,12 @@ from helios_operator.errors import NotLeading
 from helios_operator.health import Figures, Health
 from helios_operator.informers import Informers
 from helios_operator.names import CUSTOM, OPERATOR, ProxyKey
+from helios_operator.policies import PolicyTeller
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.reconcile import Reconciler
 from helios_operator.settings import OperatorSettings, parse_arguments
-from helios_operator.world import World
+from helios_operator.world import Placed, World
 
 _log = logging.getLogger("helios_operator")
 LOST = 3
@@ -44,6 +46,7 @@ class Operator:
         self._stop = asyncio.Event()
         self._world = World()
         self._queue: WorkQueue[ProxyKey] = WorkQueue()
+        self._policies: WorkQueue[Placed] = WorkQueue()
         access = find_access(settings.kubeconfig)
         self._plain = Client(access)
         self._client = Client(access, before_write=self._must_lead)
@@ -75,13 +78,14 @@ class Operator:
         poller = Poller(self._world, self._settings, self._queue.add)
         reconciler = Reconciler(self._client, self._world, self._queue, poller, self._settings)
         # kopf takes the signals for itself and would then wait for its tasks one after the other.
-        registry = watch.registry_of(self._client.access, self._world, self._queue, self._take_signals)
-        informers = Informers(self._client, self._world, self._queue)
+        queues = (self._queue, self._policies)
+        registry = watch.registry_of(self._client.access, self._world, *queues, self._take_signals)
+        informers = Informers(self._client, self._world, *queues)
         keep = asyncio.create_task(self._lease.keep(), name="lease")
         tasks = [keep, asyncio.create_task(self._stop.wait(), name="stop")]
         tasks += [asyncio.create_task(poller.run(), name="poller")]
         tasks += [asyncio.create_task(informers.run(), name="informers")]
-        tasks += [asyncio.create_task(self._work(reconciler, informers)) for _ in range(self._settings.workers)]
+        tasks += [asyncio.create_task(self._work(reconciler, informers), name="workers")]
         tasks += [asyncio.create_task(watch.run(registry), name="watcher")]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         lost = keep in done
@@ -95,9 +99,13 @@ class Operator:
         return lost
 
     async def _work(self, reconciler: Reconciler, informers: Informers) -> None:
-        """Work once the world is complete; kopf hands out events only when its indexes are."""
+        """Work once the world is complete."""
         await informers.complete.wait()
-        await self._queue.work(reconciler.look)
+        await watch.indexed(self._plain, self._world)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.workers):
+                group.create_task(self._queue.work(reconciler.look))
+            group.create_task(self._policies.work(PolicyTeller(self._client, self._world).look))
 
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,7 +147,7 @@ class Operator:
     def _figures(self) -> Figures:
         return Figures(
             leading=self._lease.is_held,
-            queue_length=len(self._queue),
+            queue_length=len(self._queue) + len(self._policies),
             oldest_seconds=self._queue.oldest_seconds,
             looks_done=self._queue.done,
             looks_failed=self._queue.failed,
@@ -155,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         sys.stderr.write(f"helios_operator: {error}\n")
         return 1
+    gc.freeze()  # what was imported stays: no collection needs to look at it
     configure(settings.log_level, settings.log_format)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

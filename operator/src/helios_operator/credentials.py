@@ -60,7 +60,8 @@ class Credentials:
         certificate, key = files.get(CERTIFICATE, b""), files.get(KEY, b"")
         if not tokens or not certificate or not key:
             return None
-        return cls(tokens, certificate, key, files.get(TRUST) or certificate)
+        trust = files.get(TRUST) or certificate
+        return cls(tokens, certificate, key, certificate if trust == certificate else trust)
 
     def is_expiring(self, now: datetime) -> bool:
         """Whether the certificate is so old, or so broken, that it must be replaced."""

@@ -19,13 +19,13 @@ from helios.config.reload import RESTART_FIELDS
 from helios.config.secrets import named_files
 from helios.config.writer import dumps
 from helios_crds.placement import SECRETS_FOLDER
-from helios_operator.names import CONFIG_KEY, GENERATION
-from helios_operator.records import Child
+from helios_operator.names import CONFIG_KEY
+from helios_operator.records import MAX_GENERATION, Child
 from helios_operator.writer import digest
 
-__all__ = ["ConfigDocument", "annotated_generation", "config_hash", "next_document", "present_document"]
+__all__ = ["ConfigDocument", "config_hash", "next_document", "present_document"]
 
-MAX_GENERATION: Final = 1 << 62
+DEFAULTS: Final = ProxyConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,6 @@ def present_document(config_map: Child | None) -> ConfigDocument | None:
     return _described(config, text)
 
 
-def annotated_generation(child: Child | None) -> int:
-    """The generation on a child's annotation; 0 where there is none."""
-    if child is None:
-        return 0
-    found = child.content["metadata"]["annotations"].get(GENERATION, "")
-    return int(found) if found.isascii() and found.isdigit() and int(found) < MAX_GENERATION else 0
-
-
 def _document(config: ProxyConfig, generation: int) -> ConfigDocument:
     numbered = config.model_copy(update={"generation": generation})
     return _described(numbered, dumps(numbered))
@@ -107,7 +99,7 @@ def _restart(config: ProxyConfig) -> str:
     values: dict[str, str] = {}
     for path in RESTART_FIELDS:
         value: Any = config
-        default: Any = ProxyConfig()
+        default: Any = DEFAULTS
         for step in path.split("."):
             value, default = getattr(value, step), getattr(default, step)
         if value != default:
@@ -128,7 +120,7 @@ def _text(config_map: Child | None) -> str | None:
 
 def _generations(config_map: Child | None) -> list[int]:
     """What the ConfigMap says about its generation, in the annotation and in the document itself."""
-    found = [annotated_generation(config_map)]
+    found = [config_map.generation] if config_map is not None else []
     try:
         written = tomllib.loads(_text(config_map) or "").get("generation")
     except tomllib.TOMLDecodeError:

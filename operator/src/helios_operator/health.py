@@ -70,7 +70,7 @@ class Health:
         seen = self._figures()
         values = {
             "helios_operator_leading": ("gauge", "1 while this process leads", int(seen.leading)),
-            "helios_operator_queue_length": ("gauge", "HeliosProxies that wait or are looked at", seen.queue_length),
+            "helios_operator_queue_length": ("gauge", "Resources that wait or are looked at", seen.queue_length),
             "helios_operator_queue_oldest_seconds": ("gauge", "Longest wait at present", seen.oldest_seconds),
             "helios_operator_proxies": ("gauge", "HeliosProxies in the cluster", seen.proxies),
             "helios_operator_looks_total": ("counter", "Looks that ended well", seen.looks_done),

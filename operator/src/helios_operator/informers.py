@@ -1,27 +1,30 @@
-"""What runs for the HeliosProxies, as the API server sees it: children, pods, EndpointSlices. Started by `__main__`.
+"""HeliosProxies and what runs for them: children, pods, EndpointSlices. Started by `__main__`.
 
-These kinds are many times as many as our own resources, and kopf's start-up costs grow with the square of the objects
-that it watches (docs/adr/0020), so `helios.kube.watch` follows them. Every change puts its proxies on the queue.
+There may be thousands of them, and kopf spends a task and a kilobyte on each object that it watches (docs/adr/0020), so
+`helios.kube.watch` follows them. Every change puts its proxies on the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from helios.kube import Client, Kind, Watch
 from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import child_of, pod_of, slice_of
-from helios_operator.world import World
+from helios_operator.records import child_of, pod_of, slice_of, stored_of
+from helios_operator.references import places_of
+from helios_operator.world import Placed, World
 
 __all__ = ["Informers"]
 
 CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT)
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
-Json = Mapping[str, Any]
+Json = dict[str, Any]
+USED_BY_SECONDS: Final = 0.3
+"""From a proxy's new reference to the status of what it refers to."""
 Names = frozenset[tuple[str, str]]
 
 
@@ -30,12 +33,13 @@ def _place(value: Json) -> tuple[str, str]:
 
 
 class Informers:
-    """Five kinds, followed at once."""
+    """Six kinds, followed at once."""
 
-    def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey]) -> None:
+    def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]) -> None:
         self._world = world
         self._queue = queue
-        watches = [self._children(client, kind) for kind in CHILDREN]
+        self._policies = policies
+        watches = [self._proxies(client), *(self._children(client, kind) for kind in CHILDREN)]
         pods = self._groups(self._pod_key, world.seen_pods, pod_of)
         slices = self._groups(self._slice_key, world.seen_slices, slice_of)
         watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
@@ -68,14 +72,39 @@ class Informers:
 
         return Watch(client, kind, labels, seen, lost, done)
 
+    def _proxies(self, client: Client) -> Watch:
+        world, queue = self._world, self._queue
+
+        def seen(value: Json) -> None:
+            key = ProxyKey(*_place(value))
+            self._add_policies(world.saw_proxy(key, stored_of(value), places_of(key, value.get("spec") or {})))
+            version = int(value["metadata"]["resourceVersion"])
+            if not world.is_status_echo(key, version):
+                queue.add(key, version)
+
+        def lost(value: Json) -> None:
+            gone(ProxyKey(*_place(value)))
+
+        def gone(key: ProxyKey) -> None:
+            self._add_policies(world.lost_proxy(key))
+            queue.add(key)
+
+        def listed(names: Names) -> None:
+            for key in world.all_proxies():
+                if (key.namespace, key.name) not in names:
+                    gone(key)
+
+        return self._watch(client, PROXY, None, seen, lost, listed)
+
     def _children(self, client: Client, kind: Kind) -> Watch:
         world = self._world
 
         def seen(value: Json) -> None:
             namespace, name = _place(value)
-            world.seen_children[(kind.name, namespace, name)] = child_of(value)
-            if not world.is_echo(kind.name, namespace, name, int(value["metadata"]["resourceVersion"])):
-                self._add_owner(value)
+            version = int(value["metadata"]["resourceVersion"])
+            if not world.saw_own_write(kind.name, namespace, name, version):
+                world.seen_children[(kind.name, namespace, name)] = child_of(value)
+                self._add_owner(value, version)
 
         def lost(value: Json) -> None:
             gone(*_place(value))
@@ -130,21 +159,27 @@ class Informers:
     def _slice_key(value: Json) -> tuple[str, str]:
         return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(SLICE_SERVICE, "")
 
+    def _add_policies(self, places: Iterable[Placed]) -> None:
+        """Who uses them is told by their status; of many proxies that come at once it tells at once."""
+        for place in places:
+            if self._world.policy(*place) is not None:
+                self._policies.add_after(place, USED_BY_SECONDS)
+
     def _add_group(self, key: tuple[str, str]) -> None:
         """A proxy of that name, and proxies that find their nodes behind a Service of that name."""
         self._add(ProxyKey(*key))
         for other in self._world.proxies_of(key[0], "Service", key[1]):
             self._queue.add(other)
 
-    def _add_owner(self, value: Json) -> None:
+    def _add_owner(self, value: Json, cause: int | None = None) -> None:
         for reference in value["metadata"].get("ownerReferences") or ():
             if reference["kind"] == PROXY.name and reference.get("controller"):
-                self._add(ProxyKey(value["metadata"]["namespace"], reference["name"]))
+                self._add(ProxyKey(value["metadata"]["namespace"], reference["name"]), cause)
 
-    def _add(self, key: ProxyKey) -> None:
+    def _add(self, key: ProxyKey, cause: int | None = None) -> None:
         """One that is not known yet, or no more, needs no look: its own event brings it up."""
         if self._world.proxy(key) is not None:
-            self._queue.add(key)
+            self._queue.add(key, cause)
 
     def _add_all(self) -> None:
         """Objects went while nobody looked; whose they were is not known any more."""

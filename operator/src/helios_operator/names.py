@@ -19,6 +19,7 @@ __all__ = [
     "MANAGED_SELECTOR",
     "MANAGER",
     "OPERATOR",
+    "POLICIES",
     "PROXY",
     "RESTART",
     "ROTATE",
@@ -59,6 +60,8 @@ CONFIG_FOLDER: Final = "/etc/heliosproxy"
 CUSTOM: Final = {name: Kind(f"{GROUP}/{VERSION}", model.names.plural, name) for name, model in KINDS.items()}
 """Our own kinds by name."""
 PROXY: Final = CUSTOM["HeliosProxy"]
+POLICIES: Final = tuple(kind for kind in CUSTOM.values() if kind is not PROXY)
+"""What HeliosProxies refer to."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

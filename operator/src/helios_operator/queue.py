@@ -1,7 +1,8 @@
 """The work queue: which keys are to be looked at, each by one worker at a time. Filled by the watcher and by workers.
 
-A key that is added while it waits is there once; added while it is worked on, it comes again afterwards. A failure
-brings it back later and later. Knows nothing of what the work is.
+A key that is added while it waits is there once; added while it is worked on, it comes again afterwards, unless what
+it was added for turns out to be the work's own doing. A failure brings it back later and later. Knows nothing of what
+the work is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class WorkQueue(Generic[K]):
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._waiting: dict[K, float] = {}
         self._active: set[K] = set()
-        self._again: set[K] = set()
+        self._again: dict[K, set[int | None]] = {}
         self._failures: dict[K, int] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self.done = 0
@@ -47,14 +48,21 @@ class WorkQueue(Generic[K]):
         """How long the key that waits longest has waited."""
         return time.monotonic() - min(self._waiting.values()) if self._waiting else 0.0
 
-    def add(self, key: K) -> None:
-        """Look at `key` as soon as there is a worker."""
+    def add(self, key: K, cause: int | None = None) -> None:
+        """Look at `key` as soon as there is a worker. `cause` is the resourceVersion that tells of the change."""
         self._cancel_timer(key)
         if key in self._active:
-            self._again.add(key)
+            self._again.setdefault(key, set()).add(cause)
         elif key not in self._waiting:
             self._waiting[key] = time.monotonic()
             self._ready.put_nowait(key)
+
+    def own(self, cause: int) -> None:
+        """A look itself wrote `cause`; that a stream told of it before the answer came is no reason to come again."""
+        for key in [key for key, causes in self._again.items() if cause in causes]:
+            self._again[key].discard(cause)
+            if not self._again[key]:
+                del self._again[key]
 
     def add_after(self, key: K, seconds: float) -> None:
         """Look at `key` after a while, unless something brings it up earlier; the earlier of two times counts."""
@@ -88,8 +96,7 @@ class WorkQueue(Generic[K]):
                 self._failures.pop(key, None)
             finally:
                 self._active.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
+                if self._again.pop(key, None):
                     self.add(key)
 
     def _failed(self, key: K, error: Exception) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helios.kube import Kind
-from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, LEASE, POD, SECRET, SERVICE
-from helios_operator.names import CUSTOM, PROXY
+from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, POD, SECRET, SERVICE
+from helios_operator.names import CUSTOM
 
 __all__ = ["CLUSTER_RULES", "NAMESPACE_RULES"]
 
@@ -24,13 +24,14 @@ def _rule(kinds: list[Kind], verbs: tuple[str, ...], part: str = "") -> dict[str
 
 CLUSTER_RULES: Final = [
     _rule(list(CUSTOM.values()), WATCH),
-    _rule([PROXY], ("patch",), "status"),
+    _rule(list(CUSTOM.values()), ("patch",), "status"),
     _rule([CONFIG_MAP, SERVICE], OWN),
     _rule([DEPLOYMENT], OWN),
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),
     _rule([ENDPOINTS], ("get",)),
+    _rule([EVENT], ("create",)),
 ]
 """In every namespace."""
 

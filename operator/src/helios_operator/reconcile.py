@@ -24,12 +24,13 @@ from helios_crds.workload import workload
 from helios_operator.admin_secrets import AdminSecrets
 from helios_operator.desired import Owner, config_map, deployment, services
 from helios_operator.discovery import discover
-from helios_operator.document import ConfigDocument, annotated_generation, next_document, present_document
+from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
+from helios_operator.events import Recorder, turns_of
 from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
-from helios_operator.records import Child, Proxy
+from helios_operator.records import Child, Stored
 from helios_operator.references import PolicyReader
 from helios_operator.settings import OperatorSettings
 from helios_operator.status import Observed, Trouble, status_of
@@ -44,7 +45,7 @@ __all__ = ["Reconciler"]
 class _Look:
     """What one look has found so far."""
 
-    proxy: Proxy
+    proxy: Stored
     resource: HeliosProxy | None = None
     problems: tuple[Problem, ...] = ()
     result: RenderResult | None = None
@@ -62,7 +63,8 @@ class Reconciler:
         self._queue = queue
         self._poller = poller
         self._settings = settings
-        self._writer = Writer(client, world)
+        self._writer = Writer(client, world, queue.own)
+        self._recorder = Recorder(client, settings.identity)
         self._policies = PolicyReader(world)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._users = UserSecrets(client, settings.resync)
@@ -87,15 +89,16 @@ class Reconciler:
         self._plan_next(key, look)
 
     async def _render(self, key: ProxyKey, look: _Look) -> None:
+        value = look.proxy.value
         try:
-            look.resource = parse_as(HeliosProxy, look.proxy.value)
+            look.resource = parse_as(HeliosProxy, value)
         except ResourceError as error:
             look.problems = error.problems
             look.document = present_document(await self._present(key, look.proxy))
             return
         resource = look.resource
         references = References.among(
-            self._policies.policies(key, look.proxy.value["spec"]),
+            self._policies.policies(key, value["spec"]),
             await self._users.keys_of(key.namespace, _secrets_of(resource)),
             await discover(self._client, self._world, key.namespace, discoveries(resource)),
         )
@@ -104,7 +107,7 @@ class Reconciler:
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
 
-    async def _present(self, key: ProxyKey, proxy: Proxy) -> Child | None:
+    async def _present(self, key: ProxyKey, proxy: Stored) -> Child | None:
         """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""
         config = self._world.child(CONFIG_MAP, key.namespace, key.config_map)
         if config is None and self._world.child(DEPLOYMENT, key.namespace, key.name) is not None:
@@ -116,7 +119,7 @@ class Reconciler:
         if result.config is None:
             return present_document(config)
         running = self._world.child(DEPLOYMENT, key.namespace, key.name)
-        known = (annotated_generation(running), self._poller.least_generation(key))
+        known = (running.generation if running is not None else 0, self._poller.least_generation(key))
         return next_document(result.config, config, known)
 
     async def _write(self, key: ProxyKey, look: _Look) -> None:
@@ -154,6 +157,8 @@ class Reconciler:
         status = status_of(seen, before, datetime.now(UTC))
         if status == before:
             return
+        for turn in turns_of(before, status):
+            await self._recorder.record(key, look.proxy.uid, look.proxy.generation, turn)
         metadata = {"name": key.name, "namespace": key.namespace, "uid": look.proxy.uid}
         value = {"apiVersion": PROXY.api_version, "kind": PROXY.name, "metadata": metadata, "status": status}
         try:
@@ -162,7 +167,9 @@ class Reconciler:
             self._world.lost_proxy(key)
             self._forget(key)
             return
-        self._world.wrote_status(key, int(answer["metadata"]["resourceVersion"]), answer["status"])
+        version = int(answer["metadata"]["resourceVersion"])
+        self._world.wrote_status(key, version, answer["status"])
+        self._queue.own(version)
 
     def _plan_next(self, key: ProxyKey, look: _Look) -> None:
         """Come back for what nobody announces: Secrets, Endpoints, the end of an old token."""

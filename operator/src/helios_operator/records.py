@@ -1,7 +1,7 @@
 """Slim pictures of cluster objects, as the indexes hold them. Made by the watcher, read by the reconciler.
 
-Thousands of objects are held, so only what a decision needs is kept; `managedFields` never is. A child's content is
-kept as packed JSON: it is looked at once a pass, and compared as a whole.
+Thousands of objects are held, so only what a decision needs is kept; `managedFields` never is. What is looked at once
+a pass, a resource as it was written and a child's content, is kept as packed JSON.
 """
 
 from __future__ import annotations
@@ -10,21 +10,34 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from helios_operator.names import MANAGER
+from helios_operator.names import GENERATION, MANAGER, ROTATE
 
-__all__ = ["Child", "Endpoint", "Pod", "Proxy", "Slice", "child_of", "pod_of", "proxy_of", "slice_of", "slim"]
+__all__ = [
+    "MAX_GENERATION",
+    "Child",
+    "Endpoint",
+    "Pod",
+    "Slice",
+    "Stored",
+    "child_of",
+    "controller_of",
+    "pod_of",
+    "slice_of",
+    "stored_of",
+]
 
 Json = Mapping[str, Any]
+MAX_GENERATION: Final = 1 << 62
+"""What somebody else may have written as a generation, and is taken for one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
-    """A HeliosProxy as it was written, with its status as it stands."""
+class Stored:
+    """A resource of ours as it was written, with its status as it stands."""
 
-    value: Json
-    """apiVersion, kind, metadata (a part of it), spec."""
+    packed: bytes
     packed_status: bytes
     uid: str
     generation: int
@@ -33,12 +46,17 @@ class Proxy:
     deleting: bool
 
     @property
+    def value(self) -> dict[str, Any]:
+        """apiVersion, kind, metadata (a part of it), spec."""
+        return _unpacked(self.packed)
+
+    @property
     def status(self) -> dict[str, Any]:
         """The status as it stands."""
         return _unpacked(self.packed_status)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
     """An object that carries our label."""
 
@@ -50,8 +68,12 @@ class Child:
     created: bool
     """Its fields are still owned by our create and not by an apply."""
     deleting: bool
+    generation: int
+    """Of the document, as the annotation says; 0 where there is none."""
     packed: bytes
     status: Json
+    in_line_with: str | None = None
+    """Hash of what was wanted when the content was compared and found to be so; it need not be compared again."""
 
     @property
     def content(self) -> dict[str, Any]:
@@ -97,30 +119,21 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
     return value
 
 
-def slim(body: Json) -> dict[str, Any]:
+def _slim(body: Json) -> dict[str, Any]:
     """A resource of ours without what only the API server needs."""
     metadata = body["metadata"]
-    kept = ("name", "namespace", "uid", "generation", "labels", "annotations")
-    return {
-        "apiVersion": body.get("apiVersion"),
-        "kind": body.get("kind"),
-        "metadata": {key: _plain(metadata[key]) for key in kept if metadata.get(key)},
-        "spec": _plain(body.get("spec") or {}),
-    }
+    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generation") if metadata.get(key)}
+    if asked := (metadata.get("annotations") or {}).get(ROTATE):
+        kept["annotations"] = {ROTATE: asked}
+    what = {"apiVersion": body.get("apiVersion"), "kind": body.get("kind")}
+    return {**what, "metadata": kept, "spec": body.get("spec") or {}}
 
 
-def _plain(value: Any) -> Any:
-    """kopf hands out views; dictionaries of our own do not keep its bodies alive."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def proxy_of(body: Json) -> Proxy:
-    """The picture of a HeliosProxy."""
+def stored_of(body: Json) -> Stored:
+    """The picture of a HeliosProxy or a policy; kopf hands out views, which this does not keep alive."""
     metadata = body["metadata"]
-    return Proxy(
-        value=slim(body),
+    return Stored(
+        packed=_packed(_slim(body)),
         packed_status=_packed(body.get("status") or {}),
         uid=metadata["uid"],
         generation=int(metadata.get("generation") or 0),
@@ -143,9 +156,14 @@ def child_of(body: Json) -> Child:
         owner=controller_of(metadata),
         created=is_from_create(metadata),
         deleting="deletionTimestamp" in metadata,
+        generation=_generation((metadata.get("annotations") or {}).get(GENERATION, "")),
         packed=_packed(content),
         status=_status(body.get("status") or {}),
     )
+
+
+def _generation(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and int(text) < MAX_GENERATION else 0
 
 
 def controller_of(metadata: Json) -> str | None:

@@ -10,9 +10,9 @@ from helios.telemetry.logs import fields
 from helios_crds import KINDS, Resource, ResourceError
 from helios_crds.parse import parse_as
 from helios_operator.names import ProxyKey
-from helios_operator.world import World
+from helios_operator.world import Placed, World
 
-__all__ = ["PolicyReader", "referred"]
+__all__ = ["PolicyReader", "places_of", "referred"]
 
 _log = logging.getLogger(__name__)
 REMEMBERED: Final = 1_024
@@ -29,6 +29,20 @@ def referred(spec: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def places_of(key: ProxyKey, spec: dict[str, Any]) -> list[Placed]:
+    """Everything whose change concerns a HeliosProxy with this spec: policies, and Services whose endpoints are nodes.
+
+    The Services are those that `helios_crds.render.discoveries` names for a resource that was read.
+    """
+    clusters = spec.get("clusters") or ()
+    if clusters:
+        services = [each["discovery"]["serviceName"] for each in clusters if each.get("discovery")]
+    else:
+        services = [] if spec.get("nodes") else [f"{key.name}-backends"]
+    named = [*referred(spec), *(("Service", service) for service in services)]
+    return [(key.namespace, kind, name) for kind, name in named]
+
+
 class PolicyReader:
     """Policies as models; one that was read stays read until it changes, since thousands of proxies may share it."""
 
@@ -42,14 +56,13 @@ class PolicyReader:
         return [each for each in found if each is not None]
 
     def _policy(self, namespace: str, kind: str, name: str) -> Resource | None:
-        value = self._world.policy(namespace, kind, name)
-        if value is None:
+        stored = self._world.policy(namespace, kind, name)
+        if stored is None:
             return None
-        metadata = value["metadata"]
-        place = (metadata["uid"], int(metadata.get("generation") or 0))
+        place = (stored.uid, stored.generation)
         if place not in self._read:
             try:
-                self._read[place] = parse_as(KINDS[kind], value)
+                self._read[place] = parse_as(KINDS[kind], stored.value)
             except ResourceError as error:
                 _log.warning(
                     "policy cannot be read", extra=fields(kind=kind, object=f"{namespace}/{name}", error=error)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Any, Final
 
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.render import RenderResult
 from helios_crds.v1alpha1.status import Phase
+from helios_operator.conditions import Finding, conditions_of, time_text, told
 from helios_operator.document import ConfigDocument
 from helios_operator.names import ProxyKey, selector_text
 from helios_operator.poller import PodView
@@ -21,9 +22,7 @@ from helios_operator.records import Child, Pod
 
 __all__ = ["Observed", "Trouble", "status_of"]
 
-MAX_MESSAGE: Final = 4_000
 MAX_PODS: Final = 1_000
-Truth = Literal["True", "False", "Unknown"]
 Json = dict[str, Any]
 
 
@@ -64,14 +63,6 @@ class Observed:
         return int(self.deployment.status.get("readyReplicas", 0)) if self.deployment else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    type: str
-    status: Truth
-    reason: str
-    message: str
-
-
 def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     """The whole status; times of conditions that did not turn are taken from `before`, the present status."""
     findings = [
@@ -96,7 +87,7 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
         "replicas": int(seen.deployment.status.get("replicas", 0)) if seen.deployment else 0,
         "selector": selector_text(seen.key),
         **_nodes(seen, before),
-        "conditions": _conditions(findings, seen.generation, before, now),
+        "conditions": conditions_of(findings, seen.generation, before, now),
     }
     if seen.result is not None:
         status["effective"] = [each.as_status() for each in seen.result.effective]
@@ -119,65 +110,61 @@ def _pod(pod: Pod, view: PodView | None) -> Json:
     return {**made, "message": message[:1_000]} if message else made
 
 
-def _told(problems: Iterable[Problem]) -> str:
-    return "; ".join(str(problem) for problem in problems)
-
-
 def _named(problems: Iterable[Problem], *reasons: Reason) -> list[Problem]:
     return [problem for problem in problems if problem.reason in reasons]
 
 
-def _references(seen: Observed) -> _Finding:
+def _references(seen: Observed) -> Finding:
     missing = _named(seen.problems, Reason.REF_MISSING)
     if missing:
-        return _Finding("ReferencesResolved", "False", Reason.REF_MISSING.value, _told(missing))
+        return Finding("ReferencesResolved", "False", Reason.REF_MISSING.value, told(missing))
     if seen.result is None:
-        return _Finding("ReferencesResolved", "Unknown", "Invalid", "the resource cannot be read")
-    return _Finding("ReferencesResolved", "True", "Resolved", "everything that is referred to exists")
+        return Finding("ReferencesResolved", "Unknown", "Invalid", "the resource cannot be read")
+    return Finding("ReferencesResolved", "True", "Resolved", "everything that is referred to exists")
 
 
-def _backends(seen: Observed) -> _Finding:
+def _backends(seen: Observed) -> Finding:
     missing = _named(seen.problems, Reason.BACKENDS_MISSING)
     if missing:
-        return _Finding("BackendsFound", "False", Reason.BACKENDS_MISSING.value, _told(missing))
+        return Finding("BackendsFound", "False", Reason.BACKENDS_MISSING.value, told(missing))
     if seen.result is None:
-        return _Finding("BackendsFound", "Unknown", "Invalid", "the resource cannot be read")
+        return Finding("BackendsFound", "Unknown", "Invalid", "the resource cannot be read")
     if seen.result.discoveries:
         services = ", ".join(each.service for each in seen.result.discoveries)
-        return _Finding("BackendsFound", "True", "EndpointsFound", f"nodes are the endpoints of {services}")
-    return _Finding("BackendsFound", "True", "NodesListed", "nodes are listed in the resource")
+        return Finding("BackendsFound", "True", "EndpointsFound", f"nodes are the endpoints of {services}")
+    return Finding("BackendsFound", "True", "NodesListed", "nodes are listed in the resource")
 
 
-def _config_valid(seen: Observed) -> _Finding:
+def _config_valid(seen: Observed) -> Finding:
     outside = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
     wrong = [each for each in seen.problems if each.severity is Severity.ERROR and each.reason not in outside]
     if wrong:
-        return _Finding("ConfigValid", "False", wrong[0].reason.value, _told(wrong))
+        return Finding("ConfigValid", "False", wrong[0].reason.value, told(wrong))
     refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.views.items()) if view.refusal]
     if refusals:
-        return _Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
+        return Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
     ignored = _named(seen.problems, Reason.NOT_ACTED_ON)
     if ignored:
-        return _Finding("ConfigValid", "True", Reason.NOT_ACTED_ON.value, _told(ignored))
-    return _Finding("ConfigValid", "True", "Valid", "the configuration is valid")
+        return Finding("ConfigValid", "True", Reason.NOT_ACTED_ON.value, told(ignored))
+    return Finding("ConfigValid", "True", "Valid", "the configuration is valid")
 
 
-def _available(seen: Observed) -> _Finding:
+def _available(seen: Observed) -> Finding:
     if seen.deployment is None:
-        return _Finding("Available", "False", "NoDeployment", "no pods were asked for yet")
+        return Finding("Available", "False", "NoDeployment", "no pods were asked for yet")
     conditions = {each["type"]: each for each in seen.deployment.status.get("conditions", ())}
     failure = conditions.get("ReplicaFailure")
     if failure and failure["status"] == "True":
-        return _Finding("Available", "False", failure["reason"] or "ReplicaFailure", failure["message"])
+        return Finding("Available", "False", failure["reason"] or "ReplicaFailure", failure["message"])
     trouble = _first_trouble(seen)
     enough = conditions.get("Available", {}).get("status") == "True"
     if trouble is not None and not (enough and seen.ready >= seen.replicas):
-        return _Finding("Available", "False", *trouble)
+        return Finding("Available", "False", *trouble)
     if seen.replicas == 0:
-        return _Finding("Available", "True", "ScaledToZero", "no pods are wanted")
+        return Finding("Available", "True", "ScaledToZero", "no pods are wanted")
     if enough:
-        return _Finding("Available", "True", "PodsReady", f"{seen.ready} of {seen.replicas} pods are ready")
-    return _Finding("Available", "False", "PodsNotReady", f"{seen.ready} of {seen.replicas} pods are ready")
+        return Finding("Available", "True", "PodsReady", f"{seen.ready} of {seen.replicas} pods are ready")
+    return Finding("Available", "False", "PodsNotReady", f"{seen.ready} of {seen.replicas} pods are ready")
 
 
 def _first_trouble(seen: Observed) -> tuple[str, str] | None:
@@ -189,17 +176,17 @@ def _first_trouble(seen: Observed) -> tuple[str, str] | None:
     return None
 
 
-def _in_force(seen: Observed) -> _Finding:
+def _in_force(seen: Observed) -> Finding:
     running = [pod for pod in _sorted(seen.pods) if pod.running]
     if seen.document is None or not running:
-        return _Finding("ConfigInForce", "Unknown", "NoPods", "no pod runs yet")
+        return Finding("ConfigInForce", "Unknown", "NoPods", "no pod runs yet")
     views = {pod.name: seen.views.get(pod.name, PodView()) for pod in running}
     current = [n for n, view in views.items() if view.config and view.config.hash == seen.document.hash]
     count = f"{len(current)} of {len(running)} pods run generation {seen.document.generation}"
     if len(current) == len(running):
-        return _Finding("ConfigInForce", "True", "InForce", f"{count}: {', '.join(current)}")
+        return Finding("ConfigInForce", "True", "InForce", f"{count}: {', '.join(current)}")
     rest = [f"{name} ({_why_not(view)})" for name, view in views.items() if name not in current]
-    return _Finding("ConfigInForce", "False", "RollingOut", f"{count}; not yet: {', '.join(rest)}")
+    return Finding("ConfigInForce", "False", "RollingOut", f"{count}; not yet: {', '.join(rest)}")
 
 
 def _why_not(view: PodView) -> str:
@@ -208,67 +195,67 @@ def _why_not(view: PodView) -> str:
     return f"generation {view.config.generation}" if view.config else "not asked yet"
 
 
-def _topology(seen: Observed) -> _Finding:
+def _topology(seen: Observed) -> Finding:
     told = {name: view.topology for name, view in sorted(seen.views.items()) if view.topology is not None}
     if not told:
-        return _Finding("TopologyAgreed", "Unknown", "NotAsked", "no pod was asked yet")
+        return Finding("TopologyAgreed", "Unknown", "NotAsked", "no pod was asked yet")
     opinions = {topology.primaries or (("main", topology.primary),) for topology in told.values()}
     if len(opinions) > 1:
         by_pod = ", ".join(f"{name}: {topology.primary or 'none'}" for name, topology in told.items())
-        return _Finding("TopologyAgreed", "False", "PodsDisagree", f"pods see different primaries ({by_pod})")
+        return Finding("TopologyAgreed", "False", "PodsDisagree", f"pods see different primaries ({by_pod})")
     without = [cluster for cluster, primary in next(iter(opinions)) if primary is None]
     if without:
-        return _Finding("TopologyAgreed", "False", "NoPrimary", f"no pod sees a primary of {', '.join(without)}")
-    return _Finding("TopologyAgreed", "True", "Agreed", f"{len(told)} pods see the same primary")
+        return Finding("TopologyAgreed", "False", "NoPrimary", f"no pod sees a primary of {', '.join(without)}")
+    return Finding("TopologyAgreed", "True", "Agreed", f"{len(told)} pods see the same primary")
 
 
-def _stalled(seen: Observed) -> _Finding | None:
+def _stalled(seen: Observed) -> Finding | None:
     """What waits for a person. A missing object that may come any moment does not, unless the proxy once had it."""
     if seen.trouble is not None:
-        return _Finding("Stalled", "True", seen.trouble.reason, seen.trouble.message)
+        return Finding("Stalled", "True", seen.trouble.reason, seen.trouble.message)
     if seen.is_rendered:
         return None
     errors = [problem for problem in seen.problems if problem.severity is Severity.ERROR]
     may_come = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
     final = [problem for problem in errors if problem.reason not in may_come]
     if final:
-        return _Finding("Stalled", "True", final[0].reason.value, _told(final))
+        return Finding("Stalled", "True", final[0].reason.value, told(final))
     if seen.document is not None and _named(errors, Reason.REF_MISSING):
-        message = f"the last configuration stays in force, for {_told(errors)}"
-        return _Finding("Stalled", "True", Reason.REF_MISSING.value, message)
+        message = f"the last configuration stays in force, for {told(errors)}"
+        return Finding("Stalled", "True", Reason.REF_MISSING.value, message)
     return None
 
 
-def _ready(seen: Observed, findings: Iterable[_Finding], stalled: _Finding | None) -> _Finding:
+def _ready(seen: Observed, findings: Iterable[Finding], stalled: Finding | None) -> Finding:
     if stalled is not None:
-        return _Finding("Ready", "False", stalled.reason, stalled.message)
+        return Finding("Ready", "False", stalled.reason, stalled.message)
     by_type = {finding.type: finding for finding in findings}
     decisive = ["ConfigValid", "BackendsFound", "Available"]
     if not seen.is_rendered:
         decisive.insert(1, "ReferencesResolved")
     for name in decisive:
         if by_type[name].status == "False":
-            return _Finding("Ready", "False", by_type[name].reason, by_type[name].message)
+            return Finding("Ready", "False", by_type[name].reason, by_type[name].message)
     pods = seen.deployment.status if seen.deployment else {}
     updated = int(pods.get("updatedReplicas", 0))
     if seen.ready < seen.replicas or updated < seen.replicas or int(pods.get("replicas", 0)) > seen.replicas:
         message = f"{seen.ready} of {seen.replicas} pods are ready, {updated} of the present template"
         reason, why = _first_trouble(seen) or ("PodsNotReady", "")
-        return _Finding("Ready", "False", reason, f"{message}; {why}" if why else message)
+        return Finding("Ready", "False", reason, f"{message}; {why}" if why else message)
     if by_type["TopologyAgreed"].status == "False":
-        return _Finding("Ready", "False", by_type["TopologyAgreed"].reason, by_type["TopologyAgreed"].message)
-    return _Finding("Ready", "True", "Ready", f"{seen.ready} pods are ready")
+        return Finding("Ready", "False", by_type["TopologyAgreed"].reason, by_type["TopologyAgreed"].message)
+    return Finding("Ready", "True", "Ready", f"{seen.ready} pods are ready")
 
 
-def _reconciling(seen: Observed, findings: list[_Finding]) -> _Finding | None:
+def _reconciling(seen: Observed, findings: list[Finding]) -> Finding | None:
     ready = findings[0]
     if ready.status != "True":
-        return _Finding("Reconciling", "True", ready.reason, ready.message)
+        return Finding("Reconciling", "True", ready.reason, ready.message)
     going = next((each for each in findings if each.type == "ConfigInForce" and each.status == "False"), None)
-    return None if going is None else _Finding("Reconciling", "True", going.reason, going.message)
+    return None if going is None else Finding("Reconciling", "True", going.reason, going.message)
 
 
-def _phase(seen: Observed, ready: _Finding, stalled: _Finding | None) -> Phase:
+def _phase(seen: Observed, ready: Finding, stalled: Finding | None) -> Phase:
     if ready.status == "True":
         return Phase.READY
     if seen.ready == 0:
@@ -283,32 +270,9 @@ def _nodes(seen: Observed, before: Mapping[str, Any]) -> Json:
         failovers.append(datetime.fromisoformat(previous))
     found: Json = {}
     if failovers:
-        found["lastFailover"] = _text(max(failovers))
+        found["lastFailover"] = time_text(max(failovers))
     if told:
         found |= {"healthyNodes": told[0].healthy, "unhealthyNodes": told[0].unhealthy}
         primary = next((each.primary for each in told if each.primary is not None), None)
         found |= {"currentPrimary": primary} if primary else {}
     return found
-
-
-def _conditions(findings: Iterable[_Finding], generation: int, before: Mapping[str, Any], now: datetime) -> list[Json]:
-    old = {each["type"]: each for each in before.get("conditions") or ()}
-    made = []
-    for each in findings:
-        same = old.get(each.type)
-        turned = same is None or same["status"] != each.status
-        made.append(
-            {
-                "type": each.type,
-                "status": each.status,
-                "reason": each.reason,
-                "message": each.message[:MAX_MESSAGE],
-                "lastTransitionTime": _text(now) if turned or same is None else same["lastTransitionTime"],
-                "observedGeneration": generation,
-            }
-        )
-    return made
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

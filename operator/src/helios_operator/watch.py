@@ -1,4 +1,4 @@
-"""The only file that knows kopf: decorators over the streams of our own kinds. Indexes become the world, events keys.
+"""The only file that knows kopf: decorators over the streams of the policies. Indexes become the world, events keys.
 
 Nothing is decided here. No create, update or delete handler of kopf is used: they would put annotations and finalizers
 on the users' objects. Started by `__main__`.
@@ -6,23 +6,27 @@ on the users' objects. Started by `__main__`.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import kopf
 
-from helios.kube import Access
+from helios.kube import Access, Client, KubeError
+from helios.telemetry.logs import fields
 from helios_crds import GROUP, VERSION
-from helios_operator.names import PROXY, ProxyKey
+from helios_operator.names import POLICIES, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import proxy_of, slim
-from helios_operator.references import referred
+from helios_operator.records import Stored, stored_of
 from helios_operator.world import Placed, World
 
-__all__ = ["registry_of", "run", "settings_of"]
+__all__ = ["indexed", "registry_of", "run", "settings_of"]
 
-POLICIES: Final = ("poolprofiles", "routingrules", "auditpolicies", "tenantquotas")
+_log = logging.getLogger(__name__)
+INDEX_SECONDS: Final = 0.1
+"""Between two looks whether the index is complete."""
 Body = Mapping[str, Any]
 
 
@@ -87,16 +91,37 @@ async def run(registry: kopf.OperatorRegistry) -> None:
     await kopf.operator(registry=registry, settings=settings_of(), clusterwide=True, standalone=True)
 
 
+async def indexed(client: Client, world: World) -> None:
+    """Return when kopf's index holds every policy that there is; kopf itself does not tell that it is complete."""
+    while True:
+        try:
+            there = [
+                (item["metadata"]["namespace"], kind.name, item["metadata"]["name"])
+                for kind in POLICIES
+                async for items, _ in client.pages(kind)
+                for item in items
+            ]
+        except KubeError as error:
+            _log.warning("cannot list the policies", extra=fields(error=error))
+        else:
+            if all(world.policy(*place) is not None for place in there):
+                return
+        await asyncio.sleep(INDEX_SECONDS)
+
+
 def registry_of(
-    access: Access, world: World, queue: WorkQueue[ProxyKey], started: Callable[[], None]
+    access: Access,
+    world: World,
+    queue: WorkQueue[ProxyKey],
+    policies: WorkQueue[Placed],
+    started: Callable[[], None],
 ) -> kopf.OperatorRegistry:
-    """All decorators, over one world and one queue; `started` is called once kopf has set itself up."""
+    """All decorators, over one world and its queues; `started` is called once kopf has set itself up."""
     registry = kopf.OperatorRegistry()
     _login(registry, access)
     _take_index(registry, world, started)
     _index_policies(registry)
-    _proxy_events(registry, world, queue)
-    _policy_events(registry, world, queue)
+    _policy_events(registry, world, queue, policies)
     return registry
 
 
@@ -123,42 +148,32 @@ def _take_index(registry: kopf.OperatorRegistry, world: World, started: Callable
 
 
 def _index_policies(registry: kopf.OperatorRegistry) -> None:
-    for plural in POLICIES:
+    for kind in POLICIES:
 
-        @kopf.index(GROUP, VERSION, plural, registry=registry, id="policies")
-        async def policies(body: Body, namespace: str | None, name: str, **_: Any) -> dict[Placed, Body]:
-            return {(str(namespace), str(body["kind"]), name): slim(body)}
-
-
-def _services(spec: Mapping[str, Any], name: str) -> list[str]:
-    """Services whose endpoints are nodes, as `helios_crds.render.discoveries` says for a resource that was read."""
-    clusters = spec.get("clusters") or ()
-    if clusters:
-        return [each["discovery"]["serviceName"] for each in clusters if each.get("discovery")]
-    return [] if spec.get("nodes") else [f"{name}-backends"]
+        @kopf.index(GROUP, VERSION, kind.plural, registry=registry, id="policies")
+        async def policies(body: Body, namespace: str | None, name: str, **_: Any) -> dict[Placed, Stored]:
+            return {_place(body, namespace, name): stored_of(body)}
 
 
-def _proxy_events(registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey]) -> None:
-    """HeliosProxies have no index of kopf's: its start costs grow with the square of what is indexed."""
-
-    @kopf.on.event(GROUP, VERSION, PROXY.plural, registry=registry)
-    async def proxy_event(type: str | None, body: Body, namespace: str | None, name: str, **_: Any) -> None:
-        key = ProxyKey(str(namespace), name)
-        if type == "DELETED":
-            world.lost_proxy(key)
-            queue.add(key)
-            return
-        spec = dict(body.get("spec") or {})
-        places = [*referred(spec), *(("Service", service) for service in _services(spec, name))]
-        world.saw_proxy(key, proxy_of(body), [(key.namespace, kind, other) for kind, other in places])
-        if not world.is_status_echo(key, int(body["metadata"]["resourceVersion"])):
-            queue.add(key)
+def _place(body: Body, namespace: str | None, name: str) -> Placed:
+    return str(namespace), str(body["kind"]), name
 
 
-def _policy_events(registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey]) -> None:
-    for plural in POLICIES:
+def _policy_events(
+    registry: kopf.OperatorRegistry, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]
+) -> None:
+    for kind in POLICIES:
 
-        @kopf.on.event(GROUP, VERSION, plural, registry=registry)
-        async def policy_event(body: Body, namespace: str | None, name: str, **_: Any) -> None:
-            for key in world.proxies_of(str(namespace), str(body["kind"]), name):
+        @kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)
+        async def policy_event(type: str | None, body: Body, namespace: str | None, name: str, **_: Any) -> None:
+            place = _place(body, namespace, name)
+            stored = stored_of(body)
+            if type == "DELETED":
+                world.lost_policy(place)
+            else:
+                if not world.is_status_echo(place, stored.version):
+                    policies.add(place)
+                if not world.saw_policy(place, stored.uid, stored.generation):
+                    return
+            for key in world.proxies_of(*place):
                 queue.add(key)

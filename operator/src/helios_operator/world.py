@@ -1,4 +1,4 @@
-"""What the watch streams have told, as look-ups. Our own kinds come from `watch`, the others from `informers`.
+"""What the watch streams have told, as look-ups. The policies come from `watch`, the others from `informers`.
 
 Read by the reconciler. All of it is complete before the first key is worked on. Objects that we wrote ourselves are
 remembered here until the stream has caught up, so that a look right after a write does not see the past.
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from helios.kube import Kind
 from helios_operator.names import ProxyKey
-from helios_operator.records import Child, Endpoint, Pod, Proxy, Slice
+from helios_operator.records import Child, Endpoint, Pod, Slice, Stored
 
 __all__ = ["Named", "Placed", "World"]
 
@@ -27,33 +27,38 @@ class World:
     """Look-ups over what the streams told and over what we wrote last."""
 
     def __init__(self) -> None:
-        self.policies: Index[Mapping[str, Any]] = {}
-        """(namespace, kind, name) → slim object; kopf's index once the watcher has started."""
+        self.policies: Index[Stored] = {}
+        """(namespace, kind, name) → policy; kopf's index once the watcher has started."""
         self.seen_children: dict[Placed, Child] = {}
         """(kind, namespace, name) → child."""
         self.seen_pods: dict[Named, dict[str, Pod]] = {}
         """(namespace, instance) → name → pod."""
         self.seen_slices: dict[Named, dict[str, Slice]] = {}
         """(namespace, service) → name → EndpointSlice."""
-        self._proxies: dict[ProxyKey, Proxy] = {}
+        self._proxies: dict[ProxyKey, Stored] = {}
         self._places: dict[ProxyKey, frozenset[Placed]] = {}
         self._proxies_of: dict[Placed, set[ProxyKey]] = {}
         self._written: dict[Placed, Child] = {}
-        self._statuses: dict[ProxyKey, tuple[int, dict[str, Any]]] = {}
+        self._statuses: dict[ProxyKey | Placed, tuple[int, dict[str, Any]]] = {}
+        self._specs: dict[Placed, tuple[str, int]] = {}
 
-    def saw_proxy(self, key: ProxyKey, proxy: Proxy, places: Iterable[Placed]) -> None:
-        """A HeliosProxy is there, or was changed; `places` are (namespace, kind, name) of what it refers to."""
+    def saw_proxy(self, key: ProxyKey, proxy: Stored, places: Iterable[Placed]) -> frozenset[Placed]:
+        """A HeliosProxy is there, or was changed; `places` are (namespace, kind, name) of what it refers to.
+
+        Returns those that it refers to since, and those that it does no more.
+        """
         self._proxies[key] = proxy
-        self._refer(key, frozenset(places))
+        return self._refer(key, frozenset(places))
 
-    def lost_proxy(self, key: ProxyKey) -> None:
-        """A HeliosProxy is gone."""
+    def lost_proxy(self, key: ProxyKey) -> frozenset[Placed]:
+        """A HeliosProxy is gone; returns what it referred to."""
         self._proxies.pop(key, None)
         self._statuses.pop(key, None)
-        self._refer(key, frozenset())
+        return self._refer(key, frozenset())
 
-    def _refer(self, key: ProxyKey, places: frozenset[Placed]) -> None:
-        for place in self._places.pop(key, frozenset()):
+    def _refer(self, key: ProxyKey, places: frozenset[Placed]) -> frozenset[Placed]:
+        before = self._places.pop(key, frozenset())
+        for place in before:
             users = self._proxies_of[place]
             users.discard(key)
             if not users:
@@ -62,8 +67,19 @@ class World:
             self._places[key] = places
         for place in places:
             self._proxies_of.setdefault(place, set()).add(key)
+        return before ^ places
 
-    def proxy(self, key: ProxyKey) -> Proxy | None:
+    def saw_policy(self, place: Placed, uid: str, generation: int) -> bool:
+        """A policy is there, or was changed; whether its spec is another than at the last time."""
+        before, self._specs[place] = self._specs.get(place), (uid, generation)
+        return before != (uid, generation)
+
+    def lost_policy(self, place: Placed) -> None:
+        """A policy is gone."""
+        self._specs.pop(place, None)
+        self._statuses.pop(place, None)
+
+    def proxy(self, key: ProxyKey) -> Stored | None:
         """The HeliosProxy, or None if there is none."""
         return self._proxies.get(key)
 
@@ -75,8 +91,8 @@ class World:
         """Proxies that refer to a policy, or find their nodes behind a Service."""
         return list(self._proxies_of.get((namespace, kind, name), ()))
 
-    def policy(self, namespace: str, kind: str, name: str) -> Mapping[str, Any] | None:
-        """A PoolProfile, RoutingRule, AuditPolicy or TenantQuota as it was written."""
+    def policy(self, namespace: str, kind: str, name: str) -> Stored | None:
+        """A PoolProfile, RoutingRule, AuditPolicy or TenantQuota."""
         return next(iter(self.policies.get((namespace, kind, name)) or ()), None)
 
     def pods(self, key: ProxyKey) -> list[Pod]:
@@ -105,28 +121,32 @@ class World:
         """Remember what a write of ours made."""
         self._written[(kind.name, namespace, name)] = child
 
-    def is_echo(self, kind: str, namespace: str, name: str, version: int) -> bool:
-        """Whether an event shows nothing but our own last write."""
-        written = self._written.get((kind, namespace, name))
-        return written is not None and written.version == version
+    def saw_own_write(self, kind: str, namespace: str, name: str, version: int) -> bool:
+        """Whether an event shows nothing but our own last write, which then counts as seen."""
+        place = (kind, namespace, name)
+        written = self._written.get(place)
+        if written is None or written.version != version:
+            return False
+        self.seen_children[place] = self._written.pop(place)
+        return True
 
     def gone(self, kind: str, namespace: str, name: str) -> None:
         """An object was deleted: nothing that we wrote is there any more."""
         self._written.pop((kind, namespace, name), None)
 
-    def status(self, key: ProxyKey, proxy: Proxy) -> dict[str, Any]:
-        """The status of a HeliosProxy, as the stream or our last write shows it, whichever is newer."""
+    def status(self, key: ProxyKey | Placed, stored: Stored) -> dict[str, Any]:
+        """The status of a resource of ours, as the stream or our last write shows it, whichever is newer."""
         written = self._statuses.get(key)
-        if written is not None and written[0] > proxy.version:
+        if written is not None and written[0] > stored.version:
             return written[1]
         self._statuses.pop(key, None)
-        return proxy.status
+        return stored.status
 
-    def wrote_status(self, key: ProxyKey, version: int, status: dict[str, Any]) -> None:
+    def wrote_status(self, key: ProxyKey | Placed, version: int, status: dict[str, Any]) -> None:
         """Remember the status that we wrote."""
         self._statuses[key] = (version, status)
 
-    def is_status_echo(self, key: ProxyKey, version: int) -> bool:
+    def is_status_echo(self, key: ProxyKey | Placed, version: int) -> bool:
         """Whether an event shows nothing but our own last status."""
         written = self._statuses.get(key)
         if written is not None and written[0] <= version:

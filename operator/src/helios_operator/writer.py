@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from helios.kube import AlreadyExists, Client, Conflict, Invalid, Kind, NotFound
@@ -40,7 +40,7 @@ def stamped(value: Json) -> Json:
 
 
 def is_within(wanted: Any, present: Any) -> bool:
-    """Whether everything in `wanted` is in `present` too; lists of objects are matched by name, others as a whole."""
+    """Whether everything in `wanted` is in `present` too; lists are of one length, their items matched by position."""
     if isinstance(wanted, Mapping):
         return isinstance(present, Mapping) and all(
             key in present and is_within(item, present[key]) for key, item in wanted.items()
@@ -53,9 +53,11 @@ def is_within(wanted: Any, present: Any) -> bool:
 class Writer:
     """Creates and applies children; leaves alone what is as it should be, and what is not ours."""
 
-    def __init__(self, client: Client, world: World) -> None:
+    def __init__(self, client: Client, world: World, wrote: Callable[[int], None]) -> None:
+        """`wrote` is called with the resourceVersion that a write made."""
         self._client = client
         self._world = world
+        self._own = wrote
 
     async def ensure(self, kind: Kind, value: Json, owner: str) -> bool:
         """Make the object `value`, whose controller is `owner` (a uid); whether something was written.
@@ -118,7 +120,9 @@ class Writer:
 
     def _wrote(self, kind: Kind, value: Json, answer: Json, what: str) -> bool:
         metadata = value["metadata"]
-        self._world.wrote(kind, metadata["namespace"], metadata["name"], child_of(answer))
+        made = child_of(answer)
+        self._world.wrote(kind, metadata["namespace"], metadata["name"], made)
+        self._own(made.version)
         place = f"{kind.name} {metadata['namespace']}/{metadata['name']}"
         _log.info("%s", what, extra=fields(object=place))
         return True
@@ -136,10 +140,15 @@ def _as_applied(entries: list[Json]) -> list[Json]:
 
 def _is_in_line(value: Json, child: Child) -> bool:
     """Whether it was applied as it is wanted now, and nobody changed what we want since."""
+    applied = value["metadata"]["annotations"][APPLIED]
+    if child.in_line_with == applied:
+        return True
     content = child.content
     metadata = content["metadata"]
-    if metadata["annotations"].get(APPLIED) != value["metadata"]["annotations"][APPLIED]:
+    if metadata["annotations"].get(APPLIED) != applied:
         return False
     wanted = {key: item for key, item in value.items() if key not in ("apiVersion", "kind")}
     wanted["metadata"] = {key: item for key, item in value["metadata"].items() if key in metadata}
-    return is_within(wanted, content)
+    is_so = is_within(wanted, content)
+    child.in_line_with = applied if is_so else None
+    return is_so

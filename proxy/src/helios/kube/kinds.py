@@ -11,6 +11,7 @@ __all__ = [
     "DEPLOYMENT",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
+    "EVENT",
     "LEASE",
     "POD",
     "SECRET",
@@ -59,4 +60,5 @@ POD: Final = Kind("v1", "pods", "Pod")
 ENDPOINTS: Final = Kind("v1", "endpoints", "Endpoints")
 DEPLOYMENT: Final = Kind("apps/v1", "deployments", "Deployment")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+EVENT: Final = Kind("events.k8s.io/v1", "events", "Event")
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")

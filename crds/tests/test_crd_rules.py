@@ -119,6 +119,10 @@ CASES: dict[str, Cases] = {
         ({}, {"mode": "require"}, {"caSecretRef": {"name": "s"}}, {"mode": "verify-ca", "caSecretRef": {"name": "s"}}),
         ({"mode": "verify-ca"}, {"mode": "verify-full"}),
     ),
+    "server-tls-binding": Cases(
+        ({}, {"channelBinding": "require"}, {"mode": "require", "channelBinding": "require"}, {"mode": "disable"}),
+        ({"mode": "disable", "channelBinding": "require"},),
+    ),
     "monitor-password-needs-user": Cases(
         ({}, {"user": "watch"}, {"user": "watch", "secretRef": {"name": "s"}}),
         ({"secretRef": {"name": "s"}},),

@@ -48,7 +48,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "clusters": [
             {
                 "name": "main",
-                "tls": {"mode": "prefer", "ca": None},
+                "tls": {"mode": "prefer", "ca": None, "channel_binding": "prefer"},
                 "nodes": [
                     {"name": "first", "host": "db", "port": 5432},
                     {"name": "[::1]:5433", "host": "::1", "port": 5433},

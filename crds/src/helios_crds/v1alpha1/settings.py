@@ -9,6 +9,7 @@ from pydantic import Field
 from helios.config import (
     AuthConfig,
     AuthMethod,
+    ChannelBinding,
     ClientTlsConfig,
     ClientTlsMode,
     DrainConfig,
@@ -164,12 +165,21 @@ class ServerTlsSpec(SpecModel):
             "mode verify-ca or verify-full needs caSecretRef, the authorities to trust",
             lambda tls, _old: not str(tls.get("mode", "")).startswith("verify") or "caSecretRef" in tls,
         ),
+        Rule(
+            "server-tls-binding",
+            "!has(self.mode) || self.mode != 'disable'"
+            " || !has(self.channelBinding) || self.channelBinding != 'require'",
+            "channelBinding require needs encryption",
+            lambda tls, _old: tls.get("channelBinding") != "require" or tls.get("mode") != "disable",
+        ),
     )
 
     mode: Annotated[ServerTlsMode | None, mirrors(ServerTlsConfig, "mode")] = None
 
     ca_secret_ref: CaRef | None = None
     """Secret with the certificates of the authorities that are trusted."""
+
+    channel_binding: Annotated[ChannelBinding | None, mirrors(ServerTlsConfig, "channel_binding")] = None
 
 
 class AuthSpec(SpecModel):

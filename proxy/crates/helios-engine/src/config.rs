@@ -127,6 +127,20 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// Certificates of the authorities that are trusted, in PEM.
     pub ca: Option<String>,
+    /// Whether logins bind the channel.
+    pub channel_binding: ChannelBinding,
+}
+
+/// Whether a SCRAM login binds the TLS channel, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    /// A login without it fails.
+    Require,
 }
 
 /// What is demanded of a server, in libpq's words.

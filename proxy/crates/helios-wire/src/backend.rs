@@ -72,11 +72,14 @@ pub fn authentication_md5(out: &mut Vec<u8>, salt: [u8; 4]) {
     });
 }
 
-/// Appends an AuthenticationSASL that offers SCRAM-SHA-256.
-pub fn authentication_sasl(out: &mut Vec<u8>) {
+/// Appends an AuthenticationSASL that offers these mechanisms, the best first.
+pub fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) {
     write(out, b'R', |body| {
         body.extend_from_slice(&10_u32.to_be_bytes());
-        body.extend_from_slice(b"SCRAM-SHA-256\0\0");
+        for mechanism in mechanisms {
+            write_cstr(body, mechanism.as_bytes());
+        }
+        body.push(0);
     });
 }
 

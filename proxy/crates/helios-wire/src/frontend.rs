@@ -104,10 +104,10 @@ pub fn password(out: &mut Vec<u8>, bytes: &[u8]) {
     write(out, b'p', |body| body.extend_from_slice(bytes));
 }
 
-/// Appends a SASLInitialResponse for SCRAM-SHA-256.
-pub fn sasl_initial(out: &mut Vec<u8>, data: &[u8]) {
+/// Appends a SASLInitialResponse for a mechanism.
+pub fn sasl_initial(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
     write(out, b'p', |body| {
-        body.extend_from_slice(b"SCRAM-SHA-256\0");
+        write_cstr(body, mechanism.as_bytes());
         body.extend_from_slice(&(data.len() as u32).to_be_bytes());
         body.extend_from_slice(data);
     });

@@ -15,7 +15,7 @@ from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
-from helios.config.tls import ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
+from helios.config.tls import ChannelBinding, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
     "ANY_DATABASE",
@@ -23,6 +23,7 @@ __all__ = [
     "AdminConfig",
     "AuthConfig",
     "AuthMethod",
+    "ChannelBinding",
     "ClientTlsConfig",
     "ClientTlsMode",
     "ClusterConfig",

@@ -11,7 +11,7 @@ from helios.config.auth import AuthMethod
 from helios.config.base import is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
-from helios.config.tls import ClientTlsMode
+from helios.config.tls import ChannelBinding, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
 
@@ -42,11 +42,23 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
 
 def caution(config: ProxyConfig) -> tuple[Finding, ...]:
     """What is allowed but probably not meant."""
+    return (*_open_admin(config), *_unbound_monitor(config))
+
+
+def _open_admin(config: ProxyConfig) -> Iterator[Finding]:
     admin = config.admin
     if admin.token is None and admin.token_file is None and not is_loopback(admin.address):
         message = f"{admin.address} can be reached from outside without a token: only probes and /metrics are served"
-        return (Finding(("admin", "address"), message, "set admin.token_file, or listen on 127.0.0.1"),)
-    return ()
+        yield Finding(("admin", "address"), message, "set admin.token_file, or listen on 127.0.0.1")
+
+
+def _unbound_monitor(config: ProxyConfig) -> Iterator[Finding]:
+    for index, cluster in enumerate(config.clusters):
+        tls = cluster.tls
+        if tls.channel_binding is ChannelBinding.REQUIRE and tls.mode is not ServerTlsMode.VERIFY_FULL:
+            path = ("clusters", index, "tls", "channel_binding")
+            message = "is require, but the monitor's own connections cannot be bound: a false server could mislead it"
+            yield Finding(path, message, "set mode to verify-full, which holds for both")
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:
@@ -83,6 +95,9 @@ def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
             message = f"is missing, and mode {cluster.tls.mode.value} needs it"
             hint = "name a PEM file with the certificates of the authorities that are trusted"
             yield Finding(("clusters", index, "tls", "ca_file"), message, hint)
+        if cluster.tls.channel_binding is ChannelBinding.REQUIRE and cluster.tls.mode is ServerTlsMode.DISABLE:
+            path = ("clusters", index, "tls", "channel_binding")
+            yield Finding(path, "is require, and mode disable leaves no channel to bind", "set mode to require")
 
 
 def _login(path: Path, user: str | None, password: object, password_file: str | None) -> Iterator[Finding]:

@@ -55,7 +55,11 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "clusters": [
             {
                 "name": cluster.name,
-                "tls": {"mode": cluster.tls.mode, "ca": authorities},
+                "tls": {
+                    "mode": cluster.tls.mode,
+                    "ca": authorities,
+                    "channel_binding": cluster.tls.channel_binding,
+                },
                 "nodes": [{"name": node.name, "host": node.host, "port": node.port} for node in cluster.nodes],
             }
             for cluster, authorities in zip(config.clusters, secrets.authorities, strict=True)

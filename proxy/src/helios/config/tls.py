@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from helios.config.base import HeliosModel, Path
 
-__all__ = ["ClientTlsConfig", "ClientTlsMode", "ServerTlsConfig", "ServerTlsMode"]
+__all__ = ["ChannelBinding", "ClientTlsConfig", "ClientTlsMode", "ServerTlsConfig", "ServerTlsMode"]
 
 
 class ClientTlsMode(StrEnum):
@@ -45,6 +45,14 @@ class ServerTlsMode(StrEnum):
 VERIFYING = (ServerTlsMode.VERIFY_CA, ServerTlsMode.VERIFY_FULL)
 
 
+class ChannelBinding(StrEnum):
+    """Whether a SCRAM login to a server is bound to the TLS connection it runs over, in libpq's words."""
+
+    DISABLE = "disable"
+    PREFER = "prefer"
+    REQUIRE = "require"
+
+
 class ServerTlsConfig(HeliosModel):
     """Encryption towards the servers of a cluster."""
 
@@ -54,6 +62,11 @@ class ServerTlsConfig(HeliosModel):
 
     ca_file: Path | None = None
     """PEM certificates of the authorities that are trusted; needed by `verify-ca` and `verify-full`."""
+
+    channel_binding: ChannelBinding = ChannelBinding.PREFER
+    """As libpq's channel_binding, whose default it has. `require` fails unless the server proves by SCRAM-SHA-256-PLUS
+    that it knows the password and is the other end of the encrypted connection: that keeps out who pretends to be the
+    server, without an authority. The monitor's connections cannot be bound."""
 
     @property
     def verifies(self) -> bool:

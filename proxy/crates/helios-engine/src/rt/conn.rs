@@ -89,6 +89,11 @@ impl Conn {
         self.tls.as_ref().and_then(|tls| tls.alpn())
     }
 
+    /// What stands for the certificate of the end that is the server; `None` without TLS.
+    pub(crate) fn end_point(&self) -> Option<Vec<u8>> {
+        self.tls.as_ref().and_then(|tls| tls.end_point())
+    }
+
     /// Reads once into `rbuf`; 0 is the end of the stream. No buffer is held while nothing has come.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else {

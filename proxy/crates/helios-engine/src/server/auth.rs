@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use helios_wire::backend::{self, Authentication};
 use helios_wire::frame::{self, HEADER_LEN};
-use helios_wire::scram::{Challenge, ClientExchange, ClientKeys};
+use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys};
 use helios_wire::{frontend, md5, startup};
 
-use crate::config::PoolSettings;
+use crate::config::{ChannelBinding, PoolSettings};
 use crate::pool::PoolKey;
 use crate::rt::{self, Conn};
 
@@ -124,13 +124,22 @@ pub(crate) async fn login(
     conn: &mut Conn,
     key: &PoolKey,
     credential: &Credential,
+    binding: ChannelBinding,
     cache: &KeyCache,
 ) -> Result<LoggedIn, ConnectError> {
     conn.wbuf
         .extend(&startup::build(&key.user, &key.database, &[]));
     conn.flush().await?;
     let mut done = LoggedIn::default();
-    let mut scram = None;
+    let mut dialogue = Dialogue {
+        user: &key.user,
+        credential,
+        binding,
+        end_point: conn.end_point(),
+        cache,
+        scram: None,
+        is_bound: false,
+    };
     let mut reply = Vec::new();
     loop {
         let message = next_message(conn).await?;
@@ -139,7 +148,7 @@ pub(crate) async fn login(
             b'R' => {
                 let request =
                     Authentication::parse(body).ok_or_else(|| broken("authentication request"))?;
-                answer(request, key, credential, cache, &mut scram, &mut reply).await?;
+                dialogue.answer(request, &mut reply).await?;
                 if !reply.is_empty() {
                     conn.wbuf.extend(&reply);
                     reply.clear();
@@ -169,69 +178,117 @@ fn broken(what: &str) -> ConnectError {
     ConnectError::Protocol(format!("unexpected or malformed {what} from the server"))
 }
 
-async fn answer(
-    request: Authentication<'_>,
-    key: &PoolKey,
-    credential: &Credential,
-    cache: &KeyCache,
-    scram: &mut Option<ClientExchange>,
-    out: &mut Vec<u8>,
-) -> Result<(), ConnectError> {
-    match (request, credential) {
-        (Authentication::Ok, _) => {
-            if scram.is_some() {
-                return Err(broken("end of SCRAM: the server did not prove itself"));
+/// The part of a login in which the two ends prove who they are.
+struct Dialogue<'a> {
+    user: &'a str,
+    credential: &'a Credential,
+    binding: ChannelBinding,
+    /// The server's certificate, if there is one that a channel can be bound to.
+    end_point: Option<Vec<u8>>,
+    cache: &'a KeyCache,
+    /// While it runs.
+    scram: Option<ClientExchange>,
+    /// Whether the server proved that it is the other end of the channel.
+    is_bound: bool,
+}
+
+impl Dialogue<'_> {
+    async fn answer(
+        &mut self,
+        request: Authentication<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConnectError> {
+        match (request, self.credential) {
+            (Authentication::Ok, _) => self.check_end()?,
+            (Authentication::Cleartext | Authentication::Md5(_), _)
+                if self.binding == ChannelBinding::Require =>
+            {
+                return Err(unbound("the server asks for a password instead"));
+            }
+            (Authentication::Cleartext, Credential::Plain(password)) => {
+                frontend::password(out, &terminated(password));
+            }
+            (Authentication::Md5(salt), Credential::Plain(password)) => {
+                let shadow = md5::shadow(self.user, password);
+                frontend::password(out, &terminated(&md5::response(&shadow, salt)));
+            }
+            (Authentication::Md5(salt), Credential::Md5(shadow)) => {
+                frontend::password(out, &terminated(&md5::response(shadow, salt)));
+            }
+            (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
+                let (mechanism, channel) = self.channel(&mechanisms)?;
+                self.is_bound = mechanism == scram::MECHANISM_PLUS;
+                let exchange = ClientExchange::new(&crate::random::nonce(), channel);
+                frontend::sasl_initial(out, mechanism, &exchange.first());
+                self.scram = Some(exchange);
+            }
+            (Authentication::SaslContinue(data), Credential::Plain(password)) => {
+                let exchange = self.scram.as_mut().ok_or_else(|| broken("SASL message"))?;
+                let challenge = exchange.challenge(data).map_err(failed)?;
+                let derived = self.cache.keys(password, challenge).await?;
+                frontend::password(out, &exchange.respond(&derived));
+            }
+            (Authentication::SaslFinal(data), _) => {
+                let exchange = self.scram.take().ok_or_else(|| broken("SASL message"))?;
+                exchange.verify(data).map_err(failed)?;
+            }
+            (Authentication::Other(code), _) => {
+                return Err(ConnectError::Auth(format!(
+                    "the server asks for authentication method {code}, which Helios does not speak"
+                )));
+            }
+            (_, _) => {
+                return Err(ConnectError::Auth(format!(
+                    "the server asks for a password of user \"{}\", and none that fits is configured",
+                    self.user
+                )));
             }
         }
-        (Authentication::Cleartext, Credential::Plain(password)) => {
-            frontend::password(out, &terminated(password));
+        Ok(())
+    }
+
+    /// AuthenticationOk is believed only from a server that has proven what it had to.
+    fn check_end(&self) -> Result<(), ConnectError> {
+        if self.scram.is_some() {
+            return Err(broken("end of SCRAM: the server did not prove itself"));
         }
-        (Authentication::Md5(salt), Credential::Plain(password)) => {
-            frontend::password(
-                out,
-                &terminated(&md5::response(&md5::shadow(&key.user, password), salt)),
-            );
+        if self.binding == ChannelBinding::Require && !self.is_bound {
+            return Err(unbound("the server lets us in without it"));
         }
-        (Authentication::Md5(salt), Credential::Md5(shadow)) => {
-            frontend::password(out, &terminated(&md5::response(shadow, salt)));
-        }
-        (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
-            if !mechanisms.contains(&&b"SCRAM-SHA-256"[..]) {
-                return Err(ConnectError::Auth(
-                    "the server offers no SASL mechanism we speak".to_owned(),
-                ));
+        Ok(())
+    }
+
+    /// The mechanism to use of those that the server offers.
+    fn channel(&self, offered: &[&[u8]]) -> Result<(&'static str, Channel), ConnectError> {
+        let offers = |mechanism: &str| offered.contains(&mechanism.as_bytes());
+        let wanted = self.binding != ChannelBinding::Disable;
+        match &self.end_point {
+            Some(hash) if wanted && offers(scram::MECHANISM_PLUS) => {
+                Ok((scram::MECHANISM_PLUS, Channel::Bound(hash.clone())))
             }
-            let exchange = ClientExchange::new(&crate::random::nonce());
-            frontend::sasl_initial(out, &exchange.first());
-            *scram = Some(exchange);
-        }
-        (Authentication::SaslContinue(data), Credential::Plain(password)) => {
-            let exchange = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
-            let challenge = exchange
-                .challenge(data)
-                .map_err(|err| ConnectError::Auth(err.to_string()))?;
-            let derived = cache.keys(password, challenge).await?;
-            frontend::password(out, &exchange.respond(&derived));
-        }
-        (Authentication::SaslFinal(data), _) => {
-            let exchange = scram.take().ok_or_else(|| broken("SASL message"))?;
-            exchange
-                .verify(data)
-                .map_err(|err| ConnectError::Auth(err.to_string()))?;
-        }
-        (Authentication::Other(code), _) => {
-            return Err(ConnectError::Auth(format!(
-                "the server asks for authentication method {code}, which Helios does not speak"
-            )));
-        }
-        (_, _) => {
-            return Err(ConnectError::Auth(format!(
-                "the server asks for a password of user \"{}\", and none that fits is configured",
-                key.user
-            )));
+            None if self.binding == ChannelBinding::Require => Err(unbound(
+                "the connection has no TLS, or a certificate that cannot be bound to",
+            )),
+            _ if self.binding == ChannelBinding::Require => {
+                Err(unbound("the server does not offer it"))
+            }
+            _ if !offers(scram::MECHANISM) => Err(ConnectError::Auth(
+                "the server offers no SASL mechanism we speak".to_owned(),
+            )),
+            Some(_) if wanted => Ok((scram::MECHANISM, Channel::Unused)),
+            _ => Ok((scram::MECHANISM, Channel::Absent)),
         }
     }
-    Ok(())
+}
+
+fn failed(err: scram::ScramError) -> ConnectError {
+    ConnectError::Auth(err.to_string())
+}
+
+fn unbound(why: &str) -> ConnectError {
+    ConnectError::Auth(format!(
+        "channel binding is required by the cluster's tls.channel_binding, and {why}"
+    ))
 }
 
 fn terminated(password: &str) -> Vec<u8> {

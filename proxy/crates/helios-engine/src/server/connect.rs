@@ -8,6 +8,7 @@ use helios_wire::startup;
 
 use super::auth::{self, ConnectError, KeyCache};
 use super::{Backend, Dirt, Server, ServerState};
+use crate::config::ChannelBinding;
 use crate::pool::Slot;
 use crate::rt::{self, Conn};
 use crate::settings::Bucket;
@@ -29,7 +30,8 @@ pub(crate) async fn connect(
     let key = &pool.key;
     let attempt = async {
         let mut conn = reach(&key.host, key.port, limit, tls).await?;
-        let done = auth::login(&mut conn, key, &pool.credential(), cache).await?;
+        let binding = tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding);
+        let done = auth::login(&mut conn, key, &pool.credential(), binding, cache).await?;
         Ok::<_, ConnectError>((conn, done))
     };
     let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));

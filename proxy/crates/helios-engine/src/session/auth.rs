@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use helios_wire::scram::{self, ServerExchange, Verifier};
+use helios_wire::scram::{self, Channel, ScramError, ServerExchange, Verifier};
 use helios_wire::{backend, frontend, md5, sqlstate};
 use subtle::ConstantTimeEq;
 
@@ -167,24 +167,33 @@ async fn by_scram(
             "malformed SCRAM message: {what}"
         )))
     };
+    let end_point = conn.end_point();
+    let offered: &[&str] = match end_point {
+        Some(_) => &[scram::MECHANISM_PLUS, scram::MECHANISM],
+        None => &[scram::MECHANISM],
+    };
     let mut out = Vec::new();
-    backend::authentication_sasl(&mut out);
+    backend::authentication_sasl(&mut out, offered);
     conn.wbuf.extend(&out);
     conn.flush().await?;
 
     let message = read_password(conn).await?;
     let (mechanism, data) =
         frontend::read_sasl_initial(&message).ok_or_else(|| malformed("initial response"))?;
-    if mechanism != b"SCRAM-SHA-256" {
-        return Err(malformed(
-            "the client selected a mechanism that was not offered",
-        ));
-    }
+    let channel = match (mechanism, end_point) {
+        (b"SCRAM-SHA-256-PLUS", Some(hash)) => Channel::Bound(hash),
+        (b"SCRAM-SHA-256", Some(_)) => Channel::Unused,
+        (b"SCRAM-SHA-256", None) => Channel::Absent,
+        _ => {
+            return Err(malformed(
+                "the client selected a mechanism that was not offered",
+            ))
+        }
+    };
     let first = data.ok_or_else(|| malformed("no initial response"))?;
-    let mut exchange = ServerExchange::new(verifier(user, secret, mock).await?, &random::nonce());
-    let reply = exchange
-        .first(first)
-        .map_err(|err| malformed(&err.to_string()))?;
+    let verifier = verifier(user, secret, mock).await?;
+    let mut exchange = ServerExchange::new(verifier, &random::nonce(), channel);
+    let reply = exchange.first(first).map_err(broken_off)?;
     out.clear();
     backend::authentication_sasl_continue(&mut out, &reply);
     conn.wbuf.extend(&out);
@@ -198,9 +207,20 @@ async fn by_scram(
             conn.wbuf.extend(&out);
             Ok(true)
         }
-        Err(scram::ScramError::WrongProof) => Ok(false),
-        Err(err) => Err(malformed(&err.to_string())),
+        Err(ScramError::WrongProof) => Ok(false),
+        Err(err) => Err(broken_off(err)),
     }
+}
+
+fn broken_off(err: ScramError) -> Ended {
+    let refusal = Refusal::new(err.sqlstate(), err.to_string());
+    Ended::Refused(match err {
+        ScramError::Downgrade => refusal.hint(
+            "The client supports SCRAM channel binding but thinks the server does not. However, this server does \
+             support channel binding.",
+        ),
+        _ => refusal,
+    })
 }
 
 async fn verifier(user: &str, secret: Secret, mock: &[u8; 32]) -> Result<Verifier, Ended> {

@@ -1,5 +1,6 @@
 //! Encryption towards clients and servers: what the snapshot says, as the state machines of `rustls`.
 
+mod certificate;
 mod stream;
 mod verify;
 
@@ -10,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::config::{ClientTls, ClientTlsMode, ServerTls, ServerTlsMode};
+use crate::config::{ChannelBinding, ClientTls, ClientTlsMode, ServerTls, ServerTlsMode};
 
 pub(crate) use stream::Stream;
 
@@ -25,6 +26,8 @@ fn provider() -> Arc<CryptoProvider> {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     config: Arc<ServerConfig>,
+    /// What stands for our certificate where a channel is bound.
+    end_point: Option<Arc<[u8]>>,
     /// Clients without encryption are refused.
     pub(crate) is_required: bool,
 }
@@ -36,6 +39,7 @@ impl Acceptor {
         let chain = certificates("tls.cert_file", &tls.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes())
             .map_err(|err| format!("tls.key_file: no usable private key: {err}"))?;
+        let end_point = chain.first().and_then(certificate::end_point);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|err| format!("tls: {err}"))?
@@ -47,13 +51,15 @@ impl Acceptor {
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Acceptor {
             config: Arc::new(config),
+            end_point: end_point.map(Into::into),
             is_required: tls.mode == ClientTlsMode::Require,
         })
     }
 
     /// The server's side of a new connection.
     pub(crate) fn stream(&self) -> Result<Stream, rustls::Error> {
-        ServerConnection::new(Arc::clone(&self.config)).map(Stream::new)
+        let session = ServerConnection::new(Arc::clone(&self.config))?;
+        Ok(Stream::new(session, self.end_point.clone()))
     }
 }
 
@@ -63,6 +69,8 @@ pub(crate) struct Connector {
     config: Arc<ClientConfig>,
     /// Servers without encryption are refused.
     pub(crate) is_required: bool,
+    /// Whether a SCRAM login binds the channel.
+    pub(crate) channel_binding: ChannelBinding,
 }
 
 impl Connector {
@@ -94,6 +102,7 @@ impl Connector {
         Ok(Some(Connector {
             config: Arc::new(config),
             is_required: tls.mode != ServerTlsMode::Prefer,
+            channel_binding: tls.channel_binding,
         }))
     }
 
@@ -105,7 +114,7 @@ impl Connector {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|err| format!("{host:?} cannot be verified: {err}"))?;
         ClientConnection::new(Arc::clone(&self.config), name)
-            .map(Stream::new)
+            .map(|session| Stream::new(session, None))
             .map_err(|err| err.to_string())
     }
 }

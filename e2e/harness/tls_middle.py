@@ -27,9 +27,10 @@ class TlsMiddle:
         self._near.load_cert_chain(certificate.cert, certificate.key)
         self._far = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._far.check_hostname, self._far.verify_mode = False, ssl.CERT_NONE
-        self._loop = asyncio.new_event_loop()
+        self._sockets: list[asyncio.WriteTransport] = []
+        self._stopped = asyncio.Event()
         self._listening = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def __enter__(self) -> TlsMiddle:
         self._thread.start()
@@ -37,27 +38,27 @@ class TlsMiddle:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
 
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
-        self._loop.run_forever()
+        await self._stopped.wait()
         server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+        for transport in self._sockets:
+            transport.abort()
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._sockets.append(to_client.transport)
         with suppress(OSError, asyncio.IncompleteReadError):
             await client.readexactly(len(ssl_request()))
             to_client.write(b"S")
             await to_client.start_tls(self._near)
             server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._sockets.append(to_server.transport)
             to_server.write(ssl_request())
             assert await server.readexactly(1) == b"S"
             await to_server.start_tls(self._far, server_hostname="127.0.0.1")

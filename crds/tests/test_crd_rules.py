@@ -115,6 +115,14 @@ CASES: dict[str, Cases] = {
         ({}, {"mode": "disable"}, {"secretRef": {"name": "s"}}, {"mode": "require", "secretRef": {"name": "s"}}),
         ({"mode": "allow"}, {"mode": "require"}),
     ),
+    "tls-client-ca": Cases(
+        ({}, {"clientAuth": "none"}, {"clientAuth": "optional", "clientCaSecretRef": {"name": "s"}}),
+        ({"clientAuth": "required"}, {"clientCaSecretRef": {"name": "s"}}),
+    ),
+    "tls-crl": Cases(
+        ({}, {"clientCaSecretRef": {"name": "s"}, "crlSecretRef": {"name": "s"}}),
+        ({"crlSecretRef": {"name": "s"}},),
+    ),
     "server-tls-ca": Cases(
         ({}, {"mode": "require"}, {"caSecretRef": {"name": "s"}}, {"mode": "verify-ca", "caSecretRef": {"name": "s"}}),
         ({"mode": "verify-ca"}, {"mode": "verify-full"}),

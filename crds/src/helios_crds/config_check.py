@@ -41,6 +41,8 @@ _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("monitor", "password_file"): (("monitor", "secretRef"), ""),
     ("tls", "cert_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
     ("tls", "key_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
+    ("tls", "client_ca_file"): (("tls", "clientCaSecretRef"), "name a Secret with the authorities of clients"),
+    ("tls", "crl_file"): (("tls", "crlSecretRef"), ""),
     ("listen_address",): (("listenPort",), ""),
     ("admin", "address"): (("adminPort",), ""),
 }

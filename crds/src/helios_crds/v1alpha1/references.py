@@ -10,12 +10,14 @@ from helios_crds.types import ObjectName, SecretKey
 __all__ = [
     "CA_KEY",
     "CERTIFICATE_KEY",
+    "CRL_KEY",
     "MAX_REFS",
     "PASSWORD_KEY",
     "PRIVATE_KEY",
     "USERS_KEY",
     "CaRef",
     "CertificateRef",
+    "CrlRef",
     "LocalRef",
     "PasswordRef",
     "UsersRef",
@@ -25,6 +27,7 @@ MAX_REFS: Final = 32
 PASSWORD_KEY: Final = "password"  # noqa: S105 - the name of a key
 USERS_KEY: Final = "users.txt"
 CA_KEY: Final = "ca.crt"
+CRL_KEY: Final = "ca.crl"
 CERTIFICATE_KEY: Final = "tls.crt"
 PRIVATE_KEY: Final = "tls.key"
 
@@ -72,3 +75,13 @@ class CaRef(SpecModel):
 
     key: SecretKey = CA_KEY
     """Key in the Secret. `ca.crt`, where cert-manager puts it."""
+
+
+class CrlRef(SpecModel):
+    """Revocation lists of authorities in a Secret of the same namespace, mounted as a file."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+    key: SecretKey = CRL_KEY
+    """Key in the Secret. `ca.crl`, beside the authorities' own `ca.crt`."""

@@ -54,6 +54,12 @@ pub struct Address {
 pub struct Auth {
     /// Method asked of every client.
     pub method: AuthMethod,
+    /// Which name of a certificate counts, with method `cert`.
+    pub client_name: CertificateName,
+    /// The user map to look it up in; absent is that it must be the role's.
+    pub map: Option<String>,
+    /// Lines of all user maps.
+    pub ident: Vec<Ident>,
     /// Known users.
     pub users: Vec<User>,
 }
@@ -73,6 +79,31 @@ pub enum AuthMethod {
     /// SCRAM.
     #[serde(rename = "scram-sha-256")]
     ScramSha256,
+    /// A certificate that names the role.
+    #[serde(rename = "cert")]
+    Cert,
+}
+
+/// Which name of a certificate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateName {
+    /// The common name.
+    Cn,
+    /// The distinguished name.
+    Dn,
+}
+
+/// One line of a user map.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ident {
+    /// Name of the map.
+    pub map: String,
+    /// Name in the certificate, or a regular expression behind a slash.
+    pub system_user: String,
+    /// Role it may log in as.
+    pub database_user: String,
 }
 
 /// One line of the users file.
@@ -101,6 +132,24 @@ pub struct ClientTls {
     pub certificate: String,
     /// Its private key in PEM.
     pub key: String,
+    /// Whether clients show certificates.
+    pub client_auth: ClientAuth,
+    /// Certificates of the authorities that theirs come from, in PEM.
+    pub client_ca: Option<String>,
+    /// Revocation lists of these authorities, in PEM.
+    pub crl: Option<String>,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// They are not asked.
+    None,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
 }
 
 impl std::fmt::Debug for ClientTls {

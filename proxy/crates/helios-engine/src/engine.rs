@@ -37,8 +37,7 @@ pub struct Engine {
 
 fn activate(document: &[u8]) -> Result<Active, EngineError> {
     let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
-    let users =
-        Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
+    let users = Users::new(&snapshot.auth).map_err(EngineError::Snapshot)?;
     let acceptor = snapshot
         .tls
         .as_ref()

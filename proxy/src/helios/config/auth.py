@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from helios.config.base import HeliosModel, Path
+from pydantic import StringConstraints
 
-__all__ = ["AuthConfig", "AuthMethod"]
+from helios.config.base import HeliosModel, Name, Path
+
+__all__ = ["AuthConfig", "AuthMethod", "CertificateName", "IdentConfig"]
+
+IdentName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+"""A name in a user map, or a regular expression."""
 
 
 class AuthMethod(StrEnum):
@@ -16,6 +22,28 @@ class AuthMethod(StrEnum):
     PASSWORD = "password"  # noqa: S105  # the name of a method
     MD5 = "md5"
     SCRAM_SHA_256 = "scram-sha-256"
+    CERT = "cert"
+
+
+class CertificateName(StrEnum):
+    """Which name of a client's certificate counts."""
+
+    CN = "cn"
+    DN = "dn"
+
+
+class IdentConfig(HeliosModel):
+    """One line of a user map, as in pg_ident.conf; a client may log in by any line of its map that fits."""
+
+    map: Name
+    """Name of the map; several lines may have it."""
+
+    system_user: IdentName
+    """Name in the certificate. A regular expression when it begins with a slash."""
+
+    database_user: IdentName
+    """Role that it may log in as. `\\1` stands for what the expression's first parentheses matched, `all` for every
+    role."""
 
 
 class AuthConfig(HeliosModel):
@@ -26,4 +54,14 @@ class AuthConfig(HeliosModel):
 
     users_file: Path | None = None
     """File of lines `"user" "secret"` as PgBouncer's userlist.txt; a secret is plain text, md5 + 32 hex digits, or a
-    SCRAM-SHA-256 verifier. Needed by every method but trust."""
+    SCRAM-SHA-256 verifier. Needed by every method but trust and cert."""
+
+    client_name: CertificateName = CertificateName.CN
+    """With method cert, the name in the client's certificate that must be the role's, or lead to it by `map`: the
+    common name, as PostgreSQL's own default, or the distinguished name in the form of RFC 4514."""
+
+    map: Name | None = None
+    """User map (`auth.ident`) that says which names may log in as which roles. None: the name must be the role's."""
+
+    ident: tuple[IdentConfig, ...] = ()
+    """Lines of the user maps. None by default."""

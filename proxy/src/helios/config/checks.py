@@ -11,7 +11,7 @@ from helios.config.auth import AuthMethod
 from helios.config.base import is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
-from helios.config.tls import ChannelBinding, ClientTlsMode, ServerTlsMode
+from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
 
@@ -74,7 +74,8 @@ def _addresses(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
-    if config.auth.method is not AuthMethod.TRUST and config.auth.users_file is None and "auth" not in damaged:
+    asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT)
+    if not asks_nothing and config.auth.users_file is None and "auth" not in damaged:
         hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'
         yield Finding(("auth", "users_file"), f"is missing, and method {config.auth.method.value} needs it", hint)
     if config.admin.token is not None and config.admin.token_file is not None:
@@ -90,6 +91,7 @@ def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
             if config.tls.mode is not ClientTlsMode.DISABLE and getattr(config.tls, name) is None:
                 message = f"is missing, and mode {config.tls.mode.value} needs it"
                 yield Finding(("tls", name), message, "name a PEM file")
+        yield from _client_certificates(config)
     for index, cluster in enumerate(config.clusters):
         if cluster.tls.verifies and cluster.tls.ca_file is None and "clusters" not in damaged:
             message = f"is missing, and mode {cluster.tls.mode.value} needs it"
@@ -98,6 +100,28 @@ def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
         if cluster.tls.channel_binding is ChannelBinding.REQUIRE and cluster.tls.mode is ServerTlsMode.DISABLE:
             path = ("clusters", index, "tls", "channel_binding")
             yield Finding(path, "is require, and mode disable leaves no channel to bind", "set mode to require")
+
+
+def _client_certificates(config: ProxyConfig) -> Iterator[Finding]:
+    tls, auth = config.tls, config.auth
+    asks = tls.client_auth is not ClientAuth.NONE
+    if asks and tls.client_ca_file is None:
+        message = f"is missing, and client_auth {tls.client_auth.value} needs it"
+        yield Finding(("tls", "client_ca_file"), message, "name a PEM file with the authorities of clients")
+    if asks and tls.mode is ClientTlsMode.DISABLE:
+        message = f"is {tls.client_auth.value}, and mode disable leaves no encryption to show a certificate in"
+        yield Finding(("tls", "client_auth"), message, "set tls.mode to allow or require")
+    if not asks:
+        unused = [name for name in ("client_ca_file", "crl_file") if getattr(tls, name) is not None]
+        if unused:
+            hint = "set tls.client_auth to optional or required"
+            yield Finding(("tls", unused[0]), "is not used, since client_auth is none", hint)
+        if auth.method is AuthMethod.CERT:
+            hint = "set tls.client_auth to optional or required"
+            yield Finding(("auth", "method"), "is cert, and clients are not asked for certificates", hint)
+    if auth.map is not None and auth.map not in {line.map for line in auth.ident}:
+        hint = "add [[auth.ident]] with map, system_user and database_user"
+        yield Finding(("auth", "map"), f'there is no user map "{auth.map}"', hint)
 
 
 def _login(path: Path, user: str | None, password: object, password_file: str | None) -> Iterator[Finding]:

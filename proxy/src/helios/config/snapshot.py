@@ -49,6 +49,9 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "listen": [{"host": host, "port": port}],
         "auth": {
             "method": config.auth.method,
+            "client_name": config.auth.client_name,
+            "map": config.auth.map,
+            "ident": [line.model_dump() for line in config.auth.ident],
             "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in secrets.users],
         },
         "tls": secrets.tls,
@@ -102,7 +105,7 @@ class _Secrets:
 
     users: tuple[User, ...]
     databases: list[dict[str, Any]]
-    tls: dict[str, str] | None
+    tls: dict[str, str | None] | None
     """Encryption of clients."""
     authorities: list[str | None]
     """For each cluster, those that its servers' certificates may come from."""
@@ -135,11 +138,17 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     return _Secrets(users or (), databases, tls, authorities)
 
 
-def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str] | None:
+def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str | None] | None:
     if tls.mode is ClientTlsMode.DISABLE:
         return None
-    certificate = _text(tls.cert_file, "tls.cert_file", base_dir) or ""
-    return {"mode": tls.mode, "certificate": certificate, "key": _text(tls.key_file, "tls.key_file", base_dir) or ""}
+    return {
+        "mode": tls.mode,
+        "certificate": _text(tls.cert_file, "tls.cert_file", base_dir) or "",
+        "key": _text(tls.key_file, "tls.key_file", base_dir) or "",
+        "client_auth": tls.client_auth,
+        "client_ca": _text(tls.client_ca_file, "tls.client_ca_file", base_dir),
+        "crl": _text(tls.crl_file, "tls.crl_file", base_dir),
+    }
 
 
 def _text(file: str | None, field: str, base_dir: Path | None) -> str | None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from helios.config.base import HeliosModel, Path
 
-__all__ = ["ChannelBinding", "ClientTlsConfig", "ClientTlsMode", "ServerTlsConfig", "ServerTlsMode"]
+__all__ = ["ChannelBinding", "ClientAuth", "ClientTlsConfig", "ClientTlsMode", "ServerTlsConfig", "ServerTlsMode"]
 
 
 class ClientTlsMode(StrEnum):
@@ -16,6 +16,14 @@ class ClientTlsMode(StrEnum):
     DISABLE = "disable"
     ALLOW = "allow"
     REQUIRE = "require"
+
+
+class ClientAuth(StrEnum):
+    """Whether clients show certificates of their own."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 class ClientTlsConfig(HeliosModel):
@@ -30,6 +38,17 @@ class ClientTlsConfig(HeliosModel):
 
     key_file: Path | None = None
     """PEM private key of `cert_file`."""
+
+    client_auth: ClientAuth = ClientAuth.NONE
+    """Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required`
+    every client must show one, also before it is asked for a password. Not asked by default: it needs an authority."""
+
+    client_ca_file: Path | None = None
+    """PEM certificates of the authorities that clients' certificates come from. Needed unless `client_auth` is none."""
+
+    crl_file: Path | None = None
+    """PEM revocation lists of these authorities. With it every authority must have its list, and a list that is out of
+    date refuses its clients, as in PostgreSQL. None: nothing is revoked."""
 
 
 class ServerTlsMode(StrEnum):

@@ -88,7 +88,7 @@ def caution_users(config: ProxyConfig, users: Sequence[User]) -> list[Finding]:
     path: Path = ("auth", "users_file")
     method = config.auth.method
     findings = []
-    if method is not AuthMethod.TRUST:
+    if method not in (AuthMethod.TRUST, AuthMethod.CERT):
         shut_out = [user.name for user in users if user.kind is SecretKind.NONE]
         if method is AuthMethod.SCRAM_SHA_256:
             shut_out += [user.name for user in users if user.kind is SecretKind.MD5]

@@ -6,7 +6,7 @@ use std::net::TcpStream as StdStream;
 use std::task::{ready, Context, Poll};
 
 use super::{Buf, Socket, BLOCK};
-use crate::tls::Stream;
+use crate::tls::{Stream, Subject};
 
 /// One socket with its two buffers, which hold plain bytes with and without TLS.
 #[derive(Debug)]
@@ -92,6 +92,11 @@ impl Conn {
     /// What stands for the certificate of the end that is the server; `None` without TLS.
     pub(crate) fn end_point(&self) -> Option<Vec<u8>> {
         self.tls.as_ref().and_then(|tls| tls.end_point())
+    }
+
+    /// Whom the peer's certificate names; `None` if it showed none.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        self.tls.as_ref().and_then(|tls| tls.subject())
     }
 
     /// Reads once into `rbuf`; 0 is the end of the stream. No buffer is held while nothing has come.

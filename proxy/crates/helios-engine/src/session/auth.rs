@@ -1,19 +1,22 @@
-//! Admitting a client: trust, password, md5 and SCRAM against the users file. An unknown user is asked the same
-//! questions and gets the same answer as one with a wrong password.
+//! Admitting a client: trust, password, md5 and SCRAM against the users file, or its certificate. An unknown user is
+//! asked the same questions and gets the same answer as one with a wrong password.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use helios_wire::ident::{Line, UserMaps};
 use helios_wire::scram::{self, Channel, ScramError, ServerExchange, Verifier};
 use helios_wire::{backend, frontend, md5, sqlstate};
 use subtle::ConstantTimeEq;
 
-use super::startup::{read_password, Ended};
-use crate::config::{AuthMethod, User};
+use super::startup::{no_certificate, read_password, Ended};
+use crate::config::{Auth, AuthMethod, CertificateName, User};
 use crate::error::Refusal;
+use crate::events::Level;
 use crate::random;
 use crate::rt::{self, Conn};
 use crate::server::auth::Credential;
+use crate::worker::Worker;
 
 /// Iterations of the verifiers that we make of plain-text secrets; PostgreSQL's own default.
 const ITERATIONS: u32 = 4096;
@@ -33,27 +36,48 @@ struct Plain {
     verifier: OnceLock<Verifier>,
 }
 
-/// The users file.
-pub(crate) struct Users {
+/// What a client must show.
+#[derive(Debug, Clone)]
+struct Demand {
     method: AuthMethod,
+    /// With method `cert`: which name counts, and the user map to look it up in.
+    name: CertificateName,
+    map: Option<String>,
+}
+
+/// Who may log in, and how it is proven.
+pub(crate) struct Users {
+    demand: Demand,
+    maps: UserMaps,
     secrets: HashMap<String, Secret>,
 }
 
 impl std::fmt::Debug for Users {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Users({} by {:?})", self.secrets.len(), self.method)
+        write!(f, "Users({} by {:?})", self.secrets.len(), self.demand)
     }
 }
 
 impl Users {
     /// # Errors
-    /// A secret that looks like a SCRAM verifier and is none; the message names the user.
-    pub(crate) fn new(method: AuthMethod, users: &[User]) -> Result<Users, String> {
-        let secrets = users
+    /// A secret that looks like a SCRAM verifier and is none, or a faulty user map; the message names it.
+    pub(crate) fn new(auth: &Auth) -> Result<Users, String> {
+        let secrets = auth
+            .users
             .iter()
             .map(|user| Ok((user.name.clone(), secret(user)?)));
+        let lines = auth.ident.iter().map(|line| Line {
+            map: &line.map,
+            system_user: &line.system_user,
+            database_user: &line.database_user,
+        });
         Ok(Users {
-            method,
+            demand: Demand {
+                method: auth.method,
+                name: auth.client_name,
+                map: auth.map.clone(),
+            },
+            maps: UserMaps::new(lines).map_err(|(at, why)| format!("auth.ident[{at}]: {why}"))?,
             secrets: secrets.collect::<Result<_, String>>()?,
         })
     }
@@ -70,13 +94,16 @@ impl Users {
     /// Asks the client to prove that it is `user`.
     pub(crate) async fn admit(
         &self,
+        worker: &Worker,
         conn: &mut Conn,
         user: &str,
-        mock: &[u8; 32],
     ) -> Result<(), Ended> {
+        let demand = &self.demand;
+        let mock = &worker.shared.mock_secret;
         let secret = self.secrets.get(user).cloned().unwrap_or(Secret::None);
-        let proven = match (self.method, &secret) {
+        let proven = match (demand.method, &secret) {
             (AuthMethod::Trust, _) => true,
+            (AuthMethod::Cert, _) => self.by_certificate(worker, conn, user, demand)?,
             (AuthMethod::Password, _) => by_password(conn, user, secret).await?,
             (AuthMethod::Md5, Secret::Plain(_) | Secret::Md5(_) | Secret::None) => {
                 by_md5(conn, user, &secret).await?
@@ -88,11 +115,44 @@ impl Users {
         if proven {
             return Ok(());
         }
-        let text = format!("password authentication failed for user \"{user}\"");
-        Err(Ended::Refused(Refusal::new(
-            sqlstate::INVALID_PASSWORD,
-            text,
-        )))
+        let (state, what) = match demand.method {
+            AuthMethod::Cert => (sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, "certificate"),
+            _ => (sqlstate::INVALID_PASSWORD, "password"),
+        };
+        let text = format!("{what} authentication failed for user \"{user}\"");
+        Err(Ended::Refused(Refusal::new(state, text)))
+    }
+
+    /// Whether the certificate that the client showed names `user`; if not, the log says whom it names.
+    fn by_certificate(
+        &self,
+        worker: &Worker,
+        conn: &Conn,
+        user: &str,
+        demand: &Demand,
+    ) -> Result<bool, Ended> {
+        let subject = conn
+            .subject()
+            .ok_or_else(|| Ended::Refused(no_certificate()))?;
+        let name = match demand.name {
+            CertificateName::Cn => subject.common,
+            CertificateName::Dn => Some(subject.distinguished),
+        };
+        let map = demand.map.as_deref();
+        let proven = name
+            .as_deref()
+            .is_some_and(|name| self.maps.allow(map, name, user));
+        if !proven {
+            let fields = vec![
+                ("client", conn.peer()),
+                ("user", user.to_owned()),
+                ("certificate", name.unwrap_or_else(|| "no name".to_owned())),
+                ("map", map.unwrap_or("none").to_owned()),
+            ];
+            let events = &worker.shared.events;
+            events.log(Level::Info, "certificate does not name the user", fields);
+        }
+        Ok(proven)
     }
 }
 

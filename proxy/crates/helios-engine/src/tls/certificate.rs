@@ -3,8 +3,9 @@
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256, Sha384, Sha512};
-use x509_cert::der::oid::db::rfc5912;
-use x509_cert::der::Decode;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::der::oid::db::{rfc4519, rfc5912};
+use x509_cert::der::{Decode, Tag, Tagged};
 use x509_cert::Certificate;
 
 /// `tls-server-end-point` (RFC 5929): the hash of a server's certificate by the algorithm of its signature, by SHA-256
@@ -25,4 +26,38 @@ pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// The names of a certificate's subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// The first common name, if there is one that is text.
+    pub(crate) common: Option<String>,
+    /// The distinguished name as RFC 4514 writes it, the most specific part first: `CN=alice,O=Example`.
+    pub(crate) distinguished: String,
+}
+
+/// Reads them; `None` when the certificate cannot be read.
+pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
+    let name = Certificate::from_der(certificate)
+        .ok()?
+        .tbs_certificate
+        .subject;
+    let mut attributes = name.0.iter().flat_map(|part| part.0.iter());
+    Some(Subject {
+        common: attributes
+            .find(|attribute| attribute.oid == rfc4519::CN)
+            .and_then(text),
+        distinguished: name.to_string(),
+    })
+}
+
+/// An attribute's value; `None` when it is no text, or holds a zero byte, behind which others would not look.
+fn text(attribute: &AttributeTypeAndValue) -> Option<String> {
+    match attribute.value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {}
+        _ => return None,
+    }
+    let text = std::str::from_utf8(attribute.value.value()).ok()?;
+    (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
 }

@@ -6,7 +6,7 @@ use std::task::{ready, Context, Poll};
 
 use rustls::Connection;
 
-use super::certificate;
+use super::certificate::{self, Subject};
 use crate::rt::{Buf, Socket};
 
 /// Most plain bytes that are encrypted before they are written; one record holds as many.
@@ -55,6 +55,11 @@ impl Stream {
                 certificate::end_point(session.peer_certificates()?.first()?)
             }
         }
+    }
+
+    /// Whom the peer's certificate names, which has been verified; `None` if it showed none.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        certificate::subject(self.session.peer_certificates()?.first()?)
     }
 
     /// Takes in bytes that were read before it was known that they are encrypted.

@@ -54,6 +54,48 @@ fn over(client: Channel, server: Channel) -> Result<(), ScramError> {
 }
 
 #[test]
+fn what_a_client_proved_logs_in_elsewhere() {
+    let stored = Verifier::from_password("pencil", b"salt", 2);
+    let mut client = ClientExchange::new("c", Channel::Absent);
+    let mut server = ServerExchange::new(stored.clone(), "s", Channel::Absent);
+    let challenge = client
+        .challenge(&server.first(&client.first()).expect("first"))
+        .expect("challenge");
+    assert!(stored.answers(&challenge));
+    assert_eq!(server.client_keys(), None);
+    let answer = client.respond(&ClientKeys::derive("pencil", &challenge));
+    server.finish(&answer).expect("the right password");
+
+    let keys = server.client_keys().expect("proven").clone();
+
+    assert_eq!(stored.keys_of("pencil").as_ref(), Some(&keys));
+    let mut onward = ClientExchange::new("c2", Channel::Absent);
+    let mut elsewhere = ServerExchange::new(stored, "s2", Channel::Absent);
+    onward
+        .challenge(&elsewhere.first(&onward.first()).expect("first"))
+        .expect("challenge");
+    let last = elsewhere.finish(&onward.respond(&keys)).expect("let in");
+    assert_eq!(onward.verify(&last), Ok(()));
+}
+
+#[test]
+fn who_is_refused_proved_nothing() {
+    let mut client = ClientExchange::new("c", Channel::Absent);
+    let mut server = ServerExchange::new(
+        Verifier::from_password("pencil", b"salt", 1),
+        "s",
+        Channel::Absent,
+    );
+    let challenge = client
+        .challenge(&server.first(&client.first()).expect("first"))
+        .expect("challenge");
+    let answer = client.respond(&ClientKeys::derive("pen", &challenge));
+
+    assert!(server.finish(&answer).is_err());
+    assert_eq!(server.client_keys(), None);
+}
+
+#[test]
 fn a_channel_is_bound_when_both_ends_are_of_the_same() {
     let bound = |hash: &[u8]| Channel::Bound(hash.to_vec());
 
@@ -148,10 +190,10 @@ fn verifiers_of_postgresql_let_the_right_password_in() {
         (CAROL, "tab\there"),
     ] {
         assert_eq!(log_in(verifier(text), password), Ok(()), "{password:?}");
-        assert!(verifier(text).matches_password(password));
+        assert!(verifier(text).keys_of(password).is_some());
         assert_eq!(log_in(verifier(text), "wrong"), Err(ScramError::WrongProof));
         assert_eq!(log_in(verifier(text), ""), Err(ScramError::WrongProof));
-        assert!(!verifier(text).matches_password("wrong"));
+        assert!(verifier(text).keys_of("wrong").is_none());
     }
 }
 
@@ -179,11 +221,13 @@ fn password_may_be_empty_or_no_text() {
         "\u{e000}".as_bytes(),
     ] {
         let verifier = Verifier::from_password(password, b"salt", 1);
-        assert!(verifier.matches_password(password));
-        assert!(!verifier.matches_password("other"));
+        assert!(verifier.keys_of(password).is_some());
+        assert!(verifier.keys_of("other").is_none());
     }
     // A lone soft hyphen prepares to nothing; PostgreSQL then takes the bytes as they are.
-    assert!(!Verifier::from_password("\u{ad}", b"salt", 1).matches_password(""));
+    assert!(Verifier::from_password("\u{ad}", b"salt", 1)
+        .keys_of("")
+        .is_none());
 }
 
 #[test]
@@ -212,7 +256,7 @@ fn mock_is_stable_per_user_and_never_matches() {
         salt_for("mallory", b"other")
     );
     assert_eq!(log_in(mock.clone(), "pencil"), Err(ScramError::WrongProof));
-    assert!(!mock.matches_password(""));
+    assert!(mock.keys_of("").is_none());
 }
 
 #[test]

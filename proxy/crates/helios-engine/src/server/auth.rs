@@ -1,11 +1,11 @@
 //! Logging in to a server: one state machine from the startup packet to the first ReadyForQuery.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use helios_wire::backend::{self, Authentication};
 use helios_wire::frame::{self, HEADER_LEN};
-use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys};
+use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys, Verifier};
 use helios_wire::{frontend, md5, startup};
 
 use crate::config::{ChannelBinding, PoolSettings};
@@ -26,7 +26,48 @@ pub(crate) enum Credential {
     Plain(String),
     /// `md5…` of password and user name: works with md5 only.
     Md5(String),
+    /// A verifier and, once a client has proven to have them, the keys it was made of: works with SCRAM where the server
+    /// stores the same verifier.
+    Scram(Arc<Passed>),
 }
+
+/// A verifier of the users file and what its clients prove to have. In memory only, and as good as the password.
+pub(crate) struct Passed {
+    pub(crate) verifier: Verifier,
+    /// Empty until the first login.
+    pub(crate) keys: OnceLock<ClientKeys>,
+}
+
+impl Passed {
+    pub(crate) fn new(verifier: Verifier) -> Passed {
+        Passed {
+            verifier,
+            keys: OnceLock::new(),
+        }
+    }
+
+    /// The keys, if a server that asks this can be answered with them.
+    fn keys_for(&self, challenge: &Challenge, user: &str) -> Result<ClientKeys, ConnectError> {
+        let why = match self.keys.get() {
+            _ if !self.verifier.answers(challenge) => {
+                "its verifier there is not the one that Helios knows"
+            }
+            Some(keys) => return Ok(keys.clone()),
+            None => "no client has logged in by SCRAM or password as it since Helios started",
+        };
+        Err(ConnectError::Auth(format!(
+            "cannot log in to the server as \"{user}\" by a SCRAM verifier: {why}"
+        )))
+    }
+}
+
+impl PartialEq for Passed {
+    fn eq(&self, other: &Passed) -> bool {
+        self.verifier == other.verifier
+    }
+}
+
+impl Eq for Passed {}
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,6 +75,7 @@ impl std::fmt::Debug for Credential {
             Credential::None => "none",
             Credential::Plain(_) => "password",
             Credential::Md5(_) => "md5",
+            Credential::Scram(_) => "SCRAM keys",
         })
     }
 }
@@ -215,18 +257,22 @@ impl Dialogue<'_> {
             (Authentication::Md5(salt), Credential::Md5(shadow)) => {
                 frontend::password(out, &terminated(&md5::response(shadow, salt)));
             }
-            (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
+            (Authentication::Sasl(mechanisms), Credential::Plain(_) | Credential::Scram(_)) => {
                 let (mechanism, channel) = self.channel(&mechanisms)?;
                 self.is_bound = mechanism == scram::MECHANISM_PLUS;
                 let exchange = ClientExchange::new(&crate::random::nonce(), channel);
                 frontend::sasl_initial(out, mechanism, &exchange.first());
                 self.scram = Some(exchange);
             }
-            (Authentication::SaslContinue(data), Credential::Plain(password)) => {
+            (Authentication::SaslContinue(data), credential) => {
                 let exchange = self.scram.as_mut().ok_or_else(|| broken("SASL message"))?;
                 let challenge = exchange.challenge(data).map_err(failed)?;
-                let derived = self.cache.keys(password, challenge).await?;
-                frontend::password(out, &exchange.respond(&derived));
+                let keys = match credential {
+                    Credential::Plain(password) => self.cache.keys(password, challenge).await?,
+                    Credential::Scram(passed) => passed.keys_for(&challenge, self.user)?,
+                    Credential::None | Credential::Md5(_) => return Err(broken("SASL message")),
+                };
+                frontend::password(out, &exchange.respond(&keys));
             }
             (Authentication::SaslFinal(data), _) => {
                 let exchange = self.scram.take().ok_or_else(|| broken("SASL message"))?;

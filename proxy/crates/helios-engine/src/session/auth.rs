@@ -15,7 +15,7 @@ use crate::error::Refusal;
 use crate::events::Level;
 use crate::random;
 use crate::rt::{self, Conn};
-use crate::server::auth::Credential;
+use crate::server::auth::{Credential, Passed};
 use crate::worker::Worker;
 
 /// Iterations of the verifiers that we make of plain-text secrets; PostgreSQL's own default.
@@ -27,7 +27,19 @@ enum Secret {
     None,
     Plain(Arc<Plain>),
     Md5(String),
-    Scram(Verifier),
+    Scram(Arc<Passed>),
+}
+
+impl Secret {
+    /// The same verifier as before comes with what its clients have proven since.
+    fn or_as_known(self, known: Option<&Secret>) -> Secret {
+        match (&self, known) {
+            (Secret::Scram(new), Some(Secret::Scram(old))) if new == old => {
+                Secret::Scram(Arc::clone(old))
+            }
+            _ => self,
+        }
+    }
 }
 
 struct Plain {
@@ -59,13 +71,16 @@ impl std::fmt::Debug for Users {
 }
 
 impl Users {
+    /// `before` is what was in force so far: what clients have proven stays known over a reload.
+    ///
     /// # Errors
     /// A secret that looks like a SCRAM verifier and is none, or a faulty user map; the message names it.
-    pub(crate) fn new(auth: &Auth) -> Result<Users, String> {
-        let secrets = auth
-            .users
-            .iter()
-            .map(|user| Ok((user.name.clone(), secret(user)?)));
+    pub(crate) fn new(auth: &Auth, before: Option<&Users>) -> Result<Users, String> {
+        let known = |name: &str| before.and_then(|users| users.secrets.get(name));
+        let secrets = auth.users.iter().map(|user| {
+            let secret = secret(user)?;
+            Ok((user.name.clone(), secret.or_as_known(known(&user.name))))
+        });
         let lines = auth.ident.iter().map(|line| Line {
             map: &line.map,
             system_user: &line.system_user,
@@ -87,7 +102,8 @@ impl Users {
         match self.secrets.get(user) {
             Some(Secret::Plain(plain)) => Credential::Plain(plain.password.clone()),
             Some(Secret::Md5(shadow)) => Credential::Md5(shadow.clone()),
-            Some(Secret::Scram(_) | Secret::None) | None => Credential::None,
+            Some(Secret::Scram(passed)) => Credential::Scram(Arc::clone(passed)),
+            Some(Secret::None) | None => Credential::None,
         }
     }
 
@@ -161,8 +177,9 @@ fn secret(user: &User) -> Result<Secret, String> {
         return Ok(Secret::None);
     };
     if text.starts_with("SCRAM-SHA-256$") {
-        let parsed = Verifier::parse(text).map(Secret::Scram);
-        return parsed.ok_or_else(|| {
+        let parsed = Verifier::parse(text).map(Passed::new);
+        let shared = parsed.map(|passed| Secret::Scram(Arc::new(passed)));
+        return shared.ok_or_else(|| {
             format!(
                 "auth.users: the SCRAM verifier of {:?} is malformed",
                 user.name
@@ -192,7 +209,16 @@ async fn by_password(conn: &mut Conn, user: &str, secret: Secret) -> Result<bool
         Secret::Plain(plain) => equal(plain.password.as_bytes(), &given),
         Secret::Md5(shadow) => std::str::from_utf8(&given)
             .is_ok_and(|given| equal(shadow.as_bytes(), md5::shadow(user, given).as_bytes())),
-        Secret::Scram(verifier) => rt::offload(move || verifier.matches_password(&given)).await?,
+        Secret::Scram(passed) => {
+            let keys = Arc::clone(&passed);
+            match rt::offload(move || keys.verifier.keys_of(&given)).await? {
+                Some(keys) => {
+                    passed.keys.get_or_init(|| keys);
+                    true
+                }
+                None => false,
+            }
+        }
     })
 }
 
@@ -251,6 +277,10 @@ async fn by_scram(
         }
     };
     let first = data.ok_or_else(|| malformed("no initial response"))?;
+    let passed = match &secret {
+        Secret::Scram(passed) => Some(Arc::clone(passed)),
+        _ => None,
+    };
     let verifier = verifier(user, secret, mock).await?;
     let mut exchange = ServerExchange::new(verifier, &random::nonce(), channel);
     let reply = exchange.first(first).map_err(broken_off)?;
@@ -262,6 +292,9 @@ async fn by_scram(
     let message = read_password(conn).await?;
     match exchange.finish(&message) {
         Ok(last) => {
+            if let (Some(passed), Some(keys)) = (passed, exchange.client_keys()) {
+                passed.keys.get_or_init(|| keys.clone());
+            }
             out.clear();
             backend::authentication_sasl_final(&mut out, &last);
             conn.wbuf.extend(&out);
@@ -285,7 +318,7 @@ fn broken_off(err: ScramError) -> Ended {
 
 async fn verifier(user: &str, secret: Secret, mock: &[u8; 32]) -> Result<Verifier, Ended> {
     match secret {
-        Secret::Scram(verifier) => Ok(verifier),
+        Secret::Scram(passed) => Ok(passed.verifier.clone()),
         // An md5 hash cannot answer SCRAM, as in PostgreSQL.
         Secret::None | Secret::Md5(_) => Ok(Verifier::mock(user, mock)),
         Secret::Plain(plain) => {

@@ -32,6 +32,13 @@ pub struct ClientKeys {
 }
 
 impl ClientKeys {
+    pub(super) fn new(client_key: Key, server_key: Key) -> Self {
+        Self {
+            client_key,
+            server_key,
+        }
+    }
+
     /// Derives the keys: milliseconds for the usual 4096 iterations, seconds for the most allowed, so
     /// keep it off the event loop.
     pub fn derive(password: impl AsRef<[u8]>, challenge: &Challenge) -> Self {

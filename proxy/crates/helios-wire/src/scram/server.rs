@@ -5,8 +5,8 @@ use base64::Engine as _;
 use subtle::ConstantTimeEq;
 
 use super::{
-    as_text, decode_key, hash, hmac, is_nonce, xor, Attributes, Channel, ScramError, Verifier,
-    MAX_CLIENT_MESSAGE_LEN,
+    as_text, decode_key, hash, hmac, is_nonce, xor, Attributes, Channel, ClientKeys, ScramError,
+    Verifier, MAX_CLIENT_MESSAGE_LEN,
 };
 
 /// One authentication of one client: [`first`](Self::first), then [`finish`](Self::finish).
@@ -16,6 +16,7 @@ pub struct ServerExchange {
     nonce: String,
     channel: Channel,
     state: State,
+    proven: Option<ClientKeys>,
 }
 
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl ServerExchange {
             nonce: nonce.to_owned(),
             channel,
             state: State::Start,
+            proven: None,
         }
     }
 
@@ -105,8 +107,14 @@ impl ServerExchange {
         self.check(&challenged, without_proof, proof)
     }
 
+    /// What the client proved to have, once [`finish`](Self::finish) let it in: enough to log in, in its name, wherever
+    /// the same verifier is stored.
+    pub fn client_keys(&self) -> Option<&ClientKeys> {
+        self.proven.as_ref()
+    }
+
     fn check(
-        &self,
+        &mut self,
         challenged: &Challenged,
         without_proof: &str,
         proof: [u8; 32],
@@ -131,6 +139,7 @@ impl ServerExchange {
         if !proven || self.verifier.doomed {
             return Err(ScramError::WrongProof);
         }
+        self.proven = Some(ClientKeys::new(client_key, self.verifier.server_key));
         Ok(format!("v={}", STANDARD.encode(signature)).into_bytes())
     }
 }

@@ -35,6 +35,7 @@ AROUND: dict[str, dict[str, Any]] = {
     "spec.auth": {
         "method": "trust",
         "usersSecretRef": {"name": "users"},
+        "queryUser": "asker",
         "ident": [{"map": name, "systemUser": "x", "databaseUser": "y"} for name in ("alpha", "beta")],
     },
     "spec.clusters": {"nodes": None, "clusters": [CLUSTER]},

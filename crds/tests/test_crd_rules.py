@@ -131,6 +131,10 @@ CASES: dict[str, Cases] = {
         ({}, {"channelBinding": "require"}, {"mode": "require", "channelBinding": "require"}, {"mode": "disable"}),
         ({"mode": "disable", "channelBinding": "require"},),
     ),
+    "auth-query-needs-user": Cases(
+        ({}, {"queryUser": "u"}, {"queryUser": "u", "query": "select", "querySecretRef": {"name": "s"}}),
+        ({"query": "select"}, {"querySecretRef": {"name": "s"}}),
+    ),
     "monitor-password-needs-user": Cases(
         ({}, {"user": "watch"}, {"user": "watch", "secretRef": {"name": "s"}}),
         ({"secretRef": {"name": "s"}},),

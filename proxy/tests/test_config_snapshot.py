@@ -43,7 +43,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "workers": 2,
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
-        "auth": {"method": "trust", "client_name": "cn", "map": None, "ident": [], "users": []},
+        "auth": {"method": "trust", "client_name": "cn", "map": None, "ident": [], "query": None, "users": []},
         "tls": None,
         "clusters": [
             {
@@ -115,6 +115,7 @@ def test_users_passwords_and_overrides_are_resolved(tmp_path: Path) -> None:
         "client_name": "cn",
         "map": None,
         "ident": [],
+        "query": None,
         "method": "scram-sha-256",
         "users": [{"name": "app", "secret": "grün"}, {"name": "nobody", "secret": None}],
     }

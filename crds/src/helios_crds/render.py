@@ -117,6 +117,7 @@ def secret_files(proxy: HeliosProxy, references: References, placement: Placemen
         for index, database in enumerate(spec.databases)
     ]
     refs.append(("spec.auth.usersSecretRef", _users_ref(proxy, references, placement)))
+    refs.append(("spec.auth.querySecretRef", spec.auth.query_secret_ref if spec.auth is not None else None))
     refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
     refs += [(f"{field}.caSecretRef", tls.ca_secret_ref) for field, tls in _server_tls(proxy)]
     if spec.tls is not None:
@@ -148,7 +149,7 @@ def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
 def _users_ref(proxy: HeliosProxy, references: References, placement: Placement) -> UsersRef | None:
     """The Secret with the users; Secret `<name>-users` where none is named and the place has no users of its own."""
     auth = proxy.spec.auth
-    if auth is not None and (auth.users_secret_ref is not None or auth.method in SECRETLESS):
+    if auth is not None and (auth.users_secret_ref is not None or auth.method in SECRETLESS or auth.query_user):
         return auth.users_secret_ref
     implied = UsersRef(name=f"{proxy.name}-users")
     is_there = references.secrets is not None and implied.name in references.secrets
@@ -286,6 +287,8 @@ def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> d
     auth = mirrored(proxy.spec.auth)
     if proxy.spec.auth is not None and proxy.spec.auth.ident:
         auth["ident"] = [mirrored(line) for line in proxy.spec.auth.ident]
+    if proxy.spec.auth is not None and (asks := proxy.spec.auth.query_secret_ref) is not None:
+        auth["query_password_file"] = _secret_path(asks.name, asks.key, placement)
     ref = _users_ref(proxy, references, placement)
     users_file = placement.users_file if ref is None else _secret_path(ref.name, ref.key, placement)
     return auth if users_file is None else {**auth, "users_file": users_file}

@@ -222,7 +222,24 @@ class IdentSpec(SpecModel):
 class AuthSpec(SpecModel):
     """Authentication of clients."""
 
+    rules = (
+        Rule(
+            "auth-query-needs-user",
+            "has(self.queryUser) || !(has(self.query) || has(self.querySecretRef))",
+            "query and querySecretRef must have queryUser, the role that asks, beside them",
+            lambda auth, _old: "queryUser" in auth or not ("query" in auth or "querySecretRef" in auth),
+        ),
+    )
+
     method: Annotated[AuthMethod | None, mirrors(AuthConfig, "method")] = None
+    query_user: Annotated[str | None, mirrors(AuthConfig, "query_user")] = None
+
+    query_secret_ref: PasswordRef | None = None
+    """Secret with the password of `queryUser`. Left out: as the users file has it, or none."""
+
+    query_database: Annotated[str | None, mirrors(AuthConfig, "query_database")] = None
+    query: Annotated[str | None, mirrors(AuthConfig, "query")] = None
+    query_cache_seconds: Annotated[int | None, mirrors(AuthConfig, "query_cache_seconds")] = None
     client_name: Annotated[CertificateName | None, mirrors(AuthConfig, "client_name")] = None
     map: Annotated[str | None, mirrors(AuthConfig, "map")] = None
 
@@ -231,7 +248,7 @@ class AuthSpec(SpecModel):
 
     users_secret_ref: UsersRef | None = None
     """Secret with the users file. Left out: Secret `<name>-users`, which must exist; with `method: trust` or
-    `cert` no users at all. Its plain and md5 secrets also log clients in to the servers."""
+    `cert`, or with `queryUser`, no users at all. Its plain and md5 secrets also log clients in to the servers."""
 
 
 class MonitorSpec(SpecModel):

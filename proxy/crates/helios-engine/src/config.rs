@@ -62,6 +62,30 @@ pub struct Auth {
     pub ident: Vec<Ident>,
     /// Known users.
     pub users: Vec<User>,
+    /// How to ask the server for the others; absent is that there are none.
+    pub query: Option<AuthQuery>,
+}
+
+/// How to ask the server what it knows of a role.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthQuery {
+    /// Role to log in as.
+    pub user: String,
+    /// Its password; the users file's when absent.
+    pub password: Option<String>,
+    /// Database to log in to.
+    pub database: String,
+    /// Takes the role's name, returns it and its secret.
+    pub sql: String,
+    /// How long an answer holds.
+    pub cache_ms: u64,
+}
+
+impl std::fmt::Debug for AuthQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuthQuery(as {:?})", self.user)
+    }
 }
 
 /// Method asked of every client.

@@ -39,7 +39,7 @@ pub struct Engine {
 fn activate(document: &[u8], before: Option<&Active>) -> Result<Active, EngineError> {
     let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
     let known = before.map(|active| &active.users);
-    let users = Users::new(&snapshot.auth, known).map_err(EngineError::Snapshot)?;
+    let users = Users::new(&snapshot, known).map_err(EngineError::Snapshot)?;
     let acceptor = snapshot
         .tls
         .as_ref()

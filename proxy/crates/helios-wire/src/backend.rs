@@ -138,6 +138,23 @@ impl<'a> Authentication<'a> {
     }
 }
 
+/// Values of a DataRow body, `None` for NULL; nothing when it is malformed.
+pub fn read_data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*length);
+        let value = match length {
+            -1 => None,
+            _ => Some(after.get(..usize::try_from(length).ok()?)?),
+        };
+        rest = &after[value.map_or(0, <[u8]>::len)..];
+        values.push(value);
+    }
+    rest.is_empty().then_some(values)
+}
+
 /// Name and value of a ParameterStatus body.
 pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     let (name, next) = read_cstr(body, 0)?;
@@ -179,6 +196,22 @@ mod tests {
             ]))
         );
         assert_eq!(Authentication::parse(&[0, 0]), None);
+    }
+
+    #[test]
+    fn reads_rows_and_refuses_torn_ones() {
+        let row = b"\0\x02\xff\xff\xff\xff\0\0\0\x01x";
+
+        assert_eq!(read_data_row(row), Some(vec![None, Some(&b"x"[..])]));
+        for torn in [
+            &row[..11],
+            &row[..7],
+            &b"\0\x01\xff\xff\xff\xfe"[..],
+            &b"\0\0x"[..],
+            &b"\0"[..],
+        ] {
+            assert_eq!(read_data_row(torn), None);
+        }
     }
 
     #[test]

@@ -5,11 +5,18 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import SecretStr, StringConstraints
 
-from helios.config.base import HeliosModel, Name, Path
+from helios.config.base import HeliosModel, Name, Path, Seconds, SqlName
 
 __all__ = ["AuthConfig", "AuthMethod", "CertificateName", "IdentConfig"]
+
+Sql = Annotated[str, StringConstraints(min_length=1, max_length=8192, pattern=r"^[^\x00]+$")]
+"""One SQL statement."""
+
+DEFAULT_QUERY = (
+    "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.name"
+)
 
 IdentName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
 """A name in a user map, or a regular expression."""
@@ -54,7 +61,29 @@ class AuthConfig(HeliosModel):
 
     users_file: Path | None = None
     """File of lines `"user" "secret"` as PgBouncer's userlist.txt; a secret is plain text, md5 + 32 hex digits, or a
-    SCRAM-SHA-256 verifier. Needed by every method but trust and cert."""
+    SCRAM-SHA-256 verifier. Needed by every method but trust and cert, unless `query_user` is set."""
+
+    query_user: SqlName | None = None
+    """Role that asks the server for what the users file does not have, by `query` on a connection of its own. None: the
+    users file is all there is."""
+
+    query_password: SecretStr | None = None
+    """Password of `query_user`. None: as the users file has it, or none."""
+
+    query_password_file: Path | None = None
+    """File that holds the password (its first line). Excludes `query_password`."""
+
+    query_database: SqlName = "postgres"
+    """Database, on the server, that `query_user` logs in to. The one that every cluster has."""
+
+    query: Sql = DEFAULT_QUERY
+    """Takes a role's name as `$1` and returns it with its secret. The default needs a superuser; better is a function
+    of your own, SECURITY DEFINER with a fixed search_path. Names must be qualified: the search_path is pg_catalog.
+    Whatever it returns, a role that must not log in or whose password has expired is not let in."""
+
+    query_cache_seconds: Seconds = 10
+    """How long an answer holds, also that there is no such role; 0 asks at every login. Short, because a changed
+    password counts only then, or after an attempt that failed."""
 
     client_name: CertificateName = CertificateName.CN
     """With method cert, the name in the client's certificate that must be the role's, or lead to it by `map`: the

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from helios.config.auth import AuthMethod
+from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
@@ -75,14 +75,25 @@ def _addresses(config: ProxyConfig) -> Iterator[Finding]:
 
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
     asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT)
-    if not asks_nothing and config.auth.users_file is None and "auth" not in damaged:
+    has_users = config.auth.users_file is not None or config.auth.query_user is not None
+    if not asks_nothing and not has_users and "auth" not in damaged:
         hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'
         yield Finding(("auth", "users_file"), f"is missing, and method {config.auth.method.value} needs it", hint)
     if config.admin.token is not None and config.admin.token_file is not None:
         yield Finding(("admin", "token_file"), "stands beside admin.token", "keep one of the two")
+    yield from _query_login(config.auth)
     yield from _login(("monitor",), config.monitor.user, config.monitor.password, config.monitor.password_file)
     for index, entry in enumerate(config.databases):
         yield from _login(("databases", index), entry.user, entry.password, entry.password_file)
+
+
+def _query_login(auth: AuthConfig) -> Iterator[Finding]:
+    if auth.query_password is not None and auth.query_password_file is not None:
+        yield Finding(("auth", "query_password_file"), "stands beside query_password", "keep one of the two")
+    if auth.query_user is None:
+        for name in ("query_password", "query_password_file", "query"):
+            if getattr(auth, name) != AuthConfig.model_fields[name].default:
+                yield Finding(("auth", name), "belongs to no user", "set query_user beside it")
 
 
 def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:

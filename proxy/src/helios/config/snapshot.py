@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from helios.config.auth import AuthConfig
 from helios.config.base import split_address
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
@@ -52,6 +53,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "client_name": config.auth.client_name,
             "map": config.auth.map,
             "ident": [line.model_dump() for line in config.auth.ident],
+            "query": secrets.query,
             "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in secrets.users],
         },
         "tls": secrets.tls,
@@ -104,6 +106,8 @@ class _Secrets:
     """What the files hold that a configuration names."""
 
     users: tuple[User, ...]
+    query: dict[str, Any] | None
+    """How to ask for other users."""
     databases: list[dict[str, Any]]
     tls: dict[str, str | None] | None
     """Encryption of clients."""
@@ -123,6 +127,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
         return None
 
     users = attempt(lambda: users_of(config, base_dir))
+    query = attempt(lambda: _auth_query(config.auth, base_dir))
     databases = []
     for index, entry in enumerate(config.resolved_databases()):
         field = f"databases[{index}].password_file"
@@ -135,7 +140,20 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), databases, tls, authorities)
+    return _Secrets(users or (), query, databases, tls, authorities)
+
+
+def _auth_query(auth: AuthConfig, base_dir: Path | None) -> dict[str, Any] | None:
+    if auth.query_user is None:
+        return None
+    password = secret(auth.query_password, auth.query_password_file, "auth.query_password_file", base_dir)
+    return {
+        "user": auth.query_user,
+        "password": _reveal(password),
+        "database": auth.query_database,
+        "sql": auth.query,
+        "cache_ms": auth.query_cache_seconds * 1000,
+    }
 
 
 def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str | None] | None:

@@ -121,6 +121,9 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> io::Resul
     Ok(Conn::over(socket))
 }
 
+/// A lock that is waited for without holding the worker up; never on the way of a query.
+pub(crate) type Lock<T> = tokio::sync::Mutex<T>;
+
 /// Sends to one worker from any thread.
 pub(crate) type Sender<T> = mpsc::UnboundedSender<T>;
 /// What a worker receives.

@@ -9,8 +9,8 @@ use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys, V
 use helios_wire::{frontend, md5, startup};
 
 use crate::config::{ChannelBinding, PoolSettings};
-use crate::pool::PoolKey;
 use crate::rt::{self, Conn};
+use crate::session::auth_query::Latest;
 
 /// Messages a server may send during the login are capped; a malicious one must not fill memory.
 const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
 const MAX_CACHED_KEYS: usize = 1024;
 
 /// How a pool logs in.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Credential {
     /// Nothing to show: works with `trust`, `peer` and the like.
     None,
@@ -29,6 +29,21 @@ pub(crate) enum Credential {
     /// A verifier and, once a client has proven to have them, the keys it was made of: works with SCRAM where the server
     /// stores the same verifier.
     Scram(Arc<Passed>),
+    /// As the auth query last heard.
+    Latest(Arc<Latest>),
+}
+
+impl PartialEq for Credential {
+    fn eq(&self, other: &Credential) -> bool {
+        match (self, other) {
+            (Credential::None, Credential::None) => true,
+            (Credential::Plain(a), Credential::Plain(b))
+            | (Credential::Md5(a), Credential::Md5(b)) => a == b,
+            (Credential::Scram(a), Credential::Scram(b)) => a.verifier == b.verifier,
+            (Credential::Latest(a), Credential::Latest(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 /// A verifier of the users file and what its clients prove to have. In memory only, and as good as the password.
@@ -61,14 +76,6 @@ impl Passed {
     }
 }
 
-impl PartialEq for Passed {
-    fn eq(&self, other: &Passed) -> bool {
-        self.verifier == other.verifier
-    }
-}
-
-impl Eq for Passed {}
-
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -76,6 +83,7 @@ impl std::fmt::Debug for Credential {
             Credential::Plain(_) => "password",
             Credential::Md5(_) => "md5",
             Credential::Scram(_) => "SCRAM keys",
+            Credential::Latest(_) => "as the server last said",
         })
     }
 }
@@ -161,22 +169,34 @@ pub(crate) struct LoggedIn {
     pub(crate) key: Vec<u8>,
 }
 
+/// As whom to log in, and how.
+pub(crate) struct Who<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) database: &'a str,
+    /// Names and values for the startup packet.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+    pub(crate) credential: &'a Credential,
+    pub(crate) binding: ChannelBinding,
+}
+
 /// Sends the startup packet and answers until the server is ready.
 pub(crate) async fn login(
     conn: &mut Conn,
-    key: &PoolKey,
-    credential: &Credential,
-    binding: ChannelBinding,
+    who: &Who<'_>,
     cache: &KeyCache,
 ) -> Result<LoggedIn, ConnectError> {
     conn.wbuf
-        .extend(&startup::build(&key.user, &key.database, &[]));
+        .extend(&startup::build(who.user, who.database, who.settings));
     conn.flush().await?;
+    let latest = match who.credential {
+        Credential::Latest(latest) => Some(latest.get()),
+        _ => None,
+    };
     let mut done = LoggedIn::default();
     let mut dialogue = Dialogue {
-        user: &key.user,
-        credential,
-        binding,
+        user: who.user,
+        credential: latest.as_deref().unwrap_or(who.credential),
+        binding: who.binding,
         end_point: conn.end_point(),
         cache,
         scram: None,
@@ -270,7 +290,9 @@ impl Dialogue<'_> {
                 let keys = match credential {
                     Credential::Plain(password) => self.cache.keys(password, challenge).await?,
                     Credential::Scram(passed) => passed.keys_for(&challenge, self.user)?,
-                    Credential::None | Credential::Md5(_) => return Err(broken("SASL message")),
+                    Credential::None | Credential::Md5(_) | Credential::Latest(_) => {
+                        return Err(broken("SASL message"))
+                    }
                 };
                 frontend::password(out, &exchange.respond(&keys));
             }
@@ -343,7 +365,8 @@ fn terminated(password: &str) -> Vec<u8> {
     bytes
 }
 
-async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
+/// The next message, whole.
+pub(crate) async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
     loop {
         let bytes = conn.rbuf.bytes();
         if let Some(header) =

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 
 use helios_wire::ident::{Line, UserMaps};
 use helios_wire::scram::{self, Channel, ScramError, ServerExchange, Verifier};
+use helios_wire::startup::StartupParams;
 use helios_wire::{backend, frontend, md5, sqlstate};
 use subtle::ConstantTimeEq;
 
+use super::auth_query::AuthQuery;
 use super::startup::{no_certificate, read_password, Ended};
-use crate::config::{Auth, AuthMethod, CertificateName, User};
+use crate::config::{AuthMethod, CertificateName, Snapshot, User};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::random;
@@ -21,9 +23,9 @@ use crate::worker::Worker;
 /// Iterations of the verifiers that we make of plain-text secrets; PostgreSQL's own default.
 const ITERATIONS: u32 = 4096;
 
-/// What the users file knows of a role.
+/// What is known of a role.
 #[derive(Clone)]
-enum Secret {
+pub(crate) enum Secret {
     None,
     Plain(Arc<Plain>),
     Md5(String),
@@ -32,17 +34,27 @@ enum Secret {
 
 impl Secret {
     /// The same verifier as before comes with what its clients have proven since.
-    fn or_as_known(self, known: Option<&Secret>) -> Secret {
+    pub(super) fn or_as_known(self, known: Option<&Secret>) -> Secret {
         match (&self, known) {
-            (Secret::Scram(new), Some(Secret::Scram(old))) if new == old => {
+            (Secret::Scram(new), Some(Secret::Scram(old))) if new.verifier == old.verifier => {
                 Secret::Scram(Arc::clone(old))
             }
             _ => self,
         }
     }
+
+    /// How to log in to a server that stores the same.
+    pub(super) fn credential(&self) -> Credential {
+        match self {
+            Secret::None => Credential::None,
+            Secret::Plain(plain) => Credential::Plain(plain.password.clone()),
+            Secret::Md5(shadow) => Credential::Md5(shadow.clone()),
+            Secret::Scram(passed) => Credential::Scram(Arc::clone(passed)),
+        }
+    }
 }
 
-struct Plain {
+pub(crate) struct Plain {
     password: String,
     /// Made at the first SCRAM login, since PBKDF2 takes milliseconds.
     verifier: OnceLock<Verifier>,
@@ -62,6 +74,8 @@ pub(crate) struct Users {
     demand: Demand,
     maps: UserMaps,
     secrets: HashMap<String, Secret>,
+    /// For roles that have none there.
+    query: Option<AuthQuery>,
 }
 
 impl std::fmt::Debug for Users {
@@ -75,11 +89,22 @@ impl Users {
     ///
     /// # Errors
     /// A secret that looks like a SCRAM verifier and is none, or a faulty user map; the message names it.
-    pub(crate) fn new(auth: &Auth, before: Option<&Users>) -> Result<Users, String> {
+    pub(crate) fn new(snapshot: &Snapshot, before: Option<&Users>) -> Result<Users, String> {
+        let auth = &snapshot.auth;
         let known = |name: &str| before.and_then(|users| users.secrets.get(name));
         let secrets = auth.users.iter().map(|user| {
             let secret = secret(user)?;
             Ok((user.name.clone(), secret.or_as_known(known(&user.name))))
+        });
+        let secrets: HashMap<_, _> = secrets.collect::<Result<_, String>>()?;
+        let query = auth.query.as_ref().map(|query| {
+            let asked_before = before.and_then(|users| users.query.as_ref());
+            AuthQuery::new(
+                query,
+                secrets.get(&query.user),
+                &snapshot.clusters,
+                asked_before,
+            )
         });
         let lines = auth.ident.iter().map(|line| Line {
             map: &line.map,
@@ -93,17 +118,26 @@ impl Users {
                 map: auth.map.clone(),
             },
             maps: UserMaps::new(lines).map_err(|(at, why)| format!("auth.ident[{at}]: {why}"))?,
-            secrets: secrets.collect::<Result<_, String>>()?,
+            secrets,
+            query,
         })
     }
 
     /// How to log in to a server as this role.
-    pub(crate) fn credential(&self, user: &str) -> Credential {
+    pub(crate) fn credential(&self, cluster: &str, user: &str) -> Credential {
+        let asked = || self.query.as_ref()?.credential(cluster, user);
         match self.secrets.get(user) {
-            Some(Secret::Plain(plain)) => Credential::Plain(plain.password.clone()),
-            Some(Secret::Md5(shadow)) => Credential::Md5(shadow.clone()),
-            Some(Secret::Scram(passed)) => Credential::Scram(Arc::clone(passed)),
-            Some(Secret::None) | None => Credential::None,
+            Some(secret) => secret.credential(),
+            None => asked().unwrap_or(Credential::None),
+        }
+    }
+
+    /// What a client that says to be `user` must know.
+    async fn secret(&self, worker: &Worker, cluster: &str, user: &str) -> Result<Secret, Ended> {
+        match (self.secrets.get(user), &self.query) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Some(query)) => query.secret(worker, cluster, user).await,
+            (None, None) => Ok(Secret::None),
         }
     }
 
@@ -112,11 +146,13 @@ impl Users {
         &self,
         worker: &Worker,
         conn: &mut Conn,
-        user: &str,
+        params: &StartupParams,
     ) -> Result<(), Ended> {
-        let demand = &self.demand;
+        let (user, demand) = (params.user.as_str(), &self.demand);
+        let cluster = cluster_of(&worker.active().snapshot, &params.database);
+        // Also where nothing is asked: a server may ask for what is known of the role.
+        let secret = self.secret(worker, &cluster, user).await?;
         let mock = &worker.shared.mock_secret;
-        let secret = self.secrets.get(user).cloned().unwrap_or(Secret::None);
         let proven = match (demand.method, &secret) {
             (AuthMethod::Trust, _) => true,
             (AuthMethod::Cert, _) => self.by_certificate(worker, conn, user, demand)?,
@@ -130,6 +166,9 @@ impl Users {
         };
         if proven {
             return Ok(());
+        }
+        if let Some(query) = &self.query {
+            query.doubt(&cluster, user);
         }
         let (state, what) = match demand.method {
             AuthMethod::Cert => (sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, "certificate"),
@@ -172,25 +211,35 @@ impl Users {
     }
 }
 
+/// The cluster that a client's database lies in; for a name that leads nowhere any, so that the login looks the same.
+fn cluster_of(snapshot: &Snapshot, database: &str) -> String {
+    match (snapshot.database(database), snapshot.clusters.first()) {
+        (Some(entry), _) => entry.cluster.clone(),
+        (None, Some(cluster)) => cluster.name.clone(),
+        (None, None) => String::new(),
+    }
+}
+
 fn secret(user: &User) -> Result<Secret, String> {
-    let Some(text) = &user.secret else {
-        return Ok(Secret::None);
-    };
+    match &user.secret {
+        Some(text) => read_secret(&user.name, text),
+        None => Ok(Secret::None),
+    }
+}
+
+/// What a text of the users file or of a server is, told by its form as PostgreSQL does.
+pub(super) fn read_secret(user: &str, text: &str) -> Result<Secret, String> {
     if text.starts_with("SCRAM-SHA-256$") {
         let parsed = Verifier::parse(text).map(Passed::new);
         let shared = parsed.map(|passed| Secret::Scram(Arc::new(passed)));
-        return shared.ok_or_else(|| {
-            format!(
-                "auth.users: the SCRAM verifier of {:?} is malformed",
-                user.name
-            )
-        });
+        return shared
+            .ok_or_else(|| format!("auth.users: the SCRAM verifier of {user:?} is malformed"));
     }
     if md5::is_shadow(text) {
-        return Ok(Secret::Md5(text.clone()));
+        return Ok(Secret::Md5(text.to_owned()));
     }
     Ok(Secret::Plain(Arc::new(Plain {
-        password: text.clone(),
+        password: text.to_owned(),
         verifier: OnceLock::new(),
     })))
 }

@@ -101,7 +101,7 @@ async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, H
         conn.wbuf.extend(&message);
     }
     let active = worker.active();
-    active.users.admit(worker, conn, &params.user).await?;
+    active.users.admit(worker, conn, &params).await?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
     let mut key = vec![
         0;

@@ -38,6 +38,7 @@ AROUND: dict[str, dict[str, Any]] = {
         "queryUser": "asker",
         "ident": [{"map": name, "systemUser": "x", "databaseUser": "y"} for name in ("alpha", "beta")],
     },
+    "spec.auth.hbaSecretRef": {"auth": {"usersSecretRef": {"name": "users"}}},
     "spec.clusters": {"nodes": None, "clusters": [CLUSTER]},
     "spec.clusters[].discovery": {"clusters": [{"name": "one", "discovery": {"serviceName": "db"}}]},
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},

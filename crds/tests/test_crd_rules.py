@@ -135,6 +135,12 @@ CASES: dict[str, Cases] = {
         ({}, {"queryUser": "u"}, {"queryUser": "u", "query": "select", "querySecretRef": {"name": "s"}}),
         ({"query": "select"}, {"querySecretRef": {"name": "s"}}),
     ),
+    "auth-hba": Cases(
+        ({}, {"hbaSecretRef": {"name": "s"}}, {"method": "cert", "clientName": "dn", "map": "m"}),
+        tuple(
+            {"hbaSecretRef": {"name": "s"}, **more} for more in ({"method": "md5"}, {"clientName": "cn"}, {"map": "m"})
+        ),
+    ),
     "monitor-password-needs-user": Cases(
         ({}, {"user": "watch"}, {"user": "watch", "secretRef": {"name": "s"}}),
         ({"secretRef": {"name": "s"}},),

@@ -43,7 +43,15 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "workers": 2,
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
-        "auth": {"method": "trust", "client_name": "cn", "map": None, "ident": [], "query": None, "users": []},
+        "auth": {
+            "method": "trust",
+            "hba": None,
+            "client_name": "cn",
+            "map": None,
+            "ident": [],
+            "query": None,
+            "users": [],
+        },
         "tls": None,
         "clusters": [
             {
@@ -112,6 +120,7 @@ def test_users_passwords_and_overrides_are_resolved(tmp_path: Path) -> None:
     document = _snapshot(config, tmp_path)
 
     assert document["auth"] == {
+        "hba": None,
         "client_name": "cn",
         "map": None,
         "ident": [],

@@ -22,7 +22,16 @@ from helios_crds.references import References
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
-from helios_crds.v1alpha1.references import CERTIFICATE_KEY, PRIVATE_KEY, CaRef, CrlRef, LocalRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import (
+    CERTIFICATE_KEY,
+    PRIVATE_KEY,
+    CaRef,
+    CrlRef,
+    HbaRef,
+    LocalRef,
+    PasswordRef,
+    UsersRef,
+)
 from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
@@ -112,11 +121,12 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
 def secret_files(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[SecretFile, ...]:
     """Every key of a Secret that the proxy reads. What `references.secrets` holds only matters for users left out."""
     spec = proxy.spec
-    refs: list[tuple[str, UsersRef | PasswordRef | CaRef | CrlRef | None]] = [
+    refs: list[tuple[str, UsersRef | PasswordRef | CaRef | CrlRef | HbaRef | None]] = [
         (f"spec.databases[{index}].passwordSecretRef", database.password_secret_ref)
         for index, database in enumerate(spec.databases)
     ]
     refs.append(("spec.auth.usersSecretRef", _users_ref(proxy, references, placement)))
+    refs.append(("spec.auth.hbaSecretRef", spec.auth.hba_secret_ref if spec.auth is not None else None))
     refs.append(("spec.auth.querySecretRef", spec.auth.query_secret_ref if spec.auth is not None else None))
     refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
     refs += [(f"{field}.caSecretRef", tls.ca_secret_ref) for field, tls in _server_tls(proxy)]
@@ -287,6 +297,8 @@ def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> d
     auth = mirrored(proxy.spec.auth)
     if proxy.spec.auth is not None and proxy.spec.auth.ident:
         auth["ident"] = [mirrored(line) for line in proxy.spec.auth.ident]
+    if proxy.spec.auth is not None and (records := proxy.spec.auth.hba_secret_ref) is not None:
+        auth["hba_file"] = _secret_path(records.name, records.key, placement)
     if proxy.spec.auth is not None and (asks := proxy.spec.auth.query_secret_ref) is not None:
         auth["query_password_file"] = _secret_path(asks.name, asks.key, placement)
     ref = _users_ref(proxy, references, placement)

@@ -31,7 +31,7 @@ from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, atomic, mirrors, not_acted_on
 from helios_crds.problems import Severity
 from helios_crds.types import Quantity
-from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, HbaRef, PasswordRef, UsersRef
 
 __all__ = [
     "AuthSpec",
@@ -229,9 +229,19 @@ class AuthSpec(SpecModel):
             "query and querySecretRef must have queryUser, the role that asks, beside them",
             lambda auth, _old: "queryUser" in auth or not ("query" in auth or "querySecretRef" in auth),
         ),
+        Rule(
+            "auth-hba",
+            "!has(self.hbaSecretRef) || !(has(self.method) || has(self.clientName) || has(self.map))",
+            "hbaSecretRef excludes method, clientName and map, which its records say",
+            lambda auth, _old: "hbaSecretRef" not in auth or not {"method", "clientName", "map"} & set(auth),
+        ),
     )
 
     method: Annotated[AuthMethod | None, mirrors(AuthConfig, "method")] = None
+    hba_secret_ref: HbaRef | None = None
+    """Secret with a `pg_hba.conf`, which says for each client what it must answer; excludes `method`, `clientName` and
+    `map`. What Helios cannot act on is refused with its line."""
+
     query_user: Annotated[str | None, mirrors(AuthConfig, "query_user")] = None
 
     query_secret_ref: PasswordRef | None = None

@@ -54,6 +54,8 @@ pub struct Address {
 pub struct Auth {
     /// Method asked of every client.
     pub method: AuthMethod,
+    /// Text of a `pg_hba.conf`, which then decides in place of `method`, `client_name` and `map`.
+    pub hba: Option<String>,
     /// Which name of a certificate counts, with method `cert`.
     pub client_name: CertificateName,
     /// The user map to look it up in; absent is that it must be the role's.

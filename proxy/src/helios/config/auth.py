@@ -59,6 +59,11 @@ class AuthConfig(HeliosModel):
     method: AuthMethod = AuthMethod.SCRAM_SHA_256
     """What a client must answer. SCRAM, because it is PostgreSQL's own default and never sends the password."""
 
+    hba_file: Path | None = None
+    """A `pg_hba.conf` as PostgreSQL has it, which says for each client what it must answer; then `method`,
+    `client_name` and `map` are left out. What Helios cannot act on is refused with its line. None: `method` holds for
+    everybody."""
+
     users_file: Path | None = None
     """File of lines `"user" "secret"` as PgBouncer's userlist.txt; a secret is plain text, md5 + 32 hex digits, or a
     SCRAM-SHA-256 verifier. Needed by every method but trust and cert, unless `query_user` is set."""

@@ -74,17 +74,27 @@ def _addresses(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
-    asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT)
+    asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT) or config.auth.hba_file is not None
     has_users = config.auth.users_file is not None or config.auth.query_user is not None
     if not asks_nothing and not has_users and "auth" not in damaged:
         hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'
         yield Finding(("auth", "users_file"), f"is missing, and method {config.auth.method.value} needs it", hint)
     if config.admin.token is not None and config.admin.token_file is not None:
         yield Finding(("admin", "token_file"), "stands beside admin.token", "keep one of the two")
+    yield from _beside_hba(config.auth)
     yield from _query_login(config.auth)
     yield from _login(("monitor",), config.monitor.user, config.monitor.password, config.monitor.password_file)
     for index, entry in enumerate(config.databases):
         yield from _login(("databases", index), entry.user, entry.password, entry.password_file)
+
+
+def _beside_hba(auth: AuthConfig) -> Iterator[Finding]:
+    if auth.hba_file is None:
+        return
+    for name in ("method", "client_name", "map"):
+        if getattr(auth, name) != AuthConfig.model_fields[name].default:
+            hint = "say it in the file's records, or leave hba_file out"
+            yield Finding(("auth", name), "stands beside hba_file, which decides for each client", hint)
 
 
 def _query_login(auth: AuthConfig) -> Iterator[Finding]:
@@ -127,7 +137,7 @@ def _client_certificates(config: ProxyConfig) -> Iterator[Finding]:
         if unused:
             hint = "set tls.client_auth to optional or required"
             yield Finding(("tls", unused[0]), "is not used, since client_auth is none", hint)
-        if auth.method is AuthMethod.CERT:
+        if auth.method is AuthMethod.CERT and auth.hba_file is None:
             hint = "set tls.client_auth to optional or required"
             yield Finding(("auth", "method"), "is cert, and clients are not asked for certificates", hint)
     if auth.map is not None and auth.map not in {line.map for line in auth.ident}:

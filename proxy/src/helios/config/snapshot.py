@@ -50,6 +50,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "listen": [{"host": host, "port": port}],
         "auth": {
             "method": config.auth.method,
+            "hba": secrets.hba,
             "client_name": config.auth.client_name,
             "map": config.auth.map,
             "ident": [line.model_dump() for line in config.auth.ident],
@@ -106,6 +107,8 @@ class _Secrets:
     """What the files hold that a configuration names."""
 
     users: tuple[User, ...]
+    hba: str | None
+    """Text of a pg_hba.conf."""
     query: dict[str, Any] | None
     """How to ask for other users."""
     databases: list[dict[str, Any]]
@@ -127,6 +130,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
         return None
 
     users = attempt(lambda: users_of(config, base_dir))
+    hba = attempt(lambda: _text(config.auth.hba_file, "auth.hba_file", base_dir))
     query = attempt(lambda: _auth_query(config.auth, base_dir))
     databases = []
     for index, entry in enumerate(config.resolved_databases()):
@@ -140,7 +144,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), query, databases, tls, authorities)
+    return _Secrets(users or (), hba, query, databases, tls, authorities)
 
 
 def _auth_query(auth: AuthConfig, base_dir: Path | None) -> dict[str, Any] | None:

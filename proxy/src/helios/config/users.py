@@ -94,7 +94,7 @@ def caution_users(config: ProxyConfig, users: Sequence[User]) -> list[Finding]:
     findings = []
     if method not in (AuthMethod.TRUST, AuthMethod.CERT):
         shut_out = [user.name for user in users if user.kind is SecretKind.NONE]
-        if method is AuthMethod.SCRAM_SHA_256:
+        if method is AuthMethod.SCRAM_SHA_256 and config.auth.hba_file is None:
             shut_out += [user.name for user in users if user.kind is SecretKind.MD5]
         if shut_out:
             message = f"no secret that method {method.value} can check has {_some(shut_out)}: they cannot log in"

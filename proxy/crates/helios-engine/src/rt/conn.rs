@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{IpAddr, TcpStream as StdStream};
 use std::task::{ready, Context, Poll};
 
 use super::{Buf, Socket, BLOCK};
@@ -64,6 +64,12 @@ impl Conn {
     /// Who is at the other end, for the log.
     pub(crate) fn peer(&self) -> String {
         self.socket.as_ref().map_or_else(String::new, Socket::peer)
+    }
+
+    /// The peer's address, and our own that it connected to.
+    pub(crate) fn ends(&self) -> io::Result<(IpAddr, IpAddr)> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.ends()
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
@@ -51,6 +51,11 @@ impl Socket {
         self.0
             .peer_addr()
             .map_or_else(|err| err.to_string(), |address| address.to_string())
+    }
+
+    /// Both ends: the peer's address, and our own that it connected to.
+    pub(super) fn ends(&self) -> io::Result<(IpAddr, IpAddr)> {
+        Ok((self.0.peer_addr()?.ip(), self.0.local_addr()?.ip()))
     }
 
     /// Ready when a read will find bytes or the end, or when that cannot be told.

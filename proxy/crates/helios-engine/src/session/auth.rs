@@ -11,6 +11,7 @@ use helios_wire::{backend, frontend, md5, sqlstate};
 use subtle::ConstantTimeEq;
 
 use super::auth_query::AuthQuery;
+use super::demand::{Demand, Demands};
 use super::startup::{no_certificate, read_password, Ended};
 use crate::config::{AuthMethod, CertificateName, Snapshot, User};
 use crate::error::Refusal;
@@ -60,18 +61,9 @@ pub(crate) struct Plain {
     verifier: OnceLock<Verifier>,
 }
 
-/// What a client must show.
-#[derive(Debug, Clone)]
-struct Demand {
-    method: AuthMethod,
-    /// With method `cert`: which name counts, and the user map to look it up in.
-    name: CertificateName,
-    map: Option<String>,
-}
-
 /// Who may log in, and how it is proven.
 pub(crate) struct Users {
-    demand: Demand,
+    demands: Demands,
     maps: UserMaps,
     secrets: HashMap<String, Secret>,
     /// For roles that have none there.
@@ -80,7 +72,7 @@ pub(crate) struct Users {
 
 impl std::fmt::Debug for Users {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Users({} by {:?})", self.secrets.len(), self.demand)
+        write!(f, "Users({} by {:?})", self.secrets.len(), self.demands)
     }
 }
 
@@ -112,11 +104,7 @@ impl Users {
             database_user: &line.database_user,
         });
         Ok(Users {
-            demand: Demand {
-                method: auth.method,
-                name: auth.client_name,
-                map: auth.map.clone(),
-            },
+            demands: Demands::new(snapshot)?,
             maps: UserMaps::new(lines).map_err(|(at, why)| format!("auth.ident[{at}]: {why}"))?,
             secrets,
             query,
@@ -148,15 +136,22 @@ impl Users {
         conn: &mut Conn,
         params: &StartupParams,
     ) -> Result<(), Ended> {
-        let (user, demand) = (params.user.as_str(), &self.demand);
+        let user = params.user.as_str();
+        let demand = self.demands.of(conn, params)?;
+        if demand.needs_certificate && conn.subject().is_none() {
+            return Err(Ended::Refused(no_certificate()));
+        }
         let cluster = cluster_of(&worker.active().snapshot, &params.database);
         // Also where nothing is asked: a server may ask for what is known of the role.
         let secret = self.secret(worker, &cluster, user).await?;
         let mock = &worker.shared.mock_secret;
         let proven = match (demand.method, &secret) {
-            (AuthMethod::Trust, _) => true,
-            (AuthMethod::Cert, _) => self.by_certificate(worker, conn, user, demand)?,
+            (AuthMethod::Trust | AuthMethod::Cert, _) => true,
             (AuthMethod::Password, _) => by_password(conn, user, secret).await?,
+            // A role that does not exist is asked as most are that a server knows.
+            (AuthMethod::Md5, Secret::None) if self.query.is_some() => {
+                by_scram(conn, user, secret, mock).await?
+            }
             (AuthMethod::Md5, Secret::Plain(_) | Secret::Md5(_) | Secret::None) => {
                 by_md5(conn, user, &secret).await?
             }
@@ -164,7 +159,7 @@ impl Users {
                 by_scram(conn, user, secret, mock).await?
             }
         };
-        if proven {
+        if proven && (!demand.needs_name || self.is_named(worker, conn, user, &demand)) {
             return Ok(());
         }
         if let Some(query) = &self.query {
@@ -179,20 +174,11 @@ impl Users {
     }
 
     /// Whether the certificate that the client showed names `user`; if not, the log says whom it names.
-    fn by_certificate(
-        &self,
-        worker: &Worker,
-        conn: &Conn,
-        user: &str,
-        demand: &Demand,
-    ) -> Result<bool, Ended> {
-        let subject = conn
-            .subject()
-            .ok_or_else(|| Ended::Refused(no_certificate()))?;
-        let name = match demand.name {
+    fn is_named(&self, worker: &Worker, conn: &Conn, user: &str, demand: &Demand) -> bool {
+        let name = conn.subject().and_then(|subject| match demand.name {
             CertificateName::Cn => subject.common,
             CertificateName::Dn => Some(subject.distinguished),
-        };
+        });
         let map = demand.map.as_deref();
         let proven = name
             .as_deref()
@@ -207,7 +193,7 @@ impl Users {
             let events = &worker.shared.events;
             events.log(Level::Info, "certificate does not name the user", fields);
         }
-        Ok(proven)
+        proven
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod auth_query;
+mod demand;
 mod down;
 mod fifo;
 pub(crate) mod handle;

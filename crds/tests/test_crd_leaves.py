@@ -32,13 +32,27 @@ BASE: dict[str, dict[str, Any]] = {
 
 CLUSTER = {"name": "one", "nodes": [{"host": "db"}]}
 AROUND: dict[str, dict[str, Any]] = {
-    "spec.auth": {"method": "trust", "usersSecretRef": {"name": "users"}},
+    "spec.auth": {
+        "method": "trust",
+        "usersSecretRef": {"name": "users"},
+        "queryUser": "asker",
+        "ident": [{"map": name, "systemUser": "x", "databaseUser": "y"} for name in ("alpha", "beta")],
+    },
+    "spec.auth.hbaSecretRef": {"auth": {"usersSecretRef": {"name": "users"}}},
     "spec.clusters": {"nodes": None, "clusters": [CLUSTER]},
     "spec.clusters[].discovery": {"clusters": [{"name": "one", "discovery": {"serviceName": "db"}}]},
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},
     "spec.databases[].cluster": {"nodes": None, "clusters": [CLUSTER, {**CLUSTER, "name": "two"}]},
     "spec.monitor": {"monitor": {"user": "watch"}},
-    "spec.tls": {"tls": {"mode": "allow", "secretRef": {"name": "shown"}}},
+    "spec.tls": {
+        "tls": {
+            "mode": "allow",
+            "secretRef": {"name": "shown"},
+            "clientAuth": "optional",
+            "clientCaSecretRef": {"name": "trusted"},
+            "crlSecretRef": {"name": "revoked"},
+        }
+    },
     "spec.serverTls": {"serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}},
     "spec.clusters[].serverTls": {
         "clusters": [{**CLUSTER, "serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}}]
@@ -53,6 +67,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.databases[].cluster": ("one", "two"),
     "spec.clusters[].name": ("one", "two"),
     "spec.auth.method": ("trust", "md5"),
+    "spec.tls.mode": ("allow", "require"),
+    "spec.tls.clientAuth": ("optional", "required"),
     "spec.monitor.intervalMillis": (100, 200),
     "spec.plugins.enabled": (True, True),
     "spec.consistency": ("bounded", "eventual"),

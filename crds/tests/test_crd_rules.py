@@ -115,9 +115,31 @@ CASES: dict[str, Cases] = {
         ({}, {"mode": "disable"}, {"secretRef": {"name": "s"}}, {"mode": "require", "secretRef": {"name": "s"}}),
         ({"mode": "allow"}, {"mode": "require"}),
     ),
+    "tls-client-ca": Cases(
+        ({}, {"clientAuth": "none"}, {"clientAuth": "optional", "clientCaSecretRef": {"name": "s"}}),
+        ({"clientAuth": "required"}, {"clientCaSecretRef": {"name": "s"}}),
+    ),
+    "tls-crl": Cases(
+        ({}, {"clientCaSecretRef": {"name": "s"}, "crlSecretRef": {"name": "s"}}),
+        ({"crlSecretRef": {"name": "s"}},),
+    ),
     "server-tls-ca": Cases(
         ({}, {"mode": "require"}, {"caSecretRef": {"name": "s"}}, {"mode": "verify-ca", "caSecretRef": {"name": "s"}}),
         ({"mode": "verify-ca"}, {"mode": "verify-full"}),
+    ),
+    "server-tls-binding": Cases(
+        ({}, {"channelBinding": "require"}, {"mode": "require", "channelBinding": "require"}, {"mode": "disable"}),
+        ({"mode": "disable", "channelBinding": "require"},),
+    ),
+    "auth-query-needs-user": Cases(
+        ({}, {"queryUser": "u"}, {"queryUser": "u", "query": "select", "querySecretRef": {"name": "s"}}),
+        ({"query": "select"}, {"querySecretRef": {"name": "s"}}),
+    ),
+    "auth-hba": Cases(
+        ({}, {"hbaSecretRef": {"name": "s"}}, {"method": "cert", "clientName": "dn", "map": "m"}),
+        tuple(
+            {"hbaSecretRef": {"name": "s"}, **more} for more in ({"method": "md5"}, {"clientName": "cn"}, {"map": "m"})
+        ),
     ),
     "monitor-password-needs-user": Cases(
         ({}, {"user": "watch"}, {"user": "watch", "secretRef": {"name": "s"}}),

@@ -299,13 +299,71 @@ def assert_login_or_query_fails(target: Target) -> str:
         return refused.sqlstate
 
 
-def test_verifier_cannot_log_in_to_a_server_and_says_so(proxy_for: ProxyFor) -> None:
-    proxy = proxy_for("scram-sha-256")
+@pytest.fixture
+def stored(postgres: PostgresCluster) -> str:
+    """The verifier of `app` as the server stores it."""
+    found = postgres.value(f"select rolpassword from pg_authid where rolname = '{APP}'")
+    assert found is not None
+    return found
 
-    code = assert_login_or_query_fails(proxy.target("app", VERIFIED, "pencil"))
+
+@pytest.fixture
+def with_verifier(start_proxy: StartProxy, tmp_path: Path) -> Callable[..., HeliosProcess]:
+    """Start a proxy whose users file knows `app` by this verifier only."""
+
+    def start(secret: str, **auth: str) -> HeliosProcess:
+        users = write_users_file(tmp_path / "verifiers.txt", {APP: secret})
+        return start_proxy(auth={"users_file": str(users), **auth})
+
+    return start
+
+
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5", "password"])
+def test_a_verifier_logs_in_to_the_server_that_stores_it(
+    with_verifier: Callable[..., HeliosProcess], stored: str, method: str
+) -> None:
+    proxy = with_verifier(stored, method=method)
+
+    with Client(proxy.target()) as client:
+        assert client.value("select current_user") == APP
+    with pytest.raises(LoginRefusedError) as refused:
+        Client(proxy.target(password="wrong"))
+    assert refused.value.sqlstate == "28P01"
+
+
+def test_what_was_proven_outlives_server_connections_and_reloads(
+    with_verifier: Callable[..., HeliosProcess], stored: str, postgres: PostgresCluster
+) -> None:
+    proxy = with_verifier(stored)
+    end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'app'"
+    with Client(proxy.target()) as client:
+        assert client.value("select 1") == "1"
+        assert proxy.post("/config/reload")[0] == 200
+        postgres.execute(end)
+        until(lambda: proxy.json("/pools")[0]["idle_connections"] == 0, "the pool to notice")
+
+        assert client.value("select current_user") == APP
+
+
+def test_another_verifier_of_the_same_password_is_said_to_be_the_reason(
+    with_verifier: Callable[..., HeliosProcess],
+) -> None:
+    proxy = with_verifier(verifier(PASSWORDS[APP]))
+
+    code = assert_login_or_query_fails(proxy.target())
 
     assert code in ("28000", "28P01", "08006", "08001")
-    until(lambda: VERIFIED in proxy.log(), "a log line that names the user")
+    until(lambda: "its verifier there is not the one that Helios knows" in proxy.log(), "the reason in the log")
+
+
+def test_keys_are_never_logged(with_verifier: Callable[..., HeliosProcess], stored: str) -> None:
+    proxy = with_verifier(stored)
+
+    with Client(proxy.target()) as client:
+        client.value("select 1")
+
+    assert not any(part in proxy.log() for part in stored.split("$")[2].split(":"))
+    assert stored not in proxy.get("/config")[1]
 
 
 def test_wrong_server_password_is_told_once_and_logged(proxy_for: ProxyFor) -> None:

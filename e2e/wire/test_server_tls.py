@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness import frontend
-from harness.certificates import Authority, Certificate
+from harness.certificates import Authority
 from harness.client import Client, Connection, LoginRefusedError, rows, sqlstates
 from harness.frontend import query
-from harness.postgres import HBA, PostgresCluster, populate
+from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
+from harness.tls_server import TlsServer, tls_server
 from harness.wait import until
 from harness.workload import in_parallel
-from helios.play.binaries import find_binaries
-from helios.play.postgres import ServerOptions, start_primary
-from helios.play.process import unprivileged_identity
-
-DEBIAN_MAJOR = 15
-"""The packaged PostgreSQL of the other tests is built without TLS."""
 
 ENCRYPTED = "select ssl::text from pg_stat_ssl where pid = pg_backend_pid()"
 
 
-@dataclass(frozen=True)
-class TlsServer:
-    """A PostgreSQL with `ssl = on`."""
-
-    cluster: PostgresCluster
-    authority: Authority
-
-    def show(self, certificate: Certificate) -> None:
-        """Have the server show this certificate from now on."""
-        data = self.cluster.primary.data
-        identity = unprivileged_identity()
-        for source, name in ((certificate.cert, "server.crt"), (certificate.key, "server.key")):
-            target = data / name
-            target.write_bytes(source.read_bytes())
-            target.chmod(0o600)
-            if identity is not None:
-                shutil.chown(target, identity.uid, identity.gid)
-        self.cluster.execute("alter system set ssl = on")
-        self.cluster.execute("select pg_reload_conf()")
-        until(lambda: self.cluster.value("show ssl") == "on", "TLS to be on")
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
-    root = Path(tempfile.mkdtemp(prefix="helios-tls-"))
-    options = ServerOptions(fsync=False, hba=HBA, settings={"max_connections": "50"})
-    cluster = PostgresCluster(root, start_primary(root, options=options, binaries=find_binaries(DEBIAN_MAJOR)), None)
-    try:
-        populate(cluster)
-        made = TlsServer(cluster, Authority(tmp_path_factory.mktemp("server-authority")))
-        made.show(made.authority.sign("server"))
+    with tls_server(tmp_path_factory.mktemp("server-authority")) as made:
         yield made
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

@@ -43,12 +43,20 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "workers": 2,
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
-        "auth": {"method": "trust", "users": []},
+        "auth": {
+            "method": "trust",
+            "hba": None,
+            "client_name": "cn",
+            "map": None,
+            "ident": [],
+            "query": None,
+            "users": [],
+        },
         "tls": None,
         "clusters": [
             {
                 "name": "main",
-                "tls": {"mode": "prefer", "ca": None},
+                "tls": {"mode": "prefer", "ca": None, "channel_binding": "prefer"},
                 "nodes": [
                     {"name": "first", "host": "db", "port": 5432},
                     {"name": "[::1]:5433", "host": "::1", "port": 5433},
@@ -112,6 +120,11 @@ def test_users_passwords_and_overrides_are_resolved(tmp_path: Path) -> None:
     document = _snapshot(config, tmp_path)
 
     assert document["auth"] == {
+        "hba": None,
+        "client_name": "cn",
+        "map": None,
+        "ident": [],
+        "query": None,
         "method": "scram-sha-256",
         "users": [{"name": "app", "secret": "grün"}, {"name": "nobody", "secret": None}],
     }

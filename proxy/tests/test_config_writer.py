@@ -12,9 +12,14 @@ from helios.config import (
     AdminConfig,
     AuthConfig,
     AuthMethod,
+    CertificateName,
+    ClientAuth,
+    ClientTlsConfig,
+    ClientTlsMode,
     ClusterConfig,
     DatabaseConfig,
     DrainConfig,
+    IdentConfig,
     LimitsConfig,
     LogConfig,
     LogFormat,
@@ -33,6 +38,14 @@ from helios.config.loader import dumps, loads
 MINIMAL = ProxyConfig(
     auth=AuthConfig(method=AuthMethod.TRUST),
     clusters=(ClusterConfig(name="main", nodes=(NodeConfig(host="db"),)),),
+)
+
+ENCRYPTED = ClientTlsConfig(
+    mode=ClientTlsMode.ALLOW,
+    cert_file="tls.crt",
+    key_file="tls.key",
+    client_auth=ClientAuth.OPTIONAL,
+    client_ca_file="ca.crt",
 )
 
 _words = st.text(string.ascii_letters + string.digits + "._-äß", min_size=1, max_size=12)
@@ -97,6 +110,18 @@ def _databases(draw: st.DrawFn, clusters: tuple[ClusterConfig, ...]) -> tuple[Da
 
 
 @st.composite
+def _auths(draw: st.DrawFn) -> AuthConfig:
+    lines = draw(st.lists(st.builds(IdentConfig, map=_words, system_user=_texts, database_user=_texts), max_size=3))
+    return AuthConfig(
+        method=draw(st.sampled_from(AuthMethod)),
+        users_file=draw(_texts),
+        client_name=draw(st.sampled_from(CertificateName)),
+        map=draw(st.none() | st.sampled_from([line.map for line in lines])) if lines else None,
+        ident=tuple(lines),
+    )
+
+
+@st.composite
 def _configs(draw: st.DrawFn) -> ProxyConfig:
     clusters = draw(_clusters())
     return ProxyConfig(
@@ -110,7 +135,8 @@ def _configs(draw: st.DrawFn) -> ProxyConfig:
                 token=st.none() | _secrets,
             )
         ),
-        auth=AuthConfig(method=draw(st.sampled_from(AuthMethod)), users_file=draw(_texts)),
+        auth=draw(_auths()),
+        tls=ENCRYPTED,
         monitor=draw(st.builds(MonitorConfig, user=_texts, password=st.none() | _secrets, database=_texts)),
         pool=draw(
             st.builds(

@@ -38,9 +38,13 @@ _BLOCKS: Final[dict[str, type[SpecModel]]] = {
 }
 _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("auth", "users_file"): (("auth", "usersSecretRef"), ""),
+    ("auth", "hba_file"): (("auth", "hbaSecretRef"), ""),
+    ("auth", "query_password_file"): (("auth", "querySecretRef"), ""),
     ("monitor", "password_file"): (("monitor", "secretRef"), ""),
     ("tls", "cert_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
     ("tls", "key_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
+    ("tls", "client_ca_file"): (("tls", "clientCaSecretRef"), "name a Secret with the authorities of clients"),
+    ("tls", "crl_file"): (("tls", "crlSecretRef"), ""),
     ("listen_address",): (("listenPort",), ""),
     ("admin", "address"): (("adminPort",), ""),
 }

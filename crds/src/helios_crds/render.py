@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -22,10 +22,23 @@ from helios_crds.references import References
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
-from helios_crds.v1alpha1.references import CERTIFICATE_KEY, PRIVATE_KEY, CaRef, LocalRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import (
+    CERTIFICATE_KEY,
+    PRIVATE_KEY,
+    CaRef,
+    CrlRef,
+    HbaRef,
+    LocalRef,
+    PasswordRef,
+    UsersRef,
+)
 from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
+
+
+SECRETLESS: Final = (AuthMethod.TRUST, AuthMethod.CERT)
+"""Methods that need no users."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +121,18 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
 def secret_files(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[SecretFile, ...]:
     """Every key of a Secret that the proxy reads. What `references.secrets` holds only matters for users left out."""
     spec = proxy.spec
-    refs: list[tuple[str, UsersRef | PasswordRef | CaRef | None]] = [
+    refs: list[tuple[str, UsersRef | PasswordRef | CaRef | CrlRef | HbaRef | None]] = [
         (f"spec.databases[{index}].passwordSecretRef", database.password_secret_ref)
         for index, database in enumerate(spec.databases)
     ]
     refs.append(("spec.auth.usersSecretRef", _users_ref(proxy, references, placement)))
+    refs.append(("spec.auth.hbaSecretRef", spec.auth.hba_secret_ref if spec.auth is not None else None))
+    refs.append(("spec.auth.querySecretRef", spec.auth.query_secret_ref if spec.auth is not None else None))
     refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
     refs += [(f"{field}.caSecretRef", tls.ca_secret_ref) for field, tls in _server_tls(proxy)]
+    if spec.tls is not None:
+        asked = (("clientCaSecretRef", spec.tls.client_ca_secret_ref), ("crlSecretRef", spec.tls.crl_secret_ref))
+        refs += [(f"spec.tls.{field}", ref) for field, ref in asked]
     files = [
         SecretFile(ref.name, ref.key, _secret_path(ref.name, ref.key, placement), field)
         for field, ref in refs
@@ -141,7 +159,7 @@ def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
 def _users_ref(proxy: HeliosProxy, references: References, placement: Placement) -> UsersRef | None:
     """The Secret with the users; Secret `<name>-users` where none is named and the place has no users of its own."""
     auth = proxy.spec.auth
-    if auth is not None and (auth.users_secret_ref is not None or auth.method is AuthMethod.TRUST):
+    if auth is not None and (auth.users_secret_ref is not None or auth.method in SECRETLESS or auth.query_user):
         return auth.users_secret_ref
     implied = UsersRef(name=f"{proxy.name}-users")
     is_there = references.secrets is not None and implied.name in references.secrets
@@ -277,6 +295,12 @@ def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
 
 def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:
     auth = mirrored(proxy.spec.auth)
+    if proxy.spec.auth is not None and proxy.spec.auth.ident:
+        auth["ident"] = [mirrored(line) for line in proxy.spec.auth.ident]
+    if proxy.spec.auth is not None and (records := proxy.spec.auth.hba_secret_ref) is not None:
+        auth["hba_file"] = _secret_path(records.name, records.key, placement)
+    if proxy.spec.auth is not None and (asks := proxy.spec.auth.query_secret_ref) is not None:
+        auth["query_password_file"] = _secret_path(asks.name, asks.key, placement)
     ref = _users_ref(proxy, references, placement)
     users_file = placement.users_file if ref is None else _secret_path(ref.name, ref.key, placement)
     return auth if users_file is None else {**auth, "users_file": users_file}
@@ -287,6 +311,10 @@ def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:
     if tls is not None and tls.secret_ref is not None:
         made["cert_file"] = _secret_path(tls.secret_ref.name, CERTIFICATE_KEY, placement)
         made["key_file"] = _secret_path(tls.secret_ref.name, PRIVATE_KEY, placement)
+    if tls is not None and (authorities := tls.client_ca_secret_ref) is not None:
+        made["client_ca_file"] = _secret_path(authorities.name, authorities.key, placement)
+    if tls is not None and (revoked := tls.crl_secret_ref) is not None:
+        made["crl_file"] = _secret_path(revoked.name, revoked.key, placement)
     return made
 
 

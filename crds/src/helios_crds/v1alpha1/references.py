@@ -10,12 +10,16 @@ from helios_crds.types import ObjectName, SecretKey
 __all__ = [
     "CA_KEY",
     "CERTIFICATE_KEY",
+    "CRL_KEY",
+    "HBA_KEY",
     "MAX_REFS",
     "PASSWORD_KEY",
     "PRIVATE_KEY",
     "USERS_KEY",
     "CaRef",
     "CertificateRef",
+    "CrlRef",
+    "HbaRef",
     "LocalRef",
     "PasswordRef",
     "UsersRef",
@@ -25,6 +29,8 @@ MAX_REFS: Final = 32
 PASSWORD_KEY: Final = "password"  # noqa: S105 - the name of a key
 USERS_KEY: Final = "users.txt"
 CA_KEY: Final = "ca.crt"
+CRL_KEY: Final = "ca.crl"
+HBA_KEY: Final = "pg_hba.conf"
 CERTIFICATE_KEY: Final = "tls.crt"
 PRIVATE_KEY: Final = "tls.key"
 
@@ -72,3 +78,23 @@ class CaRef(SpecModel):
 
     key: SecretKey = CA_KEY
     """Key in the Secret. `ca.crt`, where cert-manager puts it."""
+
+
+class CrlRef(SpecModel):
+    """Revocation lists of authorities in a Secret of the same namespace, mounted as a file."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+    key: SecretKey = CRL_KEY
+    """Key in the Secret. `ca.crl`, beside the authorities' own `ca.crt`."""
+
+
+class HbaRef(SpecModel):
+    """A `pg_hba.conf` in a Secret of the same namespace, mounted as a file."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+    key: SecretKey = HBA_KEY
+    """Key in the Secret. `pg_hba.conf`, as PostgreSQL calls the file."""

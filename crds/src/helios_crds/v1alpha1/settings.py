@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
 from helios.config import (
     AuthConfig,
     AuthMethod,
+    CertificateName,
+    ChannelBinding,
+    ClientAuth,
     ClientTlsConfig,
     ClientTlsMode,
     DrainConfig,
+    IdentConfig,
     LimitsConfig,
     LogConfig,
     LogFormat,
@@ -24,16 +28,17 @@ from helios.config import (
     ServerTlsMode,
 )
 from helios_crds.base import SpecModel
-from helios_crds.markers import Rule, mirrors, not_acted_on
+from helios_crds.markers import Rule, atomic, mirrors, not_acted_on
 from helios_crds.problems import Severity
 from helios_crds.types import Quantity
-from helios_crds.v1alpha1.references import CaRef, CertificateRef, PasswordRef, UsersRef
+from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, HbaRef, PasswordRef, UsersRef
 
 __all__ = [
     "AuthSpec",
     "DatabasePoolSpec",
     "DrainSpec",
     "FeaturesSpec",
+    "IdentSpec",
     "LimitsSpec",
     "LogSpec",
     "MonitorSpec",
@@ -43,6 +48,9 @@ __all__ = [
     "ServerTlsSpec",
     "TlsSpec",
 ]
+
+
+MAX_IDENT: Final = 256
 
 
 def _min_at_most_max(pool: Any, _old: Any) -> bool:
@@ -146,12 +154,34 @@ class TlsSpec(SpecModel):
             "mode allow or require needs secretRef, the certificate to show",
             lambda tls, _old: tls.get("mode", ClientTlsMode.DISABLE) == ClientTlsMode.DISABLE or "secretRef" in tls,
         ),
+        Rule(
+            "tls-client-ca",
+            "(has(self.clientAuth) && self.clientAuth != 'none') == has(self.clientCaSecretRef)",
+            "clientAuth optional or required must have clientCaSecretRef, the authorities of clients; none must not",
+            lambda tls, _old: (
+                (tls.get("clientAuth", ClientAuth.NONE) != ClientAuth.NONE) == ("clientCaSecretRef" in tls)
+            ),
+        ),
+        Rule(
+            "tls-crl",
+            "!has(self.crlSecretRef) || has(self.clientCaSecretRef)",
+            "crlSecretRef needs clientCaSecretRef, the authorities whose lists they are",
+            lambda tls, _old: "crlSecretRef" not in tls or "clientCaSecretRef" in tls,
+        ),
     )
 
     mode: Annotated[ClientTlsMode | None, mirrors(ClientTlsConfig, "mode")] = None
 
     secret_ref: CertificateRef | None = None
     """Secret with the certificate and its key."""
+
+    client_auth: Annotated[ClientAuth | None, mirrors(ClientTlsConfig, "client_auth")] = None
+
+    client_ca_secret_ref: CaRef | None = None
+    """Secret with the certificates of the authorities that clients' certificates come from."""
+
+    crl_secret_ref: CrlRef | None = None
+    """Secret with the revocation lists of these authorities. Left out: nothing is revoked."""
 
 
 class ServerTlsSpec(SpecModel):
@@ -164,6 +194,13 @@ class ServerTlsSpec(SpecModel):
             "mode verify-ca or verify-full needs caSecretRef, the authorities to trust",
             lambda tls, _old: not str(tls.get("mode", "")).startswith("verify") or "caSecretRef" in tls,
         ),
+        Rule(
+            "server-tls-binding",
+            "!has(self.mode) || self.mode != 'disable'"
+            " || !has(self.channelBinding) || self.channelBinding != 'require'",
+            "channelBinding require needs encryption",
+            lambda tls, _old: tls.get("channelBinding") != "require" or tls.get("mode") != "disable",
+        ),
     )
 
     mode: Annotated[ServerTlsMode | None, mirrors(ServerTlsConfig, "mode")] = None
@@ -171,15 +208,57 @@ class ServerTlsSpec(SpecModel):
     ca_secret_ref: CaRef | None = None
     """Secret with the certificates of the authorities that are trusted."""
 
+    channel_binding: Annotated[ChannelBinding | None, mirrors(ServerTlsConfig, "channel_binding")] = None
+
+
+class IdentSpec(SpecModel):
+    """One line of a user map, as in pg_ident.conf; a client may log in by any line of its map that fits."""
+
+    map: Annotated[str, mirrors(IdentConfig, "map", required=True)]
+    system_user: Annotated[str, mirrors(IdentConfig, "system_user", required=True)]
+    database_user: Annotated[str, mirrors(IdentConfig, "database_user", required=True)]
+
 
 class AuthSpec(SpecModel):
     """Authentication of clients."""
 
+    rules = (
+        Rule(
+            "auth-query-needs-user",
+            "has(self.queryUser) || !(has(self.query) || has(self.querySecretRef))",
+            "query and querySecretRef must have queryUser, the role that asks, beside them",
+            lambda auth, _old: "queryUser" in auth or not ("query" in auth or "querySecretRef" in auth),
+        ),
+        Rule(
+            "auth-hba",
+            "!has(self.hbaSecretRef) || !(has(self.method) || has(self.clientName) || has(self.map))",
+            "hbaSecretRef excludes method, clientName and map, which its records say",
+            lambda auth, _old: "hbaSecretRef" not in auth or not {"method", "clientName", "map"} & set(auth),
+        ),
+    )
+
     method: Annotated[AuthMethod | None, mirrors(AuthConfig, "method")] = None
+    hba_secret_ref: HbaRef | None = None
+    """Secret with a `pg_hba.conf`, which says for each client what it must answer; excludes `method`, `clientName` and
+    `map`. What Helios cannot act on is refused with its line."""
+
+    query_user: Annotated[str | None, mirrors(AuthConfig, "query_user")] = None
+
+    query_secret_ref: PasswordRef | None = None
+    """Secret with the password of `queryUser`. Left out: as the users file has it, or none."""
+
+    query_database: Annotated[str | None, mirrors(AuthConfig, "query_database")] = None
+    query: Annotated[str | None, mirrors(AuthConfig, "query")] = None
+    query_cache_seconds: Annotated[int | None, mirrors(AuthConfig, "query_cache_seconds")] = None
+    client_name: Annotated[CertificateName | None, mirrors(AuthConfig, "client_name")] = None
+    map: Annotated[str | None, mirrors(AuthConfig, "map")] = None
+
+    ident: Annotated[tuple[IdentSpec, ...], atomic(), Field(max_length=MAX_IDENT)] = ()
+    """Lines of the user maps."""
 
     users_secret_ref: UsersRef | None = None
-    """Secret with the users file. Left out: Secret `<name>-users`, which must exist; with `method: trust` no users at
-    all. Its plain and md5 secrets also log clients in to the servers."""
+    """Secret with the users file. Left out: Secret `<name>-users`, which must exist; with `method: trust` or
+    `cert`, or with `queryUser`, no users at all. Its plain and md5 secrets also log clients in to the servers."""
 
 
 class MonitorSpec(SpecModel):

@@ -54,8 +54,40 @@ pub struct Address {
 pub struct Auth {
     /// Method asked of every client.
     pub method: AuthMethod,
+    /// Text of a `pg_hba.conf`, which then decides in place of `method`, `client_name` and `map`.
+    pub hba: Option<String>,
+    /// Which name of a certificate counts, with method `cert`.
+    pub client_name: CertificateName,
+    /// The user map to look it up in; absent is that it must be the role's.
+    pub map: Option<String>,
+    /// Lines of all user maps.
+    pub ident: Vec<Ident>,
     /// Known users.
     pub users: Vec<User>,
+    /// How to ask the server for the others; absent is that there are none.
+    pub query: Option<AuthQuery>,
+}
+
+/// How to ask the server what it knows of a role.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthQuery {
+    /// Role to log in as.
+    pub user: String,
+    /// Its password; the users file's when absent.
+    pub password: Option<String>,
+    /// Database to log in to.
+    pub database: String,
+    /// Takes the role's name, returns it and its secret.
+    pub sql: String,
+    /// How long an answer holds.
+    pub cache_ms: u64,
+}
+
+impl std::fmt::Debug for AuthQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuthQuery(as {:?})", self.user)
+    }
 }
 
 /// Method asked of every client.
@@ -73,6 +105,31 @@ pub enum AuthMethod {
     /// SCRAM.
     #[serde(rename = "scram-sha-256")]
     ScramSha256,
+    /// A certificate that names the role.
+    #[serde(rename = "cert")]
+    Cert,
+}
+
+/// Which name of a certificate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateName {
+    /// The common name.
+    Cn,
+    /// The distinguished name.
+    Dn,
+}
+
+/// One line of a user map.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ident {
+    /// Name of the map.
+    pub map: String,
+    /// Name in the certificate, or a regular expression behind a slash.
+    pub system_user: String,
+    /// Role it may log in as.
+    pub database_user: String,
 }
 
 /// One line of the users file.
@@ -101,6 +158,24 @@ pub struct ClientTls {
     pub certificate: String,
     /// Its private key in PEM.
     pub key: String,
+    /// Whether clients show certificates.
+    pub client_auth: ClientAuth,
+    /// Certificates of the authorities that theirs come from, in PEM.
+    pub client_ca: Option<String>,
+    /// Revocation lists of these authorities, in PEM.
+    pub crl: Option<String>,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// They are not asked.
+    None,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
 }
 
 impl std::fmt::Debug for ClientTls {
@@ -127,6 +202,20 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// Certificates of the authorities that are trusted, in PEM.
     pub ca: Option<String>,
+    /// Whether logins bind the channel.
+    pub channel_binding: ChannelBinding,
+}
+
+/// Whether a SCRAM login binds the TLS channel, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    /// A login without it fails.
+    Require,
 }
 
 /// What is demanded of a server, in libpq's words.

@@ -36,10 +36,11 @@ pub struct Engine {
     accepting: AtomicBool,
 }
 
-fn activate(document: &[u8]) -> Result<Active, EngineError> {
+/// What a snapshot amounts to; `before` is what was in force so far.
+fn activate(document: &[u8], before: Option<&Active>) -> Result<Active, EngineError> {
     let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
-    let users =
-        Users::new(snapshot.auth.method, &snapshot.auth.users).map_err(EngineError::Snapshot)?;
+    let known = before.map(|active| &active.users);
+    let users = Users::new(&snapshot, known).map_err(EngineError::Snapshot)?;
     let acceptor = snapshot
         .tls
         .as_ref()
@@ -65,7 +66,7 @@ impl Engine {
     /// # Errors
     /// `EngineError::Snapshot` naming the field.
     pub fn new(document: &[u8]) -> Result<Engine, EngineError> {
-        let active = activate(document)?;
+        let active = activate(document, None)?;
         let workers = active.snapshot.workers;
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| rt::channel()).unzip();
         let mut mock_secret = [0; 32];
@@ -147,7 +148,7 @@ impl Engine {
     /// # Errors
     /// `EngineError::Snapshot`; the old configuration stays.
     pub fn reload(&self, document: &[u8]) -> Result<(), EngineError> {
-        let active = Arc::new(activate(document)?);
+        let active = Arc::new(activate(document, Some(&self.shared.active.load()))?);
         let mut pools = lock(&self.shared.pools);
         self.shared.active.store(Arc::clone(&active));
         self.shared.revision.fetch_add(1, Ordering::SeqCst);

@@ -311,7 +311,7 @@ impl Worker {
 pub(crate) fn credential(active: &Active, database: &Database, user: &str) -> Credential {
     match (&database.user, &database.password) {
         (Some(_), Some(password)) => Credential::Plain(password.clone()),
-        _ => active.users.credential(user),
+        _ => active.users.credential(&database.cluster, user),
     }
 }
 

@@ -72,11 +72,14 @@ pub fn authentication_md5(out: &mut Vec<u8>, salt: [u8; 4]) {
     });
 }
 
-/// Appends an AuthenticationSASL that offers SCRAM-SHA-256.
-pub fn authentication_sasl(out: &mut Vec<u8>) {
+/// Appends an AuthenticationSASL that offers these mechanisms, the best first.
+pub fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) {
     write(out, b'R', |body| {
         body.extend_from_slice(&10_u32.to_be_bytes());
-        body.extend_from_slice(b"SCRAM-SHA-256\0\0");
+        for mechanism in mechanisms {
+            write_cstr(body, mechanism.as_bytes());
+        }
+        body.push(0);
     });
 }
 
@@ -135,6 +138,23 @@ impl<'a> Authentication<'a> {
     }
 }
 
+/// Values of a DataRow body, `None` for NULL; nothing when it is malformed.
+pub fn read_data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*length);
+        let value = match length {
+            -1 => None,
+            _ => Some(after.get(..usize::try_from(length).ok()?)?),
+        };
+        rest = &after[value.map_or(0, <[u8]>::len)..];
+        values.push(value);
+    }
+    rest.is_empty().then_some(values)
+}
+
 /// Name and value of a ParameterStatus body.
 pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     let (name, next) = read_cstr(body, 0)?;
@@ -143,24 +163,6 @@ pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
         std::str::from_utf8(name).ok()?,
         std::str::from_utf8(value).ok()?,
     ))
-}
-
-/// The columns of a DataRow body; `None` for one that is cut short, `Some(None)` for NULL.
-pub fn data_row(body: &[u8]) -> impl Iterator<Item = Option<Option<&[u8]>>> {
-    let mut rest = body.get(2..).unwrap_or_default();
-    let count = body
-        .first_chunk::<2>()
-        .map_or(0, |count| u16::from_be_bytes(*count));
-    (0..count).map(move |_| {
-        let (length, value) = rest.split_first_chunk::<4>()?;
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            rest = value;
-            return Some(None);
-        };
-        let column = value.get(..length)?;
-        rest = &value[length..];
-        Some(Some(column))
-    })
 }
 
 /// Process id and secret key of a BackendKeyData body.
@@ -197,15 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn reads_columns() {
-        let row = b"\0\x03\0\0\0\x01a\xff\xff\xff\xff\0\0\0\0";
-        let columns: Vec<_> = data_row(row).collect();
-        assert_eq!(
-            columns,
-            [Some(Some(&b"a"[..])), Some(None), Some(Some(&b""[..]))]
-        );
-        assert_eq!(data_row(&row[..6]).collect::<Vec<_>>(), [None, None, None]);
-        assert_eq!(data_row(b"\0").count(), 0);
+    fn reads_rows_and_refuses_torn_ones() {
+        let row = b"\0\x02\xff\xff\xff\xff\0\0\0\x01x";
+
+        assert_eq!(read_data_row(row), Some(vec![None, Some(&b"x"[..])]));
+        for torn in [
+            &row[..11],
+            &row[..7],
+            &b"\0\x01\xff\xff\xff\xfe"[..],
+            &b"\0\0x"[..],
+            &b"\0"[..],
+        ] {
+            assert_eq!(read_data_row(torn), None);
+        }
     }
 
     #[test]

@@ -99,15 +99,31 @@ pub fn query(out: &mut Vec<u8>, sql: &str) {
     write(out, b'Q', |body| write_cstr(body, sql.as_bytes()));
 }
 
+/// Appends Parse, Bind and Execute of a query with one parameter and results as text; a Sync has to follow.
+pub fn ask(out: &mut Vec<u8>, sql: &str, parameter: &str) {
+    write(out, b'P', |body| {
+        write_cstr(body, b"");
+        write_cstr(body, sql.as_bytes());
+        body.extend_from_slice(&0_u16.to_be_bytes());
+    });
+    write(out, b'B', |body| {
+        body.extend_from_slice(b"\0\0\0\0\0\x01");
+        body.extend_from_slice(&(parameter.len() as u32).to_be_bytes());
+        body.extend_from_slice(parameter.as_bytes());
+        body.extend_from_slice(&0_u16.to_be_bytes());
+    });
+    write(out, b'E', |body| body.extend_from_slice(&[0; 5]));
+}
+
 /// Appends a PasswordMessage, SASLInitialResponse or SASLResponse with this body.
 pub fn password(out: &mut Vec<u8>, bytes: &[u8]) {
     write(out, b'p', |body| body.extend_from_slice(bytes));
 }
 
-/// Appends a SASLInitialResponse for SCRAM-SHA-256.
-pub fn sasl_initial(out: &mut Vec<u8>, data: &[u8]) {
+/// Appends a SASLInitialResponse for a mechanism.
+pub fn sasl_initial(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
     write(out, b'p', |body| {
-        body.extend_from_slice(b"SCRAM-SHA-256\0");
+        write_cstr(body, mechanism.as_bytes());
         body.extend_from_slice(&(data.len() as u32).to_be_bytes());
         body.extend_from_slice(data);
     });

@@ -12,6 +12,8 @@
 //! | [`backend`] | server messages: those we originate, and the few bodies we read |
 //! | [`startup`] | the packets before the first tagged message: startup, SSL, GSS, cancel, version negotiation |
 //! | [`options`] | splitting the `options` startup parameter into settings |
+//! | [`hba`] | who may come from where, by `pg_hba.conf` |
+//! | [`ident`] | user maps of `pg_ident.conf` |
 //! | [`md5`] | MD5 password exchange |
 //! | [`scram`] | SCRAM-SHA-256, both sides |
 //! | [`error_response`] | reading and writing ErrorResponse and NoticeResponse |
@@ -21,6 +23,8 @@ pub mod backend;
 pub mod error_response;
 pub mod frame;
 pub mod frontend;
+pub mod hba;
+pub mod ident;
 pub mod md5;
 pub mod options;
 pub mod scram;

@@ -2,7 +2,7 @@
 //! other. Peers that misbehave are in `scram_hostile.rs`.
 
 use helios_wire::scram::{
-    salt_for, Challenge, ClientExchange, ClientKeys, ScramError, ServerExchange, Verifier,
+    salt_for, Challenge, Channel, ClientExchange, ClientKeys, ScramError, ServerExchange, Verifier,
 };
 
 /// From `pg_authid` of PostgreSQL 15. The password of alice is `pencil`; bob's is changed by SASLprep
@@ -31,8 +31,8 @@ fn verifier(text: &str) -> Verifier {
 
 /// Runs both sides against each other; the error, if any, is the server's.
 fn log_in(verifier: Verifier, password: &str) -> Result<(), ScramError> {
-    let mut client = ClientExchange::new("clientnonce");
-    let mut server = ServerExchange::new(verifier, "servernonce");
+    let mut client = ClientExchange::new("clientnonce", Channel::Absent);
+    let mut server = ServerExchange::new(verifier, "servernonce", Channel::Absent);
     let server_first = server.first(&client.first())?;
     let challenge = client.challenge(&server_first).expect("our own challenge");
     let answer = client.respond(&ClientKeys::derive(password, &challenge));
@@ -41,11 +41,106 @@ fn log_in(verifier: Verifier, password: &str) -> Result<(), ScramError> {
     Ok(())
 }
 
+/// Both sides over these ends of a channel.
+fn over(client: Channel, server: Channel) -> Result<(), ScramError> {
+    let mut client = ClientExchange::new("c", client);
+    let mut server =
+        ServerExchange::new(Verifier::from_password("pencil", b"salt", 1), "s", server);
+    let challenge = client
+        .challenge(&server.first(&client.first())?)
+        .expect("our own challenge");
+    let answer = client.respond(&ClientKeys::derive("pencil", &challenge));
+    server.finish(&answer).map(drop)
+}
+
+#[test]
+fn what_a_client_proved_logs_in_elsewhere() {
+    let stored = Verifier::from_password("pencil", b"salt", 2);
+    let mut client = ClientExchange::new("c", Channel::Absent);
+    let mut server = ServerExchange::new(stored.clone(), "s", Channel::Absent);
+    let challenge = client
+        .challenge(&server.first(&client.first()).expect("first"))
+        .expect("challenge");
+    assert!(stored.answers(&challenge));
+    assert_eq!(server.client_keys(), None);
+    let answer = client.respond(&ClientKeys::derive("pencil", &challenge));
+    server.finish(&answer).expect("the right password");
+
+    let keys = server.client_keys().expect("proven").clone();
+
+    assert_eq!(stored.keys_of("pencil").as_ref(), Some(&keys));
+    let mut onward = ClientExchange::new("c2", Channel::Absent);
+    let mut elsewhere = ServerExchange::new(stored, "s2", Channel::Absent);
+    onward
+        .challenge(&elsewhere.first(&onward.first()).expect("first"))
+        .expect("challenge");
+    let last = elsewhere.finish(&onward.respond(&keys)).expect("let in");
+    assert_eq!(onward.verify(&last), Ok(()));
+}
+
+#[test]
+fn who_is_refused_proved_nothing() {
+    let mut client = ClientExchange::new("c", Channel::Absent);
+    let mut server = ServerExchange::new(
+        Verifier::from_password("pencil", b"salt", 1),
+        "s",
+        Channel::Absent,
+    );
+    let challenge = client
+        .challenge(&server.first(&client.first()).expect("first"))
+        .expect("challenge");
+    let answer = client.respond(&ClientKeys::derive("pen", &challenge));
+
+    assert!(server.finish(&answer).is_err());
+    assert_eq!(server.client_keys(), None);
+}
+
+#[test]
+fn a_channel_is_bound_when_both_ends_are_of_the_same() {
+    let bound = |hash: &[u8]| Channel::Bound(hash.to_vec());
+
+    assert_eq!(over(bound(b"hash"), bound(b"hash")), Ok(()));
+    assert_eq!(
+        over(bound(b"another's"), bound(b"hash")),
+        Err(ScramError::WrongChannel)
+    );
+    assert_eq!(over(Channel::Absent, Channel::Unused), Ok(()));
+    assert_eq!(over(Channel::Unused, Channel::Absent), Ok(()));
+}
+
+#[test]
+fn a_client_that_was_not_shown_the_offer_is_refused() {
+    assert_eq!(
+        over(Channel::Unused, Channel::Unused),
+        Err(ScramError::Downgrade)
+    );
+    assert_eq!(
+        ScramError::Downgrade.sqlstate(),
+        helios_wire::sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+    );
+}
+
+#[test]
+fn a_mechanism_and_its_header_must_agree() {
+    for (client, server) in [
+        (Channel::Absent, Channel::Bound(b"hash".to_vec())),
+        (Channel::Unused, Channel::Bound(b"hash".to_vec())),
+        (Channel::Bound(b"hash".to_vec()), Channel::Absent),
+        (Channel::Bound(b"hash".to_vec()), Channel::Unused),
+    ] {
+        assert!(matches!(
+            over(client, server),
+            Err(ScramError::Malformed(_))
+        ));
+    }
+}
+
 #[test]
 fn server_follows_the_rfc() {
     let mut server = ServerExchange::new(
         Verifier::from_password("pencil", &RFC_SALT, 4096),
         RFC_SERVER_NONCE,
+        Channel::Absent,
     );
 
     assert_eq!(
@@ -62,7 +157,7 @@ fn server_follows_the_rfc() {
 // the derived challenge can be compared.
 #[test]
 fn client_reads_the_challenge_of_the_rfc() {
-    let mut client = ClientExchange::new(RFC_CLIENT_NONCE);
+    let mut client = ClientExchange::new(RFC_CLIENT_NONCE, Channel::Absent);
 
     assert_eq!(client.first(), b"n,,n=,r=rOprNGfwEbeRWgbNEkqO");
     let challenge = client.challenge(RFC_SERVER_FIRST).expect("challenge");
@@ -77,6 +172,7 @@ fn client_reads_the_challenge_of_the_rfc() {
     let mut server = ServerExchange::new(
         Verifier::from_password("pencil", &RFC_SALT, 4096),
         RFC_SERVER_NONCE,
+        Channel::Absent,
     );
     server.first(&client.first()).expect("server first");
     assert_eq!(
@@ -94,10 +190,10 @@ fn verifiers_of_postgresql_let_the_right_password_in() {
         (CAROL, "tab\there"),
     ] {
         assert_eq!(log_in(verifier(text), password), Ok(()), "{password:?}");
-        assert!(verifier(text).matches_password(password));
+        assert!(verifier(text).keys_of(password).is_some());
         assert_eq!(log_in(verifier(text), "wrong"), Err(ScramError::WrongProof));
         assert_eq!(log_in(verifier(text), ""), Err(ScramError::WrongProof));
-        assert!(!verifier(text).matches_password("wrong"));
+        assert!(verifier(text).keys_of("wrong").is_none());
     }
 }
 
@@ -125,11 +221,13 @@ fn password_may_be_empty_or_no_text() {
         "\u{e000}".as_bytes(),
     ] {
         let verifier = Verifier::from_password(password, b"salt", 1);
-        assert!(verifier.matches_password(password));
-        assert!(!verifier.matches_password("other"));
+        assert!(verifier.keys_of(password).is_some());
+        assert!(verifier.keys_of("other").is_none());
     }
     // A lone soft hyphen prepares to nothing; PostgreSQL then takes the bytes as they are.
-    assert!(!Verifier::from_password("\u{ad}", b"salt", 1).matches_password(""));
+    assert!(Verifier::from_password("\u{ad}", b"salt", 1)
+        .keys_of("")
+        .is_none());
 }
 
 #[test]
@@ -158,13 +256,13 @@ fn mock_is_stable_per_user_and_never_matches() {
         salt_for("mallory", b"other")
     );
     assert_eq!(log_in(mock.clone(), "pencil"), Err(ScramError::WrongProof));
-    assert!(!mock.matches_password(""));
+    assert!(mock.keys_of("").is_none());
 }
 
 #[test]
 fn mock_challenge_looks_like_a_real_one() {
     let challenge = |verifier| {
-        let first = ServerExchange::new(verifier, "s")
+        let first = ServerExchange::new(verifier, "s", Channel::Absent)
             .first(b"n,,n=,r=c")
             .expect("challenge");
         String::from_utf8(first)

@@ -1,7 +1,7 @@
 //! SCRAM-SHA-256 against peers that break the rules: both clients and servers.
 
 use helios_wire::scram::{
-    Challenge, ClientExchange, ClientKeys, ScramError, ServerExchange, Verifier,
+    Challenge, Channel, ClientExchange, ClientKeys, ScramError, ServerExchange, Verifier,
     MAX_CLIENT_MESSAGE_LEN, MAX_SERVER_MESSAGE_LEN,
 };
 
@@ -14,7 +14,7 @@ fn verifier(text: &str) -> Verifier {
 
 /// A client that has answered the challenge, waiting for the server's signature.
 fn answered(password: &str) -> ClientExchange {
-    let mut client = ClientExchange::new("c");
+    let mut client = ClientExchange::new("c", Channel::Absent);
     let challenge = client.challenge(b"r=cs,s=AAAA,i=1").expect("a challenge");
     client.respond(&ClientKeys::derive(password, &challenge));
     client
@@ -22,7 +22,7 @@ fn answered(password: &str) -> ClientExchange {
 
 #[test]
 fn server_accepts_clients_that_could_bind_channels() {
-    let mut server = ServerExchange::new(verifier(ALICE), "s");
+    let mut server = ServerExchange::new(verifier(ALICE), "s", Channel::Absent);
     server
         .first(b"y,,n=,r=c")
         .expect("y is fine while binding is not offered");
@@ -31,7 +31,7 @@ fn server_accepts_clients_that_could_bind_channels() {
         server.finish(b"c=biws,r=cs,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         Err(ScramError::Malformed("unexpected channel binding"))
     );
-    let mut server = ServerExchange::new(verifier(ALICE), "s");
+    let mut server = ServerExchange::new(verifier(ALICE), "s", Channel::Absent);
     server.first(b"y,,n=,r=c").expect("first");
     let right = server.finish(b"c=eSws,r=cs,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     assert_eq!(right, Err(ScramError::WrongProof));
@@ -40,14 +40,14 @@ fn server_accepts_clients_that_could_bind_channels() {
 #[test]
 fn server_refuses_what_it_cannot_do() {
     let first = |message: &[u8]| {
-        ServerExchange::new(verifier(ALICE), "s")
+        ServerExchange::new(verifier(ALICE), "s", Channel::Absent)
             .first(message)
             .expect_err("refused")
     };
 
     assert_eq!(
-        first(b"p=tls-server-end-point,,n=,r=c"),
-        ScramError::Unsupported("channel binding")
+        first(b"p=tls-server-end-point,,n=,r=c").sqlstate(),
+        helios_wire::sqlstate::PROTOCOL_VIOLATION
     );
     assert_eq!(
         first(b"n,a=alice,n=,r=c"),
@@ -78,14 +78,14 @@ fn server_refuses_broken_first_messages() {
         b"n,,n=,r=c,=x",
     ];
     for message in cases {
-        let error = ServerExchange::new(verifier(ALICE), "s")
+        let error = ServerExchange::new(verifier(ALICE), "s", Channel::Absent)
             .first(message)
             .expect_err("refused");
         assert_eq!(error.sqlstate(), "08P01", "{message:?}");
     }
     let long = [b"n,,n=,r=".to_vec(), vec![b'c'; MAX_CLIENT_MESSAGE_LEN]].concat();
     assert_eq!(
-        ServerExchange::new(verifier(ALICE), "s").first(&long),
+        ServerExchange::new(verifier(ALICE), "s", Channel::Absent).first(&long),
         Err(ScramError::Limit("message length"))
     );
 }
@@ -93,7 +93,7 @@ fn server_refuses_broken_first_messages() {
 #[test]
 fn server_tells_a_wrong_proof_from_a_broken_message() {
     let finish = |message: &[u8]| {
-        let mut server = ServerExchange::new(verifier(ALICE), "s");
+        let mut server = ServerExchange::new(verifier(ALICE), "s", Channel::Absent);
         server.first(b"n,,n=,r=c").expect("first");
         server.finish(message).expect_err("refused")
     };
@@ -131,7 +131,7 @@ fn server_tells_a_wrong_proof_from_a_broken_message() {
 
 #[test]
 fn steps_out_of_order_are_refused() {
-    let mut server = ServerExchange::new(verifier(ALICE), "s");
+    let mut server = ServerExchange::new(verifier(ALICE), "s", Channel::Absent);
     assert_eq!(
         server.finish(b"c=biws,r=cs,p=AAAA"),
         Err(ScramError::OutOfOrder)
@@ -142,7 +142,7 @@ fn steps_out_of_order_are_refused() {
         "an error ends the exchange"
     );
 
-    let mut server = ServerExchange::new(verifier(ALICE), "s");
+    let mut server = ServerExchange::new(verifier(ALICE), "s", Channel::Absent);
     assert_eq!(
         server.first(b"n,,n=,r=c"),
         Ok(b"r=cs,s=vxQUQKVbc/C3dPmXIszpvw==,i=4096".to_vec())
@@ -153,7 +153,7 @@ fn steps_out_of_order_are_refused() {
         Err(ScramError::OutOfOrder)
     );
 
-    let mut client = ClientExchange::new("c");
+    let mut client = ClientExchange::new("c", Channel::Absent);
     client.respond(&ClientKeys::derive(
         "pencil",
         &Challenge {
@@ -173,7 +173,7 @@ fn steps_out_of_order_are_refused() {
 #[test]
 fn client_refuses_a_malicious_challenge() {
     let challenge = |message: &[u8]| {
-        ClientExchange::new("c")
+        ClientExchange::new("c", Channel::Absent)
             .challenge(message)
             .expect_err("refused")
     };
@@ -214,7 +214,7 @@ fn client_refuses_a_malicious_challenge() {
         challenge(b"e=other-error\x1b[31m"),
         ScramError::Refused("other-error[31m".to_owned())
     );
-    assert!(ClientExchange::new("c")
+    assert!(ClientExchange::new("c", Channel::Absent)
         .challenge(b"r=cs,s=AAAA,i=10000000,x=1")
         .is_ok());
 }
@@ -255,8 +255,8 @@ fn broken(valid: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
 #[test]
 fn broken_messages_never_panic_and_never_log_in() {
     let real = Verifier::from_password("pencil", b"salt", 1);
-    let server = || ServerExchange::new(real.clone(), "s");
-    let mut client = ClientExchange::new("c");
+    let server = || ServerExchange::new(real.clone(), "s", Channel::Absent);
+    let mut client = ClientExchange::new("c", Channel::Absent);
     let first = client.first();
     let server_first = server().first(&first).expect("first");
     let keys = ClientKeys::derive(
@@ -272,7 +272,7 @@ fn broken_messages_never_panic_and_never_log_in() {
         }
     }
     for message in broken(&server_first) {
-        let mut client = ClientExchange::new("c");
+        let mut client = ClientExchange::new("c", Channel::Absent);
         if client.challenge(&message).is_ok() {
             let mut server = server();
             server.first(&client.first()).expect("first");

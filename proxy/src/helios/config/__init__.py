@@ -5,7 +5,7 @@ The models are where every default lives; `helios_crds` composes them into resou
 """
 
 from helios.config.admin import AdminConfig
-from helios.config.auth import AuthConfig, AuthMethod
+from helios.config.auth import AuthConfig, AuthMethod, CertificateName, IdentConfig
 from helios.config.base import HeliosModel
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
@@ -15,7 +15,7 @@ from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
-from helios.config.tls import ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
+from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
     "ANY_DATABASE",
@@ -23,12 +23,16 @@ __all__ = [
     "AdminConfig",
     "AuthConfig",
     "AuthMethod",
+    "CertificateName",
+    "ChannelBinding",
+    "ClientAuth",
     "ClientTlsConfig",
     "ClientTlsMode",
     "ClusterConfig",
     "DatabaseConfig",
     "DrainConfig",
     "HeliosModel",
+    "IdentConfig",
     "LimitsConfig",
     "LogConfig",
     "LogFormat",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from helios.config.auth import AuthMethod
+from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
-from helios.config.tls import ClientTlsMode
+from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
 
@@ -42,11 +42,23 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
 
 def caution(config: ProxyConfig) -> tuple[Finding, ...]:
     """What is allowed but probably not meant."""
+    return (*_open_admin(config), *_unbound_monitor(config))
+
+
+def _open_admin(config: ProxyConfig) -> Iterator[Finding]:
     admin = config.admin
     if admin.token is None and admin.token_file is None and not is_loopback(admin.address):
         message = f"{admin.address} can be reached from outside without a token: only probes and /metrics are served"
-        return (Finding(("admin", "address"), message, "set admin.token_file, or listen on 127.0.0.1"),)
-    return ()
+        yield Finding(("admin", "address"), message, "set admin.token_file, or listen on 127.0.0.1")
+
+
+def _unbound_monitor(config: ProxyConfig) -> Iterator[Finding]:
+    for index, cluster in enumerate(config.clusters):
+        tls = cluster.tls
+        if tls.channel_binding is ChannelBinding.REQUIRE and tls.mode is not ServerTlsMode.VERIFY_FULL:
+            path = ("clusters", index, "tls", "channel_binding")
+            message = "is require, but the monitor's own connections cannot be bound: a false server could mislead it"
+            yield Finding(path, message, "set mode to verify-full, which holds for both")
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:
@@ -62,14 +74,36 @@ def _addresses(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
-    if config.auth.method is not AuthMethod.TRUST and config.auth.users_file is None and "auth" not in damaged:
+    asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT) or config.auth.hba_file is not None
+    has_users = config.auth.users_file is not None or config.auth.query_user is not None
+    if not asks_nothing and not has_users and "auth" not in damaged:
         hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'
         yield Finding(("auth", "users_file"), f"is missing, and method {config.auth.method.value} needs it", hint)
     if config.admin.token is not None and config.admin.token_file is not None:
         yield Finding(("admin", "token_file"), "stands beside admin.token", "keep one of the two")
+    yield from _beside_hba(config.auth)
+    yield from _query_login(config.auth)
     yield from _login(("monitor",), config.monitor.user, config.monitor.password, config.monitor.password_file)
     for index, entry in enumerate(config.databases):
         yield from _login(("databases", index), entry.user, entry.password, entry.password_file)
+
+
+def _beside_hba(auth: AuthConfig) -> Iterator[Finding]:
+    if auth.hba_file is None:
+        return
+    for name in ("method", "client_name", "map"):
+        if getattr(auth, name) != AuthConfig.model_fields[name].default:
+            hint = "say it in the file's records, or leave hba_file out"
+            yield Finding(("auth", name), "stands beside hba_file, which decides for each client", hint)
+
+
+def _query_login(auth: AuthConfig) -> Iterator[Finding]:
+    if auth.query_password is not None and auth.query_password_file is not None:
+        yield Finding(("auth", "query_password_file"), "stands beside query_password", "keep one of the two")
+    if auth.query_user is None:
+        for name in ("query_password", "query_password_file", "query"):
+            if getattr(auth, name) != AuthConfig.model_fields[name].default:
+                yield Finding(("auth", name), "belongs to no user", "set query_user beside it")
 
 
 def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
@@ -78,11 +112,37 @@ def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
             if config.tls.mode is not ClientTlsMode.DISABLE and getattr(config.tls, name) is None:
                 message = f"is missing, and mode {config.tls.mode.value} needs it"
                 yield Finding(("tls", name), message, "name a PEM file")
+        yield from _client_certificates(config)
     for index, cluster in enumerate(config.clusters):
         if cluster.tls.verifies and cluster.tls.ca_file is None and "clusters" not in damaged:
             message = f"is missing, and mode {cluster.tls.mode.value} needs it"
             hint = "name a PEM file with the certificates of the authorities that are trusted"
             yield Finding(("clusters", index, "tls", "ca_file"), message, hint)
+        if cluster.tls.channel_binding is ChannelBinding.REQUIRE and cluster.tls.mode is ServerTlsMode.DISABLE:
+            path = ("clusters", index, "tls", "channel_binding")
+            yield Finding(path, "is require, and mode disable leaves no channel to bind", "set mode to require")
+
+
+def _client_certificates(config: ProxyConfig) -> Iterator[Finding]:
+    tls, auth = config.tls, config.auth
+    asks = tls.client_auth is not ClientAuth.NONE
+    if asks and tls.client_ca_file is None:
+        message = f"is missing, and client_auth {tls.client_auth.value} needs it"
+        yield Finding(("tls", "client_ca_file"), message, "name a PEM file with the authorities of clients")
+    if asks and tls.mode is ClientTlsMode.DISABLE:
+        message = f"is {tls.client_auth.value}, and mode disable leaves no encryption to show a certificate in"
+        yield Finding(("tls", "client_auth"), message, "set tls.mode to allow or require")
+    if not asks:
+        unused = [name for name in ("client_ca_file", "crl_file") if getattr(tls, name) is not None]
+        if unused:
+            hint = "set tls.client_auth to optional or required"
+            yield Finding(("tls", unused[0]), "is not used, since client_auth is none", hint)
+        if auth.method is AuthMethod.CERT and auth.hba_file is None:
+            hint = "set tls.client_auth to optional or required"
+            yield Finding(("auth", "method"), "is cert, and clients are not asked for certificates", hint)
+    if auth.map is not None and auth.map not in {line.map for line in auth.ident}:
+        hint = "add [[auth.ident]] with map, system_user and database_user"
+        yield Finding(("auth", "map"), f'there is no user map "{auth.map}"', hint)
 
 
 def _login(path: Path, user: str | None, password: object, password_file: str | None) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from helios.config.auth import AuthConfig
 from helios.config.base import split_address
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
@@ -49,13 +50,22 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "listen": [{"host": host, "port": port}],
         "auth": {
             "method": config.auth.method,
+            "hba": secrets.hba,
+            "client_name": config.auth.client_name,
+            "map": config.auth.map,
+            "ident": [line.model_dump() for line in config.auth.ident],
+            "query": secrets.query,
             "users": [{"name": user.name, "secret": _reveal(user.secret)} for user in secrets.users],
         },
         "tls": secrets.tls,
         "clusters": [
             {
                 "name": cluster.name,
-                "tls": {"mode": cluster.tls.mode, "ca": authorities},
+                "tls": {
+                    "mode": cluster.tls.mode,
+                    "ca": authorities,
+                    "channel_binding": cluster.tls.channel_binding,
+                },
                 "nodes": [{"name": node.name, "host": node.host, "port": node.port} for node in cluster.nodes],
             }
             for cluster, authorities in zip(config.clusters, secrets.authorities, strict=True)
@@ -97,8 +107,12 @@ class _Secrets:
     """What the files hold that a configuration names."""
 
     users: tuple[User, ...]
+    hba: str | None
+    """Text of a pg_hba.conf."""
+    query: dict[str, Any] | None
+    """How to ask for other users."""
     databases: list[dict[str, Any]]
-    tls: dict[str, str] | None
+    tls: dict[str, str | None] | None
     """Encryption of clients."""
     authorities: list[str | None]
     """For each cluster, those that its servers' certificates may come from."""
@@ -116,6 +130,8 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
         return None
 
     users = attempt(lambda: users_of(config, base_dir))
+    hba = attempt(lambda: _text(config.auth.hba_file, "auth.hba_file", base_dir))
+    query = attempt(lambda: _auth_query(config.auth, base_dir))
     databases = []
     for index, entry in enumerate(config.resolved_databases()):
         field = f"databases[{index}].password_file"
@@ -128,14 +144,33 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), databases, tls, authorities)
+    return _Secrets(users or (), hba, query, databases, tls, authorities)
 
 
-def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str] | None:
+def _auth_query(auth: AuthConfig, base_dir: Path | None) -> dict[str, Any] | None:
+    if auth.query_user is None:
+        return None
+    password = secret(auth.query_password, auth.query_password_file, "auth.query_password_file", base_dir)
+    return {
+        "user": auth.query_user,
+        "password": _reveal(password),
+        "database": auth.query_database,
+        "sql": auth.query,
+        "cache_ms": auth.query_cache_seconds * 1000,
+    }
+
+
+def _client_tls(tls: ClientTlsConfig, base_dir: Path | None) -> dict[str, str | None] | None:
     if tls.mode is ClientTlsMode.DISABLE:
         return None
-    certificate = _text(tls.cert_file, "tls.cert_file", base_dir) or ""
-    return {"mode": tls.mode, "certificate": certificate, "key": _text(tls.key_file, "tls.key_file", base_dir) or ""}
+    return {
+        "mode": tls.mode,
+        "certificate": _text(tls.cert_file, "tls.cert_file", base_dir) or "",
+        "key": _text(tls.key_file, "tls.key_file", base_dir) or "",
+        "client_auth": tls.client_auth,
+        "client_ca": _text(tls.client_ca_file, "tls.client_ca_file", base_dir),
+        "crl": _text(tls.crl_file, "tls.crl_file", base_dir),
+    }
 
 
 def _text(file: str | None, field: str, base_dir: Path | None) -> str | None:

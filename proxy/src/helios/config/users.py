@@ -64,9 +64,13 @@ class User:
             return SecretKind.MD5
         return SecretKind.SCRAM_VERIFIER if text.startswith(_VERIFIER_PREFIX) else SecretKind.PLAIN
 
-    @property
-    def can_log_in(self) -> bool:
-        """Whether Helios can log in to a server with this secret; a verifier only proves, it cannot answer."""
+    def can_log_in(self, method: AuthMethod) -> bool:
+        """Whether Helios can log in to a server with this secret when clients come by `method`.
+
+        A verifier alone cannot answer; it takes what a client proves by SCRAM or sends as its password.
+        """
+        if self.kind is SecretKind.SCRAM_VERIFIER:
+            return method not in (AuthMethod.TRUST, AuthMethod.CERT)
         return self.kind in (SecretKind.PLAIN, SecretKind.MD5)
 
 
@@ -88,17 +92,17 @@ def caution_users(config: ProxyConfig, users: Sequence[User]) -> list[Finding]:
     path: Path = ("auth", "users_file")
     method = config.auth.method
     findings = []
-    if method is not AuthMethod.TRUST:
+    if method not in (AuthMethod.TRUST, AuthMethod.CERT):
         shut_out = [user.name for user in users if user.kind is SecretKind.NONE]
-        if method is AuthMethod.SCRAM_SHA_256:
+        if method is AuthMethod.SCRAM_SHA_256 and config.auth.hba_file is None:
             shut_out += [user.name for user in users if user.kind is SecretKind.MD5]
         if shut_out:
             message = f"no secret that method {method.value} can check has {_some(shut_out)}: they cannot log in"
             findings.append(Finding(path, message, "give them a password or a SCRAM verifier"))
-    mute = [user.name for user in users if not user.can_log_in]
+    mute = [user.name for user in users if not user.can_log_in(method)]
     if mute and any(entry.user is None for entry in config.resolved_databases()):
         message = f"Helios cannot log in to a server that asks for a password as {_some(mute)}"
-        hint = "set user and password_file in [[databases]], or keep plain text or md5 secrets"
+        hint = "set user and password_file in [[databases]], or give them secrets"
         findings.append(Finding(path, message, hint))
     return findings
 

@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{IpAddr, TcpStream as StdStream};
 use std::task::{ready, Context, Poll};
 
 use super::{Buf, Socket, BLOCK};
-use crate::tls::Stream;
+use crate::tls::{Stream, Subject};
 
 /// One socket with its two buffers, which hold plain bytes with and without TLS.
 #[derive(Debug)]
@@ -66,6 +66,12 @@ impl Conn {
         self.socket.as_ref().map_or_else(String::new, Socket::peer)
     }
 
+    /// The peer's address, and our own that it connected to.
+    pub(crate) fn ends(&self) -> io::Result<(IpAddr, IpAddr)> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.ends()
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
@@ -87,6 +93,16 @@ impl Conn {
     /// The protocol that both ends named in the handshake.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.tls.as_ref().and_then(|tls| tls.alpn())
+    }
+
+    /// What stands for the certificate of the end that is the server; `None` without TLS.
+    pub(crate) fn end_point(&self) -> Option<Vec<u8>> {
+        self.tls.as_ref().and_then(|tls| tls.end_point())
+    }
+
+    /// Whom the peer's certificate names; `None` if it showed none.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        self.tls.as_ref().and_then(|tls| tls.subject())
     }
 
     /// Reads once into `rbuf`; 0 is the end of the stream. No buffer is held while nothing has come.

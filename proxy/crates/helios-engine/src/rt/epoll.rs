@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
@@ -51,6 +51,11 @@ impl Socket {
         self.0
             .peer_addr()
             .map_or_else(|err| err.to_string(), |address| address.to_string())
+    }
+
+    /// Both ends: the peer's address, and our own that it connected to.
+    pub(super) fn ends(&self) -> io::Result<(IpAddr, IpAddr)> {
+        Ok((self.0.peer_addr()?.ip(), self.0.local_addr()?.ip()))
     }
 
     /// Ready when a read will find bytes or the end, or when that cannot be told.
@@ -120,6 +125,9 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> io::Resul
     socket.tune()?;
     Ok(Conn::over(socket))
 }
+
+/// A lock that is waited for without holding the worker up; never on the way of a query.
+pub(crate) type Lock<T> = tokio::sync::Mutex<T>;
 
 /// Sends to one worker from any thread.
 pub(crate) type Sender<T> = mpsc::UnboundedSender<T>;

@@ -12,6 +12,6 @@ mod epoll;
 pub(crate) use buf::{Buf, BLOCK};
 pub(crate) use conn::{Conn, Moving};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Inbox, Listener,
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Inbox, Listener, Lock,
     Sender, Socket,
 };

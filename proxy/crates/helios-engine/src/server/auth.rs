@@ -1,16 +1,16 @@
 //! Logging in to a server: one state machine from the startup packet to the first ReadyForQuery.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use helios_wire::backend::{self, Authentication};
 use helios_wire::frame::{self, HEADER_LEN};
-use helios_wire::scram::{Challenge, ClientExchange, ClientKeys};
+use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys, Verifier};
 use helios_wire::{frontend, md5, startup};
 
-use crate::config::PoolSettings;
-use crate::pool::PoolKey;
+use crate::config::{ChannelBinding, PoolSettings};
 use crate::rt::{self, Conn};
+use crate::session::auth_query::Latest;
 
 /// Messages a server may send during the login are capped; a malicious one must not fill memory.
 const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
 const MAX_CACHED_KEYS: usize = 1024;
 
 /// How a pool logs in.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Credential {
     /// Nothing to show: works with `trust`, `peer` and the like.
     None,
@@ -26,6 +26,54 @@ pub(crate) enum Credential {
     Plain(String),
     /// `md5…` of password and user name: works with md5 only.
     Md5(String),
+    /// A verifier and, once a client has proven to have them, the keys it was made of: works with SCRAM where the server
+    /// stores the same verifier.
+    Scram(Arc<Passed>),
+    /// As the auth query last heard.
+    Latest(Arc<Latest>),
+}
+
+impl PartialEq for Credential {
+    fn eq(&self, other: &Credential) -> bool {
+        match (self, other) {
+            (Credential::None, Credential::None) => true,
+            (Credential::Plain(a), Credential::Plain(b))
+            | (Credential::Md5(a), Credential::Md5(b)) => a == b,
+            (Credential::Scram(a), Credential::Scram(b)) => a.verifier == b.verifier,
+            (Credential::Latest(a), Credential::Latest(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// A verifier of the users file and what its clients prove to have. In memory only, and as good as the password.
+pub(crate) struct Passed {
+    pub(crate) verifier: Verifier,
+    /// Empty until the first login.
+    pub(crate) keys: OnceLock<ClientKeys>,
+}
+
+impl Passed {
+    pub(crate) fn new(verifier: Verifier) -> Passed {
+        Passed {
+            verifier,
+            keys: OnceLock::new(),
+        }
+    }
+
+    /// The keys, if a server that asks this can be answered with them.
+    fn keys_for(&self, challenge: &Challenge, user: &str) -> Result<ClientKeys, ConnectError> {
+        let why = match self.keys.get() {
+            _ if !self.verifier.answers(challenge) => {
+                "its verifier there is not the one that Helios knows"
+            }
+            Some(keys) => return Ok(keys.clone()),
+            None => "no client has logged in by SCRAM or password as it since Helios started",
+        };
+        Err(ConnectError::Auth(format!(
+            "cannot log in to the server as \"{user}\" by a SCRAM verifier: {why}"
+        )))
+    }
 }
 
 impl std::fmt::Debug for Credential {
@@ -34,6 +82,8 @@ impl std::fmt::Debug for Credential {
             Credential::None => "none",
             Credential::Plain(_) => "password",
             Credential::Md5(_) => "md5",
+            Credential::Scram(_) => "SCRAM keys",
+            Credential::Latest(_) => "as the server last said",
         })
     }
 }
@@ -119,18 +169,39 @@ pub(crate) struct LoggedIn {
     pub(crate) key: Vec<u8>,
 }
 
+/// As whom to log in, and how.
+pub(crate) struct Who<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) database: &'a str,
+    /// Names and values for the startup packet.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+    pub(crate) credential: &'a Credential,
+    pub(crate) binding: ChannelBinding,
+}
+
 /// Sends the startup packet and answers until the server is ready.
 pub(crate) async fn login(
     conn: &mut Conn,
-    key: &PoolKey,
-    credential: &Credential,
+    who: &Who<'_>,
     cache: &KeyCache,
 ) -> Result<LoggedIn, ConnectError> {
     conn.wbuf
-        .extend(&startup::build(&key.user, &key.database, &[]));
+        .extend(&startup::build(who.user, who.database, who.settings));
     conn.flush().await?;
+    let latest = match who.credential {
+        Credential::Latest(latest) => Some(latest.get()),
+        _ => None,
+    };
     let mut done = LoggedIn::default();
-    let mut scram = None;
+    let mut dialogue = Dialogue {
+        user: who.user,
+        credential: latest.as_deref().unwrap_or(who.credential),
+        binding: who.binding,
+        end_point: conn.end_point(),
+        cache,
+        scram: None,
+        is_bound: false,
+    };
     let mut reply = Vec::new();
     loop {
         let message = next_message(conn).await?;
@@ -139,7 +210,7 @@ pub(crate) async fn login(
             b'R' => {
                 let request =
                     Authentication::parse(body).ok_or_else(|| broken("authentication request"))?;
-                answer(request, key, credential, cache, &mut scram, &mut reply).await?;
+                dialogue.answer(request, &mut reply).await?;
                 if !reply.is_empty() {
                     conn.wbuf.extend(&reply);
                     reply.clear();
@@ -169,69 +240,123 @@ fn broken(what: &str) -> ConnectError {
     ConnectError::Protocol(format!("unexpected or malformed {what} from the server"))
 }
 
-async fn answer(
-    request: Authentication<'_>,
-    key: &PoolKey,
-    credential: &Credential,
-    cache: &KeyCache,
-    scram: &mut Option<ClientExchange>,
-    out: &mut Vec<u8>,
-) -> Result<(), ConnectError> {
-    match (request, credential) {
-        (Authentication::Ok, _) => {
-            if scram.is_some() {
-                return Err(broken("end of SCRAM: the server did not prove itself"));
+/// The part of a login in which the two ends prove who they are.
+struct Dialogue<'a> {
+    user: &'a str,
+    credential: &'a Credential,
+    binding: ChannelBinding,
+    /// The server's certificate, if there is one that a channel can be bound to.
+    end_point: Option<Vec<u8>>,
+    cache: &'a KeyCache,
+    /// While it runs.
+    scram: Option<ClientExchange>,
+    /// Whether the server proved that it is the other end of the channel.
+    is_bound: bool,
+}
+
+impl Dialogue<'_> {
+    async fn answer(
+        &mut self,
+        request: Authentication<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConnectError> {
+        match (request, self.credential) {
+            (Authentication::Ok, _) => self.check_end()?,
+            (Authentication::Cleartext | Authentication::Md5(_), _)
+                if self.binding == ChannelBinding::Require =>
+            {
+                return Err(unbound("the server asks for a password instead"));
+            }
+            (Authentication::Cleartext, Credential::Plain(password)) => {
+                frontend::password(out, &terminated(password));
+            }
+            (Authentication::Md5(salt), Credential::Plain(password)) => {
+                let shadow = md5::shadow(self.user, password);
+                frontend::password(out, &terminated(&md5::response(&shadow, salt)));
+            }
+            (Authentication::Md5(salt), Credential::Md5(shadow)) => {
+                frontend::password(out, &terminated(&md5::response(shadow, salt)));
+            }
+            (Authentication::Sasl(mechanisms), Credential::Plain(_) | Credential::Scram(_)) => {
+                let (mechanism, channel) = self.channel(&mechanisms)?;
+                self.is_bound = mechanism == scram::MECHANISM_PLUS;
+                let exchange = ClientExchange::new(&crate::random::nonce(), channel);
+                frontend::sasl_initial(out, mechanism, &exchange.first());
+                self.scram = Some(exchange);
+            }
+            (Authentication::SaslContinue(data), credential) => {
+                let exchange = self.scram.as_mut().ok_or_else(|| broken("SASL message"))?;
+                let challenge = exchange.challenge(data).map_err(failed)?;
+                let keys = match credential {
+                    Credential::Plain(password) => self.cache.keys(password, challenge).await?,
+                    Credential::Scram(passed) => passed.keys_for(&challenge, self.user)?,
+                    Credential::None | Credential::Md5(_) | Credential::Latest(_) => {
+                        return Err(broken("SASL message"))
+                    }
+                };
+                frontend::password(out, &exchange.respond(&keys));
+            }
+            (Authentication::SaslFinal(data), _) => {
+                let exchange = self.scram.take().ok_or_else(|| broken("SASL message"))?;
+                exchange.verify(data).map_err(failed)?;
+            }
+            (Authentication::Other(code), _) => {
+                return Err(ConnectError::Auth(format!(
+                    "the server asks for authentication method {code}, which Helios does not speak"
+                )));
+            }
+            (_, _) => {
+                return Err(ConnectError::Auth(format!(
+                    "the server asks for a password of user \"{}\", and none that fits is configured",
+                    self.user
+                )));
             }
         }
-        (Authentication::Cleartext, Credential::Plain(password)) => {
-            frontend::password(out, &terminated(password));
+        Ok(())
+    }
+
+    /// AuthenticationOk is believed only from a server that has proven what it had to.
+    fn check_end(&self) -> Result<(), ConnectError> {
+        if self.scram.is_some() {
+            return Err(broken("end of SCRAM: the server did not prove itself"));
         }
-        (Authentication::Md5(salt), Credential::Plain(password)) => {
-            frontend::password(
-                out,
-                &terminated(&md5::response(&md5::shadow(&key.user, password), salt)),
-            );
+        if self.binding == ChannelBinding::Require && !self.is_bound {
+            return Err(unbound("the server lets us in without it"));
         }
-        (Authentication::Md5(salt), Credential::Md5(shadow)) => {
-            frontend::password(out, &terminated(&md5::response(shadow, salt)));
-        }
-        (Authentication::Sasl(mechanisms), Credential::Plain(_)) => {
-            if !mechanisms.contains(&&b"SCRAM-SHA-256"[..]) {
-                return Err(ConnectError::Auth(
-                    "the server offers no SASL mechanism we speak".to_owned(),
-                ));
+        Ok(())
+    }
+
+    /// The mechanism to use of those that the server offers.
+    fn channel(&self, offered: &[&[u8]]) -> Result<(&'static str, Channel), ConnectError> {
+        let offers = |mechanism: &str| offered.contains(&mechanism.as_bytes());
+        let wanted = self.binding != ChannelBinding::Disable;
+        match &self.end_point {
+            Some(hash) if wanted && offers(scram::MECHANISM_PLUS) => {
+                Ok((scram::MECHANISM_PLUS, Channel::Bound(hash.clone())))
             }
-            let exchange = ClientExchange::new(&crate::random::nonce());
-            frontend::sasl_initial(out, &exchange.first());
-            *scram = Some(exchange);
-        }
-        (Authentication::SaslContinue(data), Credential::Plain(password)) => {
-            let exchange = scram.as_mut().ok_or_else(|| broken("SASL message"))?;
-            let challenge = exchange
-                .challenge(data)
-                .map_err(|err| ConnectError::Auth(err.to_string()))?;
-            let derived = cache.keys(password, challenge).await?;
-            frontend::password(out, &exchange.respond(&derived));
-        }
-        (Authentication::SaslFinal(data), _) => {
-            let exchange = scram.take().ok_or_else(|| broken("SASL message"))?;
-            exchange
-                .verify(data)
-                .map_err(|err| ConnectError::Auth(err.to_string()))?;
-        }
-        (Authentication::Other(code), _) => {
-            return Err(ConnectError::Auth(format!(
-                "the server asks for authentication method {code}, which Helios does not speak"
-            )));
-        }
-        (_, _) => {
-            return Err(ConnectError::Auth(format!(
-                "the server asks for a password of user \"{}\", and none that fits is configured",
-                key.user
-            )));
+            None if self.binding == ChannelBinding::Require => Err(unbound(
+                "the connection has no TLS, or a certificate that cannot be bound to",
+            )),
+            _ if self.binding == ChannelBinding::Require => {
+                Err(unbound("the server does not offer it"))
+            }
+            _ if !offers(scram::MECHANISM) => Err(ConnectError::Auth(
+                "the server offers no SASL mechanism we speak".to_owned(),
+            )),
+            Some(_) if wanted => Ok((scram::MECHANISM, Channel::Unused)),
+            _ => Ok((scram::MECHANISM, Channel::Absent)),
         }
     }
-    Ok(())
+}
+
+fn failed(err: scram::ScramError) -> ConnectError {
+    ConnectError::Auth(err.to_string())
+}
+
+fn unbound(why: &str) -> ConnectError {
+    ConnectError::Auth(format!(
+        "channel binding is required by the cluster's tls.channel_binding, and {why}"
+    ))
 }
 
 fn terminated(password: &str) -> Vec<u8> {
@@ -240,7 +365,8 @@ fn terminated(password: &str) -> Vec<u8> {
     bytes
 }
 
-async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
+/// The next message, whole.
+pub(crate) async fn next_message(conn: &mut Conn) -> Result<Vec<u8>, ConnectError> {
     loop {
         let bytes = conn.rbuf.bytes();
         if let Some(header) =

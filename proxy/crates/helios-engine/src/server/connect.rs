@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use helios_wire::startup;
 
-use super::auth::{self, ConnectError, KeyCache};
+use super::auth::{self, ConnectError, KeyCache, Who};
 use super::{Backend, Dirt, Server, ServerState};
+use crate::config::ChannelBinding;
 use crate::pool::Slot;
 use crate::rt::{self, Conn};
 use crate::settings::Bucket;
@@ -29,7 +30,15 @@ pub(crate) async fn connect(
     let key = &pool.key;
     let attempt = async {
         let mut conn = reach(&key.host, key.port, limit, tls).await?;
-        let done = auth::login(&mut conn, key, &pool.credential(), cache).await?;
+        let binding = tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding);
+        let who = Who {
+            user: &key.user,
+            database: &key.database,
+            settings: &[],
+            credential: &pool.credential(),
+            binding,
+        };
+        let done = auth::login(&mut conn, &who, cache).await?;
         Ok::<_, ConnectError>((conn, done))
     };
     let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));
@@ -63,7 +72,7 @@ pub(crate) async fn connect(
 }
 
 /// Connects, and encrypts if both sides want to.
-async fn reach(
+pub(crate) async fn reach(
     host: &str,
     port: u16,
     limit: Duration,

@@ -2,6 +2,8 @@
 //! both directions by readiness, so neither can block the other.
 
 pub(crate) mod auth;
+pub(crate) mod auth_query;
+mod demand;
 mod down;
 mod fifo;
 pub(crate) mod handle;

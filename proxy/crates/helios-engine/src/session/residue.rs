@@ -174,8 +174,10 @@ impl Inspection {
     }
 
     fn read(&mut self, body: &[u8]) -> Option<()> {
-        let mut columns = backend::data_row(body);
-        let (what, name, value) = (columns.next()???, columns.next()???, columns.next()???);
+        let columns = backend::read_data_row(body)?;
+        let [Some(what), Some(name), Some(value)] = columns[..] else {
+            return None;
+        };
         if let Some(pin) = Pin::named(what) {
             self.found.set(pin, true);
         } else {

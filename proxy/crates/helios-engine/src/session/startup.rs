@@ -101,10 +101,7 @@ async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, H
         conn.wbuf.extend(&message);
     }
     let active = worker.active();
-    active
-        .users
-        .admit(conn, &params.user, &worker.shared.mock_secret)
-        .await?;
+    active.users.admit(worker, conn, &params).await?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
     let mut key = vec![
         0;
@@ -244,11 +241,25 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
                     refusal.hint("Connect with sslmode=require or stronger."),
                 ));
             }
+            Startup::Start(_)
+                if acceptor.is_some_and(|tls| tls.needs_certificate)
+                    && conn.subject().is_none() =>
+            {
+                return Err(Ended::Refused(no_certificate()));
+            }
             Startup::Start(params) => return Ok(params),
         }
         conn.wbuf.extend(b"N");
         conn.flush().await?;
     }
+}
+
+/// The client showed no certificate where one is needed.
+pub(crate) fn no_certificate() -> Refusal {
+    Refusal::new(
+        sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+        "connection requires a valid client certificate",
+    )
 }
 
 /// Whether a client begins with TLS at once (`sslnegotiation=direct`): no startup packet is so long that it could.

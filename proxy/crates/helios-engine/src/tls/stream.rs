@@ -1,10 +1,12 @@
 //! The state machine of one encrypted connection, between a socket and the connection's buffers of plain bytes.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 
 use rustls::Connection;
 
+use super::certificate::{self, Subject};
 use crate::rt::{Buf, Socket};
 
 /// Most plain bytes that are encrypted before they are written; one record holds as many.
@@ -13,6 +15,8 @@ const RECORD: usize = 16 * 1024;
 /// One end of a TLS connection.
 pub(crate) struct Stream {
     session: Connection,
+    /// Towards a client, what stands for our own certificate.
+    shown: Option<Arc<[u8]>>,
     /// Decrypted bytes that nobody has fetched.
     opened: usize,
     /// Bytes at the front of the write buffer that are encrypted and partly written; they stay there until the last
@@ -29,9 +33,10 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(session: impl Into<Connection>) -> Stream {
+    pub(super) fn new(session: impl Into<Connection>, shown: Option<Arc<[u8]>>) -> Stream {
         Stream {
             session: session.into(),
+            shown,
             opened: 0,
             sealed: 0,
             ended: false,
@@ -40,6 +45,21 @@ impl Stream {
 
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.session.alpn_protocol()
+    }
+
+    /// What stands for the server's certificate in SCRAM's channel binding; `None` if it cannot be bound.
+    pub(crate) fn end_point(&self) -> Option<Vec<u8>> {
+        match &self.session {
+            Connection::Server(_) => self.shown.as_deref().map(<[u8]>::to_vec),
+            Connection::Client(session) => {
+                certificate::end_point(session.peer_certificates()?.first()?)
+            }
+        }
+    }
+
+    /// Whom the peer's certificate names, which has been verified; `None` if it showed none.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        certificate::subject(self.session.peer_certificates()?.first()?)
     }
 
     /// Takes in bytes that were read before it was known that they are encrypted.

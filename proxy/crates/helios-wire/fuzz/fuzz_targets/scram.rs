@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use helios_wire::scram::{Challenge, ClientExchange, ClientKeys, ServerExchange, Verifier};
+use helios_wire::scram::{Challenge, Channel, ClientExchange, ClientKeys, ServerExchange, Verifier};
 use libfuzzer_sys::fuzz_target;
 
 /// One iteration, so that a run is not spent on hashing.
@@ -33,21 +33,27 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn server() -> ServerExchange {
-    ServerExchange::new(VERIFIER.clone(), "server")
+fn server(channel: Channel) -> ServerExchange {
+    ServerExchange::new(VERIFIER.clone(), "server", channel)
 }
 
 fn client_first(message: &[u8]) {
-    let mut server = server();
+    for channel in [Channel::Absent, Channel::Unused, Channel::Bound(b"hash".to_vec())] {
+        client_first_over(channel, message);
+    }
+}
+
+fn client_first_over(channel: Channel, message: &[u8]) {
+    let mut server = server(channel);
     if let Ok(answer) = server.first(message) {
         // A challenge we send must be one a client of ours can read, unless its nonce is not the same.
-        let _ = ClientExchange::new("client").challenge(&answer);
+        let _ = ClientExchange::new("client", Channel::Absent).challenge(&answer);
         assert!(server.finish(message).is_err());
     }
 }
 
 fn client_final(message: &[u8]) {
-    let mut server = server();
+    let mut server = server(Channel::Absent);
     server.first(b"n,,n=,r=client").expect("a valid message");
     assert!(
         server.finish(message).is_err(),
@@ -56,7 +62,7 @@ fn client_final(message: &[u8]) {
 }
 
 fn server_first(message: &[u8]) {
-    let mut client = ClientExchange::new("client");
+    let mut client = ClientExchange::new("client", Channel::Absent);
     if let Ok(challenge) = client.challenge(message) {
         assert!(!challenge.salt.is_empty() && challenge.iterations > 0);
         let _ = client.respond(&KEYS);
@@ -65,7 +71,7 @@ fn server_first(message: &[u8]) {
 }
 
 fn server_final(message: &[u8]) {
-    let mut client = ClientExchange::new("client");
+    let mut client = ClientExchange::new("client", Channel::Absent);
     client
         .challenge(b"r=clientserver,s=c2FsdA==,i=1")
         .expect("a valid message");

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::verifier::{decode_salt, parse_iterations};
 use super::{
     as_text, client_key, decode_key, hash, hmac, is_nonce, salted_password, server_key, xor,
-    Attributes, Key, ScramError, MAX_NONCE_LEN, MAX_SERVER_MESSAGE_LEN,
+    Attributes, Channel, Key, ScramError, MAX_NONCE_LEN, MAX_SERVER_MESSAGE_LEN,
 };
 
 /// Longest reason for a refusal that is passed on, in characters.
@@ -32,6 +32,13 @@ pub struct ClientKeys {
 }
 
 impl ClientKeys {
+    pub(super) fn new(client_key: Key, server_key: Key) -> Self {
+        Self {
+            client_key,
+            server_key,
+        }
+    }
+
     /// Derives the keys: milliseconds for the usual 4096 iterations, seconds for the most allowed, so
     /// keep it off the event loop.
     pub fn derive(password: impl AsRef<[u8]>, challenge: &Challenge) -> Self {
@@ -55,6 +62,7 @@ impl fmt::Debug for ClientKeys {
 pub struct ClientExchange {
     client_first_bare: String,
     nonce: String,
+    channel: Channel,
     /// The server's first message and combined nonce, once it came.
     challenged: Option<(String, String)>,
     /// The signature the server must prove itself with, once the response is made.
@@ -62,11 +70,13 @@ pub struct ClientExchange {
 }
 
 impl ClientExchange {
-    /// Starts an exchange. `nonce` is fresh randomness in printable ASCII without commas.
-    pub fn new(nonce: &str) -> Self {
+    /// Starts an exchange. `nonce` is fresh randomness in printable ASCII without commas. A bound `channel` needs
+    /// [`MECHANISM_PLUS`](super::MECHANISM_PLUS); it is unused if the server did not offer that.
+    pub fn new(nonce: &str, channel: Channel) -> Self {
         Self {
             client_first_bare: format!("n=,r={nonce}"),
             nonce: nonce.to_owned(),
+            channel,
             challenged: None,
             expected: None,
         }
@@ -74,7 +84,7 @@ impl ClientExchange {
 
     /// The message to send in SASLInitialResponse.
     pub fn first(&self) -> Vec<u8> {
-        format!("n,,{}", self.client_first_bare).into_bytes()
+        format!("{}{}", self.channel.header(), self.client_first_bare).into_bytes()
     }
 
     /// Takes the server's first message; returns what to derive the keys with.
@@ -114,7 +124,7 @@ impl ClientExchange {
     /// accepts.
     pub fn respond(&mut self, keys: &ClientKeys) -> Vec<u8> {
         let (server_first, nonce) = self.challenged.clone().unwrap_or_default();
-        let without_proof = format!("c=biws,r={nonce}");
+        let without_proof = format!("c={},r={nonce}", self.channel.attribute());
         let sign = |key: &Key| {
             let (first, last) = (self.client_first_bare.as_bytes(), without_proof.as_bytes());
             hmac(key, &[first, b",", server_first.as_bytes(), b",", last])

@@ -7,12 +7,14 @@
 //! | [`ClientExchange`] | logs in to a server; [`ClientKeys`] is the costly part, kept apart to be cached |
 //!
 //! The user name inside the messages is ignored and sent empty: the one of the startup packet counts.
-//! Channel binding is not offered.
+//! A [`Channel`] is bound to by `tls-server-end-point` (RFC 5929), as PostgreSQL does.
 
+mod channel;
 mod client;
 mod server;
 mod verifier;
 
+pub use channel::Channel;
 pub use client::{Challenge, ClientExchange, ClientKeys};
 pub use server::ServerExchange;
 pub use verifier::{salt_for, Verifier};
@@ -29,6 +31,8 @@ use crate::sqlstate;
 
 /// Name of the mechanism in AuthenticationSASL and SASLInitialResponse.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// Name of the mechanism that also binds the channel.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// Longest message accepted from a client, in bytes. PostgreSQL's own limit.
 pub const MAX_CLIENT_MESSAGE_LEN: usize = 1024;
 /// Longest message accepted from a server, in bytes.
@@ -58,6 +62,11 @@ pub enum ScramError {
     NonceMismatch,
     /// The steps were called in the wrong order.
     OutOfOrder,
+    /// Server side: the client could bind the channel and believes that the server could not, yet it was offered:
+    /// somebody between the two took the offer out.
+    Downgrade,
+    /// Server side: the client is connected to somebody else, who passes its messages on.
+    WrongChannel,
     /// Server side: wrong password, or a mock verifier.
     WrongProof,
     /// Client side: the server does not know the password either.
@@ -73,7 +82,9 @@ impl ScramError {
             Self::Unsupported(_) => sqlstate::FEATURE_NOT_SUPPORTED,
             Self::WrongProof | Self::Refused(_) => sqlstate::INVALID_PASSWORD,
             Self::OutOfOrder => sqlstate::INTERNAL_ERROR,
-            Self::WrongServerSignature => sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+            Self::WrongServerSignature | Self::Downgrade | Self::WrongChannel => {
+                sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+            }
             Self::Malformed(_) | Self::Limit(_) | Self::NonceMismatch => {
                 sqlstate::PROTOCOL_VIOLATION
             }
@@ -91,6 +102,8 @@ impl fmt::Display for ScramError {
             }
             Self::NonceMismatch => f.write_str("invalid SCRAM response: nonce does not match"),
             Self::OutOfOrder => f.write_str("SCRAM step taken out of order"),
+            Self::Downgrade => f.write_str("SCRAM channel binding negotiation error"),
+            Self::WrongChannel => f.write_str("SCRAM channel binding check failed"),
             Self::WrongProof => f.write_str("SCRAM proof does not match"),
             Self::WrongServerSignature => f.write_str("SCRAM server signature does not match"),
             Self::Refused(reason) => write!(f, "SCRAM authentication refused by server: {reason}"),

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use subtle::ConstantTimeEq;
 
 use super::{
-    as_text, decode_key, hash, hmac, is_nonce, xor, Attributes, ScramError, Verifier,
-    MAX_CLIENT_MESSAGE_LEN,
+    as_text, decode_key, hash, hmac, is_nonce, xor, Attributes, Channel, ClientKeys, ScramError,
+    Verifier, MAX_CLIENT_MESSAGE_LEN,
 };
 
 /// One authentication of one client: [`first`](Self::first), then [`finish`](Self::finish).
@@ -14,7 +14,9 @@ use super::{
 pub struct ServerExchange {
     verifier: Verifier,
     nonce: String,
+    channel: Channel,
     state: State,
+    proven: Option<ClientKeys>,
 }
 
 #[derive(Debug)]
@@ -28,19 +30,22 @@ enum State {
 #[derive(Debug)]
 struct Challenged {
     /// The client's channel binding header, in base64, as it must come back.
-    binding: &'static str,
+    binding: String,
     nonce: String,
     client_first_bare: String,
     server_first: String,
 }
 
 impl ServerExchange {
-    /// Starts an exchange. `nonce` is fresh randomness in printable ASCII without commas.
-    pub fn new(verifier: Verifier, nonce: &str) -> Self {
+    /// Starts an exchange. `nonce` is fresh randomness in printable ASCII without commas. `channel` is bound to if
+    /// the client chose [`MECHANISM_PLUS`](super::MECHANISM_PLUS), unused if it was offered and not chosen.
+    pub fn new(verifier: Verifier, nonce: &str, channel: Channel) -> Self {
         Self {
             verifier,
             nonce: nonce.to_owned(),
+            channel,
             state: State::Start,
+            proven: None,
         }
     }
 
@@ -50,7 +55,8 @@ impl ServerExchange {
             return Err(ScramError::OutOfOrder);
         };
         let message = as_text(client_first, MAX_CLIENT_MESSAGE_LEN)?;
-        let (binding, bare) = split_header(message)?;
+        let (flag, bare) = split_header(message)?;
+        let binding = self.channel.expected(flag)?;
         let mut attributes = Attributes::new(bare);
         attributes.expect(b'n', "user name expected")?;
         let client_nonce = attributes.expect(b'r', "nonce expected")?;
@@ -86,7 +92,12 @@ impl ServerExchange {
         let proof = decode_key(proof, "proof is not 32 bytes in base64")?;
         let mut attributes = Attributes::new(without_proof);
         if attributes.expect(b'c', "channel binding expected")? != challenged.binding {
-            return Err(ScramError::Malformed("unexpected channel binding"));
+            return Err(match self.channel {
+                Channel::Bound(_) => ScramError::WrongChannel,
+                Channel::Absent | Channel::Unused => {
+                    ScramError::Malformed("unexpected channel binding")
+                }
+            });
         }
         let same_nonce = attributes.expect(b'r', "nonce expected")? == challenged.nonce;
         attributes.skip_extensions()?;
@@ -96,8 +107,14 @@ impl ServerExchange {
         self.check(&challenged, without_proof, proof)
     }
 
+    /// What the client proved to have, once [`finish`](Self::finish) let it in: enough to log in, in its name, wherever
+    /// the same verifier is stored.
+    pub fn client_keys(&self) -> Option<&ClientKeys> {
+        self.proven.as_ref()
+    }
+
     fn check(
-        &self,
+        &mut self,
         challenged: &Challenged,
         without_proof: &str,
         proof: [u8; 32],
@@ -122,23 +139,18 @@ impl ServerExchange {
         if !proven || self.verifier.doomed {
             return Err(ScramError::WrongProof);
         }
+        self.proven = Some(ClientKeys::new(client_key, self.verifier.server_key));
         Ok(format!("v={}", STANDARD.encode(signature)).into_bytes())
     }
 }
 
-/// Cuts the channel binding header off; returns how it must come back, and the bare message.
-fn split_header(message: &str) -> Result<(&'static str, &str), ScramError> {
+/// Cuts the channel binding header off; returns its flag and the bare message.
+fn split_header(message: &str) -> Result<(&str, &str), ScramError> {
     let (flag, rest) = message
         .split_once(',')
         .ok_or(ScramError::Malformed("no channel binding header"))?;
-    let binding = match flag {
-        "n" => "biws",
-        "y" => "eSws",
-        _ if flag.starts_with("p=") => return Err(ScramError::Unsupported("channel binding")),
-        _ => return Err(ScramError::Malformed("unexpected channel binding flag")),
-    };
     match rest.split_once(',') {
-        Some(("", bare)) => Ok((binding, bare)),
+        Some(("", bare)) => Ok((flag, bare)),
         Some((identity, _)) if identity.starts_with("a=") => {
             Err(ScramError::Unsupported("an authorization identity"))
         }
@@ -157,8 +169,8 @@ mod tests {
     fn a_mock_refuses_even_the_right_proof() {
         let mut verifier = Verifier::from_password("pencil", b"salt", 1);
         verifier.doomed = true;
-        let mut server = ServerExchange::new(verifier, "s");
-        let mut client = ClientExchange::new("c");
+        let mut server = ServerExchange::new(verifier, "s", Channel::Absent);
+        let mut client = ClientExchange::new("c", Channel::Absent);
 
         let challenge = client.challenge(&server.first(&client.first()).expect("first"));
         let keys = ClientKeys::derive("pencil", &challenge.expect("challenge"));

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use subtle::ConstantTimeEq;
 
 use super::{
-    client_key, decode_key, hash, hmac, salted_password, server_key, Key, DEFAULT_ITERATIONS,
-    MAX_ITERATIONS, MAX_SALT_LEN, MECHANISM,
+    client_key, decode_key, hash, hmac, salted_password, server_key, Challenge, ClientKeys, Key,
+    DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_SALT_LEN, MECHANISM,
 };
 
 /// Length of the salts PostgreSQL makes, in bytes.
@@ -71,11 +71,16 @@ impl Verifier {
         }
     }
 
-    /// Whether this is the verifier of `password`; a mock never is. Costs as much as making one.
-    pub fn matches_password(&self, password: impl AsRef<[u8]>) -> bool {
+    /// The keys of `password` if this is its verifier; a mock has none. Costs as much as making one.
+    pub fn keys_of(&self, password: impl AsRef<[u8]>) -> Option<ClientKeys> {
         let salted = salted_password(password.as_ref(), &self.salt, self.iterations);
         let same: bool = server_key(&salted).ct_eq(&self.server_key).into();
-        same && !self.doomed
+        (same && !self.doomed).then(|| ClientKeys::new(client_key(&salted), server_key(&salted)))
+    }
+
+    /// Whether a server that asks this wants keys which this verifier was made of, as far as can be told before trying.
+    pub fn answers(&self, challenge: &Challenge) -> bool {
+        self.salt == challenge.salt && self.iterations == challenge.iterations
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 import time
@@ -70,6 +71,7 @@ def test_sigterm_drains_in_order(start_ready: StartProxy, connect: Connect) -> N
     idle.commit()
 
     until(lambda: not is_accepting(process), "the listener closes", deadline=ENDPOINT_DELAY_SECONDS + 5)
+    until(lambda: select.select([idle.fileno()], [], [], 0)[0], "the idle client is told")
     with pytest.raises(psycopg.errors.AdminShutdown):
         idle.execute("select 3")
     assert process.running(), "a transaction is still open"

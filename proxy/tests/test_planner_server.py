@@ -39,7 +39,7 @@ union all select 'load', file_name from pg_get_loaded_modules() where file_name 
 """What the session holds: effect, item. Two things count as nothing: a placeholder that SET LOCAL left
 empty, and the characteristics of a transaction, which PostgreSQL sets back and still calls the session's."""
 
-REMOVERS = {"prepare": {"deallocate"}}
+REMOVERS = {"prepare": {"deallocate"}, "advisory": {"release"}, "listen": {"release"}, "settings": {"reset"}}
 """Effects that explain why something is gone, beside its own and `discard`."""
 
 

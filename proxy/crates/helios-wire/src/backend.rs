@@ -204,7 +204,7 @@ mod tests {
 
         assert_eq!(read_data_row(row), Some(vec![None, Some(&b"x"[..])]));
         for torn in [
-            &row[..11],
+            &row[..10],
             &row[..7],
             &b"\0\x01\xff\xff\xff\xfe"[..],
             &b"\0\0x"[..],

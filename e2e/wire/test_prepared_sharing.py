@@ -179,3 +179,50 @@ def test_literals_are_read_with_each_clients_own_settings(route: Route) -> None:
         for client, own in expected.items():
             assert rows(client.batch(run("dates"))) == own
             assert rows(client.extended(LITERALS)) == own
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
+def test_same_text_is_prepared_again_in_the_transaction_that_saw_its_plan_change(
+    route: Route, postgres: PostgresCluster
+) -> None:
+    """What pgjdbc does with autosave: back to the savepoint, close, and prepare the text under another name."""
+    client, other = route.connect(), route.connect()
+    other.query("begin")  # so that the client always gets the other server
+    table = f"healed_{route.kind.mode}_{route.kind.chunk}"  # no statement of another run names it
+    with Client(postgres.direct()) as owner:
+        owner.query(f"create table {table} (a int); insert into {table} values (1)")
+        try:
+            client.batch(parse(f"select * from {table}", name="s"), bind(name="s"), execute(), sync())
+            owner.query(f"alter table {table} add column b text")
+            client.query("begin; savepoint a")
+            assert sqlstates(client.batch(bind(name="s"), execute(), sync())) == ["0A000"]
+            client.query("rollback to a")
+
+            events = client.batch(
+                close_statement("s"), parse(f"select * from {table}", name="t"), bind(name="t"), execute(), sync()
+            )
+
+            assert (sqlstates(events), rows(events)) == ([], [["1", None]])
+            assert sqlstates(client.query("commit")) == []
+            other.query("rollback")
+            assert rows(client.batch(bind(name="t"), execute(), sync())) == [["1", None]]
+        finally:
+            client.query("rollback")
+            other.query("rollback")
+            owner.query(f"drop table {table}")
+
+
+@pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
+def test_text_prepared_after_a_definition_has_changed_is_read_anew(route: Route) -> None:
+    """Another client's older plan must not answer: directly, a Parse after the change never fails."""
+    clients = [route.connect() for _ in range(3)]
+    for definition in ("select 1 as a", "select 1 as a, 'x'::text as b", "select now() as a"):
+        clients[0].query(f"drop table if exists redefined; create table redefined as {definition}")
+        for client in clients:
+            for _ in range(3):
+                events = client.batch(
+                    parse("select * from redefined", name="r"), bind(name="r"), execute(), close_statement("r"), sync()
+                )
+                assert sqlstates(events) == []
+                assert len(rows(events)[0]) == definition.count(" as ")
+    clients[0].query("drop table redefined")

@@ -138,6 +138,44 @@ def settings_by_function(c: Client) -> None:
         way("reset all")
 
 
+def own_settings_by_function(c: Client) -> None:
+    c.query("select set_config('shop.tenant', 'one', false)")
+    c.query("select current_setting('shop.tenant')")
+    c.extended("select set_config('shop.tenant', $1, false)", "two")
+    c.extended("select current_setting('shop.tenant')")
+    c.query("begin; select set_config('shop.tenant', 'three', true); commit")
+    c.query("select current_setting('shop.tenant')")
+    c.query("do $$ begin perform set_config('shop.tenant', 'four', false); end $$")
+    c.query("select current_setting('shop.tenant')")
+
+
+def reset_in_a_block(c: Client) -> None:
+    for start in ("begin", "begin isolation level repeatable read"):
+        c.query(start)
+        c.query("set timezone = 'UTC'")
+        c.query("reset timezone")
+        c.query("show timezone")
+        c.query("set work_mem = '5MB'")
+        c.extended("reset all")
+        c.query("show work_mem")
+        c.extended("show timezone")
+        c.query("savepoint a")
+        c.query("set work_mem = '6MB'")
+        c.query("rollback to a")
+        c.query("show work_mem")
+        c.query("rollback")
+        c.query("show timezone")
+        c.query("show work_mem")
+
+
+def notified_of_its_own(c: Client) -> None:
+    c.query("listen own; notify own, 'at once'")
+    c.query("notify own, 'later'")
+    c.query("begin; notify own; commit")
+    c.extended("unlisten own")
+    c.query("notify own")
+
+
 def own_settings(c: Client) -> None:
     c.query("set app.tenant = 'blue'")
     c.query("select current_setting('app.tenant')")
@@ -229,6 +267,8 @@ def temporary_tables(c: Client) -> None:
         settings_and_transactions,
         settings_by_function,
         own_settings,
+        own_settings_by_function,
+        notified_of_its_own,
         asyncpg_between_two_uses,
         roles,
         sql_prepare,
@@ -240,6 +280,27 @@ def temporary_tables(c: Client) -> None:
 )
 def test_sessions_are_as_on_a_connection_of_their_own(parity: Parity, script: Script) -> None:
     parity(script)
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "1"))
+def test_reset_in_a_block_goes_back_to_the_startup_packet(route: Route, postgres: PostgresCluster) -> None:
+    seen = []
+    for target in (postgres.direct(), route.target()):
+        with Client(target.with_options(TimeZone="Asia/Tokyo", work_mem="11MB")) as client:
+            client.transcript.clear()
+            reset_in_a_block(client)
+            seen.append([(event.kind, rows([event])) for event in client.transcript if event.kind != "ParameterStatus"])
+
+    assert seen[1] == seen[0]
+
+
+@pytest.mark.routes("session", "transaction", "statement", chunks=("none",))
+def test_sender_of_a_notification_knows_itself(route: Route) -> None:
+    with Client(route.target()) as client:
+        client.query("listen own")
+        client.query("notify own")
+        heard = [event for event in client.transcript if event.kind == "NotificationResponse"]
+        assert [event.raw[:4] for event in heard] == [client.pid.to_bytes(4, "big")]
 
 
 HOLDS = {

@@ -39,7 +39,9 @@ union all select 'load', file_name from pg_get_loaded_modules() where file_name 
 """What the session holds: effect, item. Two things count as nothing: a placeholder that SET LOCAL left
 empty, and the characteristics of a transaction, which PostgreSQL sets back and still calls the session's."""
 
-REMOVERS = {"prepare": {"deallocate"}, "advisory": {"release"}, "listen": {"release"}, "settings": {"reset"}}
+CHANGERS = {"settings": {"reset"}}
+"""Effects that explain a change of any kind, beside its own."""
+REMOVERS = {"prepare": {"deallocate"}, "advisory": {"release"}, "listen": {"release"}}
 """Effects that explain why something is gone, beside its own and `discard`."""
 
 
@@ -84,7 +86,9 @@ def test_nothing_is_left_that_the_planner_did_not_say(server: PostgresCluster) -
         unsaid = [
             (effect, item, when)
             for effect, item, when in changed
-            if effects.isdisjoint({effect, "unknown", *(REMOVERS.get(effect, ()) if when == "gone" else ())})
+            if effects.isdisjoint(
+                {effect, "unknown", *CHANGERS.get(effect, ()), *(REMOVERS.get(effect, ()) if when == "gone" else ())}
+            )
             and not (when == "gone" and "discard" in effects)
         ]
         if unsaid:

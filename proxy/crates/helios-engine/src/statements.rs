@@ -68,6 +68,26 @@ impl Interner {
     }
 }
 
+impl Interner {
+    /// Has the next Parse of this text make a statement of its own: the plans that servers have of this one are stale.
+    pub(crate) fn retire(&self, statement: &Arc<Statement>) {
+        let meaning = Arc::as_ptr(&statement.meaning) as usize;
+        let hash = self.hasher.hash_one((&*statement.rest, meaning));
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_this =
+            |found: &Weak<Statement>| std::ptr::eq(found.as_ptr(), Arc::as_ptr(statement));
+        if live.get(&hash).is_some_and(is_this) {
+            live.remove(&hash);
+        }
+    }
+
+    /// Has the next Parse of each text make a statement of its own: definitions have changed.
+    pub(crate) fn retire_all(&self) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.clear();
+    }
+}
+
 /// A client's named statement. `seq` tells two Parses of one name apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {

@@ -78,7 +78,17 @@ def _call(call: Tree, is_run: bool, findings: Findings) -> None:
         effect, what = SESSION_FUNCTIONS[name]
         findings.add(effect, f"{name}() {what}")
         if effect is Effect.SETTINGS:
-            findings.settings.add(ANY_SETTING)
+            _name_setting(call, findings)
+
+
+def _name_setting(call: Tree, findings: Findings) -> None:
+    """The setting that set_config() is given; as a literal it makes the plan one for this text only."""
+    name = call.args[0] if call.args else None
+    if name is None or name.WhichOneof("node") != "a_const":
+        findings.settings.add(ANY_SETTING)
+        return
+    findings.exact = True
+    findings.settings.add(name.a_const.sval.sval.lower() or ANY_SETTING)
 
 
 def _is_local(call: Tree) -> bool:

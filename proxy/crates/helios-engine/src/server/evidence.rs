@@ -43,6 +43,11 @@ pub(crate) fn effect(tag: &[u8]) -> Effect {
     }
 }
 
+/// Whether a command may have given other columns to a statement that is prepared already.
+pub(crate) fn redefines(tag: &[u8]) -> bool {
+    starts_with_any(tag, &[b"ALTER ", b"DROP ", b"CREATE VIEW"])
+}
+
 fn starts_with_any(tag: &[u8], words: &[&[u8]]) -> bool {
     words.iter().any(|word| tag.starts_with(word))
 }
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!(effect(b"SET CONSTRAINTS"), Effect::Write);
         assert_eq!(effect(b"DROP TABLE"), Effect::Frees);
         assert_eq!(effect(b"PREPARE"), Effect::Leaves(Doubts::HOLDS));
+        assert!(redefines(b"ALTER TABLE") && !redefines(b"CREATE TABLE"));
         assert_eq!(effect(b"PREPARE TRANSACTION"), Effect::Write);
         assert_eq!(effect(b"DISCARD ALL"), Effect::Discarded);
     }

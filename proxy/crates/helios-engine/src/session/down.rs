@@ -113,7 +113,7 @@ impl Session {
     ) -> Result<Act, Doubt> {
         let body = &input[run.at + HEADER_LEN..end];
         if self.fifo.front().is_some_and(Expect::is_ours) {
-            return self.on_own_reply(header.tag, body);
+            return self.on_own_reply(header.tag, body, input, run);
         }
         match header.tag {
             b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
@@ -125,12 +125,12 @@ impl Session {
             }
             b'I' | b's' => self.ends_execute(header.tag),
             b'1' => self.on_parse_complete(),
-            b'2' => self.ends(header.tag, |head| matches!(head, Expect::Bind)),
+            b'2' => self.ends(header.tag, |head| matches!(head, Expect::Bind { .. })),
             b'3' => self.on_close_complete(),
             b'Z' => self.on_ready(body, input, run),
             b'E' => self.on_error(body, input, run),
             b'N' => Ok(Act::Forward),
-            b'A' => Ok(self.on_notification()),
+            b'A' => Ok(self.on_notification(body, input, run)),
             b'S' => Ok(self.on_parameter_status(body)),
             b'G' => self.on_copy_in(),
             b'H' => self.belongs(header.tag),
@@ -142,17 +142,23 @@ impl Session {
     }
 
     /// Part of the reply to a Query of ours. What a server may say at any time goes to the client all the same.
-    fn on_own_reply(&mut self, tag: u8, body: &[u8]) -> Result<Act, Doubt> {
+    fn on_own_reply(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        input: &[u8],
+        run: &mut Run,
+    ) -> Result<Act, Doubt> {
         match tag {
             b'S' => return Ok(self.on_parameter_status(body)),
-            b'A' => return Ok(self.on_notification()),
+            b'A' => return Ok(self.on_notification(body, input, run)),
             b'E' if ErrorFields::new(body).is_fatal() => {
                 if let Some(link) = &mut self.link {
                     link.fatal = true;
                 }
                 return Ok(Act::Forward);
             }
-            b'Z' if body == [Status::Idle.as_byte()] => {
+            b'Z' if body == [self.status.as_byte()] => {
                 if let Some(Expect::Inspection(inspection)) = self.fifo.pop_front() {
                     self.on_inspected(*inspection);
                 }
@@ -253,6 +259,9 @@ impl Session {
         if self.pins.has(Pin::Unknown) {
             self.hope();
         }
+        if let Some(link) = &mut self.link {
+            link.redefines |= evidence::redefines(tag);
+        }
         match effect {
             Effect::Read | Effect::Write => {}
             Effect::Leaves(doubts) => self.doubt(doubts),
@@ -289,6 +298,12 @@ impl Session {
             return Err(self.misplaced(b'Z'));
         }
         self.fifo.pop_front();
+        if let Some(link) = self.link.as_mut().filter(|link| link.redefines) {
+            if status == Status::Idle {
+                link.redefines = false;
+                self.worker.shared.interner.retire_all();
+            }
+        }
         self.copying_in = false;
         self.sync_in_copy = false;
         if self.fifo.is_empty() {
@@ -379,6 +394,13 @@ impl Session {
             .as_mut()
             .filter(|_| stale_plan || (lost_statement && !doomed))
         {
+            if let Some(Expect::Bind {
+                statement: Some(statement),
+            }) = self.fifo.front()
+            {
+                // Whoever prepares the text from now on gets a plan of its own.
+                self.worker.shared.interner.retire(statement);
+            }
             // DEALLOCATE ALL when the transaction is over, and every statement anew.
             link.server.state.statements.clear();
             link.server.state.dirt.prepared = true;
@@ -426,16 +448,21 @@ impl Session {
         }
     }
 
-    fn on_notification(&self) -> Act {
-        let own = self
-            .link
-            .as_ref()
-            .is_some_and(|link| link.mode == PoolMode::Session);
-        if own || self.pins.has(Pin::Listen) {
-            Act::Forward
-        } else {
-            Act::Drop
+    /// Only what this client listens to comes: a server is given back without listens. The client knows itself by the
+    /// process id that it was given here.
+    fn on_notification(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
+        let own = self.link.as_ref().map(|link| link.server.state.backend.pid);
+        let sender = body.first_chunk::<4>().map(|pid| u32::from_be_bytes(*pid));
+        if own.is_none() || sender != own {
+            return Act::Forward;
         }
+        self.client
+            .wbuf
+            .extend(&input[run.start..run.at + HEADER_LEN]);
+        self.client.wbuf.extend(&self.handle.pid().to_be_bytes());
+        self.client.wbuf.extend(&body[4..]);
+        run.start = run.at;
+        Act::Drop
     }
 
     /// What the client set stays with the client, whichever server it gets next.
@@ -502,6 +529,6 @@ fn is_fake(expect: &Expect) -> bool {
 /// Whether a message's body is looked at, so that it must have come whole.
 fn is_read(header: Header, is_ours: bool) -> bool {
     let is_read =
-        matches!(header.tag, b'Z' | b'C' | b'S' | b'E') || (header.tag == b'D' && is_ours);
+        matches!(header.tag, b'Z' | b'C' | b'S' | b'E' | b'A') || (header.tag == b'D' && is_ours);
     is_read && header.total <= MAX_READ
 }

@@ -17,8 +17,8 @@ pub(crate) enum Expect {
     ParseUnnamed { tag: u64, hidden: bool },
     /// A Parse passed on as it is, and not kept.
     ParseVerbatim,
-    /// Ended by BindComplete.
-    Bind,
+    /// Of a portal to a statement of ours, if it is one; ended by BindComplete.
+    Bind { statement: Option<Arc<Statement>> },
     /// Ended by RowDescription or NoData.
     Describe,
     /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended.

@@ -172,6 +172,8 @@ impl Session {
             carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
             doubts: Doubts::NONE,
             discarded: false,
+            reset: false,
+            redefines: false,
             fatal: false,
             shard,
         });
@@ -225,11 +227,14 @@ impl Session {
             }
             return;
         }
-        let is_done = |link: &Link| self.status == Status::Idle && self.is_at_rest(link);
-        if !self.link.as_ref().is_some_and(is_done)
-            || self.inspect_if_in_doubt()
-            || self.adjust_if_needed()
-        {
+        if !self.link.as_ref().is_some_and(|link| self.is_at_rest(link)) {
+            return;
+        }
+        if self.status != Status::Idle {
+            self.restore_in_block();
+            return;
+        }
+        if self.inspect_if_in_doubt() || self.adjust_if_needed() {
             return;
         }
         let is_own = |link: &Link| link.mode == PoolMode::Session;

@@ -114,6 +114,10 @@ struct Link {
     doubts: Doubts,
     /// The server has been told to forget its settings.
     discarded: bool,
+    /// What this transaction did may give other columns to statements that are prepared already.
+    redefines: bool,
+    /// Settings went back to the server's defaults within this transaction.
+    reset: bool,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
 }

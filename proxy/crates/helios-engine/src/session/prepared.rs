@@ -114,6 +114,10 @@ impl Session {
 
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
     fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
+        if self.link_mut().server.state.dirt.prepared {
+            // What the server has under our names is not known for sure any more.
+            self.close_on_server(&statement);
+        }
         let link = self.link_mut();
         link.prepared = true;
         let mut out = Vec::with_capacity(statement.rest.len() + 32);
@@ -245,7 +249,7 @@ impl Session {
                     "the names in a Bind message are too long",
                 ));
             }
-            self.expect(Expect::Bind);
+            self.expect(Expect::Bind { statement: None });
             return Ok(Act::Forward);
         };
         let plan = if head.statement.is_empty() {
@@ -258,12 +262,14 @@ impl Session {
         self.act_on_plan(plan.as_ref());
         match self.resolve(head.statement, pending) {
             Resolved::AsIs => {
-                self.expect(Expect::Bind);
+                self.expect(Expect::Bind { statement: None });
                 Ok(Act::Forward)
             }
             Resolved::Doomed => Ok(Act::Drop),
             Resolved::Renamed(statement) => {
-                self.expect(Expect::Bind);
+                self.expect(Expect::Bind {
+                    statement: Some(Arc::clone(&statement)),
+                });
                 let rest = header.body_len() - head.len;
                 let mut out = Vec::with_capacity(HEADER_LEN + head.len + statement.name.len());
                 frontend::bind_head(&mut out, head.portal, &statement.name, rest);

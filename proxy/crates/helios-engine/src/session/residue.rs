@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use helios_wire::backend;
+use helios_wire::backend::Status;
 use helios_wire::frontend;
 
 use super::fifo::Expect;
@@ -207,6 +208,7 @@ impl Session {
         if Arc::ptr_eq(&link.server.state.bucket, plain) {
             return;
         }
+        link.reset = true;
         if link.mode == PoolMode::Session {
             // The client's startup packet has to be set again.
             link.doubts.settings = true;
@@ -238,6 +240,7 @@ impl Session {
             return false;
         };
         let doubts = std::mem::take(&mut link.doubts);
+        link.reset = false;
         if std::mem::take(&mut link.discarded) && !doubts.settings {
             link.server.state.bucket = Arc::clone(&self.worker.shared.buckets.plain);
             self.bucket = Arc::clone(&self.startup);
@@ -250,17 +253,37 @@ impl Session {
             pins.set(Pin::Library, true);
             self.pin(pins);
         }
-        let Some(link) = self.link.as_mut().filter(|_| asked) else {
-            return false;
-        };
+        if asked {
+            self.ask(doubts);
+        }
+        asked
+    }
+
+    /// After a RESET inside a transaction block: what the client asked for at its start has to be set again there.
+    pub(super) fn restore_in_block(&mut self) {
+        let plain = &self.worker.shared.buckets.plain;
+        let has_defaults = !Arc::ptr_eq(&self.startup, plain);
+        let Some(link) = &mut self.link else { return };
+        if self.status != Status::Transaction || !has_defaults {
+            return;
+        }
+        if std::mem::take(&mut link.reset) {
+            self.ask(Doubts::SETTINGS);
+        } else {
+            self.adjust_if_needed();
+        }
+    }
+
+    fn ask(&mut self, doubts: Doubts) {
         let inspection = Inspection::new(doubts);
+        let sql = inspection.sql(&self.own_settings);
+        let Some(link) = &mut self.link else { return };
         let mut out = Vec::new();
-        frontend::query(&mut out, &inspection.sql(&self.own_settings));
+        frontend::query(&mut out, &sql);
         link.server.conn.wbuf.extend(&out);
         link.server.state.unnamed = 0;
         self.fifo
             .push_back(Expect::Inspection(Box::new(inspection)));
-        true
     }
 
     /// Acts on the answer, once it is complete.

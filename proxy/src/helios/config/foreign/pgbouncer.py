@@ -212,6 +212,9 @@ class _Reading:
         if found is None:
             return
         self._draft.carry(PGBOUNCER["client_tls_sslmode"], found.value, found.origin)
+        for name in _FILES:
+            path = tuple(PGBOUNCER[name].becomes.split("."))
+            self._draft.places.setdefault(path, self._default_of(name))
         if found.value.startswith("verify"):
             message = f"{found.value}: clients are let in without a certificate, only encryption is demanded"
             self._draft.note(Fate.LOST, found.origin, message, unsafe=True)

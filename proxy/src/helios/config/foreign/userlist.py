@@ -32,12 +32,7 @@ def read_userlist(path: Path, named: Origin, draft: Draft) -> tuple[tuple[User, 
         return parse_users(text, str(path)), False
     except SecretError:
         pass
-    users = _lax(text, path, named, draft)
-    try:
-        return parse_users(format_users(users), str(path)), True
-    except SecretError as error:
-        draft.problems += [_named(problem, named) for problem in error.problems]
-        return (), False
+    return _lax(text, path, named, draft), True
 
 
 def _named(problem: Problem, named: Origin) -> Problem:
@@ -50,13 +45,26 @@ def _lax(text: str, path: Path, named: Origin, draft: Draft) -> tuple[User, ...]
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or line.lstrip().startswith((";", "#")):
             continue
-        match = _LINE.fullmatch(line)
         place = Origin(named.field, str(path), number)
-        if match is None:
-            draft.wrong(place, "is no user and secret", 'write "user" "secret", a quote inside as two quotes')
+        user = _user(line, place, draft)
+        if user is None:
             continue
-        name, secret = (part.replace('""', '"') for part in match.groups())
-        if name in users:
-            draft.note(Fate.CHANGED, place, f'user "{name}" is here again; this line wins, as in PgBouncer')
-        users[name] = User(name, SecretStr(secret) if secret else None)
+        if user.name in users:
+            draft.note(Fate.CHANGED, place, f'user "{user.name}" is here again; this line wins, as in PgBouncer')
+        users[user.name] = user
     return tuple(users.values())
+
+
+def _user(line: str, place: Origin, draft: Draft) -> User | None:
+    """The user of one line; None after a complaint."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        draft.wrong(place, "is no user and secret", 'write "user" "secret", a quote inside as two quotes')
+        return None
+    name, secret = (part.replace('""', '"') for part in match.groups())
+    made = User(name, SecretStr(secret) if secret else None)
+    try:
+        return parse_users(format_users([made]), place.source)[0]
+    except SecretError as error:
+        draft.problems += [place.problem(problem.message, problem.hint) for problem in error.problems]
+        return None

@@ -9,7 +9,9 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from helios.config.base import split_address
 from helios.config.foreign.load import loading
+from helios.errors import UsageError
 
 __all__ = ["add_parser", "run"]
 
@@ -32,11 +34,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FILE",
         help="the configuration, ours or of PgBouncer or PgCat",
     )
+    parser.add_argument("--admin", metavar="HOST:PORT", help="address of the admin API, before what the file says")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 after a drain, 128 + signal after a second signal; `HeliosError` if it cannot start."""
     from helios.app import serve
 
-    with loading(args.config) as load:
+    with loading(args.config, _checked(args.admin)) as load:
         return asyncio.run(serve(args.config, load))
+
+
+def _checked(address: str | None) -> str | None:
+    if address is not None:
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise UsageError(f'--admin is "{address}"; {error}') from error
+    return address

@@ -27,16 +27,17 @@ INI_SUFFIX = ".ini"
 
 
 @contextmanager
-def loading(path: Path) -> Iterator[Load]:
+def loading(path: Path, admin: str | None = None) -> Iterator[Load]:
     """How to load a file, now and at each reload: ours by the loader, one of another pooler by what is made of it.
 
-    Users that a foreign file holds itself lie in a private folder as long as the context lasts.
+    `admin` (`host:port`) goes before the file's admin.address, for which other poolers have no place. Users that a
+    foreign file holds itself lie in a private folder as long as the context lasts.
     """
     if not _is_foreign(path):
-        yield load_with_warnings
+        yield partial(load_with_warnings, overrides={} if admin is None else {"admin.address": admin})
         return
     with tempfile.TemporaryDirectory(prefix="helios-") as folder:  # readable for its owner only
-        yield partial(_load_foreign, folder=Path(folder))
+        yield partial(_load_foreign, folder=Path(folder), admin=admin)
 
 
 def read_foreign(path: Path) -> Imported:
@@ -54,7 +55,7 @@ def _is_foreign(path: Path) -> bool:
         return False
 
 
-def _load_foreign(path: Path, folder: Path) -> Loaded:
+def _load_foreign(path: Path, folder: Path, admin: str | None) -> Loaded:
     """As `load_with_warnings`. What is not carried over is a warning; what must not go missing, a refusal."""
     digest = hashlib.sha256(read_document(path)).hexdigest()
     imported = read_foreign(path)
@@ -66,6 +67,8 @@ def _load_foreign(path: Path, folder: Path) -> Loaded:
         file = folder / f"users-{hashlib.sha256(text.encode()).hexdigest()[:16]}.txt"  # one in force is never rewritten
         file.write_text(text, encoding="utf-8")
         config = config.model_copy(update={"auth": config.auth.model_copy(update={"users_file": str(file)})})
+    if admin is not None:
+        config = config.model_copy(update={"admin": config.admin.model_copy(update={"address": admin})})
     warnings = tuple(note.problem for note in imported.notes if note.fate is not Fate.NEEDLESS)
     return Loaded(config, warnings, imported.locator, {}, digest)
 

@@ -27,7 +27,18 @@ __all__ = ["is_pgcat", "read_pgcat"]
 ROLES: Final = {"primary": "primary", "replica": "standby"}
 SERVER_PARTS: Final = ("host", "port", "role")
 _TOP: Final = ("general", "pools", "plugins", "path")
-_SPECIAL: Final = ("host", "port", "server_tls", "tls_certificate", "tls_private_key", "autoreload")
+_SPECIAL: Final = (
+    "autoreload",
+    "enable_prometheus_exporter",
+    "host",
+    "port",
+    "prometheus_exporter_port",
+    "server_tls",
+    "tls_certificate",
+    "tls_private_key",
+)
+"""Settings that are not carried one by one."""
+
 _Values = dict[str, Any]
 
 
@@ -103,6 +114,10 @@ class _Reading:
             self._draft.carry(setting, value, self._at(("general", name)))
         host, port = general.get("host", GENERAL["host"].default), general.get("port", int(GENERAL["port"].default))
         self._draft.put(("listen_address",), join_address(host, port), self._at(("general", "host")))
+        if general.get("enable_prometheus_exporter"):
+            exporter = general.get("prometheus_exporter_port", int(GENERAL["prometheus_exporter_port"].default))
+            origin = self._at(("general", "prometheus_exporter_port"))
+            self._draft.put(("admin", "address"), join_address(host, exporter), origin)
         self._carry_tls(general)
         self._carry_reload(general)
 

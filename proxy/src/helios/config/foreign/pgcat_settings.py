@@ -27,6 +27,7 @@ _PRIMARY = "every statement goes to the primary in this version"
 _POLLED = "each node is polled, see [monitor]"
 _LOOK_UP = "users are not looked up in PostgreSQL in this version"
 _CONSOLE = "there is no console in this version; the admin API has its own token"
+_METRICS = "/metrics is a path of the admin API, which listens there"
 _RESOLVED = "names are resolved whenever a connection is opened"
 _KEEPALIVE = "keepalive has one setting"
 _TIMEOUT = "there is no such time-out; set it in PostgreSQL (ALTER ROLE … SET)"
@@ -45,7 +46,7 @@ GENERAL: Final[Table] = {
     "connect_timeout": carried(integer, "pool.acquire_timeout_seconds", "1000", _endless),
     "dns_cache_enabled": needless(flag, _RESOLVED),
     "dns_max_ttl": needless(integer, _RESOLVED),
-    "enable_prometheus_exporter": needless(flag, "/metrics is served by the admin API (admin.address)"),
+    "enable_prometheus_exporter": carried(flag, "admin.address", note=_METRICS),
     "healthcheck_delay": needless(integer, _POLLED),
     "healthcheck_timeout": needless(integer, _POLLED),
     "host": carried(_text, "listen_address", "0.0.0.0"),
@@ -54,7 +55,7 @@ GENERAL: Final[Table] = {
     "log_client_connections": needless(flag, "logins are counted in /metrics, not logged"),
     "log_client_disconnections": needless(flag, "clients are counted in /metrics, their ends are not logged"),
     "port": carried(integer, "listen_address", "5432"),
-    "prometheus_exporter_port": needless(integer, "/metrics is served by the admin API (admin.address)"),
+    "prometheus_exporter_port": carried(integer, "admin.address", "9930"),
     "server_lifetime": carried(integer, "pool.max_lifetime_seconds", "3600000", _lifetime),
     "server_round_robin": needless(flag, "Helios chooses the server connection by load"),
     "server_tls": carried(flag, "clusters[].tls.mode", "false"),

@@ -106,12 +106,12 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
 NOTED: dict[Fate, dict[str, str]] = {
     NEEDLESS: {
         "pgbouncer": "logfile=/var/log/x pidfile=/run/x unix_socket_mode=0770 unix_socket_group=g user=postgres "
-        "server_round_robin=1 track_extra_parameters=search_path ignore_startup_parameters=options conffile=/x "
+        "track_extra_parameters=search_path ignore_startup_parameters=options conffile=/x "
         "service_name=x job_name=x stats_period=9 scram_iterations=5000 syslog_ident=x syslog_facility=daemon "
         "log_connections=0 log_disconnections=0 log_pooler_errors=0 log_stats=0 server_check_delay=1 "
         "server_check_query=select server_login_retry=1 autodb_idle_timeout=1 pool_idle_timeout=1 dns_max_ttl=1 "
-        "dns_nxdomain_ttl=1 dns_zone_check_period=1 client_tls_protocols=all client_tls_ciphers=all "
-        "client_tls13_ciphers=x client_tls_ecdhcurve=auto client_tls_dheparams=auto server_tls_protocols=all "
+        "dns_nxdomain_ttl=1 dns_zone_check_period=1 client_tls_ciphers=all "
+        "client_tls13_ciphers=x client_tls_ecdhcurve=auto client_tls_dheparams=auto "
         "server_tls_ciphers=all server_tls13_ciphers=x cancel_wait_timeout=1 suspend_timeout=1 pkt_buf=8192 "
         "listen_backlog=9 sbuf_loopcnt=0 so_reuseport=1 tcp_defer_accept=0 tcp_socket_buffer=1 tcp_keepalive=1 "
         "reserve_pool_timeout=3",
@@ -124,7 +124,8 @@ NOTED: dict[Fate, dict[str, str]] = {
         "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
         "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x query_timeout=1 client_idle_timeout=1 "
         "idle_transaction_timeout=1 transaction_timeout=1 max_packet_size=1000 tcp_keepcnt=1 tcp_keepidle=1 "
-        "tcp_keepintvl=1 tcp_user_timeout=1",
+        "tcp_keepintvl=1 tcp_user_timeout=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
+        "server_tls_protocols=all",
         "databases": "auth_user=x auth_query=x auth_dbname=x reserve_pool_size=1 reserve_pool=1 connect_query=select "
         "target_session_attrs=read-only max_db_connections=1 max_db_client_connections=1 client_encoding=utf8 "
         "datestyle=ISO timezone=UTC application_name=x",

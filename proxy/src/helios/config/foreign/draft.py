@@ -141,9 +141,9 @@ class Draft:
         if config is None or problems:
             raise ConfigError(sorted(problems, key=_place))
         cautions = [locator.problem(finding) for finding in (*caution(config), *caution_users(config, users))]
-        notes = [*self.notes, *(Note(Fate.CHANGED, problem) for problem in cautions)]
-        notes.sort(key=lambda note: _place(note.problem))
-        return Imported(config, tuple(notes), locator, self.carried, users if need_file else None)
+        notes = dict.fromkeys([*self.notes, *(Note(Fate.CHANGED, problem) for problem in cautions)])
+        ordered = sorted(notes, key=lambda note: _place(note.problem))
+        return Imported(config, tuple(ordered), locator, self.carried, users if need_file else None)
 
 
 def _place(problem: Problem) -> tuple[str, int]:

@@ -28,6 +28,8 @@ _WAIT = "a client that waited in vain gets error 53300 and stays connected; PgBo
 _MIN = "so many idle connections are kept ahead; PgBouncer counts those in use as well"
 _TIMEOUT = "there is no such time-out; set it in PostgreSQL (ALTER ROLE … SET)"
 _NO_CERTIFICATE = "Helios shows servers no certificate; one that demands it refuses the login"
+_PROTOCOLS = "Helios speaks TLS 1.2 and 1.3, nothing older, and neither can be switched off"
+_KEEPALIVE = "a silent peer is asked after 30 seconds"
 _ALL_TO_PRIMARY = "every new connection goes to the cluster's primary, which is found by asking the nodes"
 
 PENDING: Final[Table] = {
@@ -60,7 +62,7 @@ PGBOUNCER: Final[Table] = {
     "client_tls_dheparams": needless(text, "Helios offers no DHE suites"),
     "client_tls_ecdhcurve": needless(text, "Helios offers X25519, P-256 and P-384"),
     "client_tls_key_file": carried(text, "tls.key_file"),
-    "client_tls_protocols": needless(text, "Helios speaks TLS 1.2 and 1.3"),
+    "client_tls_protocols": lost(text, _PROTOCOLS, "secure"),
     "client_tls_sslmode": carried(
         _SSLMODE, "tls.mode", "disable", to_words({"prefer": "allow", "verify-ca": "require", "verify-full": "require"})
     ),
@@ -71,14 +73,14 @@ PGBOUNCER: Final[Table] = {
     "dns_nxdomain_ttl": needless(seconds, "names are resolved whenever a connection is opened"),
     "dns_zone_check_period": needless(seconds, "names are resolved whenever a connection is opened"),
     "idle_transaction_timeout": lost(seconds, _TIMEOUT, 0),
-    "ignore_startup_parameters": needless(text, "every startup parameter is taken, and set on the server"),
+    "ignore_startup_parameters": needless(text, "startup parameters are set on the server, as without a pooler"),
     "job_name": needless(text, "it is for Windows services"),
     "listen_addr": carried(text, "listen_address"),
-    "listen_backlog": needless(number, "the backlog is as long as the system allows"),
+    "listen_backlog": needless(number, "the backlog is 4096, or what the system allows"),
     "listen_port": carried(number, "listen_address", "6432"),
     "log_connections": needless(number, "logins are counted in /metrics, not logged"),
     "log_disconnections": needless(number, "clients are counted in /metrics, their ends are not logged"),
-    "log_pooler_errors": needless(number, "what matters to the operator is logged, errors of clients are counted"),
+    "log_pooler_errors": needless(number, "errors go to the client; the log has what its operator can act on"),
     "log_stats": needless(number, "the figures are in /metrics"),
     "logfile": needless(text, "the log goes to stderr, for the service manager to keep"),
     "login_notify_message": lost(text, "clients are not greeted", ""),
@@ -118,13 +120,13 @@ PGBOUNCER: Final[Table] = {
     "server_login_retry": needless(seconds, "clients wait while a node is away; polling says when it is back"),
     "server_reset_query": carried(text, "pool.reset_query", "DISCARD ALL"),
     "server_reset_query_always": carried(number, "pool.reset_query", "0"),
-    "server_round_robin": needless(number, "Helios chooses the server connection by load"),
+    "server_round_robin": lost(number, "the server connection that was used last is taken first", 0),
     "server_tls13_ciphers": needless(text, "Helios offers the suites of TLS 1.3 that are sound, and no others"),
     "server_tls_ca_file": carried(text, "clusters[].tls.ca_file"),
     "server_tls_cert_file": lost(text, _NO_CERTIFICATE, ""),
     "server_tls_ciphers": needless(text, "Helios offers the suites of TLS 1.2 that are sound, and no others"),
     "server_tls_key_file": lost(text, _NO_CERTIFICATE, ""),
-    "server_tls_protocols": needless(text, "Helios speaks TLS 1.2 and 1.3"),
+    "server_tls_protocols": lost(text, _PROTOCOLS, "secure"),
     "server_tls_sslmode": carried(
         _SSLMODE,
         "clusters[].tls.mode",
@@ -140,11 +142,11 @@ PGBOUNCER: Final[Table] = {
     "syslog_ident": needless(text, "the log goes to stderr"),
     "tcp_defer_accept": needless(number, "a client that says nothing costs next to nothing"),
     "tcp_keepalive": needless(number, "keepalive is on for every connection"),
-    "tcp_keepcnt": lost(number, "keepalive has one setting", 0),
-    "tcp_keepidle": lost(number, "keepalive has one setting", 0),
-    "tcp_keepintvl": lost(number, "keepalive has one setting", 0),
+    "tcp_keepcnt": lost(number, _KEEPALIVE, 0),
+    "tcp_keepidle": lost(number, _KEEPALIVE, 0),
+    "tcp_keepintvl": lost(number, _KEEPALIVE, 0),
     "tcp_socket_buffer": needless(number, "the system sizes the buffers of sockets"),
-    "tcp_user_timeout": lost(number, "a peer that is gone is noticed by keepalive", 0),
+    "tcp_user_timeout": lost(number, "a peer that acknowledges nothing for 60 seconds is given up", 0),
     "track_extra_parameters": needless(text, "every parameter that a client sets follows it"),
     "transaction_timeout": lost(seconds, _TIMEOUT, 0),
     "unix_socket_dir": lost(text, "Helios listens on TCP only", ""),

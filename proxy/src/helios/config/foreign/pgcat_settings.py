@@ -29,7 +29,7 @@ _LOOK_UP = "users are not looked up in PostgreSQL in this version"
 _CONSOLE = "there is no console in this version; the admin API has its own token"
 _METRICS = "/metrics is a path of the admin API, which listens there"
 _RESOLVED = "names are resolved whenever a connection is opened"
-_KEEPALIVE = "keepalive has one setting"
+_KEEPALIVE = "a silent peer is asked after 30 seconds"
 _TIMEOUT = "there is no such time-out; set it in PostgreSQL (ALTER ROLE … SET)"
 _PER_USER = "pools are set per database, not per user"
 _SHARDS = "Helios does not shard"
@@ -57,13 +57,13 @@ GENERAL: Final[Table] = {
     "port": carried(integer, "listen_address", "5432"),
     "prometheus_exporter_port": carried(integer, "admin.address", "9930"),
     "server_lifetime": carried(integer, "pool.max_lifetime_seconds", "3600000", _lifetime),
-    "server_round_robin": needless(flag, "Helios chooses the server connection by load"),
+    "server_round_robin": needless(flag, "the server connection that was used last is taken first"),
     "server_tls": carried(flag, "clusters[].tls.mode", "false"),
     "shutdown_timeout": carried(integer, "drain.timeout_seconds", "60000", ms_to_seconds()),
     "tcp_keepalives_count": lost(integer, _KEEPALIVE, 0),
     "tcp_keepalives_idle": lost(integer, _KEEPALIVE, 0),
     "tcp_keepalives_interval": lost(integer, _KEEPALIVE, 0),
-    "tcp_user_timeout": lost(integer, "a peer that is gone is noticed by keepalive", 0),
+    "tcp_user_timeout": lost(integer, "a peer that acknowledges nothing for 60 seconds is given up", 0),
     "tls_certificate": carried(_text, "tls.cert_file"),
     "tls_private_key": carried(_text, "tls.key_file"),
     "validate_config": needless(flag, "a configuration is always checked; the nodes are polled from the start"),
@@ -99,7 +99,7 @@ POOL: Final[Table] = {
         lambda value: ("track" if value else "disable", ""),
         "a server connection is bounded by bytes of text (limits.server_prepared_bytes), not by a number",
     ),
-    "primary_reads_enabled": lost(flag, _PRIMARY, False, True),
+    "primary_reads_enabled": needless(flag, _PRIMARY),
     "query_parser_enabled": lost(flag, _PRIMARY, False),
     "query_parser_max_length": needless(integer, _PRIMARY),
     "query_parser_read_write_splitting": lost(flag, _PRIMARY, False),

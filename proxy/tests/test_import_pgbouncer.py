@@ -324,6 +324,12 @@ def test_everything_wrong_is_said_at_once_and_no_password_is_shown(tmp_path: Pat
     assert not any("hidden" in each for each in found)
 
 
+def test_a_file_without_databases_is_refused_once(tmp_path: Path) -> None:
+    found = _problems(tmp_path, "[databases]\n[pgbouncer]\nauth_file = userlist.txt\n")
+
+    assert found == ["pgbouncer.ini: databases: names no database; nobody could connect"]
+
+
 def test_without_an_auth_file_there_is_nobody_to_let_in(tmp_path: Path) -> None:
     (found,) = _problems(tmp_path, "[databases]\napp = host=db\n[pgbouncer]\nauth_user = x\n")
 

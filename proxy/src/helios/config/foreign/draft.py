@@ -17,6 +17,10 @@ from helios.errors import ConfigError, Problem
 __all__ = ["Draft", "Imported", "Note", "Origin"]
 
 
+_LISTS = frozenset({"clusters", "databases"})
+"""Parts of the configuration that may be incomplete because of a problem that was found before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where something stands in a foreign file."""
@@ -136,7 +140,8 @@ class Draft:
         `need_file`: whether the users are in no file that `auth.users_file` could name.
         """
         locator = OriginLocator(self.source, self.places)
-        config, findings = build(self.tree)
+        unsure = _LISTS if self.problems else frozenset()
+        config, findings = build(self.tree, unsure)
         problems = [*self.problems, *(locator.problem(finding) for finding in findings)]
         if config is None or problems:
             raise ConfigError(sorted(problems, key=_place))

@@ -163,6 +163,8 @@ INERT = [
     ("pgbouncer", "disable_pqexec", "0"),
     ("pgbouncer", "unix_socket_dir", ""),
     ("databases", "target_session_attrs", "read-write"),
+    ("databases", "query_wait_timeout", "-1"),
+    ("users", "query_wait_timeout", "-1"),
 ]
 """Settings that we lack, at values that ask for nothing."""
 

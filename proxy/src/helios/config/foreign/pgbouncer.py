@@ -258,7 +258,7 @@ class _Reading:
             if name not in table:
                 self._unknown(name, table, origin)
                 continue
-            if table[name].becomes.startswith("pool.acquire") and text == "-1":
+            if name == "query_wait_timeout" and text == "-1":
                 continue  # PgBouncer's way of writing that it is not set
             value = self._draft.read(table[name], text, origin)
             if value is not None:

@@ -35,21 +35,23 @@ class HeliosProcess:
     def __init__(
         self,
         folder: Path,
-        settings: Settings,
+        settings: Settings | str,
         expect_ready: bool = True,
         nofile: int | None = None,
         program: Sequence[str] = (sys.executable, "-m", "helios"),
+        name: str = "helios.toml",
+        arguments: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.config_file = folder / "helios.toml"
+        self.config_file = folder / name
         self.log_file = folder / "helios.log"
-        self.settings = settings
+        self.settings: Settings = {}
         self.port = 0
         self.admin = ""
         self.token: str | None = None
         """What the admin API is asked with."""
         self.write(settings)
-        command = [*program, "serve", "-c", str(self.config_file)]
+        command = [*program, "serve", "-c", str(self.config_file), *arguments]
         if nofile:
             command = ["prlimit", f"--nofile={nofile}:{nofile}", *command]
         with self.log_file.open("wb") as log:
@@ -68,8 +70,11 @@ class HeliosProcess:
         """Process id."""
         return self._process.pid
 
-    def write(self, settings: Settings) -> None:
-        """Replace the configuration file; the process reads it at start and on reload."""
+    def write(self, settings: Settings | str) -> None:
+        """Replace the configuration file (a text is written as it is); the process reads it at start and on reload."""
+        if isinstance(settings, str):
+            self.config_file.write_text(settings)
+            return
         self.settings = settings
         self.config_file.write_text(dump_toml(settings))
 

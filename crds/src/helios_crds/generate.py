@@ -1,7 +1,7 @@
-"""`python -m helios_crds.generate [--check]`: write everything that is made from the resource models.
+"""`python -m helios_crds.generate [--check]`: write everything that is made from the models.
 
 Called by `make generate` and, with `--check`, by `make generate-check`: CRDs into crds/, JSON Schemas for editors into
-docs/schemas/, reference pages into docs/reference/.
+docs/schemas/, reference pages into docs/reference/, among them what becomes of other poolers' settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from helios_crds.editor import editor_schema, index_schema
+from helios_crds.foreign import foreign_pages
 from helios_crds.reference import reference_index, reference_page
 from helios_crds.structural import custom_resource_definition
 from helios_crds.v1alpha1 import KINDS
@@ -38,6 +39,7 @@ def outputs() -> dict[str, str]:
         files[f"docs/reference/{kind.lower()}.md"] = reference_page(model)
     files["docs/schemas/helios.json"] = _json(index_schema(schemas))
     files["docs/reference/index.md"] = reference_index(KINDS)
+    files |= foreign_pages()
     return files
 
 

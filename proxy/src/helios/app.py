@@ -11,6 +11,8 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from helios.config.foreign.load import Load
+from helios.config.loader import load_with_warnings
 from helios.errors import HeliosError
 from helios.planner.service import PlannerService
 from helios.running import RunningProxy
@@ -24,9 +26,12 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 
 
-async def serve(config_file: Path) -> int:
-    """Run a proxy until a signal ends it; the exit status. `HeliosError` if it cannot start."""
-    proxy = RunningProxy(config_file)
+async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
+    """Run a proxy until a signal ends it; the exit status. `HeliosError` if it cannot start.
+
+    `load` reads the file, now and at each reload.
+    """
+    proxy = RunningProxy(config_file, load)
     ends = _install_signals(proxy)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(proxy.admin.stop)

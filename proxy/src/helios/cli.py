@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final
 
 from helios import __version__
@@ -20,10 +21,14 @@ __all__ = ["COMMANDS", "legacy_main", "main"]
 COMMANDS: Final = {
     "serve": "run a proxy from a helios.toml",
     "check": "say everything that is wrong with a configuration",
+    "import": "print a pgbouncer.ini or pgcat.toml as ours",
     "convert": "print an old configuration or resource in today's form",
     "play": "run the YAML that kubectl apply takes, with PostgreSQL if it names none",
 }
 """Sub-commands and their line in `helios --help`."""
+
+_MODULES: Final = {"import": "imports"}
+"""Modules whose names differ from their command's, because that is a keyword."""
 
 EXIT_REFUSED: Final = 1
 """Exit status when Helios refuses on purpose; argparse uses 2 for a wrong command line."""
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, help_line in COMMANDS.items():
         if name == chosen:
-            importlib.import_module(f"helios.commands.{name}").add_parser(subparsers)
+            _module(name).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=help_line)
     return _dispatch(parser.parse_args(words))
@@ -58,14 +63,17 @@ def legacy_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(args: argparse.Namespace) -> int:
-    module = importlib.import_module(f"helios.commands.{args.command}")
     try:
-        status: int = module.run(args)
+        status: int = _module(args.command).run(args)
         return status
     except HeliosError as error:
         return _refuse(f"helios {args.command}", error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"helios.commands.{_MODULES.get(command, command)}")
 
 
 def _refuse(program: str, error: HeliosError) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from helios.admin.control import ReloadOutcome
 from helios.admin.server import AdminServer, check_tls
 from helios.config import ProxyConfig
+from helios.config.foreign.load import Load
 from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
 from helios.config.secrets import admin_tokens, named_files
@@ -65,11 +66,12 @@ def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) ->
 class RunningProxy:
     """Lives on one event loop; only `suspect` may be called from another thread."""
 
-    def __init__(self, config_file: Path) -> None:
+    def __init__(self, config_file: Path, load: Load = load_with_warnings) -> None:
         """Read the configuration and make everything from it, without opening anything. `HeliosError` if it cannot."""
-        loaded = load_with_warnings(config_file)
+        loaded = load(config_file)
         logs.configure(loaded.config.log.level.value, loaded.config.log.format.value)
         self._config_file = config_file
+        self._load = load
         self._warnings: tuple[Problem, ...] = ()
         self._warn(loaded.warnings)
         self._prepared = _prepare(loaded, loaded.config)
@@ -132,7 +134,7 @@ class RunningProxy:
         self._ended(self._attempt(lambda: self._prepared.loaded) if outcome.outdated else outcome)
 
     def _from_file(self) -> Loaded:
-        return load_with_warnings(self._config_file)
+        return self._load(self._config_file)
 
     def _sent(self, document: bytes) -> Loaded:
         """`ReloadRefused` also for other content under the generation in force: which of both is newer?"""

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from helios.config.loader import load_with_warnings
+from helios.config.foreign.load import loading
+from helios.config.loader import Loaded
 from helios.config.snapshot import refuse_unusable_secrets
 from helios.config.users import caution_users, users_of
 from helios.errors import ConfigError, Problem
@@ -15,8 +16,8 @@ from helios.errors import ConfigError, Problem
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """
-Read a helios.toml, or a configuration of the original product, and print everything that is wrong with it, each with
-file and line. Exit status 0 when it can be served (there may be warnings), 1 when not.
+Read a helios.toml, or a configuration of the original product, of PgBouncer or of PgCat, and print everything that is
+wrong with it, each with file and line. Exit status 0 when it can be served (there may be warnings), 1 when not.
 """
 
 
@@ -47,10 +48,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _examine(file: Path, *, with_secrets: bool) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    try:
-        loaded = load_with_warnings(file)
-    except ConfigError as error:
-        return error.problems, ()
+    with loading(file) as load:
+        try:
+            loaded = load(file)
+        except ConfigError as error:
+            return error.problems, ()
+        return _examine_secrets(loaded, with_secrets=with_secrets)
+
+
+def _examine_secrets(loaded: Loaded, *, with_secrets: bool) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     if not with_secrets:
         return (), loaded.warnings
     try:
@@ -58,7 +64,8 @@ def _examine(file: Path, *, with_secrets: bool) -> tuple[tuple[Problem, ...], tu
     except ConfigError as error:
         return error.problems, loaded.warnings
     cautions = caution_users(loaded.config, users_of(loaded.config))
-    return (), (*loaded.warnings, *(loaded.locator.problem(caution) for caution in cautions))
+    found = [loaded.locator.problem(caution) for caution in cautions]
+    return (), (*loaded.warnings, *(problem for problem in found if problem not in loaded.warnings))
 
 
 def _summary(count: int, noun: str) -> str:

@@ -29,7 +29,18 @@ from helios.config.validation import build
 from helios.config.writer import dumps
 from helios.errors import ConfigError, Problem
 
-__all__ = ["Loaded", "dumps", "load", "load_document", "load_with_warnings", "loads", "loads_with_warnings"]
+__all__ = [
+    "Loaded",
+    "decode",
+    "dumps",
+    "load",
+    "load_document",
+    "load_with_warnings",
+    "loads",
+    "loads_with_warnings",
+    "parse_toml",
+    "read_document",
+]
 
 MAX_CONFIG_BYTES = 8 << 20
 """Largest file that is read as a configuration; ten thousand databases stay below it."""
@@ -74,7 +85,7 @@ def load_with_warnings(
     """
     path = Path(path)
     folder = path.absolute().parent if absolute_files else None
-    return _from_bytes(_read(path), str(path), folder, overrides)
+    return _from_bytes(read_document(path), str(path), folder, overrides)
 
 
 def load_document(document: bytes, source: str, folder: Path) -> Loaded:
@@ -86,7 +97,7 @@ def load_document(document: bytes, source: str, folder: Path) -> Loaded:
 def _from_bytes(
     document: bytes, source: str, folder: Path | None, overrides: Mapping[str, Any] | None = None
 ) -> Loaded:
-    loaded = loads_with_warnings(_decoded(document, source), source, overrides)
+    loaded = loads_with_warnings(decode(document, source), source, overrides)
     config = loaded.config if folder is None else _with_absolute_files(loaded.config, folder)
     return replace(loaded, config=config, digest=hashlib.sha256(document).hexdigest())
 
@@ -98,7 +109,7 @@ def loads(text: str, source: str = "<text>") -> ProxyConfig:
 
 def loads_with_warnings(text: str, source: str = "<text>", overrides: Mapping[str, Any] | None = None) -> Loaded:
     """As `loads`, with deprecations and cautions."""
-    tree, text = _parse(text, source)
+    tree, text = parse_toml(text, source)
     lines = key_lines(text)
     _refuse_newer_version(tree, Locator(source, lines))
     _override(tree, overrides or {})
@@ -124,7 +135,8 @@ def loads_with_warnings(text: str, source: str = "<text>", overrides: Mapping[st
     return Loaded(config, tuple(warnings), locator, _variables(config, variables, origins))
 
 
-def _read(path: Path) -> bytes:
+def read_document(path: Path) -> bytes:
+    """The bytes of a configuration file. `ConfigError` where it cannot be read or is too large."""
     source = str(path)
     try:
         with path.open("rb") as file:
@@ -143,7 +155,8 @@ def _refuse_too_large(data: bytes, source: str) -> None:
         raise ConfigError([Problem(f"is larger than {MAX_CONFIG_BYTES} bytes", "", "is it the right file?", source)])
 
 
-def _decoded(data: bytes, source: str) -> str:
+def decode(data: bytes, source: str) -> str:
+    """UTF-8 as text, without a byte order mark. `ConfigError` names the line of the first byte that is none."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,14 +165,14 @@ def _decoded(data: bytes, source: str) -> str:
         raise ConfigError([Problem(message, "", "save the file as UTF-8", source, line)]) from error
 
 
-def _parse(text: str, source: str) -> tuple[Tree, str]:
-    """The tree, and the text it was parsed from."""
+def parse_toml(text: str, source: str) -> tuple[Tree, str]:
+    """The tree, and the text it was parsed from. `ConfigError` names the place of what is no TOML."""
     try:
         return tomllib.loads(text), text
     except (ValueError, RecursionError) as error:
         quoted = quote_bare_variables(text)
         if quoted != text:
-            return _parse(quoted, source)
+            return parse_toml(quoted, source)
         raise ConfigError([_syntax_problem(error, text, source)]) from error
 
 

@@ -22,7 +22,7 @@ from helios.config.secrets import read_text
 from helios.config.tree import Finding, Path
 from helios.errors import Problem, SecretError
 
-__all__ = ["SecretKind", "User", "caution_users", "parse_users", "read_users", "users_of"]
+__all__ = ["SecretKind", "User", "caution_users", "format_users", "parse_users", "read_users", "users_of"]
 
 _FIELD = "auth.users_file"
 _LINE = re.compile(r'\s*"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"\s*(?:[;#].*)?')
@@ -85,6 +85,19 @@ def read_users(path: FilePath | str) -> tuple[User, ...]:
     """The users of a file, in its order. `SecretError` with every faulty line."""
     path = FilePath(path)
     return parse_users(read_text(path, _FIELD), str(path))
+
+
+def format_users(users: Sequence[User]) -> str:
+    """The text of a users file that `parse_users` reads back equal."""
+    return "".join(f"{_quoted(user.name)} {_quoted(_text(user.secret))}\n" for user in users)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
 
 
 def caution_users(config: ProxyConfig, users: Sequence[User]) -> list[Finding]:

@@ -66,7 +66,7 @@ class Plan:
     reasons: tuple[str, ...] = ()
     """One sentence for each of `effects`; names constructs and functions, never a literal, cursor or prepared name."""
     settings: tuple[str, ...] = ()
-    """Settings that SET and RESET name, sorted; `*` among them when set_config() sets one that is not named by a literal."""
+    """Settings that SET and set_config() name, sorted; `*` among them for one that is not named by a literal."""
     exact: bool = False
     """Literals of the text matter: this plan is for exactly this text."""
     is_multi: bool = False

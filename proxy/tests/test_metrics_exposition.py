@@ -12,12 +12,14 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from helios.telemetry.metrics import Exposition, Sample
+from helios.topology.catalogs import CatalogCounts
 
 
 def sample(**changes: Any) -> Sample:
     plain = Sample(
         engine=engine_state(),
         clusters=(cluster_status(),),
+        catalogs=CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1),
         generation=4,
         reload_succeeded=True,
         reloaded_at=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
@@ -56,6 +58,10 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
         ("heliosproxy_config_reload_success", "gauge"),
         ("heliosproxy_config_generation", "gauge"),
         ("heliosproxy_failovers", "counter"),
+        ("heliosproxy_catalog_databases", "gauge"),
+        ("heliosproxy_catalog_age_seconds", "gauge"),
+        ("heliosproxy_catalog_reads", "counter"),
+        ("heliosproxy_catalog_failures", "counter"),
         ("process_resident_memory_bytes", "gauge"),
     ],
 )

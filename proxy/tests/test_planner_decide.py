@@ -19,7 +19,7 @@ from helios.planner.plan import Effect, Kind, Plan
 
 
 def planned(text: str) -> Plan:
-    return plan(text, Context("app"))
+    return plan(text, Context())
 
 
 @pytest.mark.parametrize("row", CORPUS, ids=lambda row: row.sql[:60])
@@ -69,14 +69,13 @@ def test_settings_are_named(text: str, names: set[str]) -> None:
     assert set(planned(text).settings) == names
 
 
-def test_kind_and_effects_read_nothing_of_the_context() -> None:
-    context = Context("app")
+def test_the_catalog_is_read_for_calls_and_for_nothing_else() -> None:
     for row in CORPUS:
-        plan(row.sql, context)
+        context = Context()
+        made = plan(row.sql, context)
 
-    assert context.reads == frozenset()
-    assert context.database == "app"
-    assert context.reads == {"database"}
+        called = any(reason.endswith("() is not built in and may do anything") for reason in made.reasons)
+        assert context.reads == ({"catalog"} if called else frozenset()), row
 
 
 @pytest.mark.parametrize(

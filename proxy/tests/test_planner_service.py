@@ -5,25 +5,54 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from helios.planner import service as module
+from helios.planner.catalog import Catalog, Function
 from helios.planner.service import PlanCounts, PlannerService
 
 SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Text:
+    """A question of the engine."""
+
+    id: int
+    text: str
+    cluster: str = "main"
+    database: str = "app"
+    defined: int = 1
+
+
+class Catalogs:
+    """What is known of databases: `app` has a clean function."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, int]] = []
+        self.lacking: list[tuple[str, str]] = []
+
+    def catalog(self, cluster: str, database: str, defined: int) -> Catalog | None:
+        self.asked.append((cluster, database, defined))
+        clean = Function("public", "clean", "sql", source="select 1")
+        return Catalog("1", (clean,)) if database == "app" else None
+
+    def lacks(self, cluster: str, database: str) -> None:
+        self.lacking.append((cluster, database))
 
 
 class Source:
     """What the engine is to the service, with answers in a queue."""
 
     def __init__(self) -> None:
-        self.work: queue.Queue[list[tuple[int, str]] | Exception | None] = queue.Queue()
+        self.work: queue.Queue[list[Text] | Exception | None] = queue.Queue()
         self.answers: queue.Queue[tuple[int, dict[str, Any] | str]] = queue.Queue()
         self.refused: set[int] = set()
 
-    def next_unplanned(self, timeout_ms: int) -> list[tuple[int, str]] | None:
+    def next_unplanned(self, timeout_ms: int) -> list[Text] | None:
         try:
             item = self.work.get(timeout=timeout_ms / 1000)
         except queue.Empty:
@@ -50,15 +79,20 @@ def source() -> Source:
 
 
 @pytest.fixture
-def service(source: Source) -> Iterator[PlannerService]:
-    made = PlannerService(source)
+def catalogs() -> Catalogs:
+    return Catalogs()
+
+
+@pytest.fixture
+def service(source: Source, catalogs: Catalogs) -> Iterator[PlannerService]:
+    made = PlannerService(source, catalogs)
     made.start()
     yield made
     assert made.stop(SECONDS)
 
 
 def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
-    source.work.put([(7, "select set_config('a.b', '1', false); set work_mem = '1MB'")])
+    source.work.put([Text(7, "select set_config('a.b', '1', false); set work_mem = '1MB'")])
 
     assert source.answer() == (
         7,
@@ -70,13 +104,31 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "exact": False,
             "is_multi": True,
             "reads": [],
+            "defines": False,
         },
     )
 
 
+def test_calls_are_planned_by_the_catalog_of_their_database(
+    source: Source, service: PlannerService, catalogs: Catalogs
+) -> None:
+    source.work.put([Text(1, "select clean()", defined=7), Text(2, "select clean()", database="other")])
+    source.work.put([Text(3, "select other()"), Text(4, "create function f() returns int return 1")])
+    answers = {id: answer for id, answer in (source.answer() for _ in range(4)) if not isinstance(answer, str)}
+
+    assert [(answers[id]["effects"], answers[id]["reads"]) for id in (1, 2, 3)] == [
+        ([], ["catalog"]),
+        (["unknown"], ["catalog"]),
+        (["unknown"], ["catalog"]),
+    ]
+    assert (answers[4]["reads"], answers[4]["defines"]) == ([], True)
+    assert catalogs.asked == [("main", "app", 7), ("main", "other", 1), ("main", "app", 1)]
+    assert catalogs.lacking == [("main", "app")]
+
+
 def test_every_text_of_a_batch_is_answered(source: Source, service: PlannerService) -> None:
-    source.work.put([(1, "select 1"), (2, "selec 'secret'"), (3, "select " + "1+" * 50_000 + "1")])
-    source.work.put([(4, "begin")])
+    source.work.put([Text(1, "select 1"), Text(2, "selec 'secret'"), Text(3, "select " + "1+" * 50_000 + "1")])
+    source.work.put([Text(4, "begin")])
     answers = dict(source.answer() for _ in range(4))
 
     assert answers[2] == "refused by PostgreSQL's parser at character 1"
@@ -87,14 +139,14 @@ def test_every_text_of_a_batch_is_answered(source: Source, service: PlannerServi
 def test_a_fault_ends_neither_the_thread_nor_secrecy(
     source: Source, service: PlannerService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(text: str) -> dict[str, Any]:
-        raise KeyError(text)
+    def fail(question: Text, catalogs: Catalogs) -> dict[str, Any]:
+        raise KeyError(question.text)
 
     with caplog.at_level(logging.ERROR), monkeypatch.context() as patch:
         patch.setattr(module, "plan_message", fail)
-        source.work.put([(1, "select 'secret'")])
+        source.work.put([Text(1, "select 'secret'")])
         assert source.answer() == (1, "planning failed with KeyError")
-    source.work.put([(2, "select 1")])
+    source.work.put([Text(2, "select 1")])
 
     assert source.answer()[0] == 2
     assert "KeyError in fail" in caplog.text
@@ -105,7 +157,7 @@ def test_an_answer_that_is_not_taken_is_survived(
     source: Source, service: PlannerService, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.refused.add(1)
-    source.work.put([(1, "select 1"), (2, "select 2")])
+    source.work.put([Text(1, "select 1"), Text(2, "select 2")])
 
     assert source.answer() == (1, "planning failed with ValueError")
     assert source.answer()[0] == 2
@@ -116,10 +168,10 @@ def test_a_source_that_fails_is_asked_again(
     source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
-    service = PlannerService(source)
+    service = PlannerService(source, Catalogs())
     service.start()
     source.work.put(OSError("gone"))
-    source.work.put([(1, "select 1")])
+    source.work.put([Text(1, "select 1")])
 
     assert source.answer()[0] == 1
     assert "OSError" in caplog.text
@@ -128,9 +180,9 @@ def test_a_source_that_fails_is_asked_again(
 
 def test_counts(source: Source) -> None:
     source.refused.add(3)
-    source.work.put([(1, "select 1"), (2, "selec"), (3, "select 3"), (4, "")])
+    source.work.put([Text(1, "select 1"), Text(2, "selec"), Text(3, "select 3"), Text(4, "")])
     source.work.put(None)
-    service = PlannerService(source)
+    service = PlannerService(source, Catalogs())
     service.start()
 
     assert [source.answer()[0] for _ in range(4)] == [1, 2, 3, 4]
@@ -139,7 +191,7 @@ def test_counts(source: Source) -> None:
 
 
 def test_ends_when_the_source_is_closed(source: Source) -> None:
-    service = PlannerService(source)
+    service = PlannerService(source, Catalogs())
     service.start()
     source.work.put(None)
 
@@ -149,4 +201,4 @@ def test_ends_when_the_source_is_closed(source: Source) -> None:
 
 
 def test_stops_before_it_was_started(source: Source) -> None:
-    assert PlannerService(source).stop()
+    assert PlannerService(source, Catalogs()).stop()

@@ -42,7 +42,8 @@ async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
         pump = EventPump(proxy.core, proxy.suspect)
         stack.callback(pump.stop)
         pump.start()
-        planner = PlannerService(proxy.core)
+        stack.push_async_callback(proxy.catalogs.stop)
+        planner = PlannerService(proxy.core, proxy.catalogs)
         stack.callback(planner.stop)
         planner.start()
 

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,7 @@ __all__ = [
     "NodeSuspect",
     "NodeView",
     "PoolState",
+    "Question",
     "SocketAddress",
     "engine_built_at",
 ]
@@ -193,6 +195,17 @@ class NodeSuspect(_Message):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A statement that needs a plan, as `helios.planner.service.Question` describes it."""
+
+    id: int
+    text: str
+    cluster: str
+    database: str
+    defined: int
+
+
 EngineEvent = Annotated[LogEvent | NodeSuspect, Field(discriminator="kind")]
 
 _EVENT: TypeAdapter[LogEvent | NodeSuspect] = TypeAdapter(EngineEvent)
@@ -240,14 +253,14 @@ class Core:
             event = self._engine.next_event(timeout_ms)
         return None if event is None else _EVENT.validate_json(event)
 
-    def next_unplanned(self, timeout_ms: int) -> list[tuple[int, str]] | None:
-        """Wait up to `timeout_ms` for statements without a plan: ids and texts. None once the engine has ended."""
+    def next_unplanned(self, timeout_ms: int) -> list[Question] | None:
+        """Wait up to `timeout_ms` for statements without a plan. None once the engine has ended."""
         with _helios_errors():
             questions = self._engine.next_unplanned(timeout_ms)
-        return None if questions is None else [(each["id"], each["text"]) for each in json.loads(questions)]
+        return None if questions is None else [Question(**each) for each in json.loads(questions)]
 
     def planned(self, id: int, plan: Mapping[str, Any]) -> None:
-        """Answer with a plan: `effects`, `settings` and `exact` of `helios.planner.plan.Plan`."""
+        """Answer with a plan: `helios.planner.plan.Plan` as plain data, and `reads`."""
         with _helios_errors():
             self._engine.set_plan(json.dumps({"id": id, "plan": plan}).encode())
 
@@ -256,6 +269,11 @@ class Core:
         _log.debug("no plan for a statement", extra={"fields": {"id": str(id), "reason": reason}})
         with _helios_errors():
             self._engine.set_plan(json.dumps({"id": id, "plan": None}).encode())
+
+    def outdate_plans(self, cluster: str, database: str) -> None:
+        """Forget the plans that read the catalog of this database: it is known better now, or no longer."""
+        with _helios_errors():
+            self._engine.outdate_plans(cluster, database)
 
     def drain(self, timeout_ms: int) -> int:
         """Close the listeners, end idle clients (57P01), wait for transactions; the number of clients left."""

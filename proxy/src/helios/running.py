@@ -24,6 +24,7 @@ from helios.core import ClusterView, Core, EngineState, NodeSuspect
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.telemetry import logs
 from helios.telemetry.logs import fields
+from helios.topology.catalogs import CatalogCounts, Catalogs
 from helios.topology.credentials import Login, logins_of
 from helios.topology.monitor import TopologyMonitor
 from helios.topology.status import ClusterStatus
@@ -79,6 +80,7 @@ class RunningProxy:
         self._loop = asyncio.get_running_loop()
         self.core = Core(self._prepared.snapshot)
         self.topology = TopologyMonitor(self._publish)
+        self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
         self.draining = False
         self.last_reload = ReloadOutcome(at=datetime.now(UTC))
@@ -110,9 +112,14 @@ class RunningProxy:
         """Nodes and primaries as last polled."""
         return self.topology.clusters()
 
+    def catalog_counts(self) -> CatalogCounts:
+        """What is known of the functions of databases."""
+        return self.catalogs.counts()
+
     def watch_nodes(self) -> None:
         """Begin to poll."""
         self.topology.configure(self.config, self._prepared.logins)
+        self.catalogs.configure(self.config, self._prepared.logins)
 
     def suspect(self, event: NodeSuspect) -> None:
         """Poll this node at once; may be called from any thread."""
@@ -184,6 +191,12 @@ class RunningProxy:
             self.core.set_topology(clusters)
         except HeliosError as error:
             _log.error("engine refused the topology", extra=fields(error=error))
+
+    def _outdate(self, cluster: str, database: str) -> None:
+        try:
+            self.core.outdate_plans(cluster, database)
+        except HeliosError as error:
+            _log.error("engine refused to forget plans", extra=fields(error=error))
 
     def _log_reload(self) -> None:
         for problem in self.last_reload.problems:

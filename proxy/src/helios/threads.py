@@ -1,7 +1,8 @@
 """Wait for a blocking call on a thread of its own that the end of the process does not wait for.
 
-Used for calls that may hang for long: a drain (`helios.app`) and name resolution (`helios.topology.probe`). asyncio's
-own executor has few threads, shared by all, and both the event loop and the interpreter wait for them when they end.
+Used for calls that may hang for long: a drain (`helios.app`) and name resolution (`helios.topology.connection`).
+asyncio's own executor has few threads, shared by all, and both the event loop and the interpreter wait for them when
+they end.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
 from helios.core import EngineState
 from helios.errors import HeliosError
+from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus
 
 HISTOGRAM = {"le": [0.001, 0.01], "counts": [3, 2, 1], "sum": 0.5}
@@ -105,6 +106,10 @@ class ScriptedControl:
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """What was set."""
         return self.topology
+
+    def catalog_counts(self) -> CatalogCounts:
+        """One database, compared a while ago."""
+        return CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1)
 
     def reload(self) -> ReloadOutcome:
         """What was set."""

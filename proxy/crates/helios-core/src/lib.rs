@@ -89,6 +89,11 @@ impl Engine {
         py.detach(|| self.0.set_plan(plan)).map_err(raise)
     }
 
+    /// Forgets the plans that were made by the catalog of this database.
+    fn outdate_plans(&self, cluster: &str, database: &str) {
+        self.0.outdate_plans(cluster, database);
+    }
+
     /// Stops accepting, ends clients between transactions, waits; the number of clients left.
     fn drain(&self, py: Python<'_>, timeout_ms: u64) -> usize {
         py.detach(|| self.0.drain(Duration::from_millis(timeout_ms)))

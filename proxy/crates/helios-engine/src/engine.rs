@@ -201,13 +201,14 @@ impl Engine {
         self.shared.events.next(limit)
     }
 
-    /// JSON `[{"id", "text"}]` of statements that wait for a plan, waiting at most `limit` for one; `None` once the
-    /// engine has ended.
+    /// JSON `[{"id", "text", "cluster", "database", "defined"}]` of statements that wait for a plan, waiting at most
+    /// `limit` for one; `None` once the engine has ended.
     pub fn next_unplanned(&self, limit: Duration) -> Option<Vec<u8>> {
         self.shared.plans.next(limit)
     }
 
-    /// Takes a plan: JSON `{"id", "plan": {"effects", "settings", "exact"}}`, with `null` for one that cannot be had.
+    /// Takes a plan: JSON `{"id", "plan": {"effects", "settings", "exact", "reads", "defines"}}`, with `null` for one
+    /// that cannot be had.
     ///
     /// # Errors
     /// `EngineError::Snapshot` when the document is not understood.
@@ -216,6 +217,11 @@ impl Engine {
             .plans
             .decide(document)
             .map_err(EngineError::Snapshot)
+    }
+
+    /// Forgets the plans that were made by the catalog of this database.
+    pub fn outdate_plans(&self, cluster: &str, database: &str) {
+        self.shared.plans.catalogs.outdate(cluster, database);
     }
 
     /// Stops accepting, ends clients between their transactions, waits at most `limit`. Returns the clients left.

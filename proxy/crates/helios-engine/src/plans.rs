@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use helios_sql::{Key, Shape, Syntax};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::server::Doubts;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
@@ -22,6 +23,8 @@ const MAX_ASKED: usize = 10_000;
 
 /// Among a plan's settings: one whose name is not known.
 const ANY_SETTING: &str = "*";
+/// Among what a plan depends on: the functions of the database.
+const CATALOG: &str = "catalog";
 
 /// What a statement may leave in the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -42,18 +45,19 @@ enum Effect {
 }
 
 /// The planner's decision about a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Plan {
-    /// What is not known of the server's session after it.
-    pub(crate) doubts: Doubts,
+    doubts: Doubts,
     /// Settings go back to what they were at the start.
     pub(crate) resets: bool,
     /// Something may go that the session holds.
     pub(crate) frees: bool,
     /// Settings with a dot in their names that it sets, in small letters.
     pub(crate) own_settings: Vec<String>,
-    /// Its literals matter: it is for one text only.
-    exact: bool,
+    /// It makes functions, or makes others of them.
+    pub(crate) defines: bool,
+    /// What it depends on besides the text.
+    by: Option<AsOf>,
 }
 
 impl Plan {
@@ -64,8 +68,22 @@ impl Plan {
             resets: false,
             frees: false,
             own_settings: Vec::new(),
-            exact: false,
+            defines: false,
+            by: None,
         }
+    }
+
+    /// What is not known of the server's session after it.
+    pub(crate) fn doubts(&self) -> Doubts {
+        match &self.by {
+            Some(by) if by.is_unsettled() => Doubts::ANYTHING,
+            _ => self.doubts,
+        }
+    }
+
+    /// Whether it still holds, as far as is known.
+    pub(crate) fn is_current(&self) -> bool {
+        self.by.as_ref().is_none_or(AsOf::is_current)
     }
 }
 
@@ -82,10 +100,14 @@ struct Decided {
     effects: Vec<Effect>,
     settings: Vec<String>,
     exact: bool,
+    reads: Vec<String>,
+    defines: bool,
 }
 
-impl From<Decided> for Plan {
-    fn from(decided: Decided) -> Plan {
+impl Decided {
+    /// The plan, for a question that was asked as of `by`.
+    fn into_plan(self, by: Option<AsOf>) -> Plan {
+        let decided = self;
         let mut doubts = Doubts::NONE;
         for effect in &decided.effects {
             doubts.add(match effect {
@@ -112,7 +134,8 @@ impl From<Decided> for Plan {
             resets: has(Effect::Reset),
             frees: has(Effect::Deallocate) || has(Effect::Discard) || has(Effect::Release),
             own_settings,
-            exact: decided.exact,
+            defines: decided.defines,
+            by,
         }
     }
 }
@@ -122,6 +145,10 @@ impl From<Decided> for Plan {
 struct Question {
     id: u64,
     text: String,
+    cluster: String,
+    database: String,
+    /// Grows when functions are defined through us: a catalog that was read for a lower one is too old.
+    defined: u64,
 }
 
 /// A hash is its own hash.
@@ -148,26 +175,46 @@ impl Hasher for Identity {
 
 type ByHash<T> = HashMap<u128, T, BuildHasherDefault<Identity>>;
 
+/// What is known under a hash.
+#[derive(Debug, Clone)]
+enum Entry {
+    Plan(Arc<Plan>),
+    /// The literals matter: the plan is under the hash of the whole text.
+    ByText,
+    /// The functions of the database matter: the plan is under this hash joined to the database's.
+    ByCatalog,
+}
+
+impl Entry {
+    fn is_current(&self) -> bool {
+        match self {
+            Entry::Plan(plan) => plan.is_current(),
+            Entry::ByText | Entry::ByCatalog => true,
+        }
+    }
+}
+
 /// What was used lately: when the younger generation is full it becomes the older one, which is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    young: ByHash<Arc<Plan>>,
-    old: ByHash<Arc<Plan>>,
+    young: ByHash<Entry>,
+    old: ByHash<Entry>,
 }
 
 impl Recent {
-    fn get(&mut self, hash: u128) -> Option<&Arc<Plan>> {
-        if let Some(plan) = self.old.remove(&hash) {
-            self.insert(hash, plan);
+    /// An entry that holds.
+    fn get(&mut self, hash: u128) -> Option<&Entry> {
+        if let Some(entry) = self.old.remove(&hash) {
+            self.insert(hash, entry);
         }
-        self.young.get(&hash)
+        self.young.get(&hash).filter(|entry| entry.is_current())
     }
 
-    fn insert(&mut self, hash: u128, plan: Arc<Plan>) {
+    fn insert(&mut self, hash: u128, entry: Entry) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(hash, plan);
+        self.young.insert(hash, entry);
     }
 
     fn len(&self) -> usize {
@@ -178,9 +225,9 @@ impl Recent {
 /// A question under way.
 #[derive(Debug)]
 struct Asked {
-    /// By shape, or by the whole text.
-    hash: u128,
+    wanted: Wanted,
     exact: u128,
+    by: AsOf,
     since: Instant,
     waiting: Vec<Waker>,
 }
@@ -196,23 +243,36 @@ struct State {
     closed: bool,
 }
 
-/// Where a statement's plan is looked for.
+/// A statement for which a plan is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Statement<'a> {
+    pub(crate) sql: &'a [u8],
+    pub(crate) syntax: Syntax,
+    /// That of the database it is for.
+    pub(crate) catalog: &'a Arc<Catalog>,
+}
+
+/// Where a statement's plan was looked for in vain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
+    /// Where it was not found.
+    hash: u128,
     shape: u128,
-    exact: Option<u128>,
+    by_text: bool,
+    by_catalog: bool,
 }
 
 impl Wanted {
-    /// Whether it asks about the text, where `other` asked about the shape and was told that the text matters.
+    /// Whether it asks about more than `other` did, which was told that more matters.
     pub(crate) fn goes_beyond(self, other: Wanted) -> bool {
-        self.exact.is_some() && other.exact.is_none()
+        (self.by_text && !other.by_text) || (self.by_catalog && !other.by_catalog)
     }
 }
 
 /// The plans of the process.
 #[derive(Debug)]
 pub(crate) struct Plans {
+    pub(crate) catalogs: Catalogs,
     unknown: Arc<Plan>,
     key: Key,
     state: Mutex<State>,
@@ -225,6 +285,7 @@ pub(crate) struct Plans {
 impl Plans {
     pub(crate) fn new(random: &[u8; 16]) -> Plans {
         Plans {
+            catalogs: Catalogs::default(),
             unknown: Arc::new(Plan::unknown()),
             key: Key::new(random),
             state: Mutex::default(),
@@ -246,30 +307,43 @@ impl Plans {
     pub(crate) fn find(
         &self,
         own: &mut Recent,
-        sql: &[u8],
-        syntax: Syntax,
+        statement: Statement<'_>,
     ) -> Result<Arc<Plan>, Wanted> {
-        let shape = self.shape(sql, syntax);
+        let Statement {
+            sql,
+            syntax,
+            catalog,
+        } = statement;
+        let shape = self.shape(sql, syntax).hash;
         let mut wanted = Wanted {
-            shape: shape.hash,
-            exact: None,
+            hash: shape,
+            shape,
+            by_text: false,
+            by_catalog: false,
         };
-        let plan = self.look_up(own, wanted.shape).ok_or(wanted)?;
-        if !plan.exact {
-            return Ok(plan);
+        loop {
+            match self.look_up(own, wanted.hash).ok_or(wanted)? {
+                Entry::Plan(plan) => return Ok(plan),
+                Entry::ByText if !wanted.by_text => {
+                    wanted.hash = helios_sql::exact(sql, syntax, &self.key);
+                    wanted.by_text = true;
+                }
+                Entry::ByCatalog if !wanted.by_catalog => {
+                    wanted.hash ^= catalog.hash;
+                    wanted.by_catalog = true;
+                }
+                Entry::ByText | Entry::ByCatalog => return Err(wanted),
+            }
         }
-        let exact = helios_sql::exact(sql, syntax, &self.key);
-        wanted.exact = Some(exact);
-        self.look_up(own, exact).ok_or(wanted)
     }
 
-    fn look_up(&self, own: &mut Recent, hash: u128) -> Option<Arc<Plan>> {
-        if let Some(plan) = own.get(hash) {
-            return Some(Arc::clone(plan));
+    fn look_up(&self, own: &mut Recent, hash: u128) -> Option<Entry> {
+        if let Some(entry) = own.get(hash) {
+            return Some(entry.clone());
         }
-        let plan = Arc::clone(self.state().known.get(hash)?);
-        own.insert(hash, Arc::clone(&plan));
-        Some(plan)
+        let entry = self.state().known.get(hash)?.clone();
+        own.insert(hash, entry.clone());
+        Some(entry)
     }
 
     /// Ready when the planner has answered or will not in time; until then it has been asked once, for all who wait.
@@ -277,11 +351,15 @@ impl Plans {
         &self,
         wanted: Wanted,
         user: &str,
-        sql: &[u8],
-        syntax: Syntax,
+        statement: Statement<'_>,
         cx: &Context<'_>,
     ) -> Poll<()> {
-        let hash = wanted.exact.unwrap_or(wanted.shape);
+        let Statement {
+            sql,
+            syntax,
+            catalog,
+        } = statement;
+        let hash = wanted.hash;
         let mut state = self.state();
         if state.closed || state.known.get(hash).is_some() {
             return Poll::Ready(());
@@ -303,13 +381,21 @@ impl Plans {
         }
         state.next_id += 1;
         let id = state.next_id;
-        let text = String::from_utf8_lossy(sql).into_owned();
-        state.enqueue(user, Question { id, text });
+        // Before the question says what it must know: what is defined in between outdates the answer.
+        let by = AsOf::now(catalog);
+        let question = Question {
+            id,
+            text: String::from_utf8_lossy(sql).into_owned(),
+            cluster: catalog.cluster.clone(),
+            database: catalog.database.clone(),
+            defined: catalog.defined(),
+        };
+        state.enqueue(user, question);
         state.ids.insert(hash, id);
-        let exact = helios_sql::exact(sql, syntax, &self.key);
         let asked = Asked {
-            hash,
-            exact,
+            wanted,
+            exact: helios_sql::exact(sql, syntax, &self.key),
+            by,
             since: Instant::now(),
             waiting: vec![cx.waker().clone()],
         };
@@ -347,14 +433,8 @@ impl Plans {
         let Some(asked) = state.asked.remove(&decision.id) else {
             return Ok(());
         };
-        state.ids.remove(&asked.hash);
-        let plan = decision.plan.map_or_else(Plan::unknown, Plan::from);
-        let plan = Arc::new(plan);
-        if plan.exact {
-            state.known.insert(asked.exact, Arc::clone(&plan));
-        }
-        // Under its shape an exact plan only says that the text has to be looked at.
-        state.known.insert(asked.hash, plan);
+        state.ids.remove(&asked.wanted.hash);
+        state.take_in(&asked, decision.plan);
         drop(state);
         self.made.fetch_add(1, Ordering::Relaxed);
         asked.waiting.into_iter().for_each(Waker::wake);
@@ -393,6 +473,28 @@ impl State {
         }
     }
 
+    /// Keeps a decision in the place that it is for, and says so in those that lead there.
+    fn take_in(&mut self, asked: &Asked, decided: Option<Decided>) {
+        let reads = |what| {
+            decided
+                .as_ref()
+                .is_some_and(|plan| plan.reads.iter().any(|read| read == what))
+        };
+        let mut hash = asked.wanted.shape;
+        if asked.wanted.by_text || decided.as_ref().is_some_and(|plan| plan.exact) {
+            self.known.insert(hash, Entry::ByText);
+            hash = asked.exact;
+        }
+        let mut by = None;
+        if asked.wanted.by_catalog || reads(CATALOG) {
+            self.known.insert(hash, Entry::ByCatalog);
+            hash ^= asked.by.hash();
+            by = Some(asked.by.clone());
+        }
+        let plan = decided.map_or_else(Plan::unknown, |decided| decided.into_plan(by));
+        self.known.insert(hash, Entry::Plan(Arc::new(plan)));
+    }
+
     fn take_turn(&mut self) -> Vec<Question> {
         let turn = self
             .queues
@@ -403,3 +505,6 @@ impl State {
         questions
     }
 }
+
+#[cfg(test)]
+mod tests;

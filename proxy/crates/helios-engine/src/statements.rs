@@ -135,6 +135,13 @@ impl ClientStatements {
         }
     }
 
+    /// Gives a name a plan that holds.
+    pub(crate) fn replan(&mut self, name: &[u8], plan: &Arc<Plan>) {
+        if let Some(named) = self.by_name.get_mut(name) {
+            named.plan = Some(Arc::clone(plan));
+        }
+    }
+
     /// Forgets what a Parse that failed had registered.
     pub(crate) fn remove_seq(&mut self, seq: u64) {
         let name = self

@@ -184,6 +184,7 @@ impl Worker {
             let credential = credential(&self.shared.active.load(), database, &key.user);
             Arc::new(PoolShared::new(
                 key.clone(),
+                self.shared.plans.catalogs.of(&key.cluster, &key.database),
                 database.pool.clone(),
                 credential,
                 &self.shared.inboxes,

@@ -11,6 +11,7 @@ from aiohttp import web
 from helios.config import ProxyConfig
 from helios.core import EngineState
 from helios.errors import Problem
+from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus
 
 __all__ = ["CONTROL", "Control", "ReloadOutcome"]
@@ -62,6 +63,9 @@ class Control(Protocol):
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""
+
+    def catalog_counts(self) -> CatalogCounts:
+        """What is known of the functions of databases."""
 
     def reload(self) -> ReloadOutcome:
         """Read the file again and apply it, or keep the old configuration and say why."""

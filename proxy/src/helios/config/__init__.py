@@ -13,6 +13,7 @@ from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig, LogFormat, LogLevel
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
@@ -40,6 +41,7 @@ __all__ = [
     "MonitorConfig",
     "NodeConfig",
     "NodeRole",
+    "PlannerConfig",
     "PoolConfig",
     "PoolMode",
     "PoolOverrides",

@@ -15,6 +15,7 @@ from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
+from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig
 from helios.config.tls import ClientTlsConfig
 from helios.config.watch import WatchConfig
@@ -54,6 +55,9 @@ class ProxyConfig(HeliosModel):
 
     monitor: MonitorConfig = MonitorConfig()
     """Polling of the nodes."""
+
+    planner: PlannerConfig = PlannerConfig()
+    """Understanding of statements."""
 
     pool: PoolConfig = PoolConfig()
     """Server connections."""

@@ -2,5 +2,6 @@
 
 `decide.plan` makes a `plan.Plan` of a text and a `context.Context`; `service.PlannerService` answers the engine's
 questions on a thread of its own. `parser` is the only module that knows the parser, `effects` and `kinds` read its
-trees, `block` the bodies of DO, `builtin` knows PostgreSQL's functions, `control` the control statements.
+trees, `block` PL/pgSQL, `builtin` knows PostgreSQL's functions, `catalog` holds those of a database, `purity` says what
+they do, `control` knows the control statements.
 """

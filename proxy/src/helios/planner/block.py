@@ -1,4 +1,4 @@
-"""The SQL inside a PL/pgSQL block. Called by `effects` for DO; hands back trees to look into."""
+"""The SQL inside PL/pgSQL. Called by `effects` for DO and by `purity` for functions; hands back trees to look into."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from helios.errors import PlanError
-from helios.planner.parser import Tree, parse_block, parse_statements, split_assignment
+from helios.planner.parser import Tree, parse_block, parse_function, parse_statements, split_assignment
 
-__all__ = ["block_statements"]
+__all__ = ["block_statements", "function_statements"]
 
 _STATEMENT, _TYPE, _EXPRESSION = 0, 1, 2
 """Values of PostgreSQL's RawParseMode; higher ones are assignments."""
@@ -23,8 +23,17 @@ def block_statements(body: str) -> list[Tree] | None:
     Raises:
         PlanError: the block, or something in it, cannot be parsed.
     """
+    return _statements_of(parse_block(body))
+
+
+def function_statements(definition: str) -> list[Tree] | None:
+    """As `block_statements`, of a CREATE FUNCTION or PROCEDURE."""
+    return _statements_of(parse_function(definition))
+
+
+def _statements_of(parsed: list[dict[str, Any]]) -> list[Tree] | None:
     found: list[Tree] = []
-    waiting: list[Any] = [parse_block(body)]
+    waiting: list[Any] = [parsed]
     while waiting:
         part = waiting.pop()
         if isinstance(part, list):

@@ -1,10 +1,15 @@
 """What a plan may depend on besides the text, and which of it was looked at.
 
 A plan holds for every context that agrees in the fields named by `Context.reads`, so a field that is read without need
-multiplies plans. Kind and session effects depend on the text alone: `decide.plan` reads nothing yet.
+multiplies plans. Kind and session effects depend on the text alone, except for calls of functions that are not built
+in: `decide.plan` reads the database's catalog for those, and nothing else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+from helios.planner.catalog import Catalog
 
 __all__ = ["Context"]
 
@@ -12,15 +17,18 @@ __all__ = ["Context"]
 class Context:
     """One context; made for one call of `decide.plan`."""
 
-    def __init__(self, database: str | None = None) -> None:
-        self._database = database
+    def __init__(self, catalog: Callable[[], Catalog | None] = lambda: None) -> None:
+        """`catalog` is called if the plan depends on it."""
+        self._catalog = catalog
         self._reads: set[str] = set()
+        self.lacks = False
+        """Whether a function was called that the catalog does not have."""
 
     @property
-    def database(self) -> str | None:
-        """Name of the database that the statement is for; None where it is not known."""
-        self._reads.add("database")
-        return self._database
+    def catalog(self) -> Catalog | None:
+        """The functions of the database that the statement is for; None where they are not known now."""
+        self._reads.add("catalog")
+        return self._catalog()
 
     @property
     def reads(self) -> frozenset[str]:

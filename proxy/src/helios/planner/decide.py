@@ -1,10 +1,10 @@
 """`plan`: the planner's one decision. Called by `service`; pure, so any thread may call it.
 
 What it cannot see, because the text does not say it: code that tables and types bring along (views, triggers, rules,
-row policies, column defaults, domains, user-defined operators and casts, functions of a row written as `t.f`); a user's
-function that has the name of a built-in one with other argument types, or that comes first because search_path names
-pg_catalog late; creating without a schema while search_path begins with pg_temp; and texts of a session that has turned
-standard_conforming_strings off. The catalog comes with the planner's second half.
+row policies, column defaults, domains, user-defined operators and casts, functions of a row written as `t.f`), neither
+here nor in the bodies of functions; a user's function that has the name of a built-in one with other argument types, or
+that comes first because search_path names pg_catalog late; creating without a schema while search_path begins with
+pg_temp; and texts of a session that has turned standard_conforming_strings off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from helios.planner.effects import Findings, examine
 from helios.planner.kinds import kind_of, strongest
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
+from helios.planner.purity import add_calls
 
 __all__ = ["plan"]
 
@@ -27,6 +28,8 @@ def plan(text: str, context: Context) -> Plan:
     statements = parse_statements(text)
     findings = Findings()
     kinds = {kind_of(statement, examine(statement, findings)) for statement in statements}
+    if findings.calls:
+        add_calls(findings, context)
     effects = tuple(effect for effect in Effect if effect in findings.reasons)
     return Plan(
         kind=strongest(kinds),
@@ -35,4 +38,5 @@ def plan(text: str, context: Context) -> Plan:
         settings=tuple(sorted(findings.settings)),
         exact=findings.exact,
         is_multi=len(statements) > 1,
+        defines=findings.defines,
     )

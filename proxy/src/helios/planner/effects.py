@@ -1,7 +1,8 @@
 """What a statement may leave in its session: one walk over its tree that enters every field of every message.
 
-Called by `decide`. Only messages named here mean something; all others are walked through, so that a call is found
-wherever the grammar allows an expression, also in places that a later grammar adds.
+Called by `decide` for a text, and by `purity` for the bodies of functions. Only messages named here mean something; all
+others are walked through, so that a call is found wherever the grammar allows an expression, also in places that a
+later grammar adds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from helios.planner.kinds import executes
 from helios.planner.parser import Tree, children, choice, name_of
 from helios.planner.plan import Effect
 
-__all__ = ["NOT_RUN", "Findings", "examine"]
+__all__ = ["ANY_SETTING", "NOT_RUN", "Findings", "Name", "examine", "note_call"]
+
+Name: TypeAlias = tuple[str, ...]
+"""A function's name as it is written: its schema first, if there is one."""
 
 NOT_RUN = frozenset(
     {
@@ -29,6 +33,7 @@ NOT_RUN = frozenset(
 """Statements that only store what is inside them."""
 
 ANY_SETTING = "*"
+"""Among settings: one whose name is not known."""
 
 
 @dataclass(slots=True)
@@ -38,7 +43,11 @@ class Findings:
     reasons: dict[Effect, str] = field(default_factory=dict)
     """Effect → why, by the first construct that has it."""
     settings: set[str] = field(default_factory=set)
+    calls: dict[Name, None] = field(default_factory=dict)
+    """Calls of functions that are not built in, in their order; `purity` says what they do."""
     exact: bool = False
+    defines: bool = False
+    """As in `Plan`."""
 
     def add(self, effect: Effect, reason: str) -> None:
         """Note an effect; the first reason stays."""
@@ -64,6 +73,7 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
             _call(tree, is_run, findings)
         elif is_run and name in _MEANINGS:
             _MEANINGS[name](tree, findings)
+        findings.defines |= is_run and _defines(name, tree)
         if name not in NOT_RUN:
             waiting.extend((child, is_run) for child in children(tree))
     return seen
@@ -71,10 +81,16 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
 
 def _call(call: Tree, is_run: bool, findings: Findings) -> None:
     """A call of a function. One that is not built in counts without being run: planning evaluates immutable ones."""
-    name = _builtin_name(_strings(call.funcname))
+    parts = _strings(call.funcname)
+    note_call(parts, findings, is_run and not (parts[-1:] == ["set_config"] and _is_local(call)))
+
+
+def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True) -> None:
+    """Note the call of a function by its name, which may begin with its schema."""
+    name = _builtin_name(parts)
     if name is None or name not in builtin_names():
-        findings.add(Effect.UNKNOWN, f"{'.'.join(_strings(call.funcname))}() is not built in and may do anything")
-    elif is_run and name in SESSION_FUNCTIONS and not (name == "set_config" and _is_local(call)):
+        findings.calls[tuple(parts)] = None
+    elif is_run and name in SESSION_FUNCTIONS:
         effect, what = SESSION_FUNCTIONS[name]
         findings.add(effect, f"{name}() {what}")
         if effect is Effect.SETTINGS:
@@ -111,6 +127,14 @@ def _block(statement: Tree, findings: Findings) -> Sequence[Tree]:
     if found is None:
         findings.add(Effect.UNKNOWN, "DO runs a statement made at run time")
     return found or ()
+
+
+def _defines(name: str, statement: Tree) -> bool:
+    """Whether functions may be others after a statement."""
+    if name not in _DEFINERS:
+        return False
+    field_name = _DEFINERS[name]
+    return field_name is None or choice(statement, field_name) in _OBJECTS_WITH_FUNCTIONS
 
 
 def _set(statement: Tree, findings: Findings) -> None:
@@ -203,6 +227,23 @@ def _strings(nodes: Iterable[Tree]) -> list[str]:
 
 
 Meaning: TypeAlias = Callable[[Tree, Findings], None]
+
+_DEFINERS: dict[str, str | None] = {
+    "CreateFunctionStmt": None,
+    "AlterFunctionStmt": None,
+    "CreateExtensionStmt": None,
+    "AlterExtensionStmt": None,
+    "AlterExtensionContentsStmt": None,
+    "DefineStmt": "kind",
+    "DropStmt": "remove_type",
+    "RenameStmt": "rename_type",
+    "AlterObjectSchemaStmt": "object_type",
+}
+"""Statements after which functions may be others; the field that says of what kind of object, where it matters."""
+
+_OBJECTS_WITH_FUNCTIONS = frozenset(
+    f"OBJECT_{kind}" for kind in ("FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE", "EXTENSION", "SCHEMA")
+)
 
 _CURSOR_OPT_HOLD = 0x20  # nodes/parsenodes.h
 

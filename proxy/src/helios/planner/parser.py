@@ -8,6 +8,7 @@ takes some milliseconds per kilobyte to look at, so the length is bounded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -27,6 +28,8 @@ __all__ = [
     "choice",
     "name_of",
     "parse_block",
+    "parse_function",
+    "parse_sql_body",
     "parse_statements",
     "split_assignment",
 ]
@@ -73,10 +76,38 @@ def parse_block(body: str) -> list[dict[str, Any]]:
     quote = "$helios$"
     while quote in body:
         quote = f"${quote[1:-1]}x$"
+    return _parse_plpgsql(f"DO {quote}{body}{quote}")
+
+
+def parse_function(definition: str) -> list[dict[str, Any]]:
+    """A CREATE FUNCTION or PROCEDURE in PL/pgSQL, as pg_get_functiondef() writes it, as libpg_query's JSON.
+
+    Raises:
+        PlanError: as `parse_block`; also for every trigger function, of which libpg_query 18 writes broken JSON.
+    """
+    _check(definition)
+    # libpg_query takes no type for an array, and would refuse it as that of a variadic parameter.
+    head, mark, body = definition.partition("\nAS $")
+    return _parse_plpgsql(head.replace("VARIADIC ", "") + mark + body)
+
+
+def parse_sql_body(body: str) -> Tree:
+    """The body of a function in standard SQL, `RETURN …` or `BEGIN ATOMIC … END`.
+
+    Raises:
+        PlanError: as `parse_statements`.
+    """
+    function = parse_statements(f"CREATE FUNCTION f() RETURNS void {body}")[0]
+    return _unwrap(function.sql_body)
+
+
+def _parse_plpgsql(text: str) -> list[dict[str, Any]]:
     try:
-        functions: list[dict[str, Any]] = parse_plpgsql(f"DO {quote}{body}{quote}")
+        functions: list[dict[str, Any]] = parse_plpgsql(text)
     except PgQueryError as error:
         raise PlanError(error.message) from error
+    except json.JSONDecodeError as error:
+        raise PlanError("the block's tree cannot be read") from error
     except RecursionError as error:
         raise PlanError("the block is nested too deeply") from error
     return functions

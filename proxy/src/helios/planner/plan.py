@@ -71,3 +71,5 @@ class Plan:
     """Literals of the text matter: this plan is for exactly this text."""
     is_multi: bool = False
     """The text holds more than one statement."""
+    defines: bool = False
+    """Makes functions, or others of those there are: what is known of the database's catalog is old then."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from helios.errors import PlanError
+from helios.planner.catalog import Catalog
 from helios.planner.context import Context
 from helios.planner.decide import plan
 
-__all__ = ["PlanCounts", "PlanSource", "PlannerService"]
+__all__ = ["CatalogSource", "PlanCounts", "PlanSource", "PlannerService", "Question"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,11 +32,35 @@ _STACK_BYTES = 16 * 1024 * 1024
 """Stack of the thread, whatever the platform's default: twice what `parser.MAX_NESTING` was measured with."""
 
 
+class Question(Protocol):
+    """A text that needs a plan."""
+
+    @property
+    def id(self) -> int:
+        """What the answer is given under."""
+
+    @property
+    def text(self) -> str:
+        """The statement or statements."""
+
+    @property
+    def cluster(self) -> str:
+        """The cluster it is for."""
+
+    @property
+    def database(self) -> str:
+        """The database on the server."""
+
+    @property
+    def defined(self) -> int:
+        """Grows when functions of the database are defined through the proxy."""
+
+
 class PlanSource(Protocol):
     """Where statements without a plan come from. Both answers return at once; neither may be given twice."""
 
-    def next_unplanned(self, timeout_ms: int) -> list[tuple[int, str]] | None:
-        """Ids and texts that need a plan, empty when none came in time; None when there will be no more."""
+    def next_unplanned(self, timeout_ms: int) -> Sequence[Question] | None:
+        """What needs a plan, empty when nothing came in time; None when there will be no more."""
         ...
 
     def planned(self, id: int, plan: dict[str, Any]) -> None:
@@ -43,6 +69,18 @@ class PlanSource(Protocol):
 
     def unplanned(self, id: int, reason: str) -> None:
         """There is no plan, and why; holds nothing of the text."""
+        ...
+
+
+class CatalogSource(Protocol):
+    """Where the functions of databases are known. Both return at once; plans are asked for again when more is known."""
+
+    def catalog(self, cluster: str, database: str, defined: int) -> Catalog | None:
+        """The functions of a database, read after `defined`; None while they are not known."""
+        ...
+
+    def lacks(self, cluster: str, database: str) -> None:
+        """A function is called that the catalog does not have: it may be new."""
         ...
 
 
@@ -60,8 +98,9 @@ class PlanCounts:
 class PlannerService:
     """One thread between `start` and `stop`."""
 
-    def __init__(self, source: PlanSource) -> None:
+    def __init__(self, source: PlanSource, catalogs: CatalogSource) -> None:
         self._source = source
+        self._catalogs = catalogs
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._planned = self._refused = self._failed = 0
@@ -97,14 +136,15 @@ class PlannerService:
                 continue
             if batch is None:
                 return
-            for id, text in batch:
-                self._answer(id, text)
+            for question in batch:
+                self._answer(question)
 
-    def _answer(self, id: int, text: str) -> None:
+    def _answer(self, question: Question) -> None:
         """Plan one text and answer; whatever happens, the thread goes on."""
+        id = question.id
         try:
             try:
-                message = plan_message(text)
+                message = plan_message(question, self._catalogs)
             except PlanError as error:
                 self._refused += 1
                 self._source.unplanned(id, _refusal(error))
@@ -123,10 +163,12 @@ class PlannerService:
             _LOG.error("planner: an answer was not taken: %s", _describe(second))
 
 
-def plan_message(text: str) -> dict[str, Any]:
+def plan_message(question: Question, catalogs: CatalogSource) -> dict[str, Any]:
     """The plan of a text as plain data: the fields of `Plan`, and `reads`, the fields of the context it holds for."""
-    context = Context()
-    fields = asdict(plan(text, context))
+    context = Context(lambda: catalogs.catalog(question.cluster, question.database, question.defined))
+    fields = asdict(plan(question.text, context))
+    if context.lacks:
+        catalogs.lacks(question.cluster, question.database)
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     return {**plain, "reads": sorted(context.reads)}
 

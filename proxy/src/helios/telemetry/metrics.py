@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from helios import __version__
 from helios.core import EngineState, Histogram, PoolState
+from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus, address_of
 
 __all__ = ["CONTENT_TYPE", "Exposition", "Sample"]
@@ -36,6 +37,7 @@ class Sample:
 
     engine: EngineState
     clusters: tuple[ClusterStatus, ...]
+    catalogs: CatalogCounts
     generation: int
     reload_succeeded: bool
     reloaded_at: datetime
@@ -72,6 +74,7 @@ class _HeliosCollector(Collector):
         yield from _pools(sample)
         yield from _nodes([node for cluster in sample.clusters for node in cluster.nodes if node.enabled])
         yield from _clusters(sample.clusters)
+        yield from _catalogs(sample.catalogs)
         histograms = sample.engine.histograms
         yield _histogram(
             "query_duration", "From a request to the end of its answer.", histograms.query_duration_seconds
@@ -190,6 +193,14 @@ def _clusters(clusters: Sequence[ClusterStatus]) -> Iterator[Metric]:
         failovers.add_metric([cluster.name], cluster.failovers)
     yield has_primary
     yield failovers
+
+
+def _catalogs(catalogs: CatalogCounts) -> Iterator[Metric]:
+    yield _gauge("catalog_databases", "Databases whose functions are known.", catalogs.kept)
+    if catalogs.age_seconds is not None:
+        yield _gauge("catalog_age_seconds", "Since the oldest was compared with its server.", catalogs.age_seconds)
+    yield _counter("catalog_reads", "Looks at a database's functions.", catalogs.reads)
+    yield _counter("catalog_failures", "Looks that failed.", catalogs.failures)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

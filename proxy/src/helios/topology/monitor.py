@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from helios.config import ClusterConfig, ProxyConfig
-from helios.core import ClusterView
+from helios.core import ClusterView, NodeView
 from helios.telemetry.logs import fields
 from helios.topology.cluster import ClusterMonitor
 from helios.topology.credentials import Login
@@ -51,6 +51,13 @@ class TopologyMonitor:
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """What is known at this moment, in the order of the configuration."""
         return tuple(cluster.status() for cluster in self._clusters.values())
+
+    def primary(self, cluster: str) -> NodeView | None:
+        """The primary of a cluster at this moment, if there is one."""
+        if cluster not in self._clusters:
+            return None
+        view = self._clusters[cluster].view()
+        return next((node for node in view.nodes if node.name == view.primary), None)
 
     async def stop(self) -> None:
         """End all polls and their connections."""

@@ -7,28 +7,16 @@ dropped after any error, so the next one starts afresh.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
-import socket
-import ssl
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
-from helios.config import ServerTlsConfig, ServerTlsMode
-from helios.threads import on_daemon_thread
+from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
 
 __all__ = ["Probe", "ProbeFailure", "Reading"]
 
-_Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
 _APPLICATION_NAME = "helios monitor"
-
-_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises when a server cannot be asked."""
 
 # A position is counted in bytes from the beginning of the WAL. On a standby `received` is what is on its disk.
 _READ = """
@@ -75,7 +63,7 @@ class Probe:
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._login: Login | None = None
         self._system_identifier: str | None = None
 
@@ -87,9 +75,9 @@ class Probe:
         except TimeoutError as error:
             self.drop()
             raise ProbeFailure(f"no answer within {timeout_seconds * 1000:.0f} ms") from error
-        except _FAILURES as error:
+        except FAILURES as error:
             self.drop()
-            raise ProbeFailure(_cause(error, login)) from error
+            raise ProbeFailure(cause(error, login)) from error
 
     def drop(self) -> None:
         """Close the connection without a word to the server, which may not be listening."""
@@ -101,67 +89,26 @@ class Probe:
         if self._connection is not None and self._login == login:
             try:
                 return await self._ask(self._connection)
-            except _FAILURES:
+            except FAILURES:
                 # It may have been closed for other reasons than the server's end; a fresh one tells.
                 self.drop()
         self.drop()
-        self._connection = await self._connect(login, timeout_seconds)
+        self._connection = await connect(
+            self.host, self.port, login, timeout_seconds, application_name=_APPLICATION_NAME
+        )
         self._login = login
         self._system_identifier = await _identify(self._connection)
         return await self._ask(self._connection)
 
-    async def _ask(self, connection: _Connection) -> Reading:
+    async def _ask(self, connection: Connection) -> Reading:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         row = await connection.fetchrow(_READ)
         assert row is not None, "a SELECT over one row gives one row"
         return _reading(row, self._system_identifier, (loop.time() - asked_at) * 1000)
 
-    async def _connect(self, login: Login, timeout_seconds: float) -> _Connection:
-        # A certificate is compared with the name, so that the name must be what is connected to.
-        verifies_name = login.tls.mode is ServerTlsMode.VERIFY_FULL
-        addresses = [self.host] if verifies_name else await _addresses(self.host)
-        # Everything is given, for asyncpg would else look into PG* variables and ~/.pgpass of whoever runs Helios.
-        return await asyncpg.connect(
-            host=addresses,
-            port=[self.port] * len(addresses),
-            user=login.user,
-            password=login.password or "",
-            database=login.database,
-            timeout=timeout_seconds,
-            ssl=_encryption(login.tls),
-            target_session_attrs=SessionAttribute.any,
-            server_settings={"application_name": _APPLICATION_NAME},
-        )
 
-
-def _encryption(tls: ServerTlsConfig) -> ssl.SSLContext | Literal["disable", "prefer", "require"]:
-    """What asyncpg takes for it."""
-    match tls.mode:
-        case ServerTlsMode.DISABLE:
-            return "disable"
-        case ServerTlsMode.PREFER:
-            return "prefer"
-        case ServerTlsMode.REQUIRE:
-            return "require"
-        case ServerTlsMode.VERIFY_CA | ServerTlsMode.VERIFY_FULL:
-            context = ssl.create_default_context(cafile=tls.ca_file)
-            context.check_hostname = tls.mode is ServerTlsMode.VERIFY_FULL
-            return context
-
-
-async def _addresses(host: str) -> list[str]:
-    """IP addresses of a node, tried in this order. Resolving may hang, and must not hold up other nodes' polls."""
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        found = await on_daemon_thread(
-            f"resolve {host}", lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-async def _identify(connection: _Connection) -> str | None:
+async def _identify(connection: Connection) -> str | None:
     try:
         identifier: str = await connection.fetchval(_IDENTIFY)
     except asyncpg.InsufficientPrivilegeError:
@@ -194,27 +141,3 @@ def _position(lsn: str | None) -> int | None:
 def _not_negative(milliseconds: float | None) -> float | None:
     """Two clocks may disagree; a transaction from the future is a new one."""
     return None if milliseconds is None else max(0.0, milliseconds)
-
-
-def _cause(error: Exception, login: Login) -> str:
-    who = f'user "{login.user}" ({login.source})'
-    match error:
-        case asyncpg.InvalidPasswordError():
-            return f"password of {who} refused: {error}"
-        case asyncpg.InvalidAuthorizationSpecificationError():
-            return f"{who} not let in: {error}"
-        case asyncpg.PostgresError():
-            return f"{error} (SQLSTATE {error.sqlstate})"
-        case ssl.SSLError():
-            return f"no TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
-        case OSError():
-            return _network_cause(error)
-        case _:
-            return f"connection lost: {error}"
-
-
-def _network_cause(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"host name not found: {error.strerror}"
-    # asyncpg wraps what happened on several addresses of a name in one error without a number.
-    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__

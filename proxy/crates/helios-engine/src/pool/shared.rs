@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::PoolKey;
+use crate::catalog::Catalog;
 use crate::config::{PoolMode, PoolSettings};
 use crate::rt::Sender;
 use crate::server::auth::Credential;
@@ -34,6 +35,7 @@ pub(crate) struct Face {
 #[derive(Debug)]
 pub(crate) struct PoolShared {
     pub(crate) key: PoolKey,
+    pub(crate) catalog: Arc<Catalog>,
     settings: ArcSwap<PoolSettings>,
     credential: ArcSwap<Credential>,
     total: AtomicUsize,
@@ -48,6 +50,7 @@ pub(crate) struct PoolShared {
 impl PoolShared {
     pub(crate) fn new(
         key: PoolKey,
+        catalog: Arc<Catalog>,
         settings: PoolSettings,
         credential: Credential,
         inboxes: &Arc<[Sender<Message>]>,
@@ -59,6 +62,7 @@ impl PoolShared {
         };
         PoolShared {
             key,
+            catalog,
             settings: ArcSwap::from_pointee(settings),
             credential: ArcSwap::from_pointee(credential),
             total: AtomicUsize::new(0),

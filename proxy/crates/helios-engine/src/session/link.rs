@@ -169,6 +169,7 @@ impl Session {
             prepared_statements: settings.prepared_statements,
             server_prepared_bytes: settings.server_prepared_bytes,
             prepared: false,
+            definition: None,
             carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
             doubts: Doubts::NONE,
             discarded: false,
@@ -233,6 +234,9 @@ impl Session {
         if self.status != Status::Idle {
             self.restore_in_block();
             return;
+        }
+        if let Some(link) = &mut self.link {
+            link.definition = None;
         }
         if self.inspect_if_in_doubt() || self.adjust_if_needed() {
             return;

@@ -28,6 +28,7 @@ use helios_wire::backend::Status;
 use helios_wire::error_response::Severity;
 use helios_wire::sqlstate;
 
+use crate::catalog::Definition;
 use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::events::{Event, Level};
@@ -118,6 +119,8 @@ struct Link {
     redefines: bool,
     /// Settings went back to the server's defaults within this transaction.
     reset: bool,
+    /// Present while its transaction defines functions.
+    definition: Option<Definition>,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
 }

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use helios_sql::{Encoding, Syntax};
 use helios_wire::frame::{self, Header, HEADER_LEN};
@@ -12,8 +12,10 @@ use helios_wire::frontend;
 
 use super::startup::Ended;
 use super::{Session, Wait};
+use crate::catalog::Definition;
 use crate::config::PoolMode;
-use crate::plans::{Plan, Wanted, PATIENCE};
+use crate::plans::{Plan, Statement, Wanted, PATIENCE};
+use crate::pool::PoolShard;
 use crate::rt;
 use crate::server::Doubts;
 
@@ -32,8 +34,12 @@ fn text(message: &[u8]) -> &[u8] {
         Some(b'P') => frontend::read_parse(body).map_or(&[][..], |(_, rest)| rest),
         _ => body,
     };
-    let end = rest.iter().position(|&byte| byte == 0);
-    &rest[..end.unwrap_or(rest.len())]
+    until_zero(rest)
+}
+
+fn until_zero(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    &bytes[..end.unwrap_or(bytes.len())]
 }
 
 impl Session {
@@ -51,13 +57,72 @@ impl Session {
 
     /// Looks for the plan of a whole message.
     pub(super) fn find_plan(&mut self, message: &[u8]) -> Result<(), Wanted> {
-        let syntax = self.syntax();
-        let worker = &self.worker;
-        let mut own = worker.plans.borrow_mut();
-        let plan = worker.shared.plans.find(&mut own, text(message), syntax)?;
-        drop(own);
-        self.plan = Some(plan);
+        self.plan = Some(self.plan_of(text(message))?);
         Ok(())
+    }
+
+    fn plan_of(&mut self, sql: &[u8]) -> Result<Arc<Plan>, Wanted> {
+        let syntax = self.syntax();
+        let plans = &self.worker.shared.plans;
+        let Some(shard) = self.target() else {
+            return Ok(plans.missed());
+        };
+        let statement = Statement {
+            sql,
+            syntax,
+            catalog: &shard.shared.catalog,
+        };
+        plans.find(&mut self.worker.plans.borrow_mut(), statement)
+    }
+
+    /// The pool that statements go to now.
+    fn target(&self) -> Option<&PoolShard> {
+        let linked = self.link.as_ref().map(|link| &link.shard);
+        let routed = self.route.as_ref().map(|route| &route.shard);
+        linked.or(routed).map(Rc::as_ref)
+    }
+
+    /// The plan of a prepared statement, made anew if it holds no longer. Nothing waits for that: until it is there the
+    /// statement may do anything.
+    pub(super) fn current_plan(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
+        let (kept, rest) = if name.is_empty() {
+            (self.unnamed.plan.as_ref()?, &self.unnamed.rest[..])
+        } else {
+            let named = self.statements.get(name)?;
+            (named.plan.as_ref()?, &named.statement.rest[..])
+        };
+        if kept.is_current() {
+            return Some(Arc::clone(kept));
+        }
+        let sql = until_zero(rest).to_vec();
+        match self.plan_of(&sql) {
+            Ok(plan) => {
+                if name.is_empty() {
+                    self.unnamed.plan = Some(Arc::clone(&plan));
+                } else {
+                    self.statements.replan(name, &plan);
+                }
+                Some(plan)
+            }
+            Err(wanted) => {
+                self.ask(wanted, &sql);
+                Some(self.worker.shared.plans.missed())
+            }
+        }
+    }
+
+    /// Has the planner work on a statement that does not wait for it.
+    fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
+        let syntax = self.syntax();
+        let Some(shard) = self.target() else { return };
+        let statement = Statement {
+            sql,
+            syntax,
+            catalog: &shard.shared.catalog,
+        };
+        let nobody = Context::from_waker(Waker::noop());
+        let plans = &self.worker.shared.plans;
+        let _ = plans.poll(wanted, &self.login.user, statement, &nobody);
     }
 
     /// How the server reads what this client sends.
@@ -101,11 +166,17 @@ impl Session {
         let plans = &worker.shared.plans;
         let syntax = self.syntax();
         let planned = poll_fn(|cx| {
-            let Some(message) = head(self.client.rbuf.bytes()) else {
+            let (Some(message), Some(shard)) = (head(self.client.rbuf.bytes()), self.target())
+            else {
                 return Poll::Ready(Ok(()));
             };
+            let statement = Statement {
+                sql: text(message),
+                syntax,
+                catalog: &shard.shared.catalog,
+            };
             if plans
-                .poll(wanted, &self.login.user, text(message), syntax, cx)
+                .poll(wanted, &self.login.user, statement, cx)
                 .is_ready()
             {
                 return Poll::Ready(Ok(()));
@@ -136,9 +207,15 @@ impl Session {
         let Some(plan) = plan else {
             return self.doubt(Doubts::ANYTHING);
         };
-        if plan.doubts.any() {
+        if let (true, Some(link)) = (plan.defines, &mut self.link) {
+            let catalog = &link.shard.shared.catalog;
+            link.definition
+                .get_or_insert_with(|| Definition::begin(catalog));
+        }
+        let doubts = plan.doubts();
+        if doubts.any() {
             self.own_settings.extend(plan.own_settings.iter().cloned());
-            self.doubt(plan.doubts);
+            self.doubt(doubts);
         }
         if plan.resets {
             self.doubt_settings_if_any();

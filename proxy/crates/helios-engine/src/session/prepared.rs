@@ -252,13 +252,7 @@ impl Session {
             self.expect(Expect::Bind { statement: None });
             return Ok(Act::Forward);
         };
-        let plan = if head.statement.is_empty() {
-            self.unnamed.plan.clone()
-        } else {
-            self.statements
-                .get(head.statement)
-                .and_then(|named| named.plan.clone())
-        };
+        let plan = self.current_plan(head.statement);
         self.act_on_plan(plan.as_ref());
         match self.resolve(head.statement, pending) {
             Resolved::AsIs => {

@@ -254,7 +254,7 @@ impl Session {
             self.pin(pins);
         }
         if asked {
-            self.ask(doubts);
+            self.inspect(doubts);
         }
         asked
     }
@@ -268,13 +268,13 @@ impl Session {
             return;
         }
         if std::mem::take(&mut link.reset) {
-            self.ask(Doubts::SETTINGS);
+            self.inspect(Doubts::SETTINGS);
         } else {
             self.adjust_if_needed();
         }
     }
 
-    fn ask(&mut self, doubts: Doubts) {
+    fn inspect(&mut self, doubts: Doubts) {
         let inspection = Inspection::new(doubts);
         let sql = inspection.sql(&self.own_settings);
         let Some(link) = &mut self.link else { return };

@@ -1,0 +1,110 @@
+"""Reads the functions of one database, over a connection of its own that is closed afterwards. Called by `catalogs`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from helios.planner.catalog import Catalog, Function
+from helios.topology.connection import FAILURES, Connection, cause, connect
+from helios.topology.credentials import Login
+
+__all__ = ["CatalogFailure", "read_catalog"]
+
+_APPLICATION_NAME = "helios catalog"
+
+_SEARCH_PATH = "pg_catalog, pg_temp"
+"""So that no name below means an object of somebody else's, and that PostgreSQL writes those in bodies qualified."""
+
+# PostgreSQL's own functions are built into the planner; what it keeps in information_schema is SQL like any other.
+_CHOSEN = """
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384
+"""
+
+# Every change of a function makes a new version of its row, whose xmin no earlier version had.
+_VERSION = f"""
+SELECT count(*) || ':' || coalesce(sum(hashtextextended(concat_ws(' ', p.oid, p.xmin, n.nspname), 0)), 0) {_CHOSEN}
+"""
+
+_READ = """
+WITH chosen AS (SELECT p.*, n.nspname {chosen})
+SELECT p.nspname AS schema, p.proname AS name, l.lanname AS language,
+       CASE WHEN octet_length(p.prosrc) > {longest} THEN NULL
+            WHEN l.lanname = 'plpgsql' THEN pg_get_functiondef(p.oid)
+            WHEN l.lanname = 'sql' THEN p.prosrc END AS source,
+       {body} AS body,
+       pg_get_expr(p.proargdefaults, 0) AS defaults,
+       e.extname AS extension,
+       ARRAY(SELECT ARRAY[sn.nspname, s.proname]::text[]
+             FROM pg_proc s JOIN pg_namespace sn ON sn.oid = s.pronamespace
+             WHERE s.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                                      a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[])) AS support,
+       p.proargtypes::oid[] && ARRAY['regproc', 'regprocedure']::regtype[]::oid[]
+       OR 'text'::regtype = ANY (p.proargtypes::oid[])
+          AND EXISTS (SELECT FROM unnest(p.proargnames, p.proargmodes) AS argument (name, mode)
+                      WHERE coalesce(mode, 'i') IN ('i', 'b', 'v') AND name ~* '(sql|query|command|statement)$')
+       AS takes_code
+FROM chosen p JOIN pg_language l ON l.oid = p.prolang
+LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
+LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+                         AND d.refclassid = 'pg_extension'::regclass
+LEFT JOIN pg_extension e ON e.oid = d.refobjid
+"""
+
+_LONGEST = 256 * 1024
+"""Bytes of the longest body that is read; the planner takes no longer text."""
+
+_BODIES_SINCE = 14
+"""The release that brought bodies in standard SQL."""
+
+
+class CatalogFailure(Exception):
+    """The catalog could not be read; the message is the cause, fit for a person."""
+
+
+async def read_catalog(host: str, port: int, login: Login, timeout_seconds: float, known: Catalog | None) -> Catalog:
+    """The functions of the database of `login`; `known` itself if it still has their version.
+
+    Raises:
+        CatalogFailure: the server cannot be asked, does not let this login in or does not answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            connection = await connect(
+                host, port, login, timeout_seconds, application_name=_APPLICATION_NAME, search_path=_SEARCH_PATH
+            )
+            try:
+                return await _read(connection, known)
+            finally:
+                # Without a word: a server that does not listen must not hold this up.
+                connection.terminate()
+    except TimeoutError as error:
+        raise CatalogFailure(f"no answer within {timeout_seconds:.0f} s") from error
+    except FAILURES as error:
+        raise CatalogFailure(cause(error, login)) from error
+
+
+async def _read(connection: Connection, known: Catalog | None) -> Catalog:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        version: str = await connection.fetchval(_VERSION)
+        if known is not None and known.version == version:
+            return known
+        has_bodies = connection.get_server_version().major >= _BODIES_SINCE
+        body = "CASE WHEN l.lanname = 'sql' THEN pg_get_function_sqlbody(p.oid) END" if has_bodies else "NULL"
+        rows = await connection.fetch(_READ.format(chosen=_CHOSEN, longest=_LONGEST, body=body))
+    return Catalog(version, tuple(map(_function, rows)))
+
+
+def _function(row: asyncpg.Record) -> Function:
+    return Function(
+        schema=row["schema"],
+        name=row["name"],
+        language=row["language"],
+        source=row["source"],
+        body=row["body"],
+        defaults=row["defaults"],
+        extension=row["extension"],
+        support=tuple((schema, name) for schema, name in row["support"]),
+        takes_code=row["takes_code"],
+    )

@@ -82,11 +82,16 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
 def _call(call: Tree, is_run: bool, findings: Findings) -> None:
     """A call of a function. One that is not built in counts without being run: planning evaluates immutable ones."""
     parts = _strings(call.funcname)
-    note_call(parts, findings, is_run and not (parts[-1:] == ["set_config"] and _is_local(call)))
+    if parts[-1:] != ["set_config"]:
+        note_call(parts, findings, is_run)
+    elif is_run and not _is_local(call):
+        setting = _first_literal(call)
+        findings.exact = findings.exact or setting is not None
+        note_call(parts, findings, setting=setting or ANY_SETTING)
 
 
-def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True) -> None:
-    """Note the call of a function by its name, which may begin with its schema."""
+def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True, setting: str = ANY_SETTING) -> None:
+    """Note the call of a function by its name, which may begin with its schema; `setting` is what it would set."""
     name = _builtin_name(parts)
     if name is None or name not in builtin_names():
         findings.calls[tuple(parts)] = None
@@ -94,17 +99,14 @@ def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True) -> 
         effect, what = SESSION_FUNCTIONS[name]
         findings.add(effect, f"{name}() {what}")
         if effect is Effect.SETTINGS:
-            _name_setting(call, findings)
+            findings.settings.add(setting)
 
 
-def _name_setting(call: Tree, findings: Findings) -> None:
-    """The setting that set_config() is given; as a literal it makes the plan one for this text only."""
-    name = call.args[0] if call.args else None
-    if name is None or name.WhichOneof("node") != "a_const":
-        findings.settings.add(ANY_SETTING)
-        return
-    findings.exact = True
-    findings.settings.add(name.a_const.sval.sval.lower() or ANY_SETTING)
+def _first_literal(call: Tree) -> str | None:
+    """The first argument where it is a literal, in small letters; empty for one that is no string."""
+    first = call.args[0] if call.args else None
+    is_literal = first is not None and first.WhichOneof("node") == "a_const"
+    return first.a_const.sval.sval.lower() if is_literal else None
 
 
 def _is_local(call: Tree) -> bool:

@@ -17,11 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 from harness.client import Target
 from harness.postgres import APP, PostgresCluster
 from harness.proxy import HeliosProcess
+from helios_make.drivers import driver_command, why_not
+from helios_make.places import find_places
 
-__all__ = ["DATABASE", "DriverParity", "DriverRuns", "Pins", "Program", "python_program", "run_both", "url_of"]
+__all__ = [
+    "DATABASE",
+    "DriverParity",
+    "DriverRuns",
+    "Pins",
+    "Program",
+    "built_program",
+    "python_program",
+    "run_both",
+    "url_of",
+]
 
 DATABASE = "drivers"
 """A database of its own, so that a program may make what tables it likes."""
@@ -49,6 +63,16 @@ class Program:
 def python_program(driver: str) -> Program:
     """The program of one of Python's drivers."""
     return Program([sys.executable, "-m", f"drivers.{driver}.main"], {"PYTHONPATH": str(Path(__file__).parents[1])})
+
+
+def built_program(driver: str) -> Program:
+    """The program of a driver of another language, which `make test` has built."""
+    reason = why_not(driver)
+    if reason:
+        pytest.skip(reason)
+    command = driver_command(find_places(), driver)
+    assert command, f"{driver} is not built; run it by `make drivers`"
+    return Program(command, {})
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ thrown away. Where a language is missing on the machine its driver is left out, 
 """
 
 import hashlib
+import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,14 @@ from pathlib import Path
 from helios_make.errors import TargetError
 from helios_make.kubernetes import go_environment
 from helios_make.places import Places
+from helios_make.results import Result, closing_line, table
 from helios_make.stamps import digest
 from helios_make.steps import Step, run_step, say
+from helios_make.tests import run_pytest
+from helios_make.tiers import DRIVERS as TIER
+from helios_make.tiers import Tier, choose
 
-__all__ = ["DRIVERS", "FOLDER", "driver_command", "ensure_drivers", "why_not"]
+__all__ = ["DRIVERS", "FOLDER", "driver_command", "ensure_drivers", "run", "why_not"]
 
 FOLDER = Path("e2e", "drivers")
 BY_HAND = {"node_modules", "target"}
@@ -36,6 +42,17 @@ class Driver:
     """Makes the program inside a folder that holds a copy of its sources."""
     command: Callable[[Path], list[str]]
     """Starts it from that folder."""
+
+
+def run(places: Places) -> int:
+    """Run the tests, all or those that SELECT (paths, or part of a name) means; 1 when one failed or none ran."""
+    [tier] = choose(places.root, [Tier(TIER, [str(FOLDER)])], os.environ.get("HELIOS_SELECT", ""))
+    result = Result(TIER)
+    started = time.monotonic()
+    run_pytest(places, tier, result)
+    result.seconds = time.monotonic() - started
+    print(f"\n{table([result])}\n\n{closing_line([result])}", flush=True)
+    return 1 if result.failed or not result.passed else 0
 
 
 def ensure_drivers(places: Places) -> None:

@@ -74,7 +74,7 @@ async def types(dsn: str) -> Any:
         *(("timestamptz", dt.datetime(2024, 2, 29, tzinfo=dt.UTC)), ("interval", dt.timedelta(days=3, seconds=1))),
         *(("uuid", uuid.UUID(int=1)), ("jsonb", '{"a": [1, null]}'), ("int4[]", [1, None, 3]), ("text[]", ["a", 'b"'])),
         *(("inet", ipaddress.ip_interface("10.0.0.1/24")), ("int4range", asyncpg.Range(1, 10)), ("point", (1, 2))),
-        ("bit", asyncpg.BitString(b"1")),
+        ("bit", asyncpg.BitString.from_int(5, 4)),
     ]
     connection = await asyncpg.connect(dsn)
     seen = [repr(await connection.fetchval(f"select $1::{name}", each)) for name, each in values]

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +50,9 @@ FRESH = f"drop schema public cascade; create schema public authorization {APP}; 
 
 PINNED_SHARE = 0.02
 """Of a driver's transactions at most so many may pin their session to a server."""
+
+RecordProperty = Callable[[str, object], None]
+"""pytest's fixture of this name."""
 
 Answers = dict[str, Any]
 """Scenario → `{"saw": …}`, or `{"failed": "why"}`."""
@@ -122,8 +125,10 @@ class DriverParity:
         """No scenario is left out of the comparison."""
         assert list(runs.direct) == list(self.scenarios), list(runs.direct)
 
-    def test_hardly_a_transaction_is_pinned(self, runs: DriverRuns) -> None:
-        """Servers are shared all the time, not given away one after the other."""
+    def test_hardly_a_transaction_is_pinned(self, runs: DriverRuns, record_property: RecordProperty) -> None:
+        """Servers are shared all the time, not given away one after the other. The figures are in pytest's report."""
+        record_property("transactions", runs.pins.transactions)
+        record_property("pins", json.dumps(runs.pins.by_reason))
         assert runs.pins.transactions >= len(runs.direct), runs.pins
         assert runs.pins.share <= PINNED_SHARE, runs.pins
 

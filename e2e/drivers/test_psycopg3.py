@@ -30,6 +30,7 @@ class TestPsycopg3(DriverParity):
         "large_values",
         "copy",
         "cancel",
+        "newest_protocol",
         "notifications",
         "sender_of_a_notification",
         "notices",

@@ -318,6 +318,25 @@ def cancel(dsn: str) -> Any:
 
 
 @scenario
+def newest_protocol(dsn: str) -> Any:
+    """Protocol 3.2, whose cancel keys are longer."""
+    seen: list[Any] = []
+    with psycopg.connect(dsn, max_protocol_version="latest") as connection:
+        seen.append(connection.pgconn.full_protocol_version)
+        timer = threading.Timer(0.15, connection.cancel_safe)
+        timer.start()
+        with failures(seen, psycopg.Error):
+            connection.execute("select pg_sleep(15)")
+        timer.join()
+        connection.rollback()
+        endless: Any = connection.cursor().stream("select generate_series(1, 100000000)")
+        seen.append(next(endless))
+        endless.close()
+        connection.rollback()
+        return [*seen, value(connection, "select 'usable'")]
+
+
+@scenario
 def notifications(dsn: str) -> Any:
     with psycopg.connect(dsn, autocommit=True) as listener, psycopg.connect(dsn, autocommit=True) as sender:
         listener.execute("listen news")

@@ -19,7 +19,15 @@ from helios_make.stamps import digest
 from helios_make.steps import Step, run_step
 from helios_make.system_packages import install_packages
 
-__all__ = ["LEVELS", "NODE_PACKAGES", "ensure_programs", "find_program", "programs_folder", "programs_of"]
+__all__ = [
+    "LEVELS",
+    "NODE_PACKAGES",
+    "ensure_programs",
+    "find_program",
+    "go_environment",
+    "programs_folder",
+    "programs_of",
+]
 
 TOOLS = Path("e2e", "cluster", "tools")
 KEPT_FOLDERS = 3
@@ -136,7 +144,7 @@ def _build(places: Places, module: Module, names: Sequence[str], folder: Path) -
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     share = len(names) / len(module.packages)
-    environment = _environment(places)
+    environment = go_environment(places.cache / "go")
     for target, packages in _outputs(module, names, unfinished):
         command = ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(target), *packages]
         title = f"Go: {' '.join(names)}"
@@ -173,12 +181,12 @@ def _version_flags(go_mod: str) -> list[str]:
     return [f"-X {name}={value}" for name, value in values.items()]
 
 
-def _environment(places: Places) -> dict[str, str]:
-    """Go with caches below ours, the versions of go.sum and no others, and no C."""
+def go_environment(caches: Path) -> dict[str, str]:
+    """Go with its caches in this folder, the versions of go.sum and no others, and no C."""
     return {
-        "GOCACHE": str(places.cache / "go" / "build"),
-        "GOMODCACHE": str(places.cache / "go" / "modules"),
-        "GOPATH": str(places.cache / "go"),
+        "GOCACHE": str(caches / "build"),
+        "GOMODCACHE": str(caches / "modules"),
+        "GOPATH": str(caches),
         "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",

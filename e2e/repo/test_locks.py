@@ -1,7 +1,11 @@
-"""requirements/*.txt fit pyproject.toml: all that is asked for is pinned, fits and has hashes; no host is named."""
+"""requirements/*.txt fit pyproject.toml: all that is asked for is pinned, fits and has hashes; no host is named.
+
+So do the locks of the drivers in other languages; those of Go and Rust have no other form.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -12,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from repo.tree import ROOT
 
+DRIVERS = ROOT / "e2e" / "drivers"
 BUILT_HERE = {"helios", "helios-core"}
 
 
@@ -63,3 +68,22 @@ def test_lock_has_hashes_and_no_host(lock: str) -> None:
 
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
     assert "://" not in locked
+
+
+def test_node_s_lock_has_hashes_and_no_host() -> None:
+    packages = json.loads((DRIVERS / "node_postgres" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+
+    installed = {name: package for name, package in packages.items() if name}
+
+    assert installed
+    assert [name for name, package in installed.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [name for name, package in installed.items() if "resolved" in package] == []
+
+
+def test_jars_are_pinned_by_their_hash() -> None:
+    lines = (DRIVERS / "pgjdbc" / "jars.txt").read_text(encoding="utf-8").splitlines()
+
+    pinned = [line for line in lines if not line.startswith("#")]
+
+    assert pinned
+    assert [line for line in pinned if not re.fullmatch(r"[\w.]+:[\w-]+:[\w.]+ [0-9a-f]{64}", line)] == []

@@ -59,7 +59,7 @@ def test_unknown_target_is_refused() -> None:
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert answer.returncode == 2
-    assert "one of run test e2e" in answer.stderr
+    assert "one of run test drivers e2e" in answer.stderr
 
 
 def test_file_that_does_not_exist_is_named() -> None:

@@ -1,0 +1,43 @@
+"""asyncpg sees the same through Helios as directly, in each scenario of its program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from harness.drivers import DriverParity, Program, python_program
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Runs in the environment of these tests."""
+    return python_program("asyncpg")
+
+
+class TestAsyncpg(DriverParity):
+    scenarios = (
+        "connect",
+        "refused",
+        "types",
+        "prepared",
+        "changed_result_type",
+        "errors_in_transactions",
+        "savepoints",
+        "settings",
+        "large_values",
+        "copy",
+        "cancel",
+        "notifications",
+        "cursors",
+        "batches",
+        "pooled",
+        "temporary_tables",
+        "advisory_locks",
+        "logs",
+        "concurrent",
+    )
+    flickers: ClassVar = {
+        "notifications": "a notification that comes just after LISTEN may be lost",
+        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
+    }

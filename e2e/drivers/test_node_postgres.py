@@ -1,0 +1,42 @@
+"""node-postgres sees the same through Helios as directly, in each scenario of its program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from harness.drivers import DriverParity, Program, built_program
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Skips where its language is missing."""
+    return built_program("node_postgres")
+
+
+class TestNodePostgres(DriverParity):
+    scenarios = (
+        "connect",
+        "refused",
+        "types",
+        "prepared",
+        "changed_result_type",
+        "errors_in_transactions",
+        "savepoints",
+        "settings",
+        "large_values",
+        "copy",
+        "cancel",
+        "notifications",
+        "cursors",
+        "several_statements",
+        "queued",
+        "notices",
+        "pooled",
+        "concurrent",
+    )
+    flickers: ClassVar = {
+        "notifications": "a notification that comes just after LISTEN may be lost",
+        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
+    }

@@ -1,0 +1,49 @@
+"""pgjdbc sees the same through Helios as directly, in each scenario of its program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from harness.drivers import DriverParity, Program, built_program
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Skips where its language is missing."""
+    return built_program("pgjdbc")
+
+
+class TestPgjdbc(DriverParity):
+    scenarios = (
+        "connect",
+        "refused",
+        "errors_in_transactions",
+        "autosave",
+        "savepoints",
+        "settings",
+        "isolation",
+        "cancel",
+        "notifications",
+        "warnings",
+        "metadata",
+        "types",
+        "prepared",
+        "changed_result_type",
+        "batches",
+        "fetch_sizes",
+        "copy",
+        "large_values",
+        "large_objects",
+        "several_statements",
+        "concurrent",
+    )
+    differs: ClassVar = {
+        "autosave": "a text whose plan no longer fits (0A000) cannot be prepared again in the same transaction: 42P05",
+        "settings": "in a transaction RESET returns to the server's default, not to what the startup packet said",
+    }
+    flickers: ClassVar = {
+        "notifications": "a notification that comes just after LISTEN may be lost",
+        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
+    }

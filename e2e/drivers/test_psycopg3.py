@@ -1,0 +1,57 @@
+"""psycopg 3 sees the same through Helios as directly, in each scenario of its program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from harness.drivers import DriverParity, Program, python_program
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Runs in the environment of these tests."""
+    return python_program("psycopg3")
+
+
+class TestPsycopg3(DriverParity):
+    scenarios = (
+        "connect",
+        "refused",
+        "types",
+        "prepared",
+        "changed_result_type",
+        "sql_prepare",
+        "errors_in_transactions",
+        "savepoints",
+        "settings",
+        "timezone",
+        "large_values",
+        "copy",
+        "cancel",
+        "newest_protocol",
+        "notifications",
+        "sender_of_a_notification",
+        "notices",
+        "cursors",
+        "temporary_tables",
+        "advisory_locks",
+        "transactions",
+        "pipeline",
+        "several_statements",
+        "settings_by_function",
+        "functions_and_roles",
+        "concurrent",
+        "asynchronous",
+        "abandoned",
+    )
+    differs: ClassVar = {
+        "sender_of_a_notification": "a notification to oneself is lost when LISTEN and NOTIFY come in one message",
+        "settings_by_function": "set_config() of a setting with a dot in its name is undone when the transaction ends",
+        "functions_and_roles": "so it is within a function",
+    }
+    flickers: ClassVar = {
+        "notifications": "a notification that comes just after LISTEN may be lost",
+        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
+    }

@@ -1,0 +1,40 @@
+"""tokio-postgres sees the same through Helios as directly, in each scenario of its program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from harness.drivers import DriverParity, Program, built_program
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Skips where its language is missing."""
+    return built_program("tokio_postgres")
+
+
+class TestTokioPostgres(DriverParity):
+    scenarios = (
+        "connect",
+        "refused",
+        "types",
+        "errors_in_transactions",
+        "savepoints",
+        "settings",
+        "cancel",
+        "notifications",
+        "several_statements",
+        "prepared",
+        "changed_result_type",
+        "pipelined",
+        "portals",
+        "copy",
+        "large_values",
+        "concurrent",
+    )
+    flickers: ClassVar = {
+        "notifications": "a notification that comes just after LISTEN may be lost",
+        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
+    }

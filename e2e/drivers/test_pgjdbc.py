@@ -39,11 +39,6 @@ class TestPgjdbc(DriverParity):
         "several_statements",
         "concurrent",
     )
-    differs: ClassVar = {
-        "autosave": "a text whose plan no longer fits (0A000) cannot be prepared again in the same transaction: 42P05",
-        "settings": "in a transaction RESET returns to the server's default, not to what the startup packet said",
-    }
     flickers: ClassVar = {
-        "notifications": "a notification that comes just after LISTEN may be lost",
         "changed_result_type": "after DDL it depends on the server whether an old plan is there",
     }

@@ -39,6 +39,5 @@ class TestPgx(DriverParity):
         "concurrent",
     )
     flickers: ClassVar = {
-        "notifications": "a notification that comes just after LISTEN may be lost",
         "changed_result_type": "after DDL it depends on the server whether an old plan is there",
     }

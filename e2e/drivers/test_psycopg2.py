@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 
 import pytest
 
@@ -35,6 +34,3 @@ class TestPsycopg2(DriverParity):
         "large_objects",
         "concurrent",
     )
-    flickers: ClassVar = {
-        "notifications": "a notification that comes just after LISTEN may be lost",
-    }

@@ -104,9 +104,9 @@ def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True, set
 
 def _first_literal(call: Tree) -> str | None:
     """The first argument where it is a literal, in small letters; empty for one that is no string."""
-    first = call.args[0] if call.args else None
-    is_literal = first is not None and first.WhichOneof("node") == "a_const"
-    return first.a_const.sval.sval.lower() if is_literal else None
+    if not call.args or call.args[0].WhichOneof("node") != "a_const":
+        return None
+    return str(call.args[0].a_const.sval.sval).lower()
 
 
 def _is_local(call: Tree) -> bool:

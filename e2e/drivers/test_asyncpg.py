@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from harness.drivers import DriverParity, Program, python_program
@@ -37,6 +35,3 @@ class TestAsyncpg(DriverParity):
         "logs",
         "concurrent",
     )
-    flickers: ClassVar = {
-        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
-    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from harness.drivers import DriverParity, Program, built_program
@@ -39,6 +37,3 @@ class TestPgjdbc(DriverParity):
         "several_statements",
         "concurrent",
     )
-    flickers: ClassVar = {
-        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
-    }

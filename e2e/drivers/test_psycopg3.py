@@ -48,5 +48,4 @@ class TestPsycopg3(DriverParity):
     )
     flickers: ClassVar = {
         "functions_and_roles": "what a function sets under a name with a dot is undone until its code has been read",
-        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
     }

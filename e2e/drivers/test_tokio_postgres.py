@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from harness.drivers import DriverParity, Program, built_program
@@ -34,6 +32,3 @@ class TestTokioPostgres(DriverParity):
         "large_values",
         "concurrent",
     )
-    flickers: ClassVar = {
-        "changed_result_type": "after DDL it depends on the server whether an old plan is there",
-    }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use helios_sql::{Key, Shape, Syntax};
+use helios_sql::{Key, Syntax};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{AsOf, Catalog, Catalogs};
@@ -299,10 +299,6 @@ impl Plans {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn shape(&self, sql: &[u8], syntax: Syntax) -> Shape {
-        helios_sql::shape(sql, syntax, &self.key)
-    }
-
     /// The plan of a statement, if a worker's own cache or the common one has it.
     pub(crate) fn find(
         &self,
@@ -314,7 +310,7 @@ impl Plans {
             syntax,
             catalog,
         } = statement;
-        let shape = self.shape(sql, syntax).hash;
+        let shape = helios_sql::shape(sql, syntax, &self.key).hash;
         let mut wanted = Wanted {
             hash: shape,
             shape,

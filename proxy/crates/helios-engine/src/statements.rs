@@ -44,8 +44,12 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
+    fn hash(&self, rest: &[u8], meaning: &Arc<Bucket>) -> u64 {
+        self.hasher.hash_one((rest, Arc::as_ptr(meaning) as usize))
+    }
+
     pub(crate) fn intern(&self, rest: &[u8], meaning: &Arc<Bucket>) -> Arc<Statement> {
-        let hash = self.hasher.hash_one((rest, Arc::as_ptr(meaning) as usize));
+        let hash = self.hash(rest, meaning);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let same =
             |found: &Arc<Statement>| *found.rest == *rest && Arc::ptr_eq(&found.meaning, meaning);
@@ -66,13 +70,10 @@ impl Interner {
         live.insert(hash, Arc::downgrade(&statement));
         statement
     }
-}
 
-impl Interner {
     /// Has the next Parse of this text make a statement of its own: the plans that servers have of this one are stale.
     pub(crate) fn retire(&self, statement: &Arc<Statement>) {
-        let meaning = Arc::as_ptr(&statement.meaning) as usize;
-        let hash = self.hasher.hash_one((&*statement.rest, meaning));
+        let hash = self.hash(&statement.rest, &statement.meaning);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let is_this =
             |found: &Weak<Statement>| std::ptr::eq(found.as_ptr(), Arc::as_ptr(statement));

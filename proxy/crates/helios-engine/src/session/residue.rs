@@ -277,13 +277,17 @@ impl Session {
     fn inspect(&mut self, doubts: Doubts) {
         let inspection = Inspection::new(doubts);
         let sql = inspection.sql(&self.own_settings);
+        self.send_own(&sql, Expect::Inspection(Box::new(inspection)));
+    }
+
+    /// Sends a Query of ours, which ends the server's unnamed statement as any does.
+    fn send_own(&mut self, sql: &str, expect: Expect) {
         let Some(link) = &mut self.link else { return };
         let mut out = Vec::new();
-        frontend::query(&mut out, &sql);
+        frontend::query(&mut out, sql);
         link.server.conn.wbuf.extend(&out);
         link.server.state.unnamed = 0;
-        self.fifo
-            .push_back(Expect::Inspection(Box::new(inspection)));
+        self.fifo.push_back(expect);
     }
 
     /// Acts on the answer, once it is complete.
@@ -326,12 +330,8 @@ impl Session {
             return false;
         }
         let sql = link.server.state.bucket.to(&self.bucket);
-        let mut out = Vec::new();
-        frontend::query(&mut out, &sql);
-        link.server.conn.wbuf.extend(&out);
-        link.server.state.unnamed = 0;
         link.server.state.bucket = Arc::clone(&self.bucket);
-        self.fifo.push_back(Expect::Adjustment);
+        self.send_own(&sql, Expect::Adjustment);
         true
     }
 

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -337,15 +336,12 @@ fn broken(what: &str) -> ConnectError {
 
 /// The primary; waits for one, as a statement would. The login's own limit ends that.
 async fn primary(worker: &Worker, cluster: &str) -> NodeTopology {
-    let mut seen = None;
     poll_fn(|cx| {
-        let revision = worker.shared.revision.load(Ordering::SeqCst);
         if let Ok(node) = worker.shared.topology.load().primary(cluster) {
             return Poll::Ready(node.clone());
         }
-        if seen.replace(revision) != Some(revision) {
-            worker.homeless.borrow_mut().push(cx.waker().clone());
-        }
+        // Each time: whoever is woken has been taken out, also by news that it had heard already.
+        worker.homeless.borrow_mut().push(cx.waker().clone());
         Poll::Pending
     })
     .await

@@ -19,7 +19,7 @@ use crate::plans::{Plans, Recent};
 use crate::pool::{PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Inbox, Listener, Sender};
 use crate::server::auth::{Credential, KeyCache};
-use crate::server::{connect, Parcel};
+use crate::server::Parcel;
 use crate::session::auth::Users;
 use crate::session::handle::{Handle, Signal};
 use crate::session::Login;
@@ -82,8 +82,12 @@ pub(crate) enum Message {
     Deliver(Box<Parcel>),
     /// There is room in this pool again.
     Kick(Arc<PoolShared>),
-    /// A CancelRequest for a session of this worker.
-    Cancel { pid: u32, key: Vec<u8> },
+    /// A CancelRequest for a session of this worker; `done` is dropped once it is dealt with.
+    Cancel {
+        pid: u32,
+        key: Vec<u8>,
+        done: Sender<()>,
+    },
     /// Configuration or topology changed.
     Changed,
     /// Stop accepting; end sessions between transactions.
@@ -237,7 +241,7 @@ impl Worker {
     }
 
     /// Finds whose key this is and asks the server that serves it. Nobody is told whether it was right.
-    fn cancel(&self, pid: u32, key: &[u8]) {
+    fn cancel(&self, pid: u32, key: &[u8], done: Sender<()>) {
         let found = self
             .sessions
             .borrow()
@@ -245,12 +249,8 @@ impl Worker {
             .find(|(_, handle)| handle.is_key(pid, key))
             .map(|(_, h)| Rc::clone(h));
         let Some(handle) = found else { return };
-        match handle.begin_cancel() {
-            Some(backend) => rt::spawn(async move {
-                connect::cancel(&backend).await;
-                handle.end_cancel();
-            }),
-            None => handle.signal(Signal::Cancel),
+        if handle.request_cancel(done) {
+            rt::spawn(async move { handle.run_cancels().await });
         }
     }
 
@@ -279,7 +279,7 @@ impl Worker {
                     shard.kick();
                 }
             }
-            Message::Cancel { pid, key } => self.cancel(pid, &key),
+            Message::Cancel { pid, key, done } => self.cancel(pid, &key, done),
             Message::Changed => {
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {

@@ -307,6 +307,7 @@ impl Session {
         self.copying_in = false;
         self.sync_in_copy = false;
         if self.fifo.is_empty() {
+            self.handle.set_busy(false);
             if let Some(started) = self.started.take() {
                 self.worker.stats().query.record(started.elapsed());
             }

@@ -6,7 +6,8 @@ use std::task::{Context, Waker};
 
 use subtle::ConstantTimeEq;
 
-use crate::server::Backend;
+use crate::rt::Sender;
+use crate::server::{connect, Backend};
 
 /// What a session is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,11 @@ pub(crate) struct Handle {
     pid: u32,
     key: Vec<u8>,
     backend: RefCell<Option<Arc<Backend>>>,
-    /// CancelRequests on their way to the server.
-    cancels: Cell<u32>,
+    /// Whether the server works on what the client has sent; what Helios asks of it for itself does not count.
+    is_busy: Cell<bool>,
+    /// Who waits for a CancelRequest to be dealt with, beside those whose request is under way.
+    cancels: RefCell<Vec<Sender<()>>>,
+    is_cancelling: Cell<bool>,
     signal: Cell<Signal>,
     /// How often the worker has asked for an end.
     drain_rounds: Cell<u32>,
@@ -39,7 +43,9 @@ impl Handle {
             pid,
             key,
             backend: RefCell::default(),
-            cancels: Cell::new(0),
+            is_busy: Cell::new(false),
+            cancels: RefCell::default(),
+            is_cancelling: Cell::new(false),
             signal: Cell::new(Signal::None),
             drain_rounds: Cell::new(0),
             waker: RefCell::default(),
@@ -63,21 +69,41 @@ impl Handle {
         self.backend.replace(backend);
     }
 
-    /// The server to cancel on, counted until `end_cancel`.
-    pub(crate) fn begin_cancel(&self) -> Option<Arc<Backend>> {
-        let backend = self.backend.borrow().clone()?;
-        self.cancels.set(self.cancels.get() + 1);
-        Some(backend)
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.is_busy.set(is_busy);
     }
 
-    pub(crate) fn end_cancel(&self) {
-        self.cancels.set(self.cancels.get() - 1);
+    /// Takes a CancelRequest; `done` is dropped once it can do nothing any more. The caller runs `run_cancels` if this
+    /// says so: requests of one session go one after the other, so that a storm of them takes one connection.
+    pub(crate) fn request_cancel(&self, done: Sender<()>) -> bool {
+        if self.backend.borrow().is_none() {
+            self.signal(Signal::Cancel);
+            return false;
+        }
+        self.cancels.borrow_mut().push(done);
+        !self.is_cancelling.replace(true)
+    }
+
+    /// Has the server stop what it does for this session, as often as that was asked. What came while it did nothing
+    /// stops nothing: forwarded, it might hit the statement after.
+    pub(crate) async fn run_cancels(&self) {
+        loop {
+            let asked = self.cancels.take();
+            if asked.is_empty() {
+                break;
+            }
+            let backend = self.backend.borrow().clone();
+            if let Some(backend) = backend.filter(|_| self.is_busy.get()) {
+                connect::cancel(&backend).await;
+            }
+        }
+        self.is_cancelling.set(false);
         self.wake();
     }
 
     /// Whether a CancelRequest may still reach the server: it must not serve another client before that is over.
     pub(crate) fn is_cancelling(&self) -> bool {
-        self.cancels.get() > 0
+        self.is_cancelling.get()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -17,7 +17,7 @@ use super::{Login, Session};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::random;
-use crate::rt::Conn;
+use crate::rt::{self, Conn};
 use crate::tls::{self, Acceptor};
 use crate::worker::{Message, Seat, Worker};
 
@@ -225,9 +225,7 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
                 }))
             }
             Startup::Cancel { pid, key } => {
-                if let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) {
-                    let _ = inbox.send(Message::Cancel { pid, key });
-                }
+                cancel(worker, pid, key).await;
                 return Err(Ended::Quietly);
             }
             Startup::Start(_)
@@ -251,6 +249,18 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
         }
         conn.wbuf.extend(b"N");
         conn.flush().await?;
+    }
+}
+
+/// Hands a CancelRequest to whoever has the session, and waits until it is dealt with: who sees its connection end may
+/// send the next statement without fear for it.
+async fn cancel(worker: &Worker, pid: u32, key: Vec<u8>) {
+    let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) else {
+        return;
+    };
+    let (done, mut waiting) = rt::channel();
+    if inbox.send(Message::Cancel { pid, key, done }).is_ok() {
+        waiting.recv().await;
     }
 }
 

@@ -306,6 +306,7 @@ impl Session {
     pub(super) fn expect(&mut self, expect: Expect) {
         if self.fifo.is_empty() && self.started.is_none() {
             self.started = Some(Instant::now());
+            self.handle.set_busy(true);
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);

@@ -144,6 +144,7 @@ def test_ordered_references_are_atomic_and_named_lists_are_maps() -> None:
         "nodes": "map",
         "clusters": "map",
         "databases": "map",
+        "users": "map",
         "routingRuleRefs": "atomic",
         "tenantQuotaRefs": "map",
     }

@@ -33,7 +33,8 @@ class ClosedError(AssertionError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where and as whom to connect. `password` None sends none; `options` are further start-up parameters."""
+    """Where and as whom to connect. `password` None sends none; `options` are further start-up parameters; `source`
+    is the loopback address to come from."""
 
     host: str
     port: int
@@ -42,6 +43,7 @@ class Target:
     database: str
     options: dict[str, str] = field(default_factory=dict)
     version: int = frontend.PROTOCOL_3_0
+    source: str = ""
 
     def dsn(self) -> str:
         """A libpq connection string."""
@@ -60,9 +62,9 @@ class Target:
 class Connection:
     """A TCP connection that reads PostgreSQL messages with a deadline; no login of its own."""
 
-    def __init__(self, host: str, port: int, deadline: float = DEFAULT_DEADLINE) -> None:
+    def __init__(self, host: str, port: int, deadline: float = DEFAULT_DEADLINE, source: str = "") -> None:
         self.deadline = deadline
-        self.socket = socket.create_connection((host, port), timeout=deadline)
+        self.socket = socket.create_connection((host, port), timeout=deadline, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.transcript: list[Event] = []
         self._buffer = bytearray()
@@ -166,7 +168,7 @@ class Client(Connection):
     """A logged-in session. Use as a context manager: leaving it sends Terminate and closes."""
 
     def __init__(self, target: Target, deadline: float = DEFAULT_DEADLINE) -> None:
-        super().__init__(target.host, target.port, deadline)
+        super().__init__(target.host, target.port, deadline, target.source)
         self.target = target
         self.parameters: dict[str, str] = {}
         self.pid = 0

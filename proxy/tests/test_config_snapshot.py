@@ -70,6 +70,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                 "database": None,
                 "user": None,
                 "password": None,
+                "max_client_connections": 0,
                 "pool": {
                     "mode": "transaction",
                     "max_size": 100,
@@ -83,8 +84,13 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                 },
             }
         ],
+        "users": [],
         "limits": {
             "max_client_connections": 10_000,
+            "max_address_client_connections": 0,
+            "max_unauthenticated_connections": 10_000,
+            "max_address_unauthenticated_connections": 5_000,
+            "user": {"max_client_connections": 0},
             "startup_timeout_ms": 30_000,
             "connect_timeout_ms": 5_000,
             "max_prepared_statements": 8_192,

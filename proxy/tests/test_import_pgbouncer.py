@@ -42,6 +42,8 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("pgbouncer", "pool_mode", "transaction"): {"pool.mode": "transaction"},
     ("pgbouncer", "pool_mode", "Statement"): {"pool.mode": "statement"},
     ("pgbouncer", "max_client_conn", "1000"): {"limits.max_client_connections": 1000},
+    ("pgbouncer", "max_user_client_connections", "9"): {"limits.max_user_client_connections": 9},
+    ("pgbouncer", "max_db_client_connections", "9"): {"limits.max_database_client_connections": 9},
     ("pgbouncer", "default_pool_size", "7"): {"pool.max_size": 7},
     ("pgbouncer", "default_pool_size", "0x10"): {"pool.max_size": 16},
     ("pgbouncer", "min_pool_size", "3"): {"pool.min_idle": 3},
@@ -99,6 +101,8 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("databases", "pool_mode", "statement"): {f"{POOL}.mode": "statement"},
     ("databases", "query_wait_timeout", "5"): {f"{POOL}.acquire_timeout_seconds": 5},
     ("databases", "query_wait_timeout", "-1"): {f"{POOL}.acquire_timeout_seconds": None},
+    ("databases", "max_db_client_connections", "4"): {f"{DATABASE}.max_client_connections": 4},
+    ("users", "max_user_client_connections", "4"): {"users[0].name": "1", "users[0].max_client_connections": 4},
     ("databases", "server_lifetime", "60"): {f"{POOL}.max_lifetime_seconds": 60},
 }
 """(section, setting, value) → what it becomes."""
@@ -118,8 +122,8 @@ NOTED: dict[Fate, dict[str, str]] = {
         "databases": "load_balance_hosts=disable",
     },
     LOST: {
-        "pgbouncer": "unix_socket_dir=/run reserve_pool_size=1 max_db_connections=1 max_db_client_connections=1 "
-        "max_user_connections=1 max_user_client_connections=1 peer_id=1 disable_pqexec=1 application_name_add_host=1 "
+        "pgbouncer": "unix_socket_dir=/run reserve_pool_size=1 max_db_connections=1 "
+        "max_user_connections=1 peer_id=1 disable_pqexec=1 application_name_add_host=1 "
         "auth_hba_file=x auth_ident_file=x auth_user=x auth_query=select auth_dbname=x auth_ldap_options=x syslog=1 "
         "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
         "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x query_timeout=1 client_idle_timeout=1 "
@@ -127,11 +131,10 @@ NOTED: dict[Fate, dict[str, str]] = {
         "tcp_keepintvl=1 tcp_user_timeout=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
         "server_tls_protocols=all",
         "databases": "auth_user=x auth_query=x auth_dbname=x reserve_pool_size=1 reserve_pool=1 connect_query=select "
-        "target_session_attrs=read-only max_db_connections=1 max_db_client_connections=1 client_encoding=utf8 "
+        "target_session_attrs=read-only max_db_connections=1 client_encoding=utf8 "
         "datestyle=ISO timezone=UTC application_name=x",
         "users": "pool_size=1 reserve_pool_size=1 pool_mode=session max_user_connections=1 query_timeout=1 "
-        "query_wait_timeout=1 idle_transaction_timeout=1 transaction_timeout=1 client_idle_timeout=1 "
-        "max_user_client_connections=1",
+        "query_wait_timeout=1 idle_transaction_timeout=1 transaction_timeout=1 client_idle_timeout=1",
         "peers": "host=x port=6432 pool_size=1",
     },
 }

@@ -22,6 +22,7 @@ from helios_crds.v1alpha1.settings import (
     MonitorSpec,
     PoolSpec,
     TlsSpec,
+    UserSpec,
 )
 
 __all__ = ["check_config"]
@@ -101,6 +102,8 @@ def _in_spec(path: Path, proxy: HeliosProxy) -> tuple[Path, str]:
             return ("databases", index, "passwordSecretRef"), ""
         case ("databases", int(index), *rest):
             return ("databases", index, *_renamed(DatabaseSpec, tuple(rest))), ""
+        case ("users", int(index), *rest):
+            return ("users", index, *_renamed(UserSpec, tuple(rest))), ""
         case (str(block), *rest) if block in _BLOCKS:
             return (block, *_renamed(_BLOCKS[block], tuple(rest))), ""
     return path, ""

@@ -264,6 +264,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "pool": pool,
         "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
+        "users": tuple(mirrored(user) for user in spec.users),
         "drain": mirrored(spec.drain),
         "limits": mirrored(spec.limits),
         "log": mirrored(spec.log),

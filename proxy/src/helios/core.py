@@ -56,15 +56,27 @@ class SocketAddress(_Message):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class RefusedCount(_Message):
+    """Clients refused for want of room."""
+
+    reason: str
+    """Which limit was reached: `total`, `user`, `database`, `address`, `unauthenticated` or
+    `unauthenticated_address`."""
+    total: int
+
+
 class ClientCounts(_Message):
     """Client connections of all workers."""
 
     active: int
-    """Connected now, waiting ones included."""
+    """Connected now, waiting ones and those that log in included."""
     waiting: int
     """Waiting for a server connection now."""
     accepted_total: int
     closed_total: int
+    unauthenticated: int
+    """Connected now and not logged in."""
+    refused: tuple[RefusedCount, ...]
 
 
 class QueryCounts(_Message):

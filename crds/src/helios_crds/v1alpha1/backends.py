@@ -125,5 +125,7 @@ class DatabaseSpec(SpecModel):
     password_secret_ref: PasswordRef | None = None
     """Secret with the password of `user`. Left out: the server must accept the role without one."""
 
+    max_client_connections: Annotated[int | None, mirrors(DatabaseConfig, "max_client_connections")] = None
+
     pool: DatabasePoolSpec | None = None
     """Pool settings that differ from those of the proxy."""

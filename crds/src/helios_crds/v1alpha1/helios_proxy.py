@@ -26,11 +26,13 @@ from helios_crds.v1alpha1.settings import (
     ResourcesSpec,
     ServerTlsSpec,
     TlsSpec,
+    UserSpec,
 )
 from helios_crds.v1alpha1.status import HeliosProxyStatus
 
 __all__ = ["MAIN_CLUSTER", "HeliosProxy", "HeliosProxySpec"]
 
+MAX_USERS: Final = 256
 MAIN_CLUSTER: Final = "main"
 """Name of the one cluster that `nodes`, or no backend at all, stands for."""
 
@@ -142,6 +144,9 @@ class HeliosProxySpec(SpecModel):
 
     databases: Annotated[tuple[DatabaseSpec, ...], list_map("name"), Field(max_length=MAX_DATABASES)] = ()
     """The database names clients may ask for. Left out: every name, on the only cluster."""
+
+    users: Annotated[tuple[UserSpec, ...], list_map("name"), Field(max_length=MAX_USERS)] = ()
+    """Settings of single users. Left out: what holds for all holds for each."""
 
     pool: PoolSpec | None = None
     """Server connections. Each field goes before the same field of the PoolProfile."""

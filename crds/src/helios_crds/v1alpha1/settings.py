@@ -26,6 +26,7 @@ from helios.config import (
     PreparedStatements,
     ServerTlsConfig,
     ServerTlsMode,
+    UserConfig,
 )
 from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, atomic, mirrors, not_acted_on
@@ -47,6 +48,7 @@ __all__ = [
     "ResourcesSpec",
     "ServerTlsSpec",
     "TlsSpec",
+    "UserSpec",
 ]
 
 
@@ -295,11 +297,31 @@ class LimitsSpec(SpecModel):
     """Bounds that protect the proxy and the servers."""
 
     max_client_connections: Annotated[int | None, mirrors(LimitsConfig, "max_client_connections")] = None
+    max_user_client_connections: Annotated[int | None, mirrors(LimitsConfig, "max_user_client_connections")] = None
+    max_database_client_connections: Annotated[int | None, mirrors(LimitsConfig, "max_database_client_connections")] = (
+        None
+    )
+    max_address_client_connections: Annotated[int | None, mirrors(LimitsConfig, "max_address_client_connections")] = (
+        None
+    )
+    max_unauthenticated_connections: Annotated[int | None, mirrors(LimitsConfig, "max_unauthenticated_connections")] = (
+        None
+    )
+    max_address_unauthenticated_connections: Annotated[
+        int | None, mirrors(LimitsConfig, "max_address_unauthenticated_connections")
+    ] = None
     startup_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "startup_timeout_seconds")] = None
     connect_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "connect_timeout_seconds")] = None
     max_prepared_statements: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_statements")] = None
     max_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_bytes")] = None
     server_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "server_prepared_bytes")] = None
+
+
+class UserSpec(SpecModel):
+    """Settings of one user; what is left out is as for all users."""
+
+    name: Annotated[str, mirrors(UserConfig, "name", required=True)]
+    max_client_connections: Annotated[int | None, mirrors(UserConfig, "max_client_connections")] = None
 
 
 class LogSpec(SpecModel):

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub clusters: Vec<Cluster>,
     /// What a client may name as its database.
     pub databases: Vec<Arc<Database>>,
+    /// Users with limits of their own.
+    pub users: Vec<UserSettings>,
     /// Ceilings.
     pub limits: Limits,
 }
@@ -272,6 +274,8 @@ pub struct Database {
     pub user: Option<String>,
     /// Password of that role.
     pub password: Option<String>,
+    /// Clients at a time; 0 is any number.
+    pub max_client_connections: usize,
     /// Its pools.
     pub pool: PoolSettings,
 }
@@ -329,12 +333,38 @@ pub struct PoolSettings {
     pub server_prepared_bytes: usize,
 }
 
+/// A user with limits of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSettings {
+    /// Role that the client names.
+    pub name: String,
+    /// Its limits.
+    pub limits: UserLimits,
+}
+
+/// What one user may have.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimits {
+    /// Clients at a time; 0 is any number.
+    pub max_client_connections: usize,
+}
+
 /// Ceilings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Clients at a time.
     pub max_client_connections: usize,
+    /// Of them from one address; 0 is any number.
+    pub max_address_client_connections: usize,
+    /// Connections at a time that have not logged in.
+    pub max_unauthenticated_connections: usize,
+    /// Of them from one address.
+    pub max_address_unauthenticated_connections: usize,
+    /// What holds for each user that has no limits of its own.
+    pub user: UserLimits,
     /// From accept to the end of the login.
     pub startup_timeout_ms: u64,
     /// TCP connect and login to a server.
@@ -374,6 +404,12 @@ impl Snapshot {
             return Err("snapshot: workers must be at least 1".to_owned());
         }
         Ok(snapshot)
+    }
+
+    /// What holds for this user.
+    pub fn user_limits(&self, name: &str) -> &UserLimits {
+        let own = self.users.iter().find(|user| user.name == name);
+        own.map_or(&self.limits.user, |user| &user.limits)
     }
 
     /// The entry for the name a client gave: its own, else `*`.

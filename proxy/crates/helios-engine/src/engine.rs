@@ -83,6 +83,7 @@ impl Engine {
                 .map(|_| crate::stats::Stats::default())
                 .collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            census: Arc::default(),
             buckets: Buckets::new(),
             interner: Interner::default(),
             plans: Plans::new(&plan_key),

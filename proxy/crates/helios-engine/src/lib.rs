@@ -7,6 +7,7 @@
 //! the server back when the stream is provably at rest. `server/` makes, logs in and cleans server connections.
 
 mod catalog;
+mod census;
 mod config;
 mod engine;
 mod error;

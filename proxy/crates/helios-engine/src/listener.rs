@@ -137,9 +137,14 @@ fn dispatch(worker: &Rc<Worker>, socket: StdStream) {
 
 /// Starts the session of a client on this worker.
 pub(crate) fn admit(worker: &Rc<Worker>, socket: StdStream) {
-    let seat = Seat::take(worker);
     // A client that is gone already leaves a socket that cannot be set up.
-    if let Ok(conn) = Conn::new(socket) {
+    let Ok(conn) = Conn::new(socket) else { return };
+    let Ok((address, _)) = conn.ends() else {
+        return;
+    };
+    let census = &worker.shared.census;
+    if let Some(stranger) = census.arrive(address, &worker.config().limits) {
+        let seat = Seat::take(worker, stranger);
         rt::spawn(session::run(Rc::clone(worker), conn, seat));
     }
 }

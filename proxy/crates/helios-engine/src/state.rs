@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::{json, Value};
 
+use crate::census::Ceiling;
 use crate::pool::PoolShared;
 use crate::session::Pin;
 use crate::stats::{merged, total};
@@ -39,6 +40,11 @@ pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) 
             "waiting": waiting,
             "accepted_total": total(stats(), |stats| &stats.accepted),
             "closed_total": total(stats(), |stats| &stats.closed),
+            "unauthenticated": shared.census.strangers(),
+            "refused": Ceiling::ALL.map(|ceiling| json!({
+                "reason": ceiling.name(),
+                "total": shared.census.refused(ceiling),
+            })),
         },
         "queries": {
             "read_total": total(stats(), |stats| &stats.reads),

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use slab::Slab;
 
+use crate::census::{Census, Member, Stranger};
 use crate::config::{Database, Snapshot};
+use crate::error::Refusal;
 use crate::events::Events;
 use crate::listener;
 use crate::plans::{Plans, Recent};
@@ -33,6 +35,9 @@ use crate::topology::{NodeTopology, Topology};
 const REAP_EVERY: Duration = Duration::from_secs(1);
 /// Between two rounds of a drain; a client that is silent for so long is not between a ping and its transaction.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a client that is refused for want of room has for saying who it is.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A snapshot with what is derived from it once.
 #[derive(Debug)]
@@ -57,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Box<[Stats]>,
     /// Clients per worker, for giving a new one to the least loaded.
     pub(crate) clients: Box<[AtomicUsize]>,
+    pub(crate) census: Arc<Census>,
     pub(crate) buckets: Buckets,
     pub(crate) interner: Interner,
     pub(crate) plans: Plans,
@@ -386,15 +392,53 @@ impl Drop for Newcomer {
 #[derive(Debug)]
 pub(crate) struct Seat {
     worker: Rc<Worker>,
+    /// Until it is logged in.
+    stranger: Option<Stranger>,
+    /// From then on.
+    member: Option<Member>,
 }
 
 impl Seat {
-    pub(crate) fn take(worker: &Rc<Worker>) -> Seat {
+    pub(crate) fn take(worker: &Rc<Worker>, stranger: Stranger) -> Seat {
         worker.shared.clients[worker.id].fetch_add(1, Ordering::Relaxed);
         worker.stats().accepted.add(1);
         Seat {
             worker: Rc::clone(worker),
+            stranger: Some(stranger),
+            member: None,
         }
+    }
+
+    /// How long the login may take. Who is refused anyway is only waited for until it can be told so.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.stranger.as_ref().is_some_and(Stranger::is_refused) {
+            return REFUSAL_PATIENCE;
+        }
+        Duration::from_millis(self.worker.config().limits.startup_timeout_ms)
+    }
+
+    /// Whether there is room for whoever it is.
+    ///
+    /// # Errors
+    /// Too many clients, or too many logins at a time.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        self.stranger.as_ref().map_or(Ok(()), Stranger::check)?;
+        self.worker
+            .shared
+            .census
+            .check(&self.worker.config().limits)
+    }
+
+    /// The client has proven who it is.
+    ///
+    /// # Errors
+    /// Too many clients of its user, its database or its address.
+    pub(crate) fn settle(&mut self, user: &str, database: &str) -> Result<(), Refusal> {
+        if let Some(stranger) = &self.stranger {
+            self.member = Some(stranger.enter(user, database, &self.worker.config())?);
+        }
+        self.stranger = None;
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
+from helios.config.roles import UserConfig
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "ProxyConfig",
     "ServerTlsConfig",
     "ServerTlsMode",
+    "UserConfig",
 ]

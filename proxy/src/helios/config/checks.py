@@ -37,6 +37,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_pools(config),
         *_clusters(config, damaged),
         *_databases(config, damaged),
+        *_twice((("users", index), user.name) for index, user in enumerate(config.users)),
     )
 
 

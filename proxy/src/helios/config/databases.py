@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from helios.config.base import HeliosModel, Name, Path, SqlName
+from helios.config.base import Count, HeliosModel, Name, Path, SqlName
 from helios.config.pool import PoolOverrides
 
 __all__ = ["ANY_DATABASE", "DatabaseConfig"]
@@ -34,6 +34,10 @@ class DatabaseConfig(HeliosModel):
 
     password_file: Path | None = None
     """File that holds the password (its first line). Excludes `password`."""
+
+    max_client_connections: Count | None = None
+    """Clients at most; 0 = no limit. None: `limits.max_database_client_connections`. With the name `*`, of each
+    database that it serves."""
 
     pool: PoolOverrides = PoolOverrides()
     """Pool settings that differ from `[pool]`. None by default."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from helios.config.base import Bytes, HeliosModel, PositiveSeconds
+from helios.config.base import Bytes, Count, HeliosModel, PositiveSeconds
 
 __all__ = ["LimitsConfig"]
 
@@ -15,7 +15,25 @@ class LimitsConfig(HeliosModel):
     """Bounds on clients, times and memory."""
 
     max_client_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
-    """Clients at most, over all workers; the next one gets 53300. Ten thousand idle clients fit in well under 1 GiB."""
+    """Clients at most that are logged in, over all workers; the next one gets 53300. Ten thousand idle clients fit in
+    well under 1 GiB."""
+
+    max_user_client_connections: Count = 0
+    """Clients at most of one user, unless `[[users]]` says otherwise; 0 = no such limit. The next one gets 53300."""
+
+    max_database_client_connections: Count = 0
+    """Clients at most of one database, unless `[[databases]]` says otherwise; 0 = no such limit."""
+
+    max_address_client_connections: Count = 0
+    """Clients at most from one address, an IPv6 address by its first 64 bits; 0 = no such limit. Off, because clients
+    behind one gateway share an address."""
+
+    max_unauthenticated_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+    """Connections at most that have not logged in yet. As many as clients, since all may come back at once."""
+
+    max_address_unauthenticated_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000
+    """Of these at most from one address, an IPv6 address by its first 64 bits. Half, so that one address alone cannot
+    keep the others out."""
 
     startup_timeout_seconds: PositiveSeconds = 30
     """Seconds a client has from TCP accept to a finished login. Bounds what a silent socket can hold."""

@@ -17,6 +17,7 @@ from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig
+from helios.config.roles import UserConfig
 from helios.config.tls import ClientTlsConfig
 from helios.config.watch import WatchConfig
 
@@ -67,6 +68,9 @@ class ProxyConfig(HeliosModel):
 
     databases: tuple[DatabaseConfig, ...] = ()
     """The database names clients may ask for. Empty: every name, on the only cluster."""
+
+    users: tuple[UserConfig, ...] = ()
+    """Settings of single users. Empty: what holds for all holds for each."""
 
     drain: DrainConfig = DrainConfig()
     """How the proxy leaves."""

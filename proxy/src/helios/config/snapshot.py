@@ -19,9 +19,11 @@ from helios.config.auth import AuthConfig
 from helios.config.base import split_address
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
+from helios.config.limits import LimitsConfig
 from helios.config.loader import Loaded
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
+from helios.config.roles import UserConfig
 from helios.config.secrets import admin_tokens, monitor_password, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
@@ -71,8 +73,13 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             for cluster, authorities in zip(config.clusters, secrets.authorities, strict=True)
         ],
         "databases": secrets.databases,
+        "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
+            "max_address_client_connections": config.limits.max_address_client_connections,
+            "max_unauthenticated_connections": config.limits.max_unauthenticated_connections,
+            "max_address_unauthenticated_connections": config.limits.max_address_unauthenticated_connections,
+            "user": _user_limits(config.limits),
             "startup_timeout_ms": config.limits.startup_timeout_seconds * 1000,
             "connect_timeout_ms": config.limits.connect_timeout_seconds * 1000,
             "max_prepared_statements": config.limits.max_prepared_statements,
@@ -184,8 +191,20 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
         "database": entry.database,
         "user": entry.user,
         "password": _reveal(password),
+        "max_client_connections": _first(entry.max_client_connections, config.limits.max_database_client_connections),
         "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
     }
+
+
+def _user_limits(limits: LimitsConfig, user: UserConfig | None = None) -> dict[str, Any]:
+    """What holds for one user, or for each that has no settings of its own."""
+    return {
+        "max_client_connections": _first(user and user.max_client_connections, limits.max_user_client_connections),
+    }
+
+
+def _first(own: T | None, general: T) -> T:
+    return general if own is None else own
 
 
 def _pool(pool: PoolConfig, server_prepared_bytes: int) -> dict[str, Any]:

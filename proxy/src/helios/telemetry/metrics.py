@@ -100,6 +100,11 @@ def _process(sample: Sample) -> Iterator[Metric]:
 def _clients(engine: EngineState) -> Iterator[Metric]:
     yield _gauge("clients_active", "Connected clients.", engine.clients.active)
     yield _gauge("clients_waiting", "Clients waiting for a server connection.", engine.clients.waiting)
+    yield _gauge("clients_unauthenticated", "Connected, and not logged in yet.", engine.clients.unauthenticated)
+    refused = CounterMetricFamily("heliosproxy_clients_refused", "Clients refused, by limit.", labels=["reason"])
+    for each in engine.clients.refused:
+        refused.add_metric([each.reason], each.total)
+    yield refused
     yield _counter("client_connections", "Client connections accepted.", engine.clients.accepted_total)
     yield _counter("client_connections_closed", "Client connections closed.", engine.clients.closed_total)
     yield _counter("client_bytes_received", "Bytes received from clients.", engine.bytes.received_total)

@@ -201,7 +201,7 @@ enum Step {
 
 /// The whole life of a client on this worker.
 pub(crate) async fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) {
-    let limit = Duration::from_millis(worker.config().limits.startup_timeout_ms);
+    let limit = seat.patience();
     // Boxed, so that the task of an established session is small.
     let login = Box::pin(startup::establish(&worker, conn, seat));
     if let Some(Some(session)) = rt::timeout(limit, login).await {

@@ -44,8 +44,12 @@ impl From<std::io::Error> for Ended {
 }
 
 /// Brings a client to the point where it may send queries.
-pub(crate) async fn establish(worker: &Rc<Worker>, mut conn: Conn, seat: Seat) -> Option<Session> {
-    match until_drain(worker, login(worker, &mut conn)).await {
+pub(crate) async fn establish(
+    worker: &Rc<Worker>,
+    mut conn: Conn,
+    mut seat: Seat,
+) -> Option<Session> {
+    match until_drain(worker, login(worker, &mut conn, &mut seat)).await {
         Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
@@ -86,9 +90,14 @@ async fn refuse(worker: &Worker, conn: &mut Conn, refusal: &Refusal) {
     let _ = conn.flush().await;
 }
 
-async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, Handle), Ended> {
+async fn login(
+    worker: &Rc<Worker>,
+    conn: &mut Conn,
+    seat: &mut Seat,
+) -> Result<(StartupParams, Handle), Ended> {
     let params = negotiate(worker, conn).await?;
-    admit_one_more(worker)?;
+    refuse_in_drain(worker)?;
+    seat.check().map_err(Ended::Refused)?;
     if params.replication.is_some() {
         let refusal = Refusal::new(
             sqlstate::FEATURE_NOT_SUPPORTED,
@@ -102,6 +111,9 @@ async fn login(worker: &Rc<Worker>, conn: &mut Conn) -> Result<(StartupParams, H
     }
     let active = worker.active();
     active.users.admit(worker, conn, &params).await?;
+    // Who has not proven to be the user learns nothing of that user, and takes no place of theirs.
+    seat.settle(&params.user, &params.database)
+        .map_err(Ended::Refused)?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
     let mut key = vec![
         0;
@@ -154,29 +166,12 @@ async fn begin(
     }
 }
 
-fn admit_one_more(worker: &Worker) -> Result<(), Ended> {
+fn refuse_in_drain(worker: &Worker) -> Result<(), Ended> {
     if worker.shared.draining.load(Ordering::Relaxed) {
         return Err(Ended::Refused(Refusal::new(
             sqlstate::CANNOT_CONNECT_NOW,
             "the proxy is shutting down",
         )));
-    }
-    let clients: usize = worker
-        .shared
-        .clients
-        .iter()
-        .map(|clients| clients.load(Ordering::Relaxed))
-        .sum();
-    let limit = worker.config().limits.max_client_connections;
-    if clients > limit {
-        let refusal = Refusal::new(
-            sqlstate::TOO_MANY_CONNECTIONS,
-            "sorry, too many clients already",
-        )
-        .hint(format!(
-            "Raise limits.max_client_connections, which is {limit}."
-        ));
-        return Err(Ended::Refused(refusal));
     }
     Ok(())
 }

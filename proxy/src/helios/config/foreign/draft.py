@@ -17,7 +17,7 @@ from helios.errors import ConfigError, Problem
 __all__ = ["Draft", "Imported", "Note", "Origin"]
 
 
-_LISTS = frozenset({"clusters", "databases"})
+_LISTS = frozenset({"clusters", "databases", "users"})
 """Parts of the configuration that may be incomplete because of a problem that was found before."""
 
 

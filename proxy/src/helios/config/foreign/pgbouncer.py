@@ -96,8 +96,9 @@ class _Reading:
         self._carry_auth()
         self._carry_client_tls()
         self._carry_databases()
-        self._tell_pairs("users", USERS)
-        self._tell_pairs("peers", PEERS)
+        self._carry_users()
+        for entry in self._of("peers"):
+            self._read_pairs(entry, PEERS)
         return self._draft.finish(self._users, need_file=self._users_need_file)
 
     def _check_sections(self) -> None:
@@ -266,9 +267,16 @@ class _Reading:
                 values[name] = _Value(value, origin)
         return values
 
-    def _tell_pairs(self, section: str, table: Table) -> None:
-        for entry in self._of(section):
-            self._read_pairs(entry, table)
+    def _carry_users(self) -> None:
+        """Settings of single users. Of a user that is there twice the last entry counts, as in PgBouncer."""
+        last = {entry.key: self._read_pairs(entry, USERS) for entry in self._of("users")}
+        kept = {name: values for name, values in last.items() if any(USERS[key].becomes for key in values)}
+        for index, (name, values) in enumerate(kept.items()):
+            base = ("users", index)
+            self._draft.tree.setdefault("users", []).append({"name": name})
+            for key, found in values.items():
+                if USERS[key].becomes:
+                    self._draft.carry(USERS[key], found.value, found.origin, base)
 
     def _hosts(self, strings: _Values, origin: Origin) -> _Hosts:
         """The servers of a database, each with its port."""

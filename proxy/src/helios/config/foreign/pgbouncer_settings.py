@@ -85,7 +85,7 @@ PGBOUNCER: Final[Table] = {
     "logfile": needless(text, "the log goes to stderr, for the service manager to keep"),
     "login_notify_message": lost(text, "clients are not greeted", ""),
     "max_client_conn": carried(number, "limits.max_client_connections", "100"),
-    "max_db_client_connections": lost(number, "clients are limited in total only", 0),
+    "max_db_client_connections": carried(number, "limits.max_database_client_connections", "0"),
     "max_db_connections": lost(number, "server connections are limited per database and user only", 0),
     "max_packet_size": lost(number, "messages of any size pass, in bounded memory", 2147483647),
     "max_prepared_statements": carried(
@@ -95,7 +95,7 @@ PGBOUNCER: Final[Table] = {
         lambda value: ("track" if value else "disable", ""),
         "a server connection is bounded by bytes of text (limits.server_prepared_bytes), not by a number",
     ),
-    "max_user_client_connections": lost(number, "clients are limited in total only", 0),
+    "max_user_client_connections": carried(number, "limits.max_user_client_connections", "0"),
     "max_user_connections": lost(number, "server connections are limited per database and user only", 0),
     "min_pool_size": carried(number, "pool.min_idle", "0", note=_MIN),
     "peer_id": lost(number, "cancel requests work within one process, which uses all cores", 0),
@@ -171,7 +171,7 @@ DATABASES: Final[Table] = {
     "dbname": carried(text, "database"),
     "host": carried(text, "cluster"),
     "load_balance_hosts": needless(word("round-robin", "disable"), _ALL_TO_PRIMARY),
-    "max_db_client_connections": PGBOUNCER["max_db_client_connections"],
+    "max_db_client_connections": carried(number, "max_client_connections"),
     "max_db_connections": PGBOUNCER["max_db_connections"],
     "min_pool_size": carried(number, "pool.min_idle", note=_MIN),
     "password": carried(text, "password"),
@@ -200,7 +200,7 @@ _PER_USER = "pools are set per database, not per user"
 USERS: Final[Table] = {
     "client_idle_timeout": lost(seconds, "idle clients are not closed", 0),
     "idle_transaction_timeout": lost(seconds, _TIMEOUT, 0),
-    "max_user_client_connections": PGBOUNCER["max_user_client_connections"],
+    "max_user_client_connections": carried(number, "max_client_connections"),
     "max_user_connections": PGBOUNCER["max_user_connections"],
     "pool_mode": lost(_MODE, _PER_USER),
     "pool_size": lost(number, _PER_USER),
@@ -209,7 +209,7 @@ USERS: Final[Table] = {
     "reserve_pool_size": PGBOUNCER["reserve_pool_size"],
     "transaction_timeout": lost(seconds, _TIMEOUT, 0),
 }
-"""Settings of `[users]`."""
+"""Settings of `[users]`; our keys are below `[[users]]`."""
 
 _PEER = "cancel requests are not passed to other processes; one process uses all cores"
 

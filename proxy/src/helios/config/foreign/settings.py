@@ -35,7 +35,7 @@ class Setting:
     fate: Fate
     read: Read
     becomes: str = ""
-    """Our key; below `[[databases]]` for a setting of a database."""
+    """Our key; below `[[databases]]` or `[[users]]` for a setting of a database or user."""
 
     note: str = ""
     """What is different, why it has no meaning, or what goes missing."""

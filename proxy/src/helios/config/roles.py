@@ -1,0 +1,20 @@
+"""`[[users]]`: what holds for single users. Read by the engine through the snapshot.
+
+Who may log in, and by which secret, is not said here but in `auth.users_file`, which `users` reads.
+"""
+
+from __future__ import annotations
+
+from helios.config.base import Count, HeliosModel, SqlName
+
+__all__ = ["UserConfig"]
+
+
+class UserConfig(HeliosModel):
+    """Settings of one user; what is left out is as for all users."""
+
+    name: SqlName
+    """Name the client logs in by."""
+
+    max_client_connections: Count | None = None
+    """Clients at most; 0 = no limit. None: `limits.max_user_client_connections`."""

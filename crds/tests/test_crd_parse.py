@@ -50,7 +50,7 @@ web.yaml:16: spec.pool.idleTimeoutSeconds: is true, a boolean; write an integer 
 web.yaml:16: spec.pool: minConnections must not exceed maxConnections
 web.yaml:17: spec.resources.limits.cpu: is "two", a string, must be a Kubernetes quantity such as 250m, 2 or 512Mi
 web.yaml:17: spec.resources.limits.memory: is 1.5, a number; write a quantity such as 250m or 512Mi
-web.yaml:18: spec.auth.method: is "md4", a string; allowed: trust, password, md5, scram-sha-256, cert
+web.yaml:18: spec.auth.method: is "md4", a string; allowed: trust, password, md5, scram-sha-256, cert, peer
 web.yaml:19: spec.databases: is {"a": "b"}, a mapping; write a list
 web.yaml:21: spec.log.level: is 3, an integer; allowed: debug, info, warning, error
 web.yaml:22: spec.tenantQuotaRefs: every name may be given once

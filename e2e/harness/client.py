@@ -59,13 +59,28 @@ class Target:
         return replace(self, options={**self.options, **options})
 
 
+def _connect(host: str, port: int, deadline: float, source: str) -> socket.socket:
+    """By TCP, or by the socket file in a folder, as libpq."""
+    if not host.startswith("/"):
+        made = socket.create_connection((host, port), timeout=deadline, source_address=(source, 0))
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.settimeout(deadline)
+        made.connect(f"{host}/.s.PGSQL.{port}")
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Connection:
-    """A TCP connection that reads PostgreSQL messages with a deadline; no login of its own."""
+    """A connection that reads PostgreSQL messages with a deadline; no login of its own."""
 
     def __init__(self, host: str, port: int, deadline: float = DEFAULT_DEADLINE, source: str = "") -> None:
         self.deadline = deadline
-        self.socket = socket.create_connection((host, port), timeout=deadline, source_address=(source, 0))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = _connect(host, port, deadline, source)
         self.transcript: list[Event] = []
         self._buffer = bytearray()
         _open.add(self)

@@ -22,7 +22,7 @@ from harness.client import Target
 from harness.postgres import APP, DATABASE, MONITOR, PASSWORDS, PostgresCluster
 from harness.wait import until
 
-READY = re.compile(r"helios ready listen=(?P<host>[^\s]+):(?P<port>\d+) admin=(?P<admin>\S+)")
+READY = re.compile(r"helios ready listen=(?P<host>[^\s,]+):(?P<port>\d+)(?:,\S+)? admin=(?P<admin>\S+)")
 START_DEADLINE = 20.0
 STOP_DEADLINE = 30.0
 

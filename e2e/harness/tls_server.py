@@ -45,10 +45,10 @@ class TlsServer:
 
 
 @contextmanager
-def tls_server(folder: Path) -> Iterator[TlsServer]:
-    """One with the roles and tables of the other tests; its authority is kept in `folder`."""
+def tls_server(folder: Path, **settings: str) -> Iterator[TlsServer]:
+    """One with the roles and tables of the other tests and these settings; its authority is kept in `folder`."""
     root = Path(tempfile.mkdtemp(prefix="helios-tls-"))
-    options = ServerOptions(fsync=False, hba=HBA, settings={"max_connections": "50"})
+    options = ServerOptions(fsync=False, hba=HBA, settings={"max_connections": "50", **settings})
     cluster = PostgresCluster(root, start_primary(root, options=options, binaries=find_binaries(DEBIAN_MAJOR)), None)
     try:
         populate(cluster)

@@ -43,6 +43,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "workers": 2,
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
+        "unix_socket": None,
         "auth": {
             "method": "trust",
             "hba": None,

@@ -127,6 +127,8 @@ def _configs(draw: st.DrawFn) -> ProxyConfig:
     return ProxyConfig(
         generation=draw(st.integers(0, 2**63 - 1)),
         listen_address=f"{draw(st.sampled_from(['0.0.0.0', '[::1]', 'db.example']))}:{draw(st.integers(1, 1000))}",
+        unix_socket_dir="/run/helios",
+        unix_socket_mode=draw(st.sampled_from(["0777", "660"])),
         workers=draw(st.integers(0, 64)),
         admin=draw(
             st.builds(

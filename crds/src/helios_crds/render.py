@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
-from helios.config import AuthMethod, ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
+from helios.config import ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
 from helios.config.base import join_address, split_address
 from helios_crds.config_check import check_config
 from helios_crds.placement import Placement
@@ -35,10 +35,6 @@ from helios_crds.v1alpha1.references import (
 from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
-
-
-SECRETLESS: Final = (AuthMethod.TRUST, AuthMethod.CERT)
-"""Methods that need no users."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +155,10 @@ def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
 def _users_ref(proxy: HeliosProxy, references: References, placement: Placement) -> UsersRef | None:
     """The Secret with the users; Secret `<name>-users` where none is named and the place has no users of its own."""
     auth = proxy.spec.auth
-    if auth is not None and (auth.users_secret_ref is not None or auth.method in SECRETLESS or auth.query_user):
-        return auth.users_secret_ref
+    if auth is not None:
+        is_secretless = auth.method is not None and not auth.method.asks_secret
+        if is_secretless or auth.users_secret_ref is not None or auth.query_user:
+            return auth.users_secret_ref
     implied = UsersRef(name=f"{proxy.name}-users")
     is_there = references.secrets is not None and implied.name in references.secrets
     return implied if is_there or placement.users_file is None else None

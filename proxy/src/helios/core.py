@@ -50,9 +50,12 @@ class SocketAddress(_Message):
     """A bound listener."""
 
     host: str
+    """The folder of a Unix socket, told by its slash."""
     port: int
 
     def __str__(self) -> str:
+        if self.host.startswith("/"):
+            return f"{self.host}/.s.PGSQL.{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

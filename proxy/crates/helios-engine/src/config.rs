@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub _io: IoBackend,
     /// Addresses to accept clients on; fixed at start.
     pub listen: Vec<Address>,
+    /// Where to accept clients of this machine as well; fixed at start.
+    pub unix_socket: Option<UnixSocket>,
     /// How clients prove who they are.
     pub auth: Auth,
     /// Encryption towards clients; absent is none.
@@ -50,6 +52,16 @@ pub struct Address {
     pub port: u16,
 }
 
+/// A Unix socket; the port of the first address names its file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixSocket {
+    /// Where the file is made.
+    pub folder: String,
+    /// Its permissions.
+    pub mode: u32,
+}
+
 /// How clients prove who they are.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +72,7 @@ pub struct Auth {
     pub hba: Option<String>,
     /// Which name of a certificate counts, with method `cert`.
     pub client_name: CertificateName,
-    /// The user map to look it up in; absent is that it must be the role's.
+    /// The user map to look up the name of a certificate or of a peer in; absent is that it must be the role's.
     pub map: Option<String>,
     /// Lines of all user maps.
     pub ident: Vec<Ident>,
@@ -110,6 +122,9 @@ pub enum AuthMethod {
     /// A certificate that names the role.
     #[serde(rename = "cert")]
     Cert,
+    /// A process on this machine that runs as a user of the role's name.
+    #[serde(rename = "peer")]
+    Peer,
 }
 
 /// Which name of a certificate counts.
@@ -128,7 +143,7 @@ pub enum CertificateName {
 pub struct Ident {
     /// Name of the map.
     pub map: String,
-    /// Name in the certificate, or a regular expression behind a slash.
+    /// Name of a certificate or of a peer, or a regular expression behind a slash.
     pub system_user: String,
     /// Role it may log in as.
     pub database_user: String,

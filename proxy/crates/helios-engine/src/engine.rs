@@ -1,7 +1,6 @@
 //! The engine as its owner sees it: start, reload, tell it where the primaries are, drain, stop.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +11,7 @@ use arc_swap::ArcSwap;
 use crate::config::Snapshot;
 use crate::error::EngineError;
 use crate::events::{Events, Level};
-use crate::listener;
+use crate::listener::{self, Bound};
 use crate::plans::Plans;
 use crate::pool::{PoolKey, PoolShared};
 use crate::random;
@@ -32,7 +31,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     inboxes: Mutex<Option<Vec<Inbox<Message>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    listen: Mutex<Vec<SocketAddr>>,
+    listen: Mutex<Vec<Bound>>,
     accepting: AtomicBool,
 }
 
@@ -110,7 +109,7 @@ impl Engine {
     /// `EngineError::Listen` naming address and cause; `EngineError::Worker` when called twice or out of threads.
     pub fn start(&self) -> Result<Vec<u8>, EngineError> {
         let active = self.shared.active.load_full();
-        let (sockets, bound) = listener::bind(&active.snapshot.listen, active.snapshot.workers)?;
+        let (sockets, bound) = listener::bind(&active.snapshot)?;
         let inboxes = lock(&self.inboxes)
             .take()
             .ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
@@ -227,7 +226,7 @@ impl Engine {
 
     /// Stops accepting, ends clients between their transactions, waits at most `limit`. Returns the clients left.
     pub fn drain(&self, limit: Duration) -> usize {
-        self.accepting.store(false, Ordering::SeqCst);
+        self.stop_accepting();
         self.shared.draining.store(true, Ordering::SeqCst);
         self.broadcast(|| Message::Drain);
         let clients = || {
@@ -244,9 +243,15 @@ impl Engine {
         clients()
     }
 
+    /// The workers close their sockets when they are told.
+    fn stop_accepting(&self) {
+        self.accepting.store(false, Ordering::SeqCst);
+        lock(&self.listen).iter().for_each(Bound::withdraw);
+    }
+
     /// Ends everything at once.
     pub fn stop(&self) {
-        self.accepting.store(false, Ordering::SeqCst);
+        self.stop_accepting();
         self.broadcast(|| Message::Stop);
         self.shared.plans.close();
         for thread in lock(&self.threads).drain(..) {

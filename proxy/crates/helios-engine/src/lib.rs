@@ -20,6 +20,7 @@ mod rt;
 mod server;
 mod session;
 mod settings;
+mod socket_file;
 mod state;
 mod statements;
 mod stats;

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -10,32 +10,64 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::config::Address;
+use crate::config::{Address, Snapshot};
 use crate::error::EngineError;
 use crate::events::Level;
-use crate::rt::{self, Conn, Listener};
+use crate::rt::{self, Conn, Detached, Listener};
 use crate::session;
+use crate::socket_file::SocketFile;
 use crate::worker::{Message, Newcomer, Seat, Worker};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds every address once per worker. Returns the sockets per worker and the addresses as bound.
-pub(crate) fn bind(
+/// What clients can connect to.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(SocketAddr),
+    Unix(SocketFile),
+}
+
+impl Bound {
+    /// No more clients are wanted.
+    pub(crate) fn withdraw(&self) {
+        if let Bound::Unix(file) = self {
+            file.remove();
+        }
+    }
+}
+
+/// Binds all that the snapshot says. Returns the sockets per worker and the addresses as bound.
+pub(crate) fn bind(snapshot: &Snapshot) -> Result<(Vec<Vec<Socket>>, Vec<Bound>), EngineError> {
+    let mut sockets: Vec<Vec<Socket>> = (0..snapshot.workers).map(|_| Vec::new()).collect();
+    let bound = bind_tcp(&snapshot.listen, &mut sockets)?;
+    let port = bound.first().map_or(0, SocketAddr::port);
+    let mut bound: Vec<Bound> = bound.into_iter().map(Bound::Tcp).collect();
+    if let Some(unix) = &snapshot.unix_socket {
+        let made = SocketFile::bind(&unix.folder, port, unix.mode);
+        let (file, socket) = made.map_err(|err| {
+            let path = rt::socket_path(&unix.folder, port);
+            refused(&path.display().to_string(), &err)
+        })?;
+        bound.push(Bound::Unix(file));
+        // One worker is enough to accept: whom it accepts goes to the worker with the fewest clients.
+        sockets[0].push(socket);
+    }
+    Ok((sockets, bound))
+}
+
+fn refused(address: &str, err: &io::Error) -> EngineError {
+    EngineError::Listen(format!("cannot listen on {address}: {}", reason(err)))
+}
+
+/// Binds every address once per worker.
+fn bind_tcp(
     addresses: &[Address],
-    workers: usize,
-) -> Result<(Vec<Vec<Socket>>, Vec<SocketAddr>), EngineError> {
-    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+    sockets: &mut [Vec<Socket>],
+) -> Result<Vec<SocketAddr>, EngineError> {
     let mut bound = Vec::new();
     for address in addresses {
-        let refused = |err: io::Error| {
-            EngineError::Listen(format!(
-                "cannot listen on {}:{}: {}",
-                address.host,
-                address.port,
-                reason(&err)
-            ))
-        };
+        let refused = |err: io::Error| refused(&format!("{}:{}", address.host, address.port), &err);
         let mut resolved = (address.host.as_str(), address.port)
             .to_socket_addrs()
             .map_err(refused)?;
@@ -43,7 +75,7 @@ pub(crate) fn bind(
             .next()
             .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
         claim(target).map_err(refused)?;
-        for sockets in &mut sockets {
+        for sockets in &mut *sockets {
             let socket = Listener::bind(target).map_err(refused)?;
             target = socket
                 .local_addr()
@@ -54,7 +86,7 @@ pub(crate) fn bind(
         }
         bound.push(target);
     }
-    Ok((sockets, bound))
+    Ok(bound)
 }
 
 /// SO_REUSEPORT would let a second process of the same user share the port and take half the clients unseen, so
@@ -72,6 +104,7 @@ fn reason(err: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 need a privilege)".to_owned()
         }
+        io::ErrorKind::NotFound => "there is no such name or folder".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         _ => err.to_string(),
     }
@@ -104,7 +137,7 @@ fn poll_accept(
     worker: &Worker,
     listener: &Listener,
     cx: &mut Context<'_>,
-) -> Poll<Option<io::Result<StdStream>>> {
+) -> Poll<Option<io::Result<Detached>>> {
     if !worker.accepting.get() {
         return Poll::Ready(None);
     }
@@ -123,7 +156,7 @@ fn is_exhausted(err: &io::Error) -> bool {
 /// wake-ups, and few clients do not fill a core.
 const PACK: usize = 8;
 
-fn dispatch(worker: &Rc<Worker>, socket: StdStream) {
+fn dispatch(worker: &Rc<Worker>, socket: Detached) {
     let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed) / PACK;
     let least = (0..worker.shared.clients.len())
         .min_by_key(|&id| load(id))
@@ -136,11 +169,13 @@ fn dispatch(worker: &Rc<Worker>, socket: StdStream) {
 }
 
 /// Starts the session of a client on this worker.
-pub(crate) fn admit(worker: &Rc<Worker>, socket: StdStream) {
+pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
     // A client that is gone already leaves a socket that cannot be set up.
     let Ok(conn) = Conn::new(socket) else { return };
-    let Ok((address, _)) = conn.ends() else {
-        return;
+    let address = match conn.ends() {
+        Ok(Some((address, _))) => address,
+        Ok(None) => Ipv4Addr::LOCALHOST.into(),
+        Err(_) => return,
     };
     let census = &worker.shared.census;
     if let Some(stranger) = census.arrive(address, &worker.config().limits) {

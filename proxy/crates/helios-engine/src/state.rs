@@ -1,19 +1,19 @@
 //! The state document: what the engine is doing, for the admin API and its metrics.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde_json::{json, Value};
 
 use crate::census::Ceiling;
+use crate::listener::Bound;
 use crate::pool::PoolShared;
 use crate::session::Pin;
 use crate::stats::{merged, total};
 use crate::worker::Shared;
 
 /// Gathers it. Counters are read one by one, so sums may be a moment apart.
-pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) -> Value {
+pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Value {
     let stats = || shared.stats.iter();
     let clients: usize = shared
         .clients
@@ -68,11 +68,16 @@ pub(crate) fn document(shared: &Shared, listen: &[SocketAddr], accepting: bool) 
     })
 }
 
-/// Listening addresses as the border's documents have them.
-pub(crate) fn addresses(listen: &[SocketAddr]) -> Value {
+/// Listening addresses as the border's documents have them; the host of a Unix socket is its folder, as for libpq.
+pub(crate) fn addresses(listen: &[Bound]) -> Value {
     listen
         .iter()
-        .map(|address| json!({"host": address.ip().to_string(), "port": address.port()}))
+        .map(|bound| match bound {
+            Bound::Tcp(address) => {
+                json!({"host": address.ip().to_string(), "port": address.port()})
+            }
+            Bound::Unix(file) => json!({"host": file.folder, "port": file.port}),
+        })
         .collect()
 }
 

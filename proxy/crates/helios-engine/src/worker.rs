@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::TcpStream as StdStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use crate::events::Events;
 use crate::listener;
 use crate::plans::{Plans, Recent};
 use crate::pool::{PoolKey, PoolShard, PoolShared};
-use crate::rt::{self, Inbox, Listener, Sender};
+use crate::rt::{self, Detached, Inbox, Listener, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Parcel;
 use crate::session::auth::Users;
@@ -81,7 +80,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A client that another worker accepted.
-    Client(StdStream),
+    Client(Detached),
     /// Send an idle server of this pool to worker `to`.
     Steal { pool: Arc<PoolShared>, to: usize },
     /// A server for this worker's clients.

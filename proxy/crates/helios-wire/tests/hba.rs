@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use helios_wire::hba::{CertificateName, ClientCertificate, Hba, Method, Visitor};
+use helios_wire::hba::{CertificateName, ClientCertificate, Hba, Method, Origin, Visitor};
 
 fn hba(text: &str) -> Hba {
     Hba::parse(text).unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -11,8 +11,10 @@ fn hba(text: &str) -> Hba {
 fn visitor(address: &str) -> Visitor<'_> {
     Visitor {
         is_encrypted: false,
-        address: address.parse().expect("an address"),
-        own_address: "10.9.9.9".parse().expect("an address"),
+        origin: Origin::Network {
+            address: address.parse().expect("an address"),
+            own_address: "10.9.9.9".parse().expect("an address"),
+        },
         database: "app",
         user: "alice",
         is_replication: false,
@@ -187,7 +189,7 @@ fn every_faulty_line_is_named() {
         ),
         (
             "host all all all peer",
-            "\"peer\" is not supported by Helios",
+            "peer authentication is only supported on local sockets",
         ),
         (
             "host all all all mystery",
@@ -197,6 +199,9 @@ fn every_faulty_line_is_named() {
             "local all all mystery",
             "invalid authentication method \"mystery\"",
         ),
+        ("local all all pam", "\"pam\" is not supported by Helios"),
+        ("local all all cert", "only supported on hostssl"),
+        ("local all all peer clientcert=verify-ca", "hostssl"),
         ("host all all all cert", "only supported on hostssl"),
         ("host all all all md5 clientcert=verify-ca", "hostssl"),
         (
@@ -227,6 +232,27 @@ fn every_faulty_line_is_named() {
             .count(),
         2
     );
+}
+
+#[test]
+fn local_records_are_for_unix_sockets_and_no_others() {
+    let text = "host all all all trust\nlocal app alice peer map=people\nlocal all all ident\n";
+    let local = Visitor {
+        origin: Origin::Local,
+        ..visitor("127.0.0.1")
+    };
+    let other = Visitor {
+        database: "other",
+        ..local
+    };
+    let hba = hba(text);
+
+    let found = hba.find(&local).expect("a record");
+    assert_eq!((found.line, found.method), (2, Method::Peer));
+    assert_eq!(found.map.as_deref(), Some("people"));
+    assert_eq!(method(text, &other), Some(Method::Peer));
+    assert_eq!(method("local all all trust", &visitor("127.0.0.1")), None);
+    assert_eq!(method("host all all all trust", &local), None);
 }
 
 #[test]

@@ -30,6 +30,12 @@ class AuthMethod(StrEnum):
     MD5 = "md5"
     SCRAM_SHA_256 = "scram-sha-256"
     CERT = "cert"
+    PEER = "peer"
+
+    @property
+    def asks_secret(self) -> bool:
+        """Whether a client must know something, rather than be somebody."""
+        return self not in (AuthMethod.TRUST, AuthMethod.CERT, AuthMethod.PEER)
 
 
 class CertificateName(StrEnum):
@@ -46,7 +52,8 @@ class IdentConfig(HeliosModel):
     """Name of the map; several lines may have it."""
 
     system_user: IdentName
-    """Name in the certificate. A regular expression when it begins with a slash."""
+    """Name in the certificate, or of the system's user with method peer. A regular expression when it begins with a
+    slash."""
 
     database_user: IdentName
     """Role that it may log in as. `\\1` stands for what the expression's first parentheses matched, `all` for every
@@ -57,7 +64,8 @@ class AuthConfig(HeliosModel):
     """Authentication of clients."""
 
     method: AuthMethod = AuthMethod.SCRAM_SHA_256
-    """What a client must answer. SCRAM, because it is PostgreSQL's own default and never sends the password."""
+    """What a client must answer. SCRAM, because it is PostgreSQL's own default and never sends the password. `peer`
+    lets in over the Unix socket whoever runs as a user of the role's name, and nobody else."""
 
     hba_file: Path | None = None
     """A `pg_hba.conf` as PostgreSQL has it, which says for each client what it must answer; then `method`,
@@ -66,7 +74,7 @@ class AuthConfig(HeliosModel):
 
     users_file: Path | None = None
     """File of lines `"user" "secret"` as PgBouncer's userlist.txt; a secret is plain text, md5 + 32 hex digits, or a
-    SCRAM-SHA-256 verifier. Needed by every method but trust and cert, unless `query_user` is set."""
+    SCRAM-SHA-256 verifier. Needed by every method but trust, cert and peer, unless `query_user` is set."""
 
     query_user: SqlName | None = None
     """Role that asks the server for what the users file does not have, by `query` on a connection of its own. None: the
@@ -95,7 +103,8 @@ class AuthConfig(HeliosModel):
     common name, as PostgreSQL's own default, or the distinguished name in the form of RFC 4514."""
 
     map: Name | None = None
-    """User map (`auth.ident`) that says which names may log in as which roles. None: the name must be the role's."""
+    """With methods cert and peer, the user map (`auth.ident`) that says which names may log in as which roles. None:
+    the name must be the role's."""
 
     ident: tuple[IdentConfig, ...] = ()
     """Lines of the user maps. None by default."""

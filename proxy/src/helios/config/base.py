@@ -12,15 +12,18 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 __all__ = [
+    "MAX_PORT",
     "Address",
     "Bytes",
     "Count",
+    "FileMode",
     "Flag",
     "Generation",
     "HeliosModel",
     "Host",
     "Milliseconds",
     "Name",
+    "NodeHost",
     "Path",
     "Port",
     "PositiveCount",
@@ -115,8 +118,16 @@ Weight = Annotated[int, Field(strict=True, ge=0, le=10_000)]
 Flag = Annotated[bool, Field(strict=True)]
 """True or false; never 1, "yes" or "on"."""
 
+FileMode = Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")]
+"""Permissions of a file in octal digits."""
+
 Host = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:%-]+$")]
 """A DNS name or an IP address, without port and brackets."""
+
+NodeHost = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^([A-Za-z0-9._:%-]+|/[A-Za-z0-9._/%+-]*)$")
+]
+"""A host, or the folder of a Unix socket, told by the slash that it begins with."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$")]
 """A name given by the configuration to one of its own things; no white space."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from helios.config.auth import AuthConfig, AuthMethod
-from helios.config.base import is_loopback, split_address
+from helios.config.base import MAX_PORT, is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.proxy import ProxyConfig
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
@@ -16,6 +16,9 @@ from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
 
 __all__ = ["caution", "check", "validate"]
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path in Linux, without the zero at its end."""
 
 
 def validate(config: ProxyConfig, source: str = "") -> None:
@@ -32,6 +35,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
     """
     return (
         *_addresses(config),
+        *_unix_socket(config),
         *_secrets(config, damaged),
         *_tls(config, damaged),
         *_pools(config),
@@ -74,8 +78,21 @@ def _addresses(config: ProxyConfig) -> Iterator[Finding]:
         yield Finding(path, f"needs admin.tls_{absent}_file beside it", "set both or neither")
 
 
+def _unix_socket(config: ProxyConfig) -> Iterator[Finding]:
+    folder = config.unix_socket_dir
+    if folder is not None:
+        _, port = split_address(config.listen_address)
+        path = f"{folder}/.s.PGSQL.{port or MAX_PORT}"
+        if len(path.encode()) > MAX_SOCKET_PATH:
+            message = f'makes the path "{path}", longer than the {MAX_SOCKET_PATH} bytes that a Unix socket may have'
+            yield Finding(("unix_socket_dir",), message, "name a shorter folder")
+    elif config.auth.method is AuthMethod.PEER and config.auth.hba_file is None:
+        hint = "set unix_socket_dir"
+        yield Finding(("auth", "method"), "is peer, which is proven over a Unix socket, and there is none", hint)
+
+
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
-    asks_nothing = config.auth.method in (AuthMethod.TRUST, AuthMethod.CERT) or config.auth.hba_file is not None
+    asks_nothing = not config.auth.method.asks_secret or config.auth.hba_file is not None
     has_users = config.auth.users_file is not None or config.auth.query_user is not None
     if not asks_nothing and not has_users and "auth" not in damaged:
         hint = 'name a file of lines "user" "secret" (PgBouncer\'s userlist.txt), or set auth.method = "trust"'

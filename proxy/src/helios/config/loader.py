@@ -247,9 +247,13 @@ def _text_at(config: ProxyConfig, path: KeyPath) -> str | None:
     return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_PATHS = ("_file", "_dir")
+"""How the names of fields end that hold a path."""
+
+
 def _with_absolute_files(config: ProxyConfig, folder: Path) -> ProxyConfig:
-    """Relative `*_file` paths start at the folder of the configuration, wherever the process was started."""
-    return config.model_copy(
+    """Relative paths start at the folder of the configuration, wherever the process was started."""
+    return _absolute(config, folder).model_copy(
         update={
             "admin": _absolute(config.admin, folder),
             "auth": _absolute(config.auth, folder),
@@ -264,5 +268,5 @@ def _with_absolute_files(config: ProxyConfig, folder: Path) -> ProxyConfig:
 
 
 def _absolute(model: _Model, folder: Path) -> _Model:
-    files = {name: getattr(model, name) for name in type(model).model_fields if name.endswith("_file")}
+    files = {name: getattr(model, name) for name in type(model).model_fields if name.endswith(_PATHS)}
     return model.model_copy(update={name: str(folder / file) for name, file in files.items() if file is not None})

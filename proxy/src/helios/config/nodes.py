@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from helios.config.base import Flag, HeliosModel, Host, Name, Port, Weight, join_address
+from helios.config.base import Flag, HeliosModel, Name, NodeHost, Port, Weight, join_address
 from helios.config.tls import ServerTlsConfig
 
 __all__ = ["ClusterConfig", "NodeConfig", "NodeRole"]
@@ -27,11 +27,11 @@ def _address_of(data: dict[str, Any]) -> str:
 class NodeConfig(HeliosModel):
     """One PostgreSQL server."""
 
-    host: Host
-    """DNS name or IP address of the server."""
+    host: NodeHost
+    """DNS name or IP address of the server, or the folder of its Unix socket, which begins with a slash."""
 
     port: Port = 5432
-    """TCP port of the server; 5432 is PostgreSQL's own."""
+    """TCP port of the server, which names the file of its Unix socket too; 5432 is PostgreSQL's own."""
 
     name: Name = Field(default_factory=_address_of)
     """Name in logs, metrics and the admin API; unique in its cluster. Left out: `host:port`, which is unique anyway."""

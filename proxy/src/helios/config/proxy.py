@@ -8,7 +8,7 @@ from pydantic import Field
 
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig
-from helios.config.base import Address, Generation, HeliosModel
+from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
 from helios.config.databases import DatabaseConfig
 from helios.config.drain import DrainConfig
 from helios.config.limits import LimitsConfig
@@ -40,6 +40,13 @@ class ProxyConfig(HeliosModel):
     listen_address: Address = "0.0.0.0:6432"
     """Address for PostgreSQL clients. 6432 as PgBouncer, since a PostgreSQL beside it may have 5432; port 0 is any free
     port."""
+
+    unix_socket_dir: Path | None = None
+    """Folder to listen on a Unix socket in as well, by a file `.s.PGSQL.<port>` as PostgreSQL's; the port is that of
+    listen_address. Connections over it are never encrypted. None: there is none, for a container shares no folder."""
+
+    unix_socket_mode: FileMode = "0777"
+    """Permissions of that file. As PostgreSQL's and PgBouncer's: who may log in is for `[auth]` to say."""
 
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
     """Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the

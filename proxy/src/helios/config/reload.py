@@ -16,6 +16,8 @@ __all__ = ["RESTART_FIELDS", "ReloadPlan", "diff"]
 
 RESTART_FIELDS: Final = {
     "listen_address": "the listening socket is bound at start",
+    "unix_socket_dir": "the listening socket is bound at start",
+    "unix_socket_mode": "the listening socket is bound at start",
     "workers": "the threads are made at start",
     "admin.address": "the admin API's socket is bound at start",
     "admin.tls_cert_file": "the admin API's TLS is set up at start",

@@ -50,6 +50,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "workers": worker_count(config),
         "io": "epoll",
         "listen": [{"host": host, "port": port}],
+        "unix_socket": _unix_socket(config, base_dir),
         "auth": {
             "method": config.auth.method,
             "hba": secrets.hba,
@@ -152,6 +153,13 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     if problems:
         raise SecretError(problems)
     return _Secrets(users or (), hba, query, databases, tls, authorities)
+
+
+def _unix_socket(config: ProxyConfig, base_dir: Path | None) -> dict[str, Any] | None:
+    if config.unix_socket_dir is None:
+        return None
+    folder = ((base_dir or Path()) / config.unix_socket_dir).absolute()
+    return {"folder": str(folder), "mode": int(config.unix_socket_mode, 8)}
 
 
 def _auth_query(auth: AuthConfig, base_dir: Path | None) -> dict[str, Any] | None:

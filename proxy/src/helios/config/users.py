@@ -70,7 +70,7 @@ class User:
         A verifier alone cannot answer; it takes what a client proves by SCRAM or sends as its password.
         """
         if self.kind is SecretKind.SCRAM_VERIFIER:
-            return method not in (AuthMethod.TRUST, AuthMethod.CERT)
+            return method.asks_secret
         return self.kind in (SecretKind.PLAIN, SecretKind.MD5)
 
 
@@ -105,7 +105,7 @@ def caution_users(config: ProxyConfig, users: Sequence[User]) -> list[Finding]:
     path: Path = ("auth", "users_file")
     method = config.auth.method
     findings = []
-    if method not in (AuthMethod.TRUST, AuthMethod.CERT):
+    if method.asks_secret:
         shut_out = [user.name for user in users if user.kind is SecretKind.NONE]
         if method is AuthMethod.SCRAM_SHA_256 and config.auth.hba_file is None:
             shut_out += [user.name for user in users if user.kind is SecretKind.MD5]

@@ -87,6 +87,8 @@ def _encryption(tls: ServerTlsConfig) -> ssl.SSLContext | Literal["disable", "pr
 
 async def _addresses(host: str) -> list[str]:
     """IP addresses of a node, tried in this order. Resolving may hang, and must not hold up other nodes' polls."""
+    if host.startswith("/"):
+        return [host]
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

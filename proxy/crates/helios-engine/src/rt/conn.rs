@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, TcpStream as StdStream};
+use std::net::IpAddr;
 use std::task::{ready, Context, Poll};
 
-use super::{Buf, Socket, BLOCK};
+use super::{Buf, Detached, Socket, BLOCK};
 use crate::tls::{Stream, Subject};
 
 /// One socket with its two buffers, which hold plain bytes with and without TLS.
@@ -23,14 +23,14 @@ pub(crate) struct Conn {
 /// A connection between two workers: what it consists of besides its empty buffers.
 #[derive(Debug)]
 pub(crate) struct Moving {
-    socket: StdStream,
+    socket: Detached,
     tls: Option<Box<Stream>>,
 }
 
 impl Conn {
-    /// Takes over a non-blocking socket that is new. Must run on a worker.
-    pub(crate) fn new(stream: StdStream) -> io::Result<Conn> {
-        let socket = Socket::from_std(stream)?;
+    /// Takes over a socket that is new. Must run on a worker.
+    pub(crate) fn new(socket: Detached) -> io::Result<Conn> {
+        let socket = Socket::attach(socket)?;
         socket.tune()?;
         Ok(Conn::over(socket))
     }
@@ -49,14 +49,14 @@ impl Conn {
         debug_assert!(self.rbuf.is_empty() && self.wbuf.is_empty());
         let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
         Ok(Moving {
-            socket: socket.into_std()?,
+            socket: socket.detach()?,
             tls: self.tls.take(),
         })
     }
 
     /// Attaches one that another worker gave away.
     pub(crate) fn attach(moving: Moving) -> io::Result<Conn> {
-        let mut conn = Conn::over(Socket::from_std(moving.socket)?);
+        let mut conn = Conn::over(Socket::attach(moving.socket)?);
         conn.tls = moving.tls;
         Ok(conn)
     }
@@ -66,10 +66,21 @@ impl Conn {
         self.socket.as_ref().map_or_else(String::new, Socket::peer)
     }
 
-    /// The peer's address, and our own that it connected to.
-    pub(crate) fn ends(&self) -> io::Result<(IpAddr, IpAddr)> {
+    /// The peer's address, and our own that it connected to. `None` on a Unix socket.
+    pub(crate) fn ends(&self) -> io::Result<Option<(IpAddr, IpAddr)>> {
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         socket.ends()
+    }
+
+    /// The user that the process at the other end of a Unix socket ran as when it connected.
+    pub(crate) fn peer_user(&self) -> io::Result<u32> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.peer_user()
+    }
+
+    /// Whether both ends are on this machine and nothing lies between them.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.socket, Some(Socket::Unix(_)))
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {

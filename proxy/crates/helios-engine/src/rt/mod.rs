@@ -5,6 +5,8 @@
 //! flight inside the connection and hands the buffer back when it ends. Either way a caller that stops waiting
 //! loses nothing, which a `read` future could not promise (docs/adr/0011-poll-shaped-connections.md).
 
+use std::path::{Path, PathBuf};
+
 mod buf;
 mod conn;
 mod epoll;
@@ -12,6 +14,19 @@ mod epoll;
 pub(crate) use buf::{Buf, BLOCK};
 pub(crate) use conn::{Conn, Moving};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Inbox, Listener, Lock,
-    Sender, Socket,
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Detached, Inbox,
+    Listener, Lock, Sender, Socket,
 };
+
+/// What stands for the address of a client on a Unix socket, as in PostgreSQL.
+pub(crate) const LOCAL: &str = "[local]";
+
+/// Whether a host is the folder of a Unix socket, as libpq has it.
+pub(crate) fn is_folder(host: &str) -> bool {
+    host.starts_with('/')
+}
+
+/// The file of a Unix socket, which clients and servers agree on by its name.
+pub(crate) fn socket_path(folder: &str, port: u16) -> PathBuf {
+    Path::new(folder).join(format!(".s.PGSQL.{port}"))
+}

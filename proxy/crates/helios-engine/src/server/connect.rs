@@ -71,7 +71,7 @@ pub(crate) async fn connect(
     Ok(Box::new(Server { conn, state }))
 }
 
-/// Connects, and encrypts if both sides want to.
+/// Connects, and encrypts if both sides want to. On a Unix socket nobody does, whatever `tls` demands, as in libpq.
 pub(crate) async fn reach(
     host: &str,
     port: u16,
@@ -79,7 +79,7 @@ pub(crate) async fn reach(
     tls: Option<&Arc<Connector>>,
 ) -> Result<Conn, ConnectError> {
     let mut conn = rt::connect(host, port, limit).await?;
-    let Some(tls) = tls else {
+    let Some(tls) = tls.filter(|_| !conn.is_local()) else {
         return Ok(conn);
     };
     conn.wbuf.extend(&startup::build_ssl_request());

@@ -1,4 +1,5 @@
-//! Admitting a client: trust, password, md5 and SCRAM against the users file, or its certificate. An unknown user is
+//! Admitting a client: trust, password, md5 and SCRAM against the users file, its certificate, or the system's word
+//! for who it is. An unknown user is
 //! asked the same questions and gets the same answer as one with a wrong password.
 
 use std::collections::HashMap;
@@ -8,6 +9,7 @@ use helios_wire::ident::{Line, UserMaps};
 use helios_wire::scram::{self, Channel, ScramError, ServerExchange, Verifier};
 use helios_wire::startup::StartupParams;
 use helios_wire::{backend, frontend, md5, sqlstate};
+use nix::unistd::{Uid, User as SystemUser};
 use subtle::ConstantTimeEq;
 
 use super::auth_query::AuthQuery;
@@ -147,6 +149,7 @@ impl Users {
         let mock = &worker.shared.mock_secret;
         let proven = match (demand.method, &secret) {
             (AuthMethod::Trust | AuthMethod::Cert, _) => true,
+            (AuthMethod::Peer, _) => self.is_peer(worker, conn, user, &demand).await?,
             (AuthMethod::Password, _) => by_password(conn, user, secret).await?,
             // A role that does not exist is asked as most are that a server knows.
             (AuthMethod::Md5, Secret::None) if self.query.is_some() => {
@@ -167,10 +170,43 @@ impl Users {
         }
         let (state, what) = match demand.method {
             AuthMethod::Cert => (sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, "certificate"),
+            AuthMethod::Peer => (sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, "Peer"),
             _ => (sqlstate::INVALID_PASSWORD, "password"),
         };
         let text = format!("{what} authentication failed for user \"{user}\"");
         Err(Ended::Refused(Refusal::new(state, text)))
+    }
+
+    /// Whether the client's process runs as a user that may log in as `user`; if not, the log says as whom it runs.
+    async fn is_peer(
+        &self,
+        worker: &Worker,
+        conn: &Conn,
+        user: &str,
+        demand: &Demand,
+    ) -> Result<bool, Ended> {
+        if !conn.is_local() {
+            let text = "peer authentication is only supported on local sockets";
+            let refusal = Refusal::new(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, text);
+            return Err(Ended::Refused(refusal));
+        }
+        let uid = conn.peer_user()?;
+        // Beside the event loop, since the system may have to ask a directory service.
+        let found = rt::offload(move || SystemUser::from_uid(Uid::from_raw(uid))).await?;
+        let name = found.ok().flatten().map(|found| found.name);
+        let map = demand.map.as_deref();
+        let allows = |name: &str| self.maps.allow(map, name, user);
+        let proven = name.as_deref().is_some_and(allows);
+        if !proven {
+            let fields = vec![
+                ("user", user.to_owned()),
+                ("peer", name.unwrap_or_else(|| format!("uid {uid}"))),
+                ("map", map.unwrap_or("none").to_owned()),
+            ];
+            let events = &worker.shared.events;
+            events.log(Level::Info, "peer may not log in as the user", fields);
+        }
+        Ok(proven)
     }
 
     /// Whether the certificate that the client showed names `user`; if not, the log says whom it names.

@@ -1,13 +1,13 @@
 //! What a client must show: one method for everybody, or what a `pg_hba.conf` says for it. Called by `auth`.
 
-use helios_wire::hba::{self, ClientCertificate, Hba, Method, Visitor};
+use helios_wire::hba::{self, ClientCertificate, Hba, Method, Origin, Visitor};
 use helios_wire::sqlstate;
 use helios_wire::startup::StartupParams;
 
 use super::startup::Ended;
 use crate::config::{AuthMethod, CertificateName, ClientAuth, Snapshot};
 use crate::error::Refusal;
-use crate::rt::Conn;
+use crate::rt::{self, Conn};
 
 /// What one client must show.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Demand {
 #[derive(Debug)]
 pub(super) enum Demands {
     Same(Demand),
-    ByHost(Hba),
+    ByOrigin(Hba),
 }
 
 impl Demands {
@@ -51,7 +51,7 @@ impl Demands {
             check(record, snapshot)
                 .map_err(|why| format!("auth.hba_file: line {}: {why}", record.line))?;
         }
-        Ok(Demands::ByHost(hba))
+        Ok(Demands::ByOrigin(hba))
     }
 
     /// What this client must show.
@@ -61,13 +61,18 @@ impl Demands {
     pub(super) fn of(&self, conn: &Conn, params: &StartupParams) -> Result<Demand, Ended> {
         let hba = match self {
             Demands::Same(demand) => return Ok(demand.clone()),
-            Demands::ByHost(hba) => hba,
+            Demands::ByOrigin(hba) => hba,
         };
-        let (address, own_address) = conn.ends()?;
+        let origin = match conn.ends()? {
+            None => Origin::Local,
+            Some((address, own_address)) => Origin::Network {
+                address,
+                own_address,
+            },
+        };
         let visitor = Visitor {
             is_encrypted: conn.is_encrypted(),
-            address,
-            own_address,
+            origin,
             database: &params.database,
             user: &params.user,
             is_replication: params.replication.as_deref() == Some("true"),
@@ -109,6 +114,7 @@ fn demand(record: &hba::Record) -> Option<Demand> {
         Method::Md5 => AuthMethod::Md5,
         Method::ScramSha256 => AuthMethod::ScramSha256,
         Method::Cert => AuthMethod::Cert,
+        Method::Peer => AuthMethod::Peer,
     };
     Some(Demand {
         method,
@@ -123,7 +129,11 @@ fn demand(record: &hba::Record) -> Option<Demand> {
 }
 
 fn refusal(visitor: &Visitor<'_>, is_rejected: bool) -> String {
-    let (address, user) = (visitor.address.to_canonical(), visitor.user);
+    let user = visitor.user;
+    let address = match visitor.origin {
+        Origin::Local => rt::LOCAL.to_owned(),
+        Origin::Network { address, .. } => address.to_canonical().to_string(),
+    };
     let encryption = if visitor.is_encrypted {
         "SSL encryption"
     } else {

@@ -180,7 +180,8 @@ fn refuse_in_drain(worker: &Worker) -> Result<(), Ended> {
 async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, Ended> {
     let (mut asked_tls, mut asked_gss) = (false, false);
     let active = worker.active();
-    let acceptor = active.acceptor.as_ref();
+    // Nobody listens in between two processes of one machine.
+    let acceptor = active.acceptor.as_ref().filter(|_| !conn.is_local());
     if starts_with_handshake(conn).await? {
         encrypt(worker, conn, acceptor).await?;
         // Without a name for the protocol, a web browser could be made to speak to us.

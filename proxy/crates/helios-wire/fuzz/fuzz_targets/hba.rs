@@ -2,7 +2,7 @@
 //! lets nobody by.
 #![no_main]
 
-use helios_wire::hba::{Hba, Method, Visitor};
+use helios_wire::hba::{Hba, Method, Origin, Visitor};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -17,11 +17,14 @@ fuzz_target!(|text: &str| {
             return;
         }
     };
-    for is_encrypted in [false, true] {
+    let network = Origin::Network {
+        address: [10, 1, 2, 3].into(),
+        own_address: [10, 1, 2, 4].into(),
+    };
+    for (is_encrypted, origin) in [(false, network), (true, network), (false, Origin::Local)] {
         let visitor = Visitor {
             is_encrypted,
-            address: [10, 1, 2, 3].into(),
-            own_address: [10, 1, 2, 4].into(),
+            origin,
             database: "app",
             user: "alice",
             is_replication: false,
@@ -29,9 +32,10 @@ fuzz_target!(|text: &str| {
         if let Some(record) = hba.find(&visitor) {
             assert!((1..=lines).contains(&record.line));
             assert!(is_encrypted || record.method != Method::Cert);
+            assert!(matches!(origin, Origin::Local) || record.method != Method::Peer);
         }
-        let closed = Hba::parse(&format!("host all all all reject\n{text}")).expect("one record more");
+        let closed = Hba::parse(&format!("local all all reject\nhost all all all reject\n{text}")).expect("one record more");
         let found = closed.find(&visitor).expect("the first");
-        assert_eq!((found.line, found.method), (1, Method::Reject));
+        assert!(found.line <= 2 && found.method == Method::Reject);
     }
 });

@@ -2,7 +2,7 @@
 //!
 //! The engine parses the file's text when the configuration is read and asks [`Hba::find`] at each login. What cannot be
 //! acted on (GSSAPI, LDAP, membership in roles, names of hosts…) is refused with its line, so that no record is taken for
-//! another than it is. `local` records are read and match nobody: there is no Unix socket.
+//! another than it is.
 
 mod record;
 mod token;
@@ -32,15 +32,27 @@ impl fmt::Display for HbaError {
 
 impl std::error::Error for HbaError {}
 
+/// Where somebody comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin {
+    /// This machine, over a Unix socket.
+    Local,
+    /// A network.
+    Network {
+        /// The other end.
+        address: IpAddr,
+        /// The address that was connected to.
+        own_address: IpAddr,
+    },
+}
+
 /// Who wants to log in.
 #[derive(Debug, Clone, Copy)]
 pub struct Visitor<'a> {
     /// Whether over TLS.
     pub is_encrypted: bool,
     /// Where from.
-    pub address: IpAddr,
-    /// Where to: the address that was connected to.
-    pub own_address: IpAddr,
+    pub origin: Origin,
     /// Database asked for.
     pub database: &'a str,
     /// Role asked for.
@@ -70,7 +82,7 @@ impl Hba {
         }
         for (line, fields) in lines {
             match record::read(line, &fields) {
-                Ok(record) => records.extend(record),
+                Ok(record) => records.push(record),
                 Err(message) => errors.push(HbaError { line, message }),
             }
         }
@@ -86,7 +98,7 @@ impl Hba {
         self.0.iter().find(|record| record.fits(visitor))
     }
 
-    /// All records that can fit anybody.
+    /// All records.
     pub fn records(&self) -> &[Record] {
         &self.0
     }

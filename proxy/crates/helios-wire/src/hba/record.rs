@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use regex_lite::Regex;
 
 use super::token::Token;
-use super::Visitor;
+use super::{Origin, Visitor};
 
 /// What must be proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Method {
     ScramSha256,
     /// A certificate that names the role.
     Cert,
+    /// A process of this machine that runs as a user of the role's name.
+    Peer,
 }
 
 /// What a certificate must be, besides what the method asks for.
@@ -49,7 +51,7 @@ pub enum CertificateName {
 pub struct Record {
     /// Its line, from 1.
     pub line: usize,
-    encryption: Encryption,
+    connection: Connection,
     databases: Vec<Database>,
     users: Vec<User>,
     address: Address,
@@ -64,8 +66,9 @@ pub struct Record {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encryption {
-    Either,
+enum Connection {
+    Local,
+    Network,
     Tls,
     Plain,
 }
@@ -94,20 +97,20 @@ enum Address {
 }
 
 /// Methods that PostgreSQL knows and Helios does not speak.
-const FOREIGN: [&str; 9] = [
-    "gss", "sspi", "ident", "peer", "ldap", "radius", "pam", "bsd", "oauth",
+const FOREIGN: [&str; 8] = [
+    "gss", "sspi", "ident", "ldap", "radius", "pam", "bsd", "oauth",
 ];
 const INCLUDES: [&str; 3] = ["include", "include_if_exists", "include_dir"];
 
-/// Reads a record; `None` for one that can fit nobody here.
-pub(super) fn read(line: usize, fields: &[Vec<Token>]) -> Result<Option<Record>, String> {
+/// Reads a record.
+pub(super) fn read(line: usize, fields: &[Vec<Token>]) -> Result<Record, String> {
     let mut fields = fields.iter();
     let kind = single(fields.next(), "connection type")?;
-    let encryption = match kind.text.as_str() {
-        "host" | "hostnogssenc" => Some(Encryption::Either),
-        "hostssl" => Some(Encryption::Tls),
-        "hostnossl" => Some(Encryption::Plain),
-        "local" => None,
+    let connection = match kind.text.as_str() {
+        "local" => Connection::Local,
+        "host" | "hostnogssenc" => Connection::Network,
+        "hostssl" => Connection::Tls,
+        "hostnossl" => Connection::Plain,
         "hostgssenc" => {
             return Err("hostgssenc: Helios does not speak GSSAPI encryption".to_owned())
         }
@@ -124,19 +127,18 @@ pub(super) fn read(line: usize, fields: &[Vec<Token>]) -> Result<Option<Record>,
     let users = fields
         .next()
         .ok_or("end-of-line before role specification")?;
-    let Some(encryption) = encryption else {
-        let method = single(fields.next(), "authentication method")?;
-        return known(&method.text).map(|_| None);
+    let address = match connection {
+        Connection::Local => Address::All,
+        _ => address(&mut fields)?,
     };
-    let address = address(&mut fields)?;
     let method = single(fields.next(), "authentication method")?;
     let mut record = Record {
         line,
-        encryption,
+        connection,
         databases: databases.iter().map(database).collect::<Result<_, _>>()?,
         users: users.iter().map(user).collect::<Result<_, _>>()?,
         address,
-        method: known(&method.text)?.ok_or_else(|| {
+        method: known(&method.text, connection)?.ok_or_else(|| {
             format!(
                 "authentication method \"{}\" is not supported by Helios",
                 method.text
@@ -150,12 +152,15 @@ pub(super) fn read(line: usize, fields: &[Vec<Token>]) -> Result<Option<Record>,
         record.set(&option.text)?;
     }
     if record.method == Method::Cert {
-        if encryption != Encryption::Tls {
+        if connection != Connection::Tls {
             return Err("cert authentication is only supported on hostssl connections".to_owned());
         }
         record.client_certificate = ClientCertificate::VerifyFull;
     }
-    Ok(Some(record))
+    if record.method == Method::Peer && connection != Connection::Local {
+        return Err("peer authentication is only supported on local sockets".to_owned());
+    }
+    Ok(record)
 }
 
 impl Record {
@@ -166,7 +171,7 @@ impl Record {
             .ok_or_else(|| format!("authentication option not in name=value format: {option}"))?;
         match (name, value) {
             ("map", map) => self.map = Some(map.to_owned()),
-            ("clientcert", _) if self.encryption != Encryption::Tls => {
+            ("clientcert", _) if self.connection != Connection::Tls => {
                 return Err("clientcert can only be configured for \"hostssl\" rows".to_owned());
             }
             ("clientcert", "verify-full") => {
@@ -194,13 +199,21 @@ impl Record {
     }
 
     pub(super) fn fits(&self, visitor: &Visitor<'_>) -> bool {
-        let encryption = match self.encryption {
-            Encryption::Either => true,
-            Encryption::Tls => visitor.is_encrypted,
-            Encryption::Plain => !visitor.is_encrypted,
+        let is_encrypted = visitor.is_encrypted;
+        let origin = match (self.connection, visitor.origin) {
+            (Connection::Local, origin) => matches!(origin, Origin::Local),
+            (_, Origin::Local) => false,
+            (Connection::Tls, _) if !is_encrypted => false,
+            (Connection::Plain, _) if is_encrypted => false,
+            (
+                _,
+                Origin::Network {
+                    address,
+                    own_address,
+                },
+            ) => self.address.fits(address, own_address),
         };
-        encryption
-            && self.address.fits(visitor)
+        origin
             && self.databases.iter().any(|database| database.fits(visitor))
             && self.users.iter().any(|user| user.fits(visitor.user))
     }
@@ -232,11 +245,11 @@ impl User {
 }
 
 impl Address {
-    fn fits(&self, visitor: &Visitor<'_>) -> bool {
-        let from = visitor.address.to_canonical();
+    fn fits(&self, from: IpAddr, to: IpAddr) -> bool {
+        let from = from.to_canonical();
         match self {
             Address::All => true,
-            Address::SameHost => from.is_loopback() || from == visitor.own_address.to_canonical(),
+            Address::SameHost => from.is_loopback() || from == to.to_canonical(),
             Address::Network { address, mask } => match (from, address, mask) {
                 (IpAddr::V4(from), IpAddr::V4(address), IpAddr::V4(mask)) => {
                     (from.to_bits() ^ address.to_bits()) & mask.to_bits() == 0
@@ -350,7 +363,7 @@ fn mask(address: IpAddr, bits: &str) -> Option<IpAddr> {
 }
 
 /// The method of this name; `None` for one that Helios does not speak.
-fn known(name: &str) -> Result<Option<Method>, String> {
+fn known(name: &str, connection: Connection) -> Result<Option<Method>, String> {
     Ok(Some(match name {
         "trust" => Method::Trust,
         "reject" => Method::Reject,
@@ -358,6 +371,9 @@ fn known(name: &str) -> Result<Option<Method>, String> {
         "md5" => Method::Md5,
         "scram-sha-256" => Method::ScramSha256,
         "cert" => Method::Cert,
+        "peer" => Method::Peer,
+        // As PostgreSQL takes it: on a Unix socket nobody has to be asked.
+        "ident" if connection == Connection::Local => Method::Peer,
         name if FOREIGN.contains(&name) => return Ok(None),
         name => return Err(format!("invalid authentication method \"{name}\"")),
     }))

@@ -27,7 +27,7 @@ CONSOLE: Final = "pgbouncer"
 """Name of the database that is PgBouncer's console."""
 
 NO_ADDRESS: Final = "127.0.0.1"
-"""Where to listen for a PgBouncer that has no TCP address, and where the server is whose socket it used."""
+"""Where to listen for a PgBouncer that has no TCP address, and where the server is whose socket has no folder."""
 
 DEFAULT_RESET: Final = "DISCARD ALL"
 
@@ -55,7 +55,8 @@ _SPECIAL: Final = (
 )
 """Settings that are not carried one by one."""
 
-_FILES: Final = ("client_tls_cert_file", "client_tls_key_file")
+_TLS_FILES: Final = ("client_tls_cert_file", "client_tls_key_file")
+_FILES: Final = (*_TLS_FILES, "unix_socket_dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class _Reading:
         if found is None:
             return
         self._draft.carry(PGBOUNCER["client_tls_sslmode"], found.value, found.origin)
-        for name in _FILES:
+        for name in _TLS_FILES:
             path = tuple(PGBOUNCER[name].becomes.split("."))
             self._draft.places.setdefault(path, self._default_of(name))
         if found.value.startswith("verify"):
@@ -288,10 +289,10 @@ class _Reading:
                 "PgBouncer takes turns"
             )
             self._draft.note(Fate.CHANGED, strings["host"].origin, message)
-        if any(not host or host[0] in "/@" for host in hosts):
+        if any(not host or host[0] == "@" for host in hosts):
             message = f"is a Unix socket; Helios connects to {NO_ADDRESS} by TCP, where other rules of pg_hba.conf hold"
             self._draft.note(Fate.CHANGED, strings["host"].origin if "host" in strings else origin, message)
-        return tuple((NO_ADDRESS if not host or host[0] in "/@" else host, port) for host in hosts)
+        return tuple((NO_ADDRESS if not host or host[0] == "@" else host, port) for host in hosts)
 
     def _carry_database(self, base: tuple[str | int, ...], entry: Entry, strings: _Values) -> None:
         self._draft.tree.setdefault("databases", []).append({})

@@ -13,6 +13,13 @@ from helios.config.foreign.values import number, rounded, seconds, text, to_word
 
 __all__ = ["DATABASES", "PEERS", "PENDING", "PGBOUNCER", "USERS"]
 
+
+def _folder(written: str) -> str:
+    if written.startswith("@"):
+        raise ValueError("the name of an abstract socket; Helios makes files, name a folder")
+    return written
+
+
 _MODE = word("session", "transaction", "statement")
 _SSLMODE = word("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _AUTH_TYPE = word("any", "trust", "plain", "md5", "scram-sha-256", "cert", "hba", "ldap", "pam")
@@ -149,9 +156,9 @@ PGBOUNCER: Final[Table] = {
     "tcp_user_timeout": lost(number, "a peer that acknowledges nothing for 60 seconds is given up", 0),
     "track_extra_parameters": needless(text, "every parameter that a client sets follows it"),
     "transaction_timeout": lost(seconds, _TIMEOUT, 0),
-    "unix_socket_dir": lost(text, "Helios listens on TCP only", ""),
-    "unix_socket_group": needless(text, "Helios listens on TCP only"),
-    "unix_socket_mode": needless(number, "Helios listens on TCP only"),
+    "unix_socket_dir": carried(_folder, "unix_socket_dir", note="where it is not written, Helios listens by TCP only"),
+    "unix_socket_group": lost(text, "the file belongs to the group that Helios runs as", ""),
+    "unix_socket_mode": carried(text, "unix_socket_mode", "0777"),
     "user": needless(text, "start Helios as the user it shall run as"),
     "verbose": carried(number, "log.level", "0", lambda value: ("debug" if value > 0 else "info", "")),
 }

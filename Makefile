@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test drivers e2e cluster cluster-down images lint generate generate-check bench fuzz doctor clean lock
+TARGETS := run test drivers mutations e2e cluster cluster-down images lint generate generate-check bench fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -26,6 +26,7 @@ help:
 run: ## PostgreSQL behind Helios on this machine; FILE=examples/… another YAML, CMD="…" runs a command and ends
 test: ## every test, one table at the end; SELECT="rust wire" tiers, SELECT=e2e/… paths, SELECT=scram part of a name
 drivers: ## real drivers of five languages, directly and through Helios with the same answers; SELECT as above
+mutations: ## seed one fault for each group of the protocol checklist into an engine: each must turn a test red
 e2e: ## the tests on Kubernetes; LEVEL=node (apiserver, kind, kubeconfig) that one only, SELECT=smoke, a path or a name
 cluster: ## a Kubernetes cluster on this machine that stays: LEVEL=apiserver or node; eval "$(make -s cluster)"
 cluster-down: ## end it, and remove what killed runs left

@@ -19,8 +19,9 @@ __all__ = ["no_connection_is_left_open", "postgres", "start_proxy"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare our marker."""
+    """Declare our markers."""
     config.addinivalue_line("markers", "routes(*modes, chunks=(…), direct=True): the routes a wire test runs on")
+    config.addinivalue_line("markers", "checklist(*lines, protocol=…): what of wire/checklist.toml a test shows")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

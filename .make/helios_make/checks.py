@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from helios_make import control_table
+from helios_make import checklist, control_table
 from helios_make.places import Places
 from helios_make.python_env import ensure_uv
 from helios_make.rust_workspace import open_workspace
@@ -18,6 +18,9 @@ STUBTEST = ["--ignore-disjoint-bases", "--allowlist", "proxy/crates/helios-core/
 
 GENERATORS = ("helios_crds.generate", "helios_operator.install")
 """Modules that write generated files, or with --check compare them."""
+
+PAGES = (control_table, checklist)
+"""Generators that import nothing of the project."""
 
 
 def lint(places: Places) -> int:
@@ -45,15 +48,15 @@ def lint(places: Places) -> int:
 
 
 def generate(places: Places) -> int:
-    """Write everything that is generated from the models and from the planner's tables."""
+    """Write everything that is generated from the models, the planner's tables and the marks of tests."""
     statuses = [_run(places, [str(places.python), "-m", module]) for module in GENERATORS]
-    return max(statuses) or control_table.write(places.root)
+    return max(*statuses, *(page.write(places.root) for page in PAGES))
 
 
 def generate_check(places: Places) -> int:
     """Say whether what is generated is up to date; the generators print the difference."""
     statuses = [_run(places, [str(places.python), "-m", module, "--check"]) for module in GENERATORS]
-    return control_table.check(places.root) or max(statuses)
+    return max(*statuses, *(page.check(places.root) for page in PAGES))
 
 
 def lock(places: Places) -> int:

@@ -3,14 +3,13 @@
 Forms are read as proxy/src/helios/planner/control.toml describes them; choices are written out as rows of their own.
 """
 
-import difflib
 import itertools
 import re
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from helios_make import generated
 from helios_make.errors import TargetError
 
 __all__ = ["check", "render", "write"]
@@ -25,23 +24,12 @@ KEYS = {"kind", "form", "setting"}
 
 def write(root: Path) -> int:
     """Write the table of the clone; the exit status."""
-    text, file = _rendered(root), root / TABLE
-    if _read(file) != text:
-        file.write_text(text, encoding="utf-8")
-        print(f"wrote {TABLE}")
-    return 0
+    return generated.write(root, TABLE, _rendered(root))
 
 
 def check(root: Path) -> int:
     """Print how the clone's table differs from its source; 1 if it does."""
-    lines = _read(root / TABLE).splitlines(keepends=True)
-    difference = list(
-        difflib.unified_diff(lines, _rendered(root).splitlines(keepends=True), str(TABLE), f"{TABLE} (generated)")
-    )
-    sys.stdout.writelines(difference)
-    if difference:
-        print("generated files are stale: run `make generate`", file=sys.stderr)
-    return 1 if difference else 0
+    return generated.check(root, TABLE, _rendered(root))
 
 
 def render(statements: Sequence[Mapping[str, str]]) -> str:
@@ -66,7 +54,7 @@ def render(statements: Sequence[Mapping[str, str]]) -> str:
 
 
 def _rendered(root: Path) -> str:
-    return render(tomllib.loads(_read(root / SOURCE))["statement"])
+    return render(tomllib.loads((root / SOURCE).read_text(encoding="utf-8"))["statement"])
 
 
 def _sequences(form: str) -> list[list[str]]:
@@ -120,7 +108,3 @@ def _rows(rows: Mapping[str, Sequence[str]]) -> list[str]:
     for first, made in rows.items():
         lines += [f"static {first}: &[Row] = &[", *(f"    {row}" for row in made), "];", ""]
     return lines
-
-
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""

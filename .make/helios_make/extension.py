@@ -18,7 +18,7 @@ from helios_make.rust_workspace import RustWorkspace, open_workspace, rust_sourc
 from helios_make.stamps import digest, is_current, write_stamp
 from helios_make.steps import Step, run_step
 
-__all__ = ["ensure_extension", "installed_wheel"]
+__all__ = ["build_wheel", "ensure_extension", "installed_wheel"]
 
 PROFILES = ("release", "quick")
 NOT_IN_WHEEL = {"tests", "benches", "fuzz", "examples", "clippy.toml", "rustfmt.toml"}
@@ -46,7 +46,7 @@ def ensure_extension(places: Places) -> None:
             # Of the copy: what is edited meanwhile is not in this wheel.
             key = _key(workspace.folder, facts)
             folder = places.cache / "wheels" / key
-            wheel = _wheel(folder) or _build(places, workspace, folder, profile)
+            wheel = _wheel(folder) or build_wheel(places, workspace, folder, profile)
             os.utime(folder)
             _forget_old(folder.parent)
             command = [str(ensure_uv(places)), "pip", "install", "--python", str(places.python), "--no-deps"]
@@ -84,8 +84,16 @@ def _wheel(folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob("*.whl"))), None)
 
 
-def _build(places: Places, workspace: RustWorkspace, folder: Path, profile: str) -> Path:
+def build_wheel(
+    places: Places, workspace: RustWorkspace, folder: Path, profile: str, features: Sequence[str] = ()
+) -> Path:
+    """Build the extension into a folder; the wheel.
+
+    Raises:
+        TargetError: the build failed or left no wheel.
+    """
     command = [str(places.venv / "bin" / "maturin"), "build", "--locked", "--profile", profile]
+    command += [f"--features={feature}" for feature in features]
     command += ["--compatibility", "linux", "--interpreter", str(places.python), "--out", str(folder)]
     crate = workspace.folder / "crates" / "helios-core"
     title, environment = f"Engine: {profile} build", workspace.environment()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import socket
+import struct
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -33,6 +35,7 @@ def accepts(proxy: HeliosProcess) -> bool:
     return True
 
 
+@pytest.mark.checklist(63)
 def test_sigterm_in_its_order(leaving: HeliosProcess) -> None:
     idle, busy = Client(leaving.target()), Client(leaving.target())
     busy.query("begin")
@@ -61,6 +64,7 @@ def test_sigterm_in_its_order(leaving: HeliosProcess) -> None:
     idle.close()
 
 
+@pytest.mark.checklist(63)
 def test_running_query_ends_before_its_client_is_told(leaving: HeliosProcess) -> None:
     client = Client(leaving.target())
     client.send(query("select pg_sleep(1.5), 'finished'"))
@@ -87,6 +91,7 @@ def test_pipelined_batches_are_answered(leaving: HeliosProcess) -> None:
     assert leaving.wait() == 0
 
 
+@pytest.mark.checklist(63)
 def test_transaction_that_does_not_end_is_cut_off_at_the_timeout(
     start_proxy: StartProxy, postgres: PostgresCluster
 ) -> None:
@@ -106,6 +111,34 @@ def test_transaction_that_does_not_end_is_cut_off_at_the_timeout(
     count = "select count(*) from pg_stat_activity where usename = 'app' and state = 'idle in transaction'"
     until(lambda: postgres.value(count) == "0", "the transaction to be gone")
     assert postgres.value("select count(*) from notes where id = 401") == "0"
+
+
+LARGE = 50_000_000
+
+
+@pytest.mark.checklist(56, 63)
+def test_row_that_the_timeout_cuts_off_is_followed_by_nothing(
+    start_proxy: StartProxy, postgres: PostgresCluster
+) -> None:
+    """A slow reader has half a row: whatever was sent behind it would be read as part of it."""
+    proxy = start_proxy(drain={"endpoint_delay_seconds": 0, "timeout_seconds": 1})
+    client = Client(proxy.target())
+    client.send(query(f"select repeat('x', {LARGE})"))
+    writing = "select count(*) from pg_stat_activity where query like 'select repeat%' and wait_event = 'ClientWrite'"
+    until(lambda: postgres.value(writing) == "1", "the row to be on its way")
+
+    proxy.signal(signal.SIGTERM)
+    assert proxy.wait() == 0
+    received = bytearray()
+    with suppress(ConnectionResetError):
+        while chunk := client.socket.recv(1 << 18):
+            received += chunk
+
+    _, found, value = received.partition(b"D" + struct.pack("!ihi", LARGE + 10, 1, LARGE))
+    assert found
+    assert 0 < len(value) < LARGE
+    assert value == b"x" * len(value)
+    until(lambda: postgres.value(writing) == "0", "the server to be gone")
 
 
 def test_waiting_client_is_served_during_the_drain(start_proxy: StartProxy) -> None:

@@ -251,6 +251,7 @@ def login_or_query_error(target: Target) -> str:
         return refused.sqlstate
 
 
+@pytest.mark.checklist(40, protocol="simple")
 def test_transaction_mode_keeps_its_server_for_the_transaction(pools: HeliosProcess) -> None:
     target = pools.target("transaction")
     clients = [Client(target) for _ in range(2)]
@@ -350,6 +351,7 @@ def test_two_databases_never_share_a_server_connection(pools: HeliosProcess) -> 
                 assert client.value("select current_database()") == database
 
 
+@pytest.mark.checklist(61)
 def test_reset_query_of_the_file_is_sent_between_clients(pools: HeliosProcess) -> None:
     target = pools.target("reset")
     with Client(target) as first, Client(target) as second:
@@ -358,6 +360,7 @@ def test_reset_query_of_the_file_is_sent_between_clients(pools: HeliosProcess) -
         assert second.value("show search_path") == "reset_by_helios"
 
 
+@pytest.mark.checklist(61)
 def test_clean_connection_is_not_reset(pools: HeliosProcess, postgres: PostgresCluster) -> None:
     """Plain queries of many clients send nothing else to the server: its last statement is the client's own."""
     target = pools.target("clean")

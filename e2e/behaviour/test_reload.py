@@ -136,6 +136,7 @@ def test_reload_under_load_loses_nobody(proxy: HeliosProcess) -> None:
     assert load.errors == []
 
 
+@pytest.mark.checklist(64)
 def test_smaller_pool_closes_what_is_too_much(proxy: HeliosProcess) -> None:
     proxy.write(changed(proxy, pool={"max_size": 4}))
     reload(proxy, "api")
@@ -156,6 +157,7 @@ def test_smaller_pool_closes_what_is_too_much(proxy: HeliosProcess) -> None:
     assert [client.value("select 'served'") for client in clients] == ["served"] * 4
 
 
+@pytest.mark.checklist(64)
 def test_new_users_file_counts_for_new_logins(proxy: HeliosProcess) -> None:
     proxy.write(changed(proxy, databases=[{"name": "app", "user": APP, "password": PASSWORDS[APP]}]))
     reload(proxy, "api")
@@ -170,6 +172,7 @@ def test_new_users_file_counts_for_new_logins(proxy: HeliosProcess) -> None:
         assert client.value("select 'still in'") == "still in"
 
 
+@pytest.mark.checklist(64)
 def test_database_can_be_added_and_removed(proxy: HeliosProcess) -> None:
     proxy.write(changed(proxy, databases=[{"name": "one", "database": "app"}]))
     reload(proxy, "api")

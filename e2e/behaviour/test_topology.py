@@ -144,6 +144,7 @@ def test_primary_that_comes_back_on_its_port_is_used_again(
         assert client.value("select 'same session'") == "same session"
 
 
+@pytest.mark.checklist(65)
 def test_promotion_is_noticed_and_clients_follow(own_cluster: PostgresCluster, own_proxy: HeliosProcess) -> None:
     assert own_cluster.standby
     standby = address_of(own_cluster.standby)

@@ -1,8 +1,8 @@
 """A relay before a real PostgreSQL that lies when a test asks for it, because a real server cannot be made to.
 
-Called by `wire/test_untrusted_server.py`. Everything passes through unchanged, except that a request which contains
-`tamper:NAME` is answered by the relay with the bytes registered under that name, and that a login to the database
-`NAME` runs the login script registered under that name instead of reaching the server.
+Called by the tests of servers that cannot be trusted. Everything passes through unchanged, except that a request which
+contains `tamper:NAME` is answered by the relay with the bytes registered under that name, and that a login to the
+database `NAME` runs the login script registered under that name instead of reaching the server.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class TamperingRelay:
     """Listens on a free loopback `port`; a context manager."""
 
     def __init__(self, target_port: int, lies: Mapping[str, Lie], logins: Mapping[str, LoginScript]) -> None:
+        self.tls_answer = b"N"
+        """What a request for encryption is answered with."""
+        self.behind_tls_answer: list[bytes] = []
+        """What each client sent behind another answer than N."""
         self._target_port = target_port
         self._lies = lies
         self._logins = logins
@@ -76,7 +80,7 @@ class TamperingRelay:
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):
-            startup = _read_startup(client)
+            startup = self._read_startup(client)
             names = startup[8:].split(b"\0")
             database = dict(zip(names[::2], names[1::2], strict=False)).get(b"database", b"").decode()
             if script := self._logins.get(database):
@@ -84,6 +88,18 @@ class TamperingRelay:
             else:
                 self._relay(client, startup)
         self._end(client)
+
+    def _read_startup(self, client: socket.socket) -> bytes:
+        """The StartupMessage; encryption requests before it are declined, or answered with what is no answer."""
+        while True:
+            header = _exactly(client, 8)
+            size, code = struct.unpack("!ii", header)
+            if code not in (SSL_REQUEST_CODE, GSSENC_REQUEST_CODE):
+                return header + _exactly(client, size - 8)
+            client.sendall(answer := self.tls_answer)
+            if answer != b"N":
+                self.behind_tls_answer.append(client.recv(65536))
+                raise ConnectionAbortedError("the client has seen through it or was taken in")
 
     def _relay(self, client: socket.socket, startup: bytes) -> None:
         server = socket.create_connection(("127.0.0.1", self._target_port))
@@ -108,16 +124,6 @@ class TamperingRelay:
             while data := server.recv(65536):
                 client.sendall(data)
         self._end(client)
-
-
-def _read_startup(client: socket.socket) -> bytes:
-    """The StartupMessage; encryption requests before it are declined."""
-    while True:
-        header = _exactly(client, 8)
-        size, code = struct.unpack("!ii", header)
-        if code not in (SSL_REQUEST_CODE, GSSENC_REQUEST_CODE):
-            return header + _exactly(client, size - 8)
-        client.sendall(b"N")
 
 
 def _exactly(client: socket.socket, size: int) -> bytes:

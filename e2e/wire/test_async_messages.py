@@ -11,6 +11,7 @@ from harness.routes import Parity, Route, Script
 from harness.wait import until
 
 
+@pytest.mark.checklist(41)
 def reported_settings(c: Client) -> None:
     c.query("set timezone = 'utc'")
     c.query("set datestyle = 'german'")
@@ -22,6 +23,7 @@ def reported_settings(c: Client) -> None:
     c.query("reset all")
 
 
+@pytest.mark.checklist(41)
 def settings_by_extended_protocol(c: Client) -> None:
     c.extended("set timezone = 'Asia/Tokyo'")
     c.extended("select set_config('application_name', $1, false)", "by function")
@@ -69,6 +71,7 @@ def own_settings(c: Client) -> None:
     c.query("commit")
 
 
+@pytest.mark.checklist(42)
 def notices_in_a_pipeline(c: Client) -> None:
     shout = "do $$ begin raise notice 'hello'; end $$"
     c.batch(query(shout), parse(shout), bind(), execute(), sync(), query(shout), ready=3)
@@ -113,6 +116,7 @@ def test_notifications_to_oneself(route: Route) -> None:
     assert heard == ["NotificationResponse channel_a payload", "NotificationResponse channel_a in transaction"]
 
 
+@pytest.mark.checklist(43)
 @pytest.mark.routes("session")
 def test_idle_session_hears_a_notification_without_asking(route: Route, postgres: PostgresCluster) -> None:
     client = route.connect()
@@ -130,6 +134,7 @@ ZONES = ("Asia/Tokyo", "Europe/Berlin", "America/Lima", "UTC", "Africa/Cairo", "
 STYLES = ("ISO, MDY", "German, DMY", "SQL, DMY", "Postgres, MDY", "ISO, DMY", "SQL, MDY")
 
 
+@pytest.mark.checklist(41)
 @pytest.mark.routes("transaction", "statement")
 def test_settings_follow_each_client_over_the_servers(route: Route) -> None:
     clients = [route.connect() for _ in ZONES]
@@ -167,6 +172,7 @@ def test_setting_that_is_not_reported_does_not_leak(route: Route) -> None:
         client.query("reset role")
 
 
+@pytest.mark.checklist(41)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_parameter_status_comes_before_ready(route: Route) -> None:
     client = route.connect()
@@ -176,7 +182,8 @@ def test_parameter_status_comes_before_ready(route: Route) -> None:
     assert brief(events) == ["CommandComplete SET", "ParameterStatus TimeZone=Asia/Tokyo", "ReadyForQuery I"]
 
 
-@pytest.mark.routes("session", chunks=("none",))
+@pytest.mark.checklist(41)
+@pytest.mark.routes("session", "transaction", chunks=("none",))
 def test_changed_server_configuration_is_reported(route: Route, postgres: PostgresCluster) -> None:
     client = route.connect()
     assert client.value("show intervalstyle") == "postgres"

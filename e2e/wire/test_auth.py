@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from harness import frontend
@@ -23,6 +24,7 @@ REQUEST = {"password": "CleartextPassword", "md5": "MD5Password", "scram-sha-256
 VERIFIED = "verified"
 MD5_ENTRY = "md5_entry"
 
+SOFT_HYPHEN = "pen\u00adcil"
 ProxyFor = Callable[[str], HeliosProcess]
 
 
@@ -53,6 +55,7 @@ def auth_settings(cluster: PostgresCluster, folder: Path, method: str) -> dict[s
         MD5_ENTRY: md5_secret(MD5_ENTRY, "pencil"),
         'quo"ted': 'se"cret',
         "umlaut": "pässwörd",
+        "soft": SOFT_HYPHEN,
         APP_MD5: md5_secret(APP_MD5, PASSWORDS[APP_MD5]),
         APP_PLAIN: PASSWORDS[APP_PLAIN],
         APP_TRUST: PASSWORDS[APP_TRUST],
@@ -88,6 +91,7 @@ def test_right_password(proxy_for: ProxyFor, method: str) -> None:
     assert transcript[-2:] == ["CommandComplete SELECT 1", "ReadyForQuery I"]
 
 
+@pytest.mark.checklist(12)
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("user", [APP, "nobody_known"], ids=["wrong password", "unknown user"])
 def test_wrong_password_and_unknown_user_look_the_same(proxy_for: ProxyFor, method: str, user: str) -> None:
@@ -119,6 +123,7 @@ def test_connection_is_closed_after_a_refusal(proxy_for: ProxyFor, method: str) 
     assert brief(events) == ["ErrorResponse 28P01"]
 
 
+@pytest.mark.checklist(12)
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_empty_password_is_wrong(proxy_for: ProxyFor, method: str) -> None:
     target = proxy_for(method).target(password=None)
@@ -151,12 +156,23 @@ def test_md5_entry(proxy_for: ProxyFor, method: str) -> None:
     assert attempt(proxy.target("forced", MD5_ENTRY, "pen")) == ["ErrorResponse 28P01"]
 
 
+@pytest.mark.checklist(12)
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_secrets_with_quotes_and_umlauts(proxy_for: ProxyFor, method: str) -> None:
     proxy = proxy_for(method)
 
     assert logs_in(proxy.target("forced", 'quo"ted', 'se"cret'))
     assert logs_in(proxy.target("forced", "umlaut", "pässwörd"))
+
+
+@pytest.mark.checklist(12)
+def test_scram_passwords_are_prepared_as_libpq_does(proxy_for: ProxyFor) -> None:
+    """SASLprep drops a soft hyphen: who types it and who does not have the same password."""
+    target = proxy_for("scram-sha-256").target("forced", "soft", SOFT_HYPHEN)
+
+    with psycopg.connect(target.dsn(), connect_timeout=10) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert logs_in(proxy_for("scram-sha-256").target("forced", "soft", SOFT_HYPHEN.replace("\u00ad", "")))
 
 
 def scram_first(proxy: HeliosProcess, first: bytes, mechanism: str = MECHANISM) -> Connection:
@@ -236,6 +252,7 @@ def test_tampered_final_scram_message_is_refused(proxy_for: ProxyFor, change: st
     assert [event.sqlstate for event in events] in (["28P01"], ["08P01"])
 
 
+@pytest.mark.checklist(12)
 def test_unknown_user_gets_a_stable_mock_salt(proxy_for: ProxyFor) -> None:
     proxy = proxy_for("scram-sha-256")
 
@@ -263,6 +280,7 @@ def test_message_that_is_no_password_ends_the_login(proxy_for: ProxyFor) -> None
     assert brief(connection.until_closed()) == ["ErrorResponse 08P01"]
 
 
+@pytest.mark.checklist(11)
 def test_password_longer_than_any_buffer(proxy_for: ProxyFor) -> None:
     assert attempt(proxy_for("password").target(password="x" * 40_000)) == ["ErrorResponse 28P01"]
 

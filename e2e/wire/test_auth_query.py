@@ -68,6 +68,7 @@ def test_a_role_of_the_server_logs_in_and_on(roles: PostgresCluster, start_proxy
             assert client.value("select current_user") == user
 
 
+@pytest.mark.checklist(12)
 @pytest.mark.parametrize("method", ["scram-sha-256", "md5", "password"])
 @pytest.mark.parametrize("user", ["guest", "nobody_known", "expired", "locked", "bare", "x" * 80])
 def test_who_is_not_let_in_hears_the_same(

@@ -31,6 +31,7 @@ def wait_until_running(watcher: Client, sql: str) -> None:
     until(lambda: watcher.value(count) == "1", f"{sql} to run")
 
 
+@pytest.mark.checklist(47)
 @pytest.mark.routes("session", "transaction", "statement")
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
 def test_running_query_is_cancelled(route: Route, protocol: str) -> None:
@@ -75,6 +76,7 @@ def test_protocol_3_2_key_cancels(route: Route) -> None:
     client.terminate()
 
 
+@pytest.mark.checklist(47, 48)
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none",))
 def test_cancel_of_an_idle_client_does_nothing(route: Route) -> None:
     """Also the statement that is sent as soon as the request's connection has ended is safe from it."""
@@ -88,6 +90,7 @@ def test_cancel_of_an_idle_client_does_nothing(route: Route) -> None:
     assert other.value("select 'other'") == "other"
 
 
+@pytest.mark.checklist(47, 51)
 @pytest.mark.routes("session", "transaction", chunks=("none",))
 def test_wrong_key_does_nothing(route: Route) -> None:
     client, watcher = route.connect(), route.connect()
@@ -103,6 +106,7 @@ def test_wrong_key_does_nothing(route: Route) -> None:
     assert sqlstates(client.until_ready()) == []
 
 
+@pytest.mark.checklist(49)
 def test_waiting_client_is_cancelled_without_touching_the_server(start_proxy: StartProxy) -> None:
     proxy = start_proxy(pool={"max_size": 1, "acquire_timeout_seconds": 20})
     holder, waiter = Client(proxy.target()), Client(proxy.target())
@@ -122,6 +126,7 @@ def test_waiting_client_is_cancelled_without_touching_the_server(start_proxy: St
         client.terminate()
 
 
+@pytest.mark.checklist(48)
 def test_late_cancel_never_hits_another_client(wire_proxy: HeliosProcess) -> None:
     """Cancels race with the end of their query while others use the same two servers."""
     target = wire_proxy.target("transaction")
@@ -151,6 +156,7 @@ def test_late_cancel_never_hits_another_client(wire_proxy: HeliosProcess) -> Non
     assert wrong == []
 
 
+@pytest.mark.checklist(52)
 def test_storm_of_bad_cancels_leaves_the_proxy_working(wire_proxy: HeliosProcess) -> None:
     for number in range(200):
         connection = Connection("127.0.0.1", wire_proxy.port)
@@ -161,6 +167,7 @@ def test_storm_of_bad_cancels_leaves_the_proxy_working(wire_proxy: HeliosProcess
         assert client.value("select 'fine'") == "fine"
 
 
+@pytest.mark.checklist(51)
 def test_keys_are_not_repeated(wire_proxy: HeliosProcess) -> None:
     keys = set()
     for _ in range(50):

@@ -27,6 +27,7 @@ def extended_copy(sql: str = COPY_NOTES) -> bytes:
     return parse(sql) + bind() + execute()
 
 
+@pytest.mark.checklist(33, protocol="simple")
 def copy_in(c: Client) -> None:
     c.send(query(COPY_NOTES))
     copy_started(c)
@@ -53,6 +54,7 @@ def copy_between_other_statements(c: Client) -> None:
     c.query("copy (select 1) to stdout; delete from notes where id = 100; copy (select 2) to stdout")
 
 
+@pytest.mark.checklist(33, protocol="simple")
 def copy_fail_by_client(c: Client) -> None:
     c.batch(query(COPY_NOTES), copy_data(ROW), copy_fail("changed my mind"))
     c.query("select count(*) from notes where id = 100")
@@ -64,11 +66,13 @@ def copy_refused_at_the_start(c: Client) -> None:
     c.query("select 1")
 
 
+@pytest.mark.checklist(33, protocol="simple")
 def copy_refused_but_data_follows(c: Client) -> None:
     c.batch(query("copy no_such_table from stdin"), copy_data(ROW), copy_done())
     c.query("select 'next'")
 
 
+@pytest.mark.checklist(33, protocol="extended")
 def copy_in_extended(c: Client) -> None:
     c.send(extended_copy(), flush())
     copy_started(c)
@@ -85,6 +89,7 @@ def copy_out_extended(c: Client) -> None:
     c.batch(extended_copy("copy (select id from items order by id limit 20) to stdout"), sync())
 
 
+@pytest.mark.checklist(33, protocol="extended")
 def copy_fail_extended(c: Client) -> None:
     c.send(extended_copy(), flush())
     copy_started(c)
@@ -92,11 +97,13 @@ def copy_fail_extended(c: Client) -> None:
     c.extended("select count(*) from notes where id = 100")
 
 
+@pytest.mark.checklist(33, protocol="extended")
 def bad_data_extended(c: Client) -> None:
     c.batch(extended_copy(), copy_data(b"not a number\tx\n"), copy_done(), sync())
     c.extended("select 'next'")
 
 
+@pytest.mark.checklist(33, protocol="simple")
 def sync_and_flush_during_copy_are_ignored(c: Client) -> None:
     c.send(query(COPY_NOTES))
     copy_started(c)
@@ -104,6 +111,7 @@ def sync_and_flush_during_copy_are_ignored(c: Client) -> None:
     c.query("delete from notes where id = 100")
 
 
+@pytest.mark.checklist(33, protocol="extended")
 def extended_sync_before_the_copy_data(c: Client) -> None:
     c.batch(extended_copy(), sync(), copy_data(ROW), copy_done(), sync())
     c.query("delete from notes where id = 100")
@@ -154,6 +162,7 @@ def test_copies_in_a_transaction(parity: Parity, script: Script) -> None:
     parity(script)
 
 
+@pytest.mark.checklist(33, 40, protocol="simple")
 def test_late_copy_data_reaches_nobody(route: Route) -> None:
     """A simple COPY that fails is over at once; what the client still sends must not reach another client's server."""
     client, other = route.connect(), route.connect()
@@ -181,6 +190,7 @@ def test_copy_out_in_turns_with_another_client(route: Route) -> None:
     assert sum(event.kind == "CopyData" for event in events) == 500
 
 
+@pytest.mark.checklist(54, protocol="simple")
 @pytest.mark.routes("session", "transaction", chunks=("none", "random"))
 def test_client_that_leaves_during_copy_in_leaves_nothing(route: Route) -> None:
     client = route.connect()
@@ -196,22 +206,25 @@ def test_client_that_leaves_during_copy_in_leaves_nothing(route: Route) -> None:
     assert watcher.value("select count(*) from notes where id = 110") == "0"
 
 
-@pytest.mark.routes("session", "transaction", chunks=("none",))
-def test_large_copy_in_and_out_streams(route: Route, request: pytest.FixtureRequest) -> None:
+@pytest.mark.checklist(34)
+@pytest.mark.routes("transaction", chunks=("none",))
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+def test_large_copy_in_and_out_streams(route: Route, protocol: str, request: pytest.FixtureRequest) -> None:
     proxy: HeliosProcess | None = None if route.mode == "direct" else request.getfixturevalue("wire_proxy")
     client = route.connect(deadline=30)
     chunk = copy_data((b"%s\n" % (b"l" * 8191)) * 16)
     client.query("create table if not exists large_copy (body text); truncate large_copy")
     before = proxy.resident_bytes() if proxy else 0
+    ask, end = (query, b"") if protocol == "simple" else (extended_copy, sync())
     try:
-        client.send(query("copy large_copy from stdin"))
+        client.send(ask("copy large_copy from stdin"), flush())
         copy_started(client)
-        sender = threading.Thread(target=lambda: client.send(*[chunk] * 320, copy_done()))
+        sender = threading.Thread(target=lambda: client.send(*[chunk] * 320, copy_done(), end))
         sender.start()
         client.until_ready()
         sender.join(10)
         loaded = client.value("select count(*) from large_copy")
-        client.send(query("copy large_copy to stdout"))
+        client.send(ask("copy large_copy to stdout"), end)
         size = 0
         while (event := client.receive()).kind != "ReadyForQuery":
             size += len(event.raw) if event.kind == "CopyData" else 0
@@ -223,6 +236,34 @@ def test_large_copy_in_and_out_streams(route: Route, request: pytest.FixtureRequ
     assert size == 320 * 16 * 8192
     if proxy:
         assert proxy.resident_bytes() - before < 16 * MEBIBYTE
+
+
+@pytest.mark.checklist(34)
+@pytest.mark.routes("session", "transaction", chunks=("none",))
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+def test_copy_that_fails_is_told_while_its_data_still_come(route: Route, protocol: str) -> None:
+    """The client sends until it hears of the error: if its data held the error back, it would never stop."""
+    client = route.connect(deadline=10)
+    client.send(query(COPY_NOTES) if protocol == "simple" else extended_copy(), flush())
+    copy_started(client)
+    told = threading.Event()
+
+    def send_on() -> None:
+        while not told.is_set():
+            client.socket.sendall(copy_data(b"not a number\tx\n" * 4000))
+
+    sender = threading.Thread(target=send_on)
+    sender.start()
+    try:
+        error = client.receive_until(lambda event: event.kind == "ErrorResponse")[-1]
+    finally:
+        told.set()
+        sender.join(10)
+    client.send(copy_done(), sync())
+
+    assert error.sqlstate == "22P02"
+    client.until_ready(2 if protocol == "simple" else 1)
+    assert client.value("select 'next'") == "next"
 
 
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))

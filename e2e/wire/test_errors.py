@@ -30,6 +30,7 @@ def terminate(postgres: PostgresCluster, pid: int) -> None:
     assert postgres.value(f"select pg_terminate_backend({pid}, 5000)") == "t"
 
 
+@pytest.mark.checklist(44)
 @pytest.mark.routes("transaction", "statement", chunks=("none", "7"), direct=False)
 def test_idle_server_that_died_is_not_handed_out(route: Route, postgres: PostgresCluster) -> None:
     client = route.connect()
@@ -39,6 +40,7 @@ def test_idle_server_that_died_is_not_handed_out(route: Route, postgres: Postgre
         assert client.value("select 'fine'") == "fine"
 
 
+@pytest.mark.checklist(45, protocol="simple")
 @pytest.mark.routes("session", chunks=("none", "7"))
 def test_session_whose_idle_server_died_is_told_once(route: Route, postgres: PostgresCluster) -> None:
     client = route.connect()
@@ -55,6 +57,7 @@ def test_session_whose_idle_server_died_is_told_once(route: Route, postgres: Pos
     assert sqlstates(events)[0] in LOST
 
 
+@pytest.mark.checklist(45)
 @pytest.mark.routes("session", "transaction", "statement")
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
 def test_server_killed_during_a_query_gives_one_error(route: Route, postgres: PostgresCluster, protocol: str) -> None:
@@ -78,6 +81,7 @@ def test_server_killed_during_a_query_gives_one_error(route: Route, postgres: Po
     assert route.connect().value("select 'fine'") == "fine"
 
 
+@pytest.mark.checklist(46, protocol="simple")
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_server_killed_inside_a_transaction(route: Route, postgres: PostgresCluster) -> None:
     client = route.connect()
@@ -97,6 +101,7 @@ def test_server_killed_inside_a_transaction(route: Route, postgres: PostgresClus
     assert route.connect().value("select count(*) from notes where id = 200") == "0"
 
 
+@pytest.mark.checklist(32)
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none", "random"))
 def test_unknown_message_type_is_fatal_for_its_sender_only(route: Route) -> None:
     client, other = route.connect(), route.connect()
@@ -121,6 +126,7 @@ BAD_LENGTHS = {
 }
 
 
+@pytest.mark.checklist(37)
 @pytest.mark.routes("session", "transaction", chunks=("none", "1"))
 @pytest.mark.parametrize("name", list(BAD_LENGTHS))
 def test_impossible_length_ends_its_sender_only(route: Route, name: str) -> None:
@@ -181,6 +187,7 @@ HALF_MESSAGES = {
 }
 
 
+@pytest.mark.checklist(53)
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none", "7"))
 @pytest.mark.parametrize("ending", ["close", "abort"])
 @pytest.mark.parametrize("name", list(HALF_MESSAGES))
@@ -195,6 +202,7 @@ def test_half_a_message_then_gone(route: Route, name: str, ending: str) -> None:
         assert rows(other.extended("select $1::int", str(number))) == [[str(number)]]
 
 
+@pytest.mark.checklist(53, protocol="simple")
 @pytest.mark.routes("transaction", chunks=("none", "random"))
 def test_half_a_message_inside_a_transaction_rolls_it_back(route: Route) -> None:
     client = route.connect()
@@ -311,6 +319,7 @@ def test_error_leaves_the_server_usable_for_the_next_client(route: Route) -> Non
         assert other.value("select 'fine'") == "fine"
 
 
+@pytest.mark.checklist(45)
 @pytest.mark.routes("transaction", chunks=("none",))
 def test_server_that_dies_between_two_batches_of_a_pipeline(route: Route, postgres: PostgresCluster) -> None:
     """One loss, one ErrorResponse: what was pipelined behind it is not answered with more of them."""

@@ -44,6 +44,7 @@ def binary_formats(c: Client) -> None:
     )
 
 
+@pytest.mark.checklist(22)
 def describe_statement_and_portal(c: Client) -> None:
     c.batch(parse(ID_ABOVE), describe_statement(), bind(["3"]), describe_portal(), execute(), sync())
     c.batch(parse("insert into notes values ($1, $2)"), describe_statement(), sync())
@@ -54,12 +55,14 @@ def no_describe(c: Client) -> None:
     c.batch(parse(ID_ABOVE), bind(["990"]), execute(), sync())
 
 
+@pytest.mark.checklist(32, protocol="extended")
 def empty_query(c: Client) -> None:
     c.extended("")
     c.batch(parse(""), describe_statement(), sync())
     c.extended("-- only a comment")
 
 
+@pytest.mark.checklist(38, protocol="extended")
 def command_tags(c: Client) -> None:
     c.extended("insert into notes select n, 'x' from generate_series(40, 44) n")
     c.extended("update notes set body = $1 where id between 40 and 41", "y")
@@ -67,24 +70,29 @@ def command_tags(c: Client) -> None:
     c.extended("delete from notes where id between 40 and 43")
 
 
+@pytest.mark.checklist(18, protocol="extended")
 def sync_only(c: Client) -> None:
     c.batch(sync())
     c.batch(sync(), sync(), sync(), ready=3)
 
 
+@pytest.mark.checklist(23)
 def row_limit_and_more_rows(c: Client) -> None:
     c.batch(parse(ID_ABOVE), bind(["0"]), execute(limit=3), execute(limit=3), execute(limit=0), sync())
 
 
+@pytest.mark.checklist(23)
 def row_limit_that_is_never_reached(c: Client) -> None:
     c.batch(parse(ID_ABOVE), bind(["0"]), execute(limit=10), execute(limit=10), sync())
 
 
+@pytest.mark.checklist(23)
 def suspended_portal_dies_at_sync(c: Client) -> None:
     c.batch(parse(ID_ABOVE), bind(["0"], portal="p"), execute("p", limit=2), sync())
     c.batch(execute("p", limit=2), sync())
 
 
+@pytest.mark.checklist(19)
 def error_skips_until_sync(c: Client) -> None:
     c.batch(parse("select 1/0"), bind(), execute(), parse("select 1"), bind(), execute(), sync())
     c.extended("select 2")
@@ -101,6 +109,7 @@ def error_in_bind(c: Client) -> None:
     c.batch(parse("select $1::int"), bind(["1"], formats=[0, 0, 0]), execute(), sync())
 
 
+@pytest.mark.checklist(19)
 def error_in_execute_after_rows(c: Client) -> None:
     c.batch(parse("select 1/(5 - n) from generate_series(1, 9) n"), bind(), execute(), execute(), sync())
 
@@ -116,6 +125,7 @@ def sync_between_error_and_next_batch(c: Client) -> None:
     c.batch(parse("select 1/0"), bind(), execute(), sync(), *[extended("select 5")], ready=2)
 
 
+@pytest.mark.checklist(19)
 def error_then_simple_query_before_sync_is_skipped(c: Client) -> None:
     c.batch(parse("select 1/0"), bind(), execute(), query("select 'skipped'"), sync())
     c.query("select 'runs'")
@@ -136,6 +146,7 @@ def wrong_message_forms(c: Client) -> None:
     c.batch(parse("select $2::int"), describe_statement(), sync())
 
 
+@pytest.mark.checklist(36, protocol="extended")
 def large_values(c: Client) -> None:
     c.extended("select length($1::text), md5($1::text)", "z" * 70_000)
     c.extended("select length($1::text), md5($1::text)", "z" * 3_000_000)
@@ -152,6 +163,7 @@ def invalid_utf8_parameter(c: Client) -> None:
     c.extended("select 'next'")
 
 
+@pytest.mark.checklist(24)
 def portal_and_statement_names_are_separate_spaces(c: Client) -> None:
     c.query("begin")
     c.batch(parse(ID_ABOVE, name="n"), bind(["1"], name="n", portal="n"), execute("n", limit=1), sync())
@@ -160,6 +172,7 @@ def portal_and_statement_names_are_separate_spaces(c: Client) -> None:
     c.query("rollback")
 
 
+@pytest.mark.checklist(24)
 def portals_live_to_the_end_of_the_transaction(c: Client) -> None:
     c.query("begin")
     c.batch(parse(ID_ABOVE, name="s"), bind(["0"], name="s", portal="a"), bind(["5"], name="s", portal="b"), sync())
@@ -186,11 +199,13 @@ def sql_cursor_read_by_a_portal(c: Client) -> None:
     c.query("commit")
 
 
+@pytest.mark.checklist(39, protocol="extended")
 def transaction_by_extended_protocol(c: Client) -> None:
     for sql in ("begin", "select 1", "savepoint s", "select 1/0", "select 1", "rollback to s", "commit"):
         c.extended(sql)
 
 
+@pytest.mark.checklist(38, 39, protocol="extended")
 def commit_of_a_failed_transaction(c: Client) -> None:
     for sql in ("begin", "select 1/0", "commit", "select 8"):
         c.extended(sql)
@@ -259,6 +274,7 @@ def test_extended_transactions(parity: Parity, script: Script) -> None:
     parity(script)
 
 
+@pytest.mark.checklist(21)
 def test_flush_without_sync_answers_at_once(route: Route) -> None:
     client = route.connect()
 
@@ -277,6 +293,7 @@ def test_flush_without_sync_answers_at_once(route: Route) -> None:
     assert brief(ready) == ["ReadyForQuery I"]
 
 
+@pytest.mark.checklist(21, 40, protocol="extended")
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none", "7"))
 def test_server_stays_linked_between_flush_and_sync(route: Route) -> None:
     client = route.connect()
@@ -293,6 +310,7 @@ def test_server_stays_linked_between_flush_and_sync(route: Route) -> None:
     assert len(rows(first) + rows(second)) == 4
 
 
+@pytest.mark.checklist(19)
 def test_error_after_flush_skips_until_sync(route: Route) -> None:
     client = route.connect()
 
@@ -307,6 +325,7 @@ def test_error_after_flush_skips_until_sync(route: Route) -> None:
     assert client.value("select 1") == "1"
 
 
+@pytest.mark.checklist(24)
 @pytest.mark.routes("session", "transaction", chunks=("none", "random"))
 def test_named_portal_is_read_in_turns_with_another_client(route: Route) -> None:
     reader, other = route.connect(), route.connect()

@@ -104,6 +104,7 @@ def is_free(client: Client, run: Run, sql: str) -> None:
     until(lambda: cost(client, run, sql) == 0, f"nothing is asked after {sql}")
 
 
+@pytest.mark.checklist(61)
 @RUNS
 def test_clean_functions_leave_the_server_alone(proxy: HeliosProcess, run: Run) -> None:
     with Client(proxy.target(DATABASE)) as client:
@@ -132,6 +133,7 @@ def test_a_setting_of_a_function_s_own_follows_its_client(proxy: HeliosProcess, 
             assert client.value(TENANT) == "blue"
 
 
+@pytest.mark.checklist(62)
 @RUNS
 def test_a_function_that_locks_pins(proxy: HeliosProcess, run: Run) -> None:
     with Client(proxy.target(DATABASE)) as client:

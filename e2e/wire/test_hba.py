@@ -182,6 +182,17 @@ def test_encryption_and_certificates(
     assert 'user "app_trust", database "app", SSL encryption' in attempt(proxy, None, APP_TRUST)
 
 
+@pytest.mark.checklist(4)
+def test_a_client_that_prefers_encryption_tries_again_without(
+    start_proxy: StartProxy, tmp_path: Path, shown: Certificate, people: Authority
+) -> None:
+    records = "hostssl all all all reject\nhostnossl all all all scram-sha-256\n"
+    proxy = start_proxy(auth={"method": None, "hba_file": str(hba(tmp_path, records))}, tls=tls(shown, people))
+
+    assert attempt(proxy, None, APP, sslmode="prefer") == ""
+    assert "pg_hba.conf rejects connection" in attempt(proxy, None, APP, sslmode="require")
+
+
 def test_a_changed_file_is_taken_up_without_a_restart(start_proxy: StartProxy, tmp_path: Path) -> None:
     file = hba(tmp_path, "host all all all reject\n")
     proxy = behind(start_proxy, file, watch={"interval_ms": 50})

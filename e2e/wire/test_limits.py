@@ -56,6 +56,7 @@ def drain_one_row(client: Client) -> int:
     return size
 
 
+@pytest.mark.checklist(36, protocol="simple")
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_row_of_100_mb_streams(wire_proxy: HeliosProcess, mode: str) -> None:
     with Client(wire_proxy.target(mode), deadline=20) as client, PeakMemory(wire_proxy) as memory:
@@ -68,6 +69,7 @@ def test_row_of_100_mb_streams(wire_proxy: HeliosProcess, mode: str) -> None:
     assert memory.growth < ALLOWED_GROWTH, memory.growth
 
 
+@pytest.mark.checklist(36, protocol="extended")
 @pytest.mark.parametrize("name", ["", "kept"])
 def test_bind_of_100_mb_streams(wire_proxy: HeliosProcess, name: str) -> None:
     value = bytes(LARGE).replace(b"\0", b"y")
@@ -80,12 +82,14 @@ def test_bind_of_100_mb_streams(wire_proxy: HeliosProcess, name: str) -> None:
     assert memory.growth < ALLOWED_GROWTH, memory.growth
 
 
+@pytest.mark.checklist(36, protocol="simple")
 def test_query_of_30_mb_streams(wire_proxy: HeliosProcess) -> None:
     with Client(wire_proxy.target("transaction"), deadline=20) as client, PeakMemory(wire_proxy) as memory:
         assert client.value("select length('" + "z" * (30 * MEBIBYTE) + "')") == str(30 * MEBIBYTE)
     assert memory.growth < ALLOWED_GROWTH, memory.growth
 
 
+@pytest.mark.checklist(58)
 def test_slow_reader_is_held_back_not_buffered(wire_proxy: HeliosProcess) -> None:
     with PeakMemory(wire_proxy) as memory, Client(wire_proxy.target("transaction"), deadline=20) as slow:
         slow.send(query(f"select repeat('x', 1000000) from generate_series(1, {LARGE // 1_000_000})"))
@@ -124,6 +128,7 @@ def can_log_in(target: Target) -> bool:
     return True
 
 
+@pytest.mark.checklist(16)
 def test_out_of_file_descriptors_pauses_accepting_without_spinning(
     postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -23,32 +23,39 @@ from harness.frontend import (
 from harness.routes import Parity, Route, Script
 
 
+@pytest.mark.checklist(17, protocol="simple")
 def simple_queries(c: Client) -> None:
     c.batch(*[query(f"select {number}") for number in range(30)], ready=30)
 
 
+@pytest.mark.checklist(17, protocol="extended")
 def extended_batches(c: Client) -> None:
     c.batch(*[extended("select $1::int", [str(number)]) for number in range(30)], ready=30)
 
 
+@pytest.mark.checklist(17, 18, protocol="extended")
 def one_sync_for_many_statements(c: Client) -> None:
     c.batch(*[extended("select $1::int", [str(number)])[:-5] for number in range(30)], sync())
 
 
+@pytest.mark.checklist(17, 18)
 def simple_and_extended_in_turn(c: Client) -> None:
     messages = [query(f"select {n}") if n % 2 else extended("select $1::int", [str(n)]) for n in range(30)]
     c.batch(*messages, ready=30)
 
 
+@pytest.mark.checklist(19)
 def error_in_the_middle_of_many_batches(c: Client) -> None:
     texts = [f"select 10/({number} - 3)" for number in range(7)]
     c.batch(*[extended(text) for text in texts], ready=7)
 
 
+@pytest.mark.checklist(18, protocol="simple")
 def errors_in_simple_queries(c: Client) -> None:
     c.batch(*[query(f"select 10/({number} - 3)") for number in range(7)], ready=7)
 
 
+@pytest.mark.checklist(19)
 def error_skips_to_its_own_sync_only(c: Client) -> None:
     c.batch(
         parse("select 1"),
@@ -87,6 +94,7 @@ def transaction_in_one_write(c: Client) -> None:
     c.batch(*[extended(text) for text in texts], ready=5)
 
 
+@pytest.mark.checklist(39, protocol="extended")
 def failed_transaction_in_one_write(c: Client) -> None:
     texts = ("begin", "select 1/0", "select 1", "commit", "select 2")
     c.batch(*[extended(text) for text in texts], ready=5)
@@ -110,6 +118,7 @@ def copy_inside_a_pipeline(c: Client) -> None:
     )
 
 
+@pytest.mark.checklist(18)
 def empty_queries_between(c: Client) -> None:
     c.batch(query(""), query("select 1"), query(";"), extended(""), sync(), query("select 2"), ready=6)
 
@@ -151,6 +160,7 @@ def test_pipelines_with_transactions(parity: Parity, script: Script) -> None:
     parity(script)
 
 
+@pytest.mark.checklist(17)
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none", "random"))
 def test_two_thousand_requests_while_reading(route: Route) -> None:
     client = route.connect(deadline=20)
@@ -167,6 +177,7 @@ def test_two_thousand_requests_while_reading(route: Route) -> None:
     assert [row[0] for row in rows(events)] == [str(number) for number in range(count)]
 
 
+@pytest.mark.checklist(40, protocol="simple")
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_pipeline_with_an_open_transaction_keeps_its_server(route: Route) -> None:
     client = route.connect()
@@ -187,6 +198,7 @@ def test_pipelines_of_two_clients_do_not_mix(route: Route) -> None:
         assert rows(second.until_ready(20)) == [["second"]] * 20
 
 
+@pytest.mark.checklist(18)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_error_in_pipeline_of_errors_counts_every_sync(route: Route) -> None:
     client = route.connect()

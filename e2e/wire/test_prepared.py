@@ -23,6 +23,7 @@ def run(name: str, *values: str) -> bytes:
     return bind(values, name=name) + execute() + sync()
 
 
+@pytest.mark.checklist(22)
 def named_statement_is_used_again(c: Client) -> None:
     c.batch(parse("select $1::int + 1", name="plus"), sync())
     for value in ("1", "2", "3"):
@@ -32,6 +33,7 @@ def named_statement_is_used_again(c: Client) -> None:
     c.batch(run("plus", "4"))
 
 
+@pytest.mark.checklist(25)
 def unnamed_statement_is_bound_later(c: Client) -> None:
     c.batch(parse("select $1::int * 2"), sync())
     c.batch(run("", "21"))
@@ -39,24 +41,28 @@ def unnamed_statement_is_bound_later(c: Client) -> None:
     c.batch(describe_statement(""), sync())
 
 
+@pytest.mark.checklist(25)
 def unnamed_statement_dies_at_a_simple_query(c: Client) -> None:
     c.batch(parse("select 1"), sync())
     c.query("select 'simple'")
     c.batch(run(""))
 
 
+@pytest.mark.checklist(25)
 def unnamed_statement_is_replaced(c: Client) -> None:
     c.batch(parse("select 'old'"), sync())
     c.batch(parse("select 'new'"), sync())
     c.batch(run(""))
 
 
+@pytest.mark.checklist(26)
 def failed_unnamed_parse_destroys_the_previous(c: Client) -> None:
     c.batch(parse("select 'old'"), sync())
     c.batch(parse("selec"), sync())
     c.batch(run(""))
 
 
+@pytest.mark.checklist(26)
 def failed_named_parse_defines_nothing(c: Client) -> None:
     c.batch(parse("selec", name="broken"), sync())
     c.batch(run("broken"))
@@ -65,12 +71,14 @@ def failed_named_parse_defines_nothing(c: Client) -> None:
     c.batch(close_statement("broken"), sync())
 
 
+@pytest.mark.checklist(26)
 def failed_parse_and_its_use_in_one_batch(c: Client) -> None:
     c.batch(parse("select * from no_such_table", name="t"), bind(name="t"), execute(), sync())
     c.batch(parse("select 1", name="t"), bind(name="t"), execute(), sync())
     c.batch(close_statement("t"), sync())
 
 
+@pytest.mark.checklist(26)
 def parse_after_an_error_is_skipped_and_defines_nothing(c: Client) -> None:
     c.batch(parse("select 1/0"), bind(), execute(), parse("select 'x'", name="skipped"), sync())
     c.batch(run("skipped"))
@@ -86,6 +94,7 @@ def close_after_an_error_is_skipped(c: Client) -> None:
     c.batch(close_statement("kept"), sync())
 
 
+@pytest.mark.checklist(27)
 def duplicate_name(c: Client) -> None:
     c.batch(parse("select 1", name="dup"), sync())
     c.batch(parse("select 2", name="dup"), bind(name="dup"), execute(), sync())
@@ -94,12 +103,14 @@ def duplicate_name(c: Client) -> None:
     c.batch(close_statement("dup"), sync())
 
 
+@pytest.mark.checklist(27)
 def duplicate_name_in_one_batch(c: Client) -> None:
     c.batch(parse("select 1", name="dd"), parse("select 2", name="dd"), sync())
     c.batch(run("dd"))
     c.batch(close_statement("dd"), sync())
 
 
+@pytest.mark.checklist(27)
 def unknown_name(c: Client) -> None:
     c.batch(run("nobody"))
     c.batch(describe_statement("nobody"), sync())
@@ -108,12 +119,14 @@ def unknown_name(c: Client) -> None:
     c.batch(close_statement("somebody"), sync())
 
 
+@pytest.mark.checklist(26)
 def close_of_an_unknown_name_succeeds(c: Client) -> None:
     c.batch(close_statement("nobody"), sync())
     c.batch(close_statement(""), sync())
     c.query("select 1")
 
 
+@pytest.mark.checklist(22)
 def name_is_reused_for_another_statement(c: Client) -> None:
     c.batch(parse("select 'first'", name="again"), sync())
     c.batch(close_statement("again"), parse("select 2, 'second'", name="again"), sync())
@@ -166,6 +179,7 @@ def parse_in_a_failed_transaction(c: Client) -> None:
     c.batch(close_statement("before"), close_statement("end"), sync())
 
 
+@pytest.mark.checklist(20)
 def parse_in_a_failed_implicit_transaction(c: Client) -> None:
     c.batch(parse("select 'twice'", name="t1"), sync())
     c.batch(run("t1"))
@@ -191,6 +205,7 @@ def statement_used_before_and_after_its_table_is_recreated(c: Client) -> None:
     c.query("drop table recreated")
 
 
+@pytest.mark.checklist(36, protocol="extended")
 def bind_larger_than_any_buffer(c: Client) -> None:
     c.batch(parse("select length($1::text), md5($1::text)", name="big"), sync())
     c.batch(run("big", "b" * 200_000))
@@ -215,6 +230,7 @@ def deallocate_one(c: Client) -> None:
     c.batch(close_statement("dealloc"), sync())
 
 
+@pytest.mark.checklist(29)
 def deallocate_all_and_discard_all(c: Client) -> None:
     for sql in ("deallocate all", "discard all"):
         c.batch(parse("select 'a'", name="da"), sync())
@@ -226,12 +242,14 @@ def deallocate_all_and_discard_all(c: Client) -> None:
         c.batch(run("da"))
 
 
+@pytest.mark.checklist(29, protocol="simple")
 def deallocate_all_inside_a_multi_statement(c: Client) -> None:
     c.batch(parse("select 'a'", name="dm"), sync())
     c.query("select 1; deallocate all; select 2")
     c.batch(run("dm"))
 
 
+@pytest.mark.checklist(30)
 def result_type_changes(c: Client) -> None:
     c.query("create table shape (a int); insert into shape values (1)")
     c.batch(parse("select * from shape", name="star"), sync())

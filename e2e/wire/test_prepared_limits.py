@@ -30,6 +30,7 @@ def tiny_proxy(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFacto
         yield process
 
 
+@pytest.mark.checklist(28)
 def test_eviction_with_twenty_clients_on_two_servers(tiny_proxy: HeliosProcess) -> None:
     def use_statements(number: int) -> None:
         with Client(tiny_proxy.target()) as client:

@@ -37,6 +37,7 @@ def test_same_name_means_each_clients_own_statement(route: Route) -> None:
         assert rows(second.batch(run("mine"))) == [["second", "2"]]
 
 
+@pytest.mark.checklist(25)
 @pytest.mark.routes("transaction", chunks=("none", "random"), direct=False)
 def test_statements_follow_clients_over_the_servers(route: Route) -> None:
     """More clients than servers: everyone runs where the statement was never prepared."""
@@ -85,6 +86,7 @@ def in_turn_on_both_servers(route: Route) -> Iterator[Iterator[int]]:
     holders[0].query("rollback")
 
 
+@pytest.mark.checklist(30)
 @pytest.mark.routes("session", "transaction", chunks=("none",))
 def test_plan_with_a_changed_result_type_recovers_at_the_latest_after_one_error(route: Route) -> None:
     client, admin = route.connect(), route.connect()
@@ -115,6 +117,7 @@ def test_unnamed_parse_with_its_bind_in_one_batch_stays_unnamed(route: Route) ->
     assert named == "0"
 
 
+@pytest.mark.checklist(20)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_pipelined_parse_of_a_known_statement_waits_its_turn(route: Route) -> None:
     """The reply to a Parse that needs no server must not overtake the replies before it."""
@@ -181,6 +184,7 @@ def test_literals_are_read_with_each_clients_own_settings(route: Route) -> None:
             assert rows(client.extended(LITERALS)) == own
 
 
+@pytest.mark.checklist(30)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_same_text_is_prepared_again_in_the_transaction_that_saw_its_plan_change(
     route: Route, postgres: PostgresCluster
@@ -212,6 +216,7 @@ def test_same_text_is_prepared_again_in_the_transaction_that_saw_its_plan_change
             owner.query(f"drop table {table}")
 
 
+@pytest.mark.checklist(30)
 @pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
 def test_text_prepared_after_a_definition_has_changed_is_read_anew(route: Route) -> None:
     """Another client's older plan must not answer: directly, a Parse after the change never fails."""

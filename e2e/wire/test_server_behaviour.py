@@ -61,6 +61,7 @@ def refusal_of(target: Target) -> str:
         return refused.sqlstate
 
 
+@pytest.mark.checklist(14)
 def test_notice_during_the_server_login_is_no_protocol_error(proxy: HeliosProcess) -> None:
     with Client(proxy.target("noisy")) as client:
         assert client.value("select 'served'") == "served"
@@ -73,6 +74,7 @@ def wait_until_gone(postgres: PostgresCluster, pid: str) -> None:
     until(lambda: postgres.value(count) == "0", "the server process to end")
 
 
+@pytest.mark.checklist(44)
 def test_idle_server_that_timed_out_is_not_shown_to_anybody(proxy: HeliosProcess, postgres: PostgresCluster) -> None:
     with Client(proxy.target("sleepy")) as client:
         for _ in range(3):
@@ -83,6 +85,7 @@ def test_idle_server_that_timed_out_is_not_shown_to_anybody(proxy: HeliosProcess
         assert client.value("select 'served'") == "served"
 
 
+@pytest.mark.checklist(45, 59)
 @pytest.mark.parametrize("database", ["strict", "strict-session"])
 def test_idle_transaction_that_timed_out_gives_one_error(proxy: HeliosProcess, database: str) -> None:
     with Client(proxy.target(database)) as client:
@@ -130,6 +133,7 @@ def test_replication_login_is_refused_in_words(proxy: HeliosProcess, value: str)
     assert refusal_of(proxy.target().with_options(replication=value)) in ("0A000", "08P01", "42501")
 
 
+@pytest.mark.checklist(64)
 def test_client_of_a_database_that_a_reload_removed_is_told(start_proxy: StartProxy) -> None:
     proxy = start_proxy(
         pool={"max_size": 1}, databases=[{"name": "gone", "database": "app"}, {"name": "kept", "database": "app"}]

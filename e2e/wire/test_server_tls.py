@@ -10,9 +10,10 @@ import pytest
 from harness import frontend
 from harness.certificates import Authority
 from harness.client import Client, Connection, LoginRefusedError, rows, sqlstates
-from harness.frontend import query
+from harness.frontend import message, query
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
+from harness.tamper import TamperingRelay
 from harness.tls_server import TlsServer, tls_server
 from harness.wait import until
 from harness.workload import in_parallel
@@ -77,6 +78,7 @@ def test_encrypted_servers_serve_many_clients_of_both_workers(in_front: StartPro
     in_parallel(20, work)
 
 
+@pytest.mark.checklist(47)
 def test_cancel_of_an_encrypted_server(in_front: StartProxy, server: TlsServer) -> None:
     proxy = in_front(mode="require")
     running = "select count(*) from pg_stat_activity where query = 'select pg_sleep(20)' and state = 'active'"
@@ -140,3 +142,26 @@ def test_modes_with_a_server_that_has_no_tls(
     else:
         until(lambda: "SSL" in (proxy.json("/topology")["reason"] or ""), "the reason to be known")
         assert "no node is primary" in refusal(proxy)
+
+
+FORGED = message(b"E", b"SFATAL\0VFATAL\0C42501\0Mforged\0\0")
+
+
+@pytest.mark.checklist(2)
+@pytest.mark.parametrize("answer", [b"S" + FORGED, FORGED, b"SS"], ids=["behind S", "in place of S", "twice"])
+def test_clear_text_before_the_handshake_is_not_believed(
+    start_proxy: StartProxy, postgres: PostgresCluster, answer: bytes
+) -> None:
+    """Anybody on the way could have put it there: no client is shown it, and nothing is sent in answer."""
+    with TamperingRelay(postgres.primary.port, {}, {}) as relay:
+        node = {"name": "between", "host": "127.0.0.1", "port": relay.port, "role": "primary"}
+        cluster = {"name": "main", "tls": {"mode": "prefer"}, "nodes": [node]}
+        proxy = start_proxy(clusters=[cluster], pool={"acquire_timeout_seconds": 1})
+        until(lambda: proxy.json("/topology")["currentPrimary"], "the primary to be known")
+        relay.tls_answer = answer
+
+        told = refusal(proxy)
+
+        assert "forged" not in told
+        until(lambda: "unexpected answer to the request for TLS" in proxy.log(), "the reason to be logged")
+        assert set(relay.behind_tls_answer) <= {b""}

@@ -74,6 +74,7 @@ def test_each_client_has_its_own_value(route: Route, run: Run) -> None:
         assert [client.value("show work_mem") for client in clients] == [f"{n + 1}MB" for n in range(MANY)]
 
 
+@pytest.mark.checklist(29, protocol="simple")
 @pytest.mark.routes("session", "transaction", "statement", chunks=("none", "7"))
 def test_reset_goes_back_to_the_value_of_the_startup_packet(route: Route) -> None:
     client, other = route.connect(work_mem="11MB", TimeZone="Asia/Tokyo"), route.connect()
@@ -215,6 +216,7 @@ def asyncpg_between_two_uses(c: Client) -> None:
         c.query("show timezone")
 
 
+@pytest.mark.checklist(29, protocol="simple")
 def roles(c: Client) -> None:
     c.query("set role app_trust")
     c.query("select current_user, session_user")
@@ -226,6 +228,7 @@ def roles(c: Client) -> None:
     c.query("reset all")
 
 
+@pytest.mark.checklist(29, protocol="simple")
 def sql_prepare(c: Client) -> None:
     c.query("prepare p (int) as select $1 + 1")
     c.query("select 1")
@@ -282,6 +285,7 @@ def test_sessions_are_as_on_a_connection_of_their_own(parity: Parity, script: Sc
     parity(script)
 
 
+@pytest.mark.checklist(29)
 @pytest.mark.routes("session", "transaction", chunks=("none", "1"))
 def test_reset_in_a_block_goes_back_to_the_startup_packet(route: Route, postgres: PostgresCluster) -> None:
     seen = []
@@ -319,6 +323,7 @@ def pinned(proxy: HeliosProcess) -> dict[str, int]:
     return found
 
 
+@pytest.mark.checklist(62)
 @RUNS
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_what_cannot_follow_pins_with_a_reason_until_it_is_gone(start_proxy: StartProxy, mode: str, run: Run) -> None:
@@ -340,6 +345,7 @@ def test_what_cannot_follow_pins_with_a_reason_until_it_is_gone(start_proxy: Sta
         assert next_client.value("select count(*) from pg_listening_channels()") == "0"
 
 
+@pytest.mark.checklist(43)
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_listener_hears_without_asking(start_proxy: StartProxy, mode: str) -> None:
     proxy = start_proxy(pool={"mode": mode, "max_size": 2})
@@ -402,6 +408,7 @@ def test_requests_sent_before_the_answer_find_the_state_they_follow(route: Route
     assert rows(client.until_ready(6)) == [["21MB"], ["22MB"], ["7"]]
 
 
+@pytest.mark.checklist(61)
 @pytest.mark.parametrize(
     "sql", ["reset all", "unlisten *", "discard all", "select pg_advisory_unlock_all()", "close all"]
 )

@@ -25,46 +25,55 @@ def wide_row(c: Client) -> None:
     c.query("select " + ", ".join(f"{n} as column_{n}" for n in range(500)))
 
 
+@pytest.mark.checklist(36, protocol="simple")
 def row_larger_than_any_buffer(c: Client) -> None:
     c.query("select repeat('x', 300000), 1")
     c.query("select 2")
 
 
+@pytest.mark.checklist(36, protocol="simple")
 def statement_larger_than_any_buffer(c: Client) -> None:
     c.query("select length('" + "y" * 300_000 + "')")
     c.query("select 3")
 
 
+@pytest.mark.checklist(32, protocol="simple")
 def empty_statements(c: Client) -> None:
     for sql in ("", " ", ";", ";;", "-- nothing", "/* nothing */"):
         c.query(sql)
 
 
+@pytest.mark.checklist(31)
 def several_statements(c: Client) -> None:
     c.query("select 1; select 2; insert into notes values (1, 'a'); delete from notes where id = 1; select 3")
 
 
+@pytest.mark.checklist(31)
 def error_ends_a_multi_statement(c: Client) -> None:
     c.query("select 1; select 1/0; select 2")
     c.query("select 3")
 
 
+@pytest.mark.checklist(31)
 def multi_statement_is_one_implicit_transaction(c: Client) -> None:
     c.query("insert into notes values (2, 'gone'); select 1/0")
     c.query("select count(*) from notes where id = 2")
 
 
+@pytest.mark.checklist(31)
 def begin_inside_a_multi_statement(c: Client) -> None:
     c.query("select 1; begin; insert into notes values (3, 'x')")
     c.query("select count(*) from notes where id = 3")
     c.query("rollback; select count(*) from notes where id = 3")
 
 
+@pytest.mark.checklist(31)
 def commit_inside_a_multi_statement(c: Client) -> None:
     c.query("begin; select 1; commit; select 2; begin")
     c.query("commit")
 
 
+@pytest.mark.checklist(38, protocol="simple")
 def command_tags(c: Client) -> None:
     c.query("insert into notes select n, 'tag' from generate_series(10, 14) n")
     c.query("update notes set body = 'changed' where id between 10 and 12")
@@ -77,6 +86,7 @@ def command_tags(c: Client) -> None:
     c.query("explain (costs off) select 1")
 
 
+@pytest.mark.checklist(39, protocol="simple")
 def transaction_block(c: Client) -> None:
     c.query("begin")
     c.query("select 1")
@@ -88,6 +98,7 @@ def transaction_block(c: Client) -> None:
     c.query("commit")
 
 
+@pytest.mark.checklist(38, 39, protocol="simple")
 def commit_of_a_failed_transaction_is_a_rollback(c: Client) -> None:
     c.query("begin")
     c.query("select * from no_such_table")
@@ -95,6 +106,7 @@ def commit_of_a_failed_transaction_is_a_rollback(c: Client) -> None:
     c.query("select 1")
 
 
+@pytest.mark.checklist(38, 39, protocol="simple")
 def commit_and_chain_stays_in_a_transaction(c: Client) -> None:
     c.query("begin")
     c.query("commit and chain")
@@ -109,6 +121,7 @@ def warnings_of_transaction_control(c: Client) -> None:
     c.query("rollback")
 
 
+@pytest.mark.checklist(38, protocol="simple")
 def two_phase_commit(c: Client) -> None:
     c.query("begin")
     c.query("insert into notes values (20, 'prepared')")
@@ -117,6 +130,7 @@ def two_phase_commit(c: Client) -> None:
     c.query("rollback prepared 'helios-two-phase'")
 
 
+@pytest.mark.checklist(42, protocol="simple")
 def notices(c: Client) -> None:
     c.query("do $$ begin raise notice 'one %', 1; raise warning 'two'; end $$")
     c.query("do $$ begin raise info 'a'; raise exception 'stop' using errcode = 'P0042', hint = 'a hint'; end $$")
@@ -175,6 +189,7 @@ def set_and_show(c: Client) -> None:
     c.query("commit")
 
 
+@pytest.mark.checklist(32)
 def function_call(c: Client) -> None:
     int4pl = c.value("select 'int4pl(int4,int4)'::regprocedure::oid")
     assert int4pl

@@ -33,6 +33,7 @@ def refusal(target: Target, packet: bytes) -> list[str]:
     return brief(connection.until_closed())
 
 
+@pytest.mark.checklist(1)
 @pytest.mark.routes("transaction")
 @pytest.mark.parametrize("requests", [["ssl"], ["gss"], ["ssl", "gss"], ["gss", "ssl"]], ids="-".join)
 def test_encryption_requests_are_declined_and_login_goes_on(route: Route, requests: list[str]) -> None:
@@ -46,6 +47,7 @@ def test_encryption_requests_are_declined_and_login_goes_on(route: Route, reques
     connection.close()
 
 
+@pytest.mark.checklist(1)
 @pytest.mark.routes("transaction")
 @pytest.mark.parametrize("request_packet", [frontend.ssl_request(), frontend.gssenc_request()], ids=["ssl", "gss"])
 def test_second_encryption_request_is_an_error(route: Route, request_packet: bytes) -> None:
@@ -60,6 +62,7 @@ def test_second_encryption_request_is_an_error(route: Route, request_packet: byt
     assert events[0].sqlstate in ("0A000", "08P01")
 
 
+@pytest.mark.checklist(13)
 @pytest.mark.routes("session", "transaction")
 def test_login_reports_the_servers_parameters(route: Route, postgres: PostgresCluster) -> None:
     direct = raw(postgres.direct())
@@ -76,6 +79,7 @@ def test_login_reports_the_servers_parameters(route: Route, postgres: PostgresCl
         end.close()
 
 
+@pytest.mark.checklist(7)
 @pytest.mark.routes("transaction")
 def test_protocol_3_2(route: Route) -> None:
     connection = raw(route.target())
@@ -88,6 +92,7 @@ def test_protocol_3_2(route: Route) -> None:
     connection.close()
 
 
+@pytest.mark.checklist(7)
 @pytest.mark.routes("transaction")
 @pytest.mark.parametrize("minor", [3, 9999])
 def test_newer_minor_version_is_negotiated_down_once_before_authentication(route: Route, minor: int) -> None:
@@ -102,6 +107,7 @@ def test_newer_minor_version_is_negotiated_down_once_before_authentication(route
     connection.close()
 
 
+@pytest.mark.checklist(7)
 @pytest.mark.routes("transaction")
 @pytest.mark.parametrize("version", [frontend.PROTOCOL_3_0, frontend.PROTOCOL_3_2], ids=["3.0", "3.2"])
 def test_unknown_protocol_options_are_reported(route: Route, version: int) -> None:
@@ -115,6 +121,7 @@ def test_unknown_protocol_options_are_reported(route: Route, version: int) -> No
     connection.close()
 
 
+@pytest.mark.checklist(7)
 @pytest.mark.routes("transaction", chunks=("none",))
 @pytest.mark.parametrize("version", [2 << 16, 4 << 16, 0, 1 << 16], ids=["2.0", "4.0", "0.0", "1.0"])
 def test_other_major_versions_are_refused(route: Route, version: int) -> None:
@@ -141,6 +148,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.checklist(8)
 @pytest.mark.routes("session", "transaction", chunks=("none", "1"))
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_options_parameter(route: Route, name: str) -> None:
@@ -153,6 +161,7 @@ def test_options_parameter(route: Route, name: str) -> None:
         assert client.value(f"show {setting}") == value
 
 
+@pytest.mark.checklist(9)
 @pytest.mark.routes("session", "transaction")
 def test_startup_parameters_that_are_settings_are_applied(route: Route) -> None:
     client = route.connect(
@@ -167,6 +176,7 @@ def test_startup_parameters_that_are_settings_are_applied(route: Route) -> None:
     assert client.parameters["TimeZone"] == "Asia/Tokyo"
 
 
+@pytest.mark.checklist(9)
 @pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
 def test_startup_settings_of_one_client_are_not_seen_by_another(route: Route) -> None:
     tuned, plain = route.connect(work_mem="11MB", DateStyle="German"), route.connect()
@@ -179,6 +189,7 @@ def test_startup_settings_of_one_client_are_not_seen_by_another(route: Route) ->
         assert plain.value("select date '2026-02-01'") == "2026-02-01"
 
 
+@pytest.mark.checklist(9)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 def test_unknown_setting_is_refused_before_the_first_result(route: Route) -> None:
     try:
@@ -189,6 +200,7 @@ def test_unknown_setting_is_refused_before_the_first_result(route: Route) -> Non
     assert [event.sqlstate for event in events if event.kind == "ErrorResponse"] == ["42704"]
 
 
+@pytest.mark.checklist(5)
 @pytest.mark.routes("transaction")
 def test_database_defaults_to_the_user_name(route: Route) -> None:
     connection, target = raw(route.target()), route.target()
@@ -224,6 +236,7 @@ BAD_PACKETS = {
 }
 
 
+@pytest.mark.checklist(5)
 @pytest.mark.routes("transaction", chunks=("none", "1"))
 @pytest.mark.parametrize("name", list(BAD_PACKETS))
 def test_bad_startup_packet_ends_only_its_own_connection(route: Route, name: str) -> None:
@@ -245,11 +258,13 @@ def test_bad_startup_packet_ends_only_its_own_connection(route: Route, name: str
     connection.close()
 
 
+@pytest.mark.checklist(5)
 @pytest.mark.routes("transaction", chunks=("none",))
 def test_missing_user_has_postgresqls_sqlstate(route: Route) -> None:
     assert refusal(route.target(), _without_user()) == ["ErrorResponse 28000"]
 
 
+@pytest.mark.checklist(5)
 @pytest.mark.routes("transaction", chunks=("none", "1"))
 def test_half_a_startup_packet_then_close(route: Route) -> None:
     whole = frontend.startup({"user": "app", "database": "app"})
@@ -261,6 +276,7 @@ def test_half_a_startup_packet_then_close(route: Route) -> None:
     assert route.connect().value("select 1") == "1"
 
 
+@pytest.mark.checklist(15)
 def test_health_probe_leaves_no_line_in_the_log(wire_proxy: HeliosProcess) -> None:
     before = wire_proxy.log()
     for _ in range(20):
@@ -274,6 +290,7 @@ def test_health_probe_leaves_no_line_in_the_log(wire_proxy: HeliosProcess) -> No
     assert wire_proxy.log() == before
 
 
+@pytest.mark.checklist(13)
 def test_parameters_come_from_a_server_even_for_the_first_client_of_a_pool(start_proxy: StartProxy) -> None:
     proxy = start_proxy()
     target = proxy.target()

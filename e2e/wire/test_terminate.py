@@ -55,6 +55,7 @@ def test_leaving_while_idle(route: Route, leave: Leave) -> None:
     assert route.connect().value("select 'next'") == "next"
 
 
+@pytest.mark.checklist(55)
 @pytest.mark.routes("session", "transaction", chunks=("none", "7"))
 @pytest.mark.parametrize("leave", WAYS, ids=lambda way: way.__name__)
 def test_leaving_inside_a_transaction_rolls_back_and_frees_its_locks(route: Route, leave: Leave) -> None:
@@ -70,6 +71,7 @@ def test_leaving_inside_a_transaction_rolls_back_and_frees_its_locks(route: Rout
     assert other.value("select count(*) from notes where id = 300") == "0"
 
 
+@pytest.mark.checklist(55)
 @pytest.mark.routes("session", "transaction", chunks=("none",))
 def test_leaving_inside_a_failed_transaction(route: Route) -> None:
     client = route.connect()
@@ -91,6 +93,7 @@ def test_leaving_with_a_batch_that_has_no_sync(route: Route) -> None:
     assert other.value("select count(*) from notes where id = 301") == "0"
 
 
+@pytest.mark.checklist(54, protocol="simple")
 @pytest.mark.routes("session", "transaction", chunks=("none",))
 def test_leaving_with_unread_replies(route: Route) -> None:
     client, other = route.connect(), route.connect()
@@ -103,6 +106,7 @@ def test_leaving_with_unread_replies(route: Route) -> None:
         assert other.value("select 'fine'") == "fine"
 
 
+@pytest.mark.checklist(54, protocol="simple")
 def test_server_of_a_client_that_left_during_its_query_comes_back(start_proxy: StartProxy) -> None:
     proxy = start_proxy(pool={"max_size": 1})
     client = Client(proxy.target())
@@ -143,6 +147,7 @@ LEFTOVERS = {
 """What a session may leave behind: how to make it and how the next client would see it (0 = it does not)."""
 
 
+@pytest.mark.checklist(54, 61)
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
 def test_session_leaves_nothing_to_the_next_client(single: HeliosProcess, protocol: str) -> None:
     for name, (make, count) in LEFTOVERS.items():
@@ -153,6 +158,7 @@ def test_session_leaves_nothing_to_the_next_client(single: HeliosProcess, protoc
             assert next_client.value(count) == "0", name
 
 
+@pytest.mark.checklist(62, protocol="simple")
 @pytest.mark.routes("transaction", "statement", chunks=("none",), direct=False)
 def test_transaction_mode_leaves_nothing_to_the_next_client(route: Route) -> None:
     other = route.connect()

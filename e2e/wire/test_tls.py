@@ -82,6 +82,7 @@ def test_every_sslmode(proxy: HeliosProcess, authority: Authority, sslmode: str)
         assert connection.execute("select %s::int", (2,), prepare=True).fetchone() == (2,)
 
 
+@pytest.mark.checklist(3)
 @pytest.mark.parametrize("negotiation", ["postgres", "direct"])
 @pytest.mark.parametrize("chunk", ["1", "7", "random"])
 def test_messages_cut_anywhere(proxy: HeliosProcess, authority: Authority, negotiation: str, chunk: str) -> None:
@@ -130,8 +131,12 @@ def test_asyncpg(proxy: HeliosProcess, authority: Authority) -> None:
     assert asyncio.run(ask()) == 42
 
 
-def test_cancel_over_tls(proxy: HeliosProcess, authority: Authority, postgres: PostgresCluster) -> None:
-    with connect(proxy, authority) as connection:
+@pytest.mark.checklist(6)
+@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
+def test_cancel_over_tls(
+    proxy: HeliosProcess, authority: Authority, postgres: PostgresCluster, negotiation: str
+) -> None:
+    with connect(proxy, authority, negotiation=negotiation) as connection:
         running = "select count(*) from pg_stat_activity where query = 'select pg_sleep(21)' and state = 'active'"
 
         def cancel_when_running() -> None:
@@ -154,6 +159,7 @@ def test_unknown_authority_is_the_clients_to_refuse(proxy: HeliosProcess, tmp_pa
         assert client.value("select 1") == "1"
 
 
+@pytest.mark.checklist(2)
 def test_plain_text_before_the_handshake_is_refused(proxy: HeliosProcess) -> None:
     """What stands behind the SSLRequest in clear text could have been put there by anybody."""
     connection = Connection("127.0.0.1", proxy.port)
@@ -166,6 +172,7 @@ def test_plain_text_before_the_handshake_is_refused(proxy: HeliosProcess) -> Non
     assert "received unencrypted data after SSL request" in event.text
 
 
+@pytest.mark.checklist(3)
 def test_direct_handshake_without_the_protocols_name_is_ended(proxy: HeliosProcess, authority: Authority) -> None:
     raw = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
     with context_for(authority).wrap_socket(raw, server_hostname="127.0.0.1") as wrapped:
@@ -173,6 +180,7 @@ def test_direct_handshake_without_the_protocols_name_is_ended(proxy: HeliosProce
         assert wrapped.recv(1) == b""
 
 
+@pytest.mark.checklist(3)
 def test_foreign_protocol_name_is_refused(proxy: HeliosProcess, authority: Authority) -> None:
     context = context_for(authority)
     context.set_alpn_protocols(["http/1.1"])
@@ -207,6 +215,7 @@ def test_garbage_instead_of_a_handshake_ends_only_its_own_connection(
         assert client.value("select 1") == "1"
 
 
+@pytest.mark.checklist(1)
 def test_a_second_ssl_request_inside_is_refused(proxy: HeliosProcess, authority: Authority) -> None:
     raw = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
     raw.sendall(SSL_REQUEST)
@@ -216,6 +225,7 @@ def test_a_second_ssl_request_inside_is_refused(proxy: HeliosProcess, authority:
         assert wrapped.recv(1) == b"E"
 
 
+@pytest.mark.checklist(4)
 def test_required_tls_refuses_clients_without_it(start_proxy: StartProxy, authority: Authority, tmp_path: Path) -> None:
     proxy = start_proxy(tls=tls_section(authority.sign("required"), "require"))
 
@@ -223,8 +233,10 @@ def test_required_tls_refuses_clients_without_it(start_proxy: StartProxy, author
         Client(proxy.target())
     assert refused.value.sqlstate == "28000"
     assert "encrypted connections only" in str(refused.value)
-    with connect(proxy, authority, "require") as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+    for sslmode in ("require", "allow"):  # "allow" comes without encryption first, and then again with it
+        with connect(proxy, authority, sslmode) as connection:
+            assert is_encrypted(connection)
+            assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_a_new_certificate_is_shown_after_a_reload(

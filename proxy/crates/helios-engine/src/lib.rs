@@ -12,6 +12,7 @@ mod config;
 mod engine;
 mod error;
 mod events;
+mod fault;
 mod listener;
 mod plans;
 mod pool;

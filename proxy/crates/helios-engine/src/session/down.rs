@@ -11,6 +11,7 @@ use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
 use crate::error::Doubt;
+use crate::fault::Fault;
 use crate::rt::Buf;
 use crate::server::evidence::{self, Effect};
 
@@ -411,7 +412,7 @@ impl Session {
     /// The server skips the rest of the batch: nothing up to its Sync will be answered, or has happened.
     fn fail_batch(&mut self) {
         while let Some(expect) = self.fifo.front() {
-            if matches!(expect, Expect::Sync) {
+            if matches!(expect, Expect::Sync) || Fault::FailedBatch.is_seeded() {
                 return;
             }
             if let Some(expect) = self.fifo.pop_front() {

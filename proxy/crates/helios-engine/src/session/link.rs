@@ -15,6 +15,7 @@ use super::startup::Ended;
 use super::{Homeless, Link, Session, Wait, HIGH_WATER};
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
+use crate::fault::Fault;
 use crate::pool::{Denial, PoolShard, Profile};
 use crate::rt;
 use crate::server::{connect, idle, Dirt, Doubts, Server};
@@ -343,7 +344,7 @@ async fn restore(
     }
     idle::listen(server).await?;
     let dirt: Dirt = server.state.dirt;
-    if dirt.any() {
+    if dirt.any() && !Fault::SkipReset.is_seeded() {
         let settings = shard.shared.settings();
         idle::clean(
             server,

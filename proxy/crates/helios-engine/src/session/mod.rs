@@ -32,6 +32,7 @@ use crate::catalog::Definition;
 use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::events::{Event, Level};
+use crate::fault::Fault;
 use crate::plans::{Plan, Wanted};
 use crate::pool::{PoolShard, Ticket};
 use crate::rt::{self, Conn};
@@ -470,7 +471,8 @@ impl Session {
         });
         // An error inside a half-sent message would be read as part of it; a second one breaks libpq's pipeline.
         let torn = self.down.remaining > 0 && self.down.forward;
-        if link.fatal || torn {
+        let told = link.fatal && !Fault::SecondError.is_seeded();
+        if told || torn {
             Step::Silent
         } else {
             Step::Fatal(Refusal::server_lost(cause))

@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::{Login, Session};
 use crate::error::Refusal;
 use crate::events::Level;
+use crate::fault::Fault;
 use crate::random;
 use crate::rt::{self, Conn};
 use crate::tls::{self, Acceptor};
@@ -195,7 +196,7 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
         match startup::parse(&packet).map_err(refusal)? {
             Startup::Ssl if !asked_tls && acceptor.is_some() => {
                 asked_tls = true;
-                if !conn.rbuf.is_empty() {
+                if !conn.rbuf.is_empty() && !Fault::PlainText.is_seeded() {
                     return Err(Ended::Refused(Refusal::protocol(
                         "received unencrypted data after SSL request",
                     )));

@@ -19,8 +19,8 @@ STUBTEST = ["--ignore-disjoint-bases", "--allowlist", "proxy/crates/helios-core/
 GENERATORS = ("helios_crds.generate", "helios_operator.install")
 """Modules that write generated files, or with --check compare them."""
 
-PAGES = (control_table, checklist)
-"""Generators that import nothing of the project."""
+PAGES = ((control_table.write, control_table.check), (checklist.write, checklist.check))
+"""Generators that import nothing of the project: how each writes, how it compares."""
 
 
 def lint(places: Places) -> int:
@@ -50,13 +50,13 @@ def lint(places: Places) -> int:
 def generate(places: Places) -> int:
     """Write everything that is generated from the models, the planner's tables and the marks of tests."""
     statuses = [_run(places, [str(places.python), "-m", module]) for module in GENERATORS]
-    return max(*statuses, *(page.write(places.root) for page in PAGES))
+    return max([*statuses, *(write(places.root) for write, _ in PAGES)])
 
 
 def generate_check(places: Places) -> int:
     """Say whether what is generated is up to date; the generators print the difference."""
     statuses = [_run(places, [str(places.python), "-m", module, "--check"]) for module in GENERATORS]
-    return max(*statuses, *(page.check(places.root) for page in PAGES))
+    return max([*statuses, *(check(places.root) for _, check in PAGES)])
 
 
 def lock(places: Places) -> int:

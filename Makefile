@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test drivers mutations e2e cluster cluster-down images lint generate generate-check bench fuzz doctor clean lock
+TARGETS := run test drivers e2e cluster cluster-down images lint generate generate-check bench canary mutations fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -13,10 +13,11 @@ export HELIOS_FILE := $(value FILE)
 export HELIOS_SELECT := $(value SELECT)
 export HELIOS_SECONDS := $(value SECONDS)
 export HELIOS_LEVEL := $(value LEVEL)
+export HELIOS_MINUTES := $(value MINUTES)
 ifdef PROFILE
 export PROFILE
 endif
-unexport CMD FILE SELECT SECONDS LEVEL
+unexport CMD FILE SELECT SECONDS LEVEL MINUTES
 
 help:
 	@echo 'usage: make TARGET'
@@ -26,7 +27,6 @@ help:
 run: ## PostgreSQL behind Helios on this machine; FILE=examples/… another YAML, CMD="…" runs a command and ends
 test: ## every test, one table at the end; SELECT="rust wire" tiers, SELECT=e2e/… paths, SELECT=scram part of a name
 drivers: ## real drivers of five languages, directly and through Helios with the same answers; SELECT as above
-mutations: ## seed one fault for each group of the protocol checklist into an engine: each must turn a test red
 e2e: ## the tests on Kubernetes; LEVEL=node (apiserver, kind, kubeconfig) that one only, SELECT=smoke, a path or a name
 cluster: ## a Kubernetes cluster on this machine that stays: LEVEL=apiserver or node; eval "$(make -s cluster)"
 cluster-down: ## end it, and remove what killed runs left
@@ -35,6 +35,8 @@ lint: ## ruff, mypy, import-linter, stubtest, rustfmt, clippy
 generate: ## write CRDs, JSON Schema and reference pages from the models
 generate-check: ## fail when what is generated is stale
 bench: ## Helios beside PgBouncer, figures into bench/RESULTS.md
+canary: ## clients that know their own value, disturbed in every way for MINUTES=1: a foreign value fails
+mutations: ## seed one fault for each group of the protocol checklist into an engine: each must turn a test red
 fuzz: ## every fuzz target for SECONDS=60 each
 doctor: ## look at this machine: one line a check, one remedy a line
 clean: ## remove what was made for this clone (the cache's shared part stays)

@@ -5,7 +5,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from helios_make import bench, checks, clean, cluster, doctor, drivers, e2e, fuzz, images, mutations, play, tests
+from helios_make import (
+    bench,
+    canary,
+    checks,
+    clean,
+    cluster,
+    doctor,
+    drivers,
+    e2e,
+    fuzz,
+    images,
+    mutations,
+    play,
+    tests,
+)
 from helios_make.errors import TargetError
 from helios_make.extension import ensure_extension
 from helios_make.places import Places, find_places
@@ -39,7 +53,6 @@ TARGETS = {
     "drivers": Target(
         drivers.run, SERVE, (ensure_python, ensure_extension, tests.ensure_servers, drivers.ensure_drivers)
     ),
-    "mutations": Target(mutations.run, SERVE, (ensure_python, ensure_extension, mutations.ensure_mutant)),
     "e2e": Target(e2e.run, SERVE, (ensure_python, ensure_extension, e2e.set_up)),
     "cluster": Target(cluster.up, MACHINE, (ensure_python, cluster.set_up)),
     "cluster-down": Target(cluster.down, MACHINE, (ensure_python,)),
@@ -48,6 +61,8 @@ TARGETS = {
     "generate": Target(checks.generate, MACHINE, (ensure_python,)),
     "generate-check": Target(checks.generate_check, MACHINE, (ensure_python,)),
     "bench": Target(bench.run, SERVE, (ensure_python, ensure_extension)),
+    "canary": Target(canary.run, SERVE, (canary.set_up, ensure_python, ensure_extension)),
+    "mutations": Target(mutations.run, SERVE, (ensure_python, ensure_extension, mutations.ensure_mutant)),
     "fuzz": Target(fuzz.run, (*BUILD, "c++")),
     "doctor": Target(lambda places: min(doctor.examine(places), 1)),
     "clean": Target(clean.run),

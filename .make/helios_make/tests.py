@@ -22,8 +22,6 @@ from helios_make.tiers import Tier, choose, find_tiers
 
 __all__ = ["ensure_servers", "run", "run_pytest"]
 
-TIER_SECONDS = 1_500
-"""After this a tier hangs: its process group is ended and it counts as failed."""
 GRACE_SECONDS = 20
 """What an ended tier gets to end the servers it started."""
 PYTEST_NOTHING = 5
@@ -74,7 +72,7 @@ def _run_cargo(places: Places, tier: Tier, result: Result) -> None:
     without_debug = {"CARGO_PROFILE_DEV_DEBUG": "0"}
     with open_workspace(places) as workspace:
         environment = {**places.environment(), **workspace.environment(), **without_debug}
-        status, output = _watch(workspace.folder, command, environment)
+        status, output = _watch(workspace.folder, command, environment, tier.seconds)
     read_cargo(result, output)
     if status != 0 and result.failed == 0:
         result.fail(f"cargo test ended with status {status} before its tests did")
@@ -92,7 +90,7 @@ def run_pytest(places: Places, tier: Tier, result: Result, environment: Mapping[
         command += ["-k", tier.expression]
     if tier.marker:
         command += ["-m", tier.marker]
-    status, _ = _watch(places.root, command, {**places.environment(), **(environment or {})})
+    status, _ = _watch(places.root, command, {**places.environment(), **(environment or {})}, tier.seconds)
     if status == PYTEST_NOTHING and (tier.expression or tier.marker or environment):
         return
     read_junit(result, report)
@@ -100,7 +98,7 @@ def run_pytest(places: Places, tier: Tier, result: Result, environment: Mapping[
         result.fail(f"pytest ended with status {status}")
 
 
-def _watch(folder: Path, command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+def _watch(folder: Path, command: Sequence[str], environment: dict[str, str], seconds: int) -> tuple[int, str]:
     """Run a runner in a process group of its own, showing its output; its status and output."""
     process = subprocess.Popen(
         command,
@@ -112,7 +110,7 @@ def _watch(folder: Path, command: Sequence[str], environment: dict[str, str]) ->
         process_group=0,
     )
     assert process.stdout is not None
-    deadline = threading.Timer(TIER_SECONDS, _end, [process])
+    deadline = threading.Timer(seconds, _end, [process])
     deadline.daemon = True
     deadline.start()
     output = bytearray()

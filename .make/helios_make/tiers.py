@@ -1,7 +1,7 @@
 """The tiers of `make test`: what they are, in which order they run, and which of them SELECT means. Called by `tests`.
 
 Fast ones first. A folder of e2e/ that is named nowhere here is a tier too, after the named ones, so no test is missed;
-only the tests that need a cluster are run by `make e2e` instead, and those of drivers by `make drivers`.
+only those in ELSEWHERE are run by targets of their own.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helios_make.errors import TargetError
 
-__all__ = ["CLUSTERS", "DRIVERS", "Tier", "choose", "find_tiers"]
+__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "Tier", "choose", "find_tiers"]
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
@@ -20,6 +20,10 @@ CLUSTERS = "kubernetes"
 """The folder of e2e/ that `make e2e` runs instead: its tests need clusters."""
 DRIVERS = "drivers"
 """The folder of e2e/ that `make drivers` runs instead: its programs want Node, Go and Java, and more than a minute."""
+CANARY = "canary"
+"""The folder of e2e/ that `make canary` runs instead: it takes as long as it is told to."""
+ELSEWHERE = (CLUSTERS, DRIVERS, CANARY)
+"""Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"
 PARALLEL = {"units": 4, "wire": 3, DRIVERS: 2}
 """Processes per tier. Their tests mostly wait for servers; those of other tiers measure, or load both cores."""
@@ -36,6 +40,8 @@ class Tier:
     """Runs only tests whose name contains this (pytest: an expression for -k)."""
     marker: str | None = None
     """Runs only tests with this marker."""
+    seconds: int = 1_500
+    """After this it hangs: its process group is ended and it counts as failed."""
 
     @property
     def processes(self) -> int:
@@ -55,7 +61,7 @@ def find_tiers(root: Path) -> list[Tier]:
     if units:
         tiers.append(Tier("units", units))
     folders = {folder.name for folder in (root / "e2e").iterdir() if folder.is_dir() and _has_tests(folder)}
-    folders -= {CLUSTERS, DRIVERS}
+    folders -= set(ELSEWHERE)
     for name in [*(name for name in ORDER if name in folders), *sorted(folders - set(ORDER))]:
         tiers.append(Tier(name, [f"e2e/{name}"]))
     return tiers

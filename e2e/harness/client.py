@@ -6,6 +6,7 @@ Called by the wire and behaviour tests; hands on `Event`s. It never repairs anyt
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -44,6 +45,8 @@ class Target:
     options: dict[str, str] = field(default_factory=dict)
     version: int = frontend.PROTOCOL_3_0
     source: str = ""
+    is_encrypted: bool = False
+    """Ask for TLS first; whose certificate it is does not matter."""
 
     def dsn(self) -> str:
         """A libpq connection string."""
@@ -190,10 +193,19 @@ class Client(Connection):
         self.key = b""
         self.login_events: list[Event] = []
         try:
+            if target.is_encrypted:
+                self._encrypt()
             self._login()
         except BaseException:
             self.close()
             raise
+
+    def _encrypt(self) -> None:
+        self.send(frontend.ssl_request())
+        assert self.read_exactly(1) == b"S"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket)
 
     def _login(self) -> None:
         parameters = {"user": self.target.user, "database": self.target.database, **self.target.options}

@@ -14,8 +14,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from harness.client import Client, Connection, Target, rows, sqlstates
-from harness.frontend import bind, cancel_request, close_statement, execute, extended, flush, parse, query, sync
+from harness.canary import SHORT_WAYS, Asker, break_off, extended_batch
+from harness.client import Client, Target
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess
 from harness.relay import ChunkRelay
@@ -157,56 +157,30 @@ def test_psql(target: Target) -> None:
         assert output == [str(number + offset) for offset in range(5)]
 
 
-def every_way(client: Client, number: int, generator: random.Random) -> None:
-    """One turn of a raw client: its own number by a way drawn at random."""
-    own = [[str(number)]]
-    match generator.randrange(7):
-        case 0:
-            assert rows(client.query(f"select {number}")) == own
-        case 1:
-            assert rows(client.extended("select $1::int", str(number))) == own
-        case 2:
-            use = bind([str(number)], name="w") + execute()
-            events = client.batch(parse("select $1::int", name="w"), use, use, close_statement("w"), sync())
-            assert rows(events) == own * 2
-        case 3:
-            events = client.batch(
-                *[query(f"select {number}"), extended("select 1/0"), extended(f"select {number}")], ready=3
-            )
-            assert (rows(events), sqlstates(events)) == (own * 2, ["22012"])
-        case 4:
-            assert rows(client.query(f"begin; select {number}; commit")) == own
-        case 5:
-            client.send(parse(f"select {number}"), bind(), execute(), flush())
-            client.receive_until(lambda event: event.kind == "CommandComplete")
-            assert rows(client.batch(bind(), execute(), sync())) == own
-        case 6:
-            large = "x" * generator.randint(1, 20_000)
-            assert rows(client.extended("select $1::int, $2::text", str(number), large)) == [[str(number), large]]
-
-
 def test_raw_clients(target: Target) -> None:
     def use(number: int) -> None:
-        generator = random.Random(number)
         with Client(target, deadline=20) as client:
+            asker = Asker(client, number, random.Random(number))
             for _ in range(TURNS * 4):
-                every_way(client, number, generator)
+                asker.take_turn(SHORT_WAYS)
 
     in_parallel(CLIENTS, use)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_raw_clients_that_come_go_break_off_and_cancel(wire_proxy: HeliosProcess, mode: str) -> None:
-    """The canary: disconnects at any point, cancels and errors; a value that is not one's own fails."""
+    """The canary, briefly: disconnects at any point, cancels and errors; a value that is not one's own fails."""
     target = wire_proxy.target(mode)
+    ways = [extended_batch] if mode == "statement" else SHORT_WAYS
 
     def use(number: int) -> None:
         generator = random.Random(number)
         for _ in range(10):
             client = Client(target, deadline=20)
             try:
+                asker = Asker(client, number, generator)
                 for _ in range(generator.randint(1, 4)):
-                    turn(client, number, generator, mode)
+                    asker.take_turn(ways)
                 break_off(client, number, generator)
             finally:
                 client.close()
@@ -216,31 +190,3 @@ def test_raw_clients_that_come_go_break_off_and_cancel(wire_proxy: HeliosProcess
     for _ in range(4):
         with Client(target) as client:
             assert client.value("select 'clean'") == "clean"
-
-
-def turn(client: Client, number: int, generator: random.Random, mode: str) -> None:
-    """A turn that is legal in the pool mode."""
-    if mode == "statement":
-        assert rows(client.extended("select $1::int", str(number))) == [[str(number)]]
-    else:
-        every_way(client, number, generator)
-
-
-def break_off(client: Client, number: int, generator: random.Random) -> None:
-    """Leave in the middle of something."""
-    pending = generator.choice(
-        [
-            query(f"select {number}"),
-            query(f"select {number} from generate_series(1, 2000)"),
-            extended(f"select {number}")[: generator.randint(1, 40)],
-            parse(f"select {number}") + bind() + execute() + flush(),
-            query(f"select pg_sleep(0.01), {number}") * 3,
-        ]
-    )
-    client.send(pending)
-    if generator.random() < 0.4:
-        canceller = Connection(client.target.host, client.target.port)
-        canceller.send(cancel_request(client.pid, client.key))
-        canceller.close()
-    if generator.random() < 0.5:
-        client.abort()

@@ -216,7 +216,8 @@ def copy_in_that_fails(asker: Asker) -> None:
     bad = copy_data(b"not a number\n") + copy_done()
     data, code = asker.generator.choice([(bad, "22P02"), (copy_fail("changed our mind"), "57014")])
     asker.client.send(query("copy items (id) from stdin"))
-    asker.client.receive_until(lambda event: event.kind in ("CopyInResponse", "ErrorResponse"))
+    begun = ("CopyInResponse", "ErrorResponse")
+    asker.expect(asker.client.receive_until(lambda event: event.kind in begun), [])
     asker.expect(asker.client.batch(data), [], [code])
 
 

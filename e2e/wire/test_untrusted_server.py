@@ -13,7 +13,7 @@ import pytest
 from harness.client import Client, ClosedError, LoginRefusedError, rows
 from harness.frontend import extended, message, query
 from harness.postgres import PostgresCluster
-from harness.proxy import HeliosProcess, base_settings
+from harness.proxy import HeliosProcess, StartProxy, base_settings
 from harness.tamper import Lie, LoginScript, TamperingRelay
 
 READY = message(b"Z", b"I")
@@ -152,3 +152,21 @@ def test_login_to_a_liar_fails_in_time_and_costs_nothing(proxy: HeliosProcess, n
     assert proxy.cpu_seconds() - before < 1.0
     with Client(proxy.target()) as other:
         assert other.value("select 'fine'") == "fine"
+
+
+@pytest.mark.checklist(40, 44)
+def test_what_comes_behind_the_answer_to_a_reset_reaches_nobody(
+    postgres: PostgresCluster, start_proxy: StartProxy
+) -> None:
+    """The server says farewell while it is cleaned: its last words are for no client."""
+    farewell = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mfor nobody\0\0")
+    lies = {"farewell": Lie(message(b"C", b"SELECT 1\0") + READY + farewell)}
+    with TamperingRelay(postgres.primary.port, lies, {}) as relay:
+        node = {"name": "leaving", "host": "127.0.0.1", "port": relay.port, "role": "primary"}
+        pool = {"mode": "session", "max_size": 1, "reset_query": "select 'tamper:farewell'"}
+        proxy = start_proxy(clusters=[{"name": "main", "nodes": [node]}], pool=pool)
+
+        for number in range(4):
+            with Client(proxy.target()) as client:
+                assert client.value(f"select {number}") == str(number)
+                assert rows(client.extended("select $1::int", str(number))) == [[str(number)]]

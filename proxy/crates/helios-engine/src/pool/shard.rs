@@ -147,6 +147,10 @@ impl PoolShard {
         if self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now) {
             return;
         }
+        // What came behind its last reply is for no client, and must not get lost on the way to another worker.
+        if !server.conn.rbuf.is_empty() {
+            return self.inspect(server);
+        }
         if let Some(worker) = self.clearly_older_elsewhere() {
             return self.send(server, worker);
         }

@@ -260,7 +260,7 @@ impl Session {
         } = link;
         // It may have been read under settings that are about to be undone.
         server.state.dirt.prepared |= prepared && server.state.dirt.state;
-        if server.state.dirt.any() || self.handle.is_cancelling() || !server.conn.rbuf.is_empty() {
+        if server.state.dirt.any() || self.handle.is_cancelling() {
             self.recover(server, shard, false);
         } else {
             shard.give(server);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -33,14 +34,29 @@ def dumps(config: ProxyConfig, variables: Mapping[Path, str] | None = None) -> s
 def _plain(model: BaseModel, path: Path, variables: Mapping[Path, str]) -> dict[str, Any]:
     """Fields that differ from their defaults, as tables, lists and values of TOML."""
     out: dict[str, Any] = {}
+    fixed = _fixed_defaults(type(model))
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        default = field.get_default(call_default_factory=True, validated_data=vars(model))
+        if name in fixed:
+            default = fixed[name]
+        else:
+            default = field.get_default(call_default_factory=True, validated_data=vars(model))
         below = (*path, name)
         stated = any(variable[: len(below)] == below for variable in variables)
         if field.is_required() or stated or value != default:
             out[name] = _plain_value(value, below, variables)
     return out
+
+
+@cache
+def _fixed_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """Defaults that do not depend on other fields, made once: an operator writes thousands of documents."""
+    fields = model.model_fields.items()
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in fields
+        if not field.default_factory_takes_validated_data
+    }
 
 
 def _plain_value(value: Any, path: Path, variables: Mapping[Path, str]) -> Any:

@@ -227,7 +227,7 @@ def test_only_blocks_and_names_of_settings_are_exact() -> None:
 def test_list_of_functions_holds_every_name_with_an_effect() -> None:
     from helios.planner.builtin import SESSION_FUNCTIONS, builtin_names
 
-    assert SESSION_FUNCTIONS.keys() <= builtin_names()
+    assert SESSION_FUNCTIONS.keys() <= builtin_names().keys()
     assert all(not re.search("[A-Z]", reason[0]) for _, reason in SESSION_FUNCTIONS.values())
 
 

@@ -105,6 +105,8 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "is_multi": True,
             "reads": [],
             "defines": False,
+            "route": "primary",
+            "route_reason": "reads are not told from writes here",
         },
     )
 

@@ -1,4 +1,4 @@
-"""Writes the planner's list of built-in functions from a real PostgreSQL.
+"""Writes the planner's list of built-in functions, and how volatile each is, from a real PostgreSQL.
 
 Run with the clone's Python, `python proxy/tests/write_builtin_functions.py`, when `helios.play` comes with a newer
 PostgreSQL; the test in test_planner_server.py that compares the list with the server says so.
@@ -12,8 +12,9 @@ from pathlib import Path
 E2E = Path(__file__).parents[2] / "e2e"
 FILE = Path(__file__).parents[1] / "src" / "helios" / "planner" / "builtin_functions.txt"
 QUERY = """
-select string_agg(name, e'\\n' order by name collate "C")
-from (select distinct proname::text as name from pg_proc where pronamespace = 'pg_catalog'::regnamespace) names
+select string_agg(name || ' ' || volatility, e'\\n' order by name collate "C")
+from (select proname::text as name, (array['i', 's', 'v'])[max(strpos('isv', provolatile::text))] as volatility
+      from pg_proc where pronamespace = 'pg_catalog'::regnamespace group by 1) functions
 """
 
 

@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "legacy_main", "main"]
 COMMANDS: Final = {
     "serve": "run a proxy from a helios.toml",
     "check": "say everything that is wrong with a configuration",
+    "explain": "say what a statement is, and where it may run",
     "import": "print a pgbouncer.ini or pgcat.toml as ours",
     "convert": "print an old configuration or resource in today's form",
     "play": "run the YAML that kubectl apply takes, with PostgreSQL if it names none",

@@ -22,8 +22,10 @@ from helios.config.secrets import admin_tokens, named_files
 from helios.config.snapshot import engine_snapshot, refuse_unusable_secrets, worker_count
 from helios.core import ClusterView, Core, EngineState, NodeSuspect
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
+from helios.planner.explain import Explanation, explain
 from helios.telemetry import logs
 from helios.telemetry.logs import fields
+from helios.threads import on_daemon_thread
 from helios.topology.catalogs import CatalogCounts, Catalogs
 from helios.topology.credentials import Login, logins_of
 from helios.topology.monitor import TopologyMonitor
@@ -32,6 +34,9 @@ from helios.topology.status import ClusterStatus
 __all__ = ["RunningProxy"]
 
 _log = logging.getLogger(__name__)
+
+_CATALOG_PATIENCE_SECONDS = 5.0
+"""How long an explanation waits for the definitions of its database."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,14 @@ class RunningProxy:
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
         return self.catalogs.counts()
+
+    async def explain(self, sql: str, database: str) -> Explanation | None:
+        """Plan a text on a thread of its own, once the database's definitions are known or could not be had in time."""
+        entry = self.config.database_named(database)
+        if entry is None or entry.cluster is None:
+            return None
+        catalog = await self.catalogs.known(entry.cluster, entry.database or database, _CATALOG_PATIENCE_SECONDS)
+        return await on_daemon_thread("explain", lambda: explain(sql, catalog))
 
     def watch_nodes(self) -> None:
         """Begin to poll."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from helios.config import ProxyConfig
 from helios.core import EngineState
 from helios.errors import Problem
+from helios.planner.explain import Explanation
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus
 
@@ -66,6 +67,13 @@ class Control(Protocol):
 
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
+
+    async def explain(self, sql: str, database: str) -> Explanation | None:
+        """What the planner makes of a text for a database as clients name it; None where that is not configured.
+
+        Raises:
+            PlanError: the text cannot be planned.
+        """
 
     def reload(self) -> ReloadOutcome:
         """Read the file again and apply it, or keep the old configuration and say why."""

@@ -11,11 +11,14 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from helios.planner.plan import Kind, Route
+
 __all__ = [
     "Alive",
     "ClusterTopology",
     "ConfigNode",
     "ConfigView",
+    "ExplainView",
     "Health",
     "LoadView",
     "Node",
@@ -208,6 +211,22 @@ class Pool(_Answer):
     server_user: str
     mode: str
     max_size: int
+
+
+class ExplainView(_Answer):
+    """POST /api/explain."""
+
+    kind: Kind
+    route: Route
+    """Which nodes may run it where reads are split from writes: the primary, or any that is fresh enough."""
+    reason: str
+    """Why this route; one sentence without literals."""
+    effects: dict[str, str]
+    """What it may leave in its session → why; empty for nothing."""
+    settings: tuple[str, ...]
+    """Settings that it names; `*` for one that only its execution shows."""
+    exact: bool
+    """The plan is for this very text, not for all that differ from it in literals only."""
 
 
 def answer(model: BaseModel, status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from pydantic import Field
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig
 from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
-from helios.config.databases import DatabaseConfig
+from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
@@ -101,3 +101,8 @@ class ProxyConfig(HeliosModel):
         return tuple(
             entry if entry.cluster is not None else entry.model_copy(update={"cluster": only}) for entry in entries
         )
+
+    def database_named(self, name: str) -> DatabaseConfig | None:
+        """The entry, with its cluster, that serves clients who ask for a database of this name; None for no such entry."""
+        entries = {entry.name: entry for entry in self.resolved_databases()}
+        return entries.get(name) or entries.get(ANY_DATABASE)

@@ -1,7 +1,7 @@
 """PostgreSQL's own functions: which names they have, and the few that leave something in the session.
 
-`builtin_functions.txt` lists the names of `pg_catalog` in PostgreSQL 18, one a line. A test compares it with the
-running server; `proxy/tests/write_builtin_functions.py` writes it anew.
+`builtin_functions.txt` lists the names of `pg_catalog` in PostgreSQL 18, one a line, each with the volatility of its
+most volatile overload (`i`, `s`, `v` as in pg_proc.provolatile). A test compares it with the running server; `proxy/tests/write_builtin_functions.py` writes it anew.
 
 Looked at and left out, because nothing that another client could notice outlives the transaction: pg_notify,
 pg_export_snapshot and advisory locks named `_xact_`; descriptors of large objects (lo_open, lo_creat); cursor_to_xml,
@@ -12,6 +12,7 @@ random() (setseed). binary_upgrade_* work only in a server started for pg_upgrad
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -62,7 +63,7 @@ SESSION_FUNCTIONS: dict[str, tuple[Effect, str]] = {
 
 
 @cache
-def builtin_names() -> frozenset[str]:
-    """Names of all functions, procedures and aggregates of pg_catalog."""
+def builtin_names() -> Mapping[str, str]:
+    """Names of all functions, procedures and aggregates of pg_catalog, each with its volatility."""
     text = files(__package__).joinpath("builtin_functions.txt").read_text(encoding="utf-8")
-    return frozenset(text.split())
+    return dict(line.split() for line in text.splitlines())

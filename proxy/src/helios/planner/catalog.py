@@ -1,12 +1,15 @@
-"""The functions of one database, as its catalog had them at one moment. Made by `helios.topology.catalog_reader`."""
+"""What of one database a plan may depend on, as its catalog had it at one moment: functions, operators, and relations
+that are more than a table. Made by `helios.topology.catalog_reader`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, TypeVar
 
-__all__ = ["Catalog", "Function"]
+__all__ = ["Catalog", "Function", "Operator", "Relation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +32,85 @@ class Function:
     """Schema and name of each function that an aggregate is made of; empty for what is none."""
     takes_code: bool = False
     """One of its parameters is by type or name a function or a statement, which it may run."""
+    is_volatile: bool = True
+    """It does not claim to leave the database as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A row of pg_operator that is not PostgreSQL's own."""
+
+    name: str
+    function: tuple[str, str]
+    """Schema and name of the function behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A view, a relation with row policies, or one that a standby cannot read."""
+
+    schema: str
+    name: str
+    obstacle: str = ""
+    """Why it must be read on the primary, as the end of a sentence; empty where nothing of itself forbids a standby."""
+    queries: tuple[str, ...] = ()
+    """What is run with it where it is read: a view's query, the conditions of row policies as queries."""
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All functions that are not PostgreSQL's own ones in pg_catalog. Two with the same `version` are equal."""
+    """All that is not PostgreSQL's own in pg_catalog. Two with the same `version` are equal."""
 
     version: str
     functions: tuple[Function, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     @cached_property
-    def _by_name(self) -> dict[str, tuple[Function, ...]]:
-        return _grouped(self.functions)
+    def _functions(self) -> dict[str, tuple[Function, ...]]:
+        return _by_name(self.functions)
+
+    @cached_property
+    def _operators(self) -> dict[str, tuple[Operator, ...]]:
+        return _by_name(self.operators)
+
+    @cached_property
+    def _relations(self) -> dict[str, tuple[Relation, ...]]:
+        return _by_name(self.relations)
 
     def overloads(self, name: tuple[str, ...]) -> tuple[Function, ...]:
         """Every function that a call under this name may mean: those of all schemas unless it names one."""
-        found = self._by_name.get(name[-1], ())
-        return tuple(each for each in found if each.schema == name[-2]) if len(name) > 1 else found
+        return _in_schema(self._functions.get(name[-1], ()), name)
+
+    def relations_of(self, name: tuple[str, ...]) -> tuple[Relation, ...]:
+        """Every relation of ours that this name may mean; none of them for a plain table."""
+        return _in_schema(self._relations.get(name[-1], ()), name)
+
+    def functions_behind(self, operator: str) -> Iterator[tuple[str, str]]:
+        """Schema and name of each function that an operator of this name may call, beside PostgreSQL's own."""
+        return (each.function for each in self._operators.get(operator, ()))
 
 
-def _grouped(functions: Iterable[Function]) -> dict[str, tuple[Function, ...]]:
-    grouped: dict[str, list[Function]] = {}
-    for function in functions:
-        grouped.setdefault(function.name, []).append(function)
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class _Placed(_Named, Protocol):
+    @property
+    def schema(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+P = TypeVar("P", bound=_Placed)
+
+
+def _by_name(items: Iterable[N]) -> dict[str, tuple[N, ...]]:
+    grouped: dict[str, list[N]] = {}
+    for item in items:
+        grouped.setdefault(item.name, []).append(item)
     return {name: tuple(each) for name, each in grouped.items()}
+
+
+def _in_schema(found: tuple[P, ...], name: tuple[str, ...]) -> tuple[P, ...]:
+    return tuple(each for each in found if each.schema == name[-2]) if len(name) > 1 else found

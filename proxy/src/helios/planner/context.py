@@ -2,7 +2,8 @@
 
 A plan holds for every context that agrees in the fields named by `Context.reads`, so a field that is read without need
 multiplies plans. Kind and session effects depend on the text alone, except for calls of functions that are not built
-in: `decide.plan` reads the database's catalog for those, and nothing else.
+in: `decide.plan` reads the database's catalog for those. Where reads may go to standbys, it also reads the catalog for
+relations and operators.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ __all__ = ["Context"]
 class Context:
     """One context; made for one call of `decide.plan`."""
 
-    def __init__(self, catalog: Callable[[], Catalog | None] = lambda: None) -> None:
-        """`catalog` is called if the plan depends on it."""
+    def __init__(self, catalog: Callable[[], Catalog | None] = lambda: None, is_split: bool = False) -> None:
+        """`catalog` is called if the plan depends on it; `is_split`: reads may go to standbys."""
         self._catalog = catalog
+        self.is_split = is_split
         self._reads: set[str] = set()
         self.lacks = False
         """Whether a function was called that the catalog does not have."""

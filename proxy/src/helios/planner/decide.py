@@ -15,6 +15,7 @@ from helios.planner.kinds import kind_of, strongest
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
+from helios.planner.routing import UNSPLIT, choose_route
 
 __all__ = ["plan"]
 
@@ -31,12 +32,17 @@ def plan(text: str, context: Context) -> Plan:
     if findings.calls:
         add_calls(findings, context)
     effects = tuple(effect for effect in Effect if effect in findings.reasons)
+    reasons = tuple(findings.reasons[effect] for effect in effects)
+    kind = strongest(kinds)
+    route, route_reason = choose_route(kind, reasons, findings, context) if context.is_split else UNSPLIT
     return Plan(
-        kind=strongest(kinds),
+        kind=kind,
         effects=effects,
-        reasons=tuple(findings.reasons[effect] for effect in effects),
+        reasons=reasons,
         settings=tuple(sorted(findings.settings)),
         exact=findings.exact,
         is_multi=len(statements) > 1,
         defines=findings.defines,
+        route=route,
+        route_reason=route_reason,
     )

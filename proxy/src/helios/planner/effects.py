@@ -1,4 +1,5 @@
-"""What a statement may leave in its session: one walk over its tree that enters every field of every message.
+"""What a statement may leave in its session, what it names, and why it may have to run on the primary: one walk over
+its tree that enters every field of every message.
 
 Called by `decide` for a text, and by `purity` for the bodies of functions. Only messages named here mean something; all
 others are walked through, so that a call is found wherever the grammar allows an expression, also in places that a
@@ -15,6 +16,7 @@ from helios.errors import PlanError
 from helios.planner.block import block_statements
 from helios.planner.builtin import SESSION_FUNCTIONS, builtin_names
 from helios.planner.kinds import executes
+from helios.planner.node_bound import function_reason, relation_reason
 from helios.planner.parser import Tree, children, choice, name_of
 from helios.planner.plan import Effect
 
@@ -45,9 +47,19 @@ class Findings:
     settings: set[str] = field(default_factory=set)
     calls: dict[Name, None] = field(default_factory=dict)
     """Calls of functions that are not built in, in their order; `purity` says what they do."""
+    relations: dict[Name, None] = field(default_factory=dict)
+    """Tables, views and whatever else is named where a relation is, also names of the text's own WITH."""
+    operators: dict[str, None] = field(default_factory=dict)
+    """Operators that are written without a schema."""
+    primary: str = ""
+    """The first reason why this must run on the primary; empty for none."""
     exact: bool = False
     defines: bool = False
     """As in `Plan`."""
+
+    def stay(self, reason: str) -> None:
+        """Note why this must run on the primary; the first reason stays."""
+        self.primary = self.primary or reason
 
     def add(self, effect: Effect, reason: str) -> None:
         """Note an effect; the first reason stays."""
@@ -69,8 +81,13 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
             waiting.extend((each, is_run) for each in _block(tree, findings))
         elif name == "ExplainStmt":
             is_run = is_run and executes(tree)
+            if tree.query.WhichOneof("node") != "select_stmt":
+                findings.stay("EXPLAIN is of a statement that does not only read")
         elif name == "FuncCall":
             _call(tree, is_run, findings)
+        elif name == "RangeVar":
+            # Also what is only planned is opened.
+            _range(tree, findings)
         elif is_run and name in _MEANINGS:
             _MEANINGS[name](tree, findings)
         findings.defines |= is_run and _defines(name, tree)
@@ -83,8 +100,10 @@ def _call(call: Tree, is_run: bool, findings: Findings) -> None:
     """A call of a function. One that is not built in counts without being run: planning evaluates immutable ones."""
     parts = _strings(call.funcname)
     if parts[-1:] != ["set_config"]:
-        note_call(parts, findings, is_run)
-    elif is_run and not _is_local(call):
+        return note_call(parts, findings, is_run)
+    if is_run:
+        findings.stay("set_config() sets a setting")
+    if is_run and not _is_local(call):
         setting = _first_literal(call)
         findings.exact = findings.exact or setting is not None
         note_call(parts, findings, setting=setting or ANY_SETTING)
@@ -95,11 +114,14 @@ def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True, set
     name = _builtin_name(parts)
     if name is None or name not in builtin_names():
         findings.calls[tuple(parts)] = None
-    elif is_run and name in SESSION_FUNCTIONS:
+        return
+    if is_run and name in SESSION_FUNCTIONS:
         effect, what = SESSION_FUNCTIONS[name]
         findings.add(effect, f"{name}() {what}")
         if effect is Effect.SETTINGS:
             findings.settings.add(setting)
+    if is_run and (why := function_reason(name)):
+        findings.stay(f"{name}() {why}")
 
 
 def _first_literal(call: Tree) -> str | None:
@@ -192,16 +214,43 @@ def _operator(names: str) -> Meaning:
     """The meaning of a place where an operator is named: one of another schema is a user's function."""
 
     def meaning(tree: Tree, findings: Findings) -> None:
-        if _builtin_name(_strings(getattr(tree, names))) is None:
+        name = _builtin_name(_strings(getattr(tree, names)))
+        if name is None:
             findings.add(Effect.UNKNOWN, "an operator of another schema may do anything")
+        elif name:
+            findings.operators[name] = None
 
     return meaning
+
+
+def _range(relation: Tree, findings: Findings) -> None:
+    """A relation is named. One of pg_catalog comes first wherever no schema is written."""
+    name, schema = relation.relname, relation.schemaname
+    findings.relations[(schema, name) if schema else (name,)] = None
+    if _is_temp_schema(schema):
+        findings.stay(f"{name} is a temporary object of the session")
+    if schema in ("", "pg_catalog") and (why := relation_reason(name)):
+        findings.stay(f"{name} {why}")
+
+
+def _copy(statement: Tree, findings: Findings) -> None:
+    if statement.is_from or statement.is_program or statement.filename:
+        findings.stay("COPY takes data, or a file of the server")
 
 
 def _sample(tree: Tree, findings: Findings) -> None:
     name = _builtin_name(_strings(tree.method))
     if name is None or name not in builtin_names():
         findings.add(Effect.UNKNOWN, "a sampling method that is not built in may do anything")
+
+
+def _writing(what: str) -> Meaning:
+    """The meaning of a message that writes or locks."""
+
+    def meaning(_: Tree, findings: Findings) -> None:
+        findings.stay(what)
+
+    return meaning
 
 
 def _always(effect: Effect, reason: str) -> Meaning:
@@ -278,5 +327,12 @@ _MEANINGS: dict[str, Meaning] = {
     "SubLink": _operator("oper_name"),
     "SortBy": _operator("use_op"),
     "RangeTableSample": _sample,
+    "CopyStmt": _copy,
+    "InsertStmt": _writing("INSERT writes"),
+    "UpdateStmt": _writing("UPDATE writes"),
+    "DeleteStmt": _writing("DELETE writes"),
+    "MergeStmt": _writing("MERGE writes"),
+    "LockingClause": _writing("SELECT … FOR locks rows"),
+    "VariableShowStmt": lambda _, findings: findings.stay("SHOW tells of the server that it runs on"),
 }
 """What a message means by itself, where it is run. Calls, DO and EXPLAIN are read by `examine`."""

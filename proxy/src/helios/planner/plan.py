@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Effect", "Kind", "Plan"]
+__all__ = ["Effect", "Kind", "Plan", "Route"]
 
 
 class Kind(StrEnum):
@@ -56,6 +56,14 @@ class Effect(StrEnum):
     """May be any of these: code that the planner does not see runs, or something is left that has no name here."""
 
 
+class Route(StrEnum):
+    """Which nodes may run a statement."""
+
+    PRIMARY = "primary"
+    ANY = "any"
+    """A read: a standby that is fresh enough answers it as the primary would."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
@@ -73,3 +81,6 @@ class Plan:
     """The text holds more than one statement."""
     defines: bool = False
     """Makes functions, or others of those there are: what is known of the database's catalog is old then."""
+    route: Route = Route.PRIMARY
+    route_reason: str = ""
+    """One sentence; names constructs, functions and relations, never a literal."""

@@ -23,10 +23,11 @@ from helios.planner.block import function_statements
 from helios.planner.catalog import Catalog, Function
 from helios.planner.context import Context
 from helios.planner.effects import Findings, Name, examine, note_call
+from helios.planner.kinds import kind_of
 from helios.planner.parser import Tree, parse_sql_body, parse_statements
-from helios.planner.plan import Effect
+from helios.planner.plan import Effect, Kind
 
-__all__ = ["RUN_CODE", "SET_SETTINGS", "add_calls"]
+__all__ = ["RUN_CODE", "SET_SETTINGS", "add_calls", "findings_of", "written"]
 
 RUN_CODE = frozenset(
     {
@@ -55,7 +56,7 @@ def add_calls(findings: Findings, context: Context) -> None:
     catalog = context.catalog
     for call in findings.calls:
         if catalog is None:
-            findings.add(Effect.UNKNOWN, f"{_written(call)} is not built in and may do anything")
+            findings.add(Effect.UNKNOWN, f"{written(call)} is not built in and may do anything")
         else:
             _add_call(call, catalog, findings, context)
 
@@ -65,11 +66,11 @@ def _add_call(call: Name, catalog: Catalog, findings: Findings, context: Context
     for name, overloads in _reached(call, catalog):
         if not overloads:
             context.lacks = True
-            findings.add(Effect.UNKNOWN, f"{_written(name)} is not in the catalog and may do anything")
+            findings.add(Effect.UNKNOWN, f"{written(name)} is not in the catalog and may do anything")
         for function in overloads:
-            found = _findings_of(function)
+            found = findings_of(function)
             for effect, reason in found.reasons.items():
-                findings.add(effect, f"{_written(name)} {reason}" if name == call else _through(call, name, reason))
+                findings.add(effect, f"{written(name)} {reason}" if name == call else _through(call, name, reason))
             findings.settings |= found.settings
             findings.defines |= found.defines
 
@@ -82,13 +83,13 @@ def _reached(call: Name, catalog: Catalog) -> Iterator[tuple[Name, tuple[Functio
         overloads = catalog.overloads(name)
         yield name, overloads
         for function in overloads:
-            further = _findings_of(function).calls.keys() - seen
+            further = findings_of(function).calls.keys() - seen
             seen |= further
             waiting.extend(sorted(further))
 
 
 @lru_cache(_EXAMINED)
-def _findings_of(function: Function) -> Findings:
+def findings_of(function: Function) -> Findings:
     """What one function does by itself, and which ones it calls. Its reasons continue a sentence that names it."""
     found = Findings()
     try:
@@ -134,17 +135,24 @@ def _examine_all(statements: list[Tree], found: Findings) -> None:
     """Note what statements do. The reasons of `examine` are sentences, which go on here."""
     own = Findings()
     for statement in statements:
-        examine(statement, own)
+        kind = kind_of(statement, examine(statement, own))
+        if kind is not Kind.READ:
+            own.stay(f"a statement of kind {kind}")
+    if own.primary:
+        found.stay(f"contains: {own.primary}")
     for effect, reason in own.reasons.items():
         found.add(effect, f"contains: {reason}")
     found.settings |= own.settings
     found.calls |= own.calls
+    found.relations |= own.relations
+    found.operators |= own.operators
     found.defines |= own.defines
 
 
-def _written(name: Name) -> str:
+def written(name: Name) -> str:
+    """A call as reasons name it."""
     return f"{'.'.join(name)}()"
 
 
 def _through(call: Name, name: Name, reason: str) -> str:
-    return f"{_written(call)} calls {_written(name)}, which {reason}"
+    return f"{written(call)} calls {written(name)}, which {reason}"

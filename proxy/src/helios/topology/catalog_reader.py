@@ -1,4 +1,7 @@
-"""Reads the functions of one database, over a connection of its own that is closed afterwards. Called by `catalogs`."""
+"""Reads what plans depend on in one database: functions, operators, views and other relations that are more than a table.
+
+Over a connection of its own that is closed afterwards. Called by `catalogs`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 
 import asyncpg
 
-from helios.planner.catalog import Catalog, Function
+from helios.planner.catalog import Catalog, Function, Operator, Relation
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
 
@@ -22,9 +25,52 @@ _CHOSEN = """
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384
 """
 
-# Every change of a function makes a new version of its row, whose xmin no earlier version had.
+_RELATIONS = """
+WITH RECURSIVE members (root, member) AS (
+    SELECT inhparent, inhrelid FROM pg_inherits
+    UNION SELECT m.root, i.inhrelid FROM members m JOIN pg_inherits i ON i.inhparent = m.member
+), relations AS (
+    SELECT c.oid, c.xmin, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity,
+           (SELECT max(r.xmin::text) FROM pg_rewrite r WHERE r.ev_class = c.oid) AS rule,
+           CASE WHEN c.relkind = 'f' THEN 'is a foreign table'
+                WHEN c.relpersistence = 'u' THEN 'is unlogged, so that a standby does not have it'
+                WHEN EXISTS (SELECT FROM members m JOIN pg_class p ON p.oid = m.member
+                             WHERE m.root = c.oid AND (p.relkind = 'f' OR p.relpersistence = 'u'))
+                THEN 'has a part that is a foreign table or unlogged' END AS obstacle
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+), chosen_relations AS (
+    SELECT * FROM relations WHERE relkind = 'v' OR relrowsecurity OR obstacle IS NOT NULL
+)
+"""
+
+# Every change of a function, an operator, a view or a policy makes a new version of its row, whose xmin no earlier
+# version had. That of a table's own row tells of much else.
 _VERSION = f"""
-SELECT count(*) || ':' || coalesce(sum(hashtextextended(concat_ws(' ', p.oid, p.xmin, n.nspname), 0)), 0) {_CHOSEN}
+{_RELATIONS}, marks (mark) AS (
+    SELECT concat_ws(' ', p.oid, p.xmin, n.nspname) {_CHOSEN}
+    UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_operator WHERE oid >= 16384
+    UNION ALL SELECT concat_ws(' ', oid, nspname, relname, relrowsecurity, rule, obstacle) FROM chosen_relations
+    UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_policy
+)
+SELECT count(*) || ':' || coalesce(sum(hashtextextended(mark, 0)), 0) FROM marks
+"""
+
+_READ_OPERATORS = """
+SELECT o.oprname AS name, n.nspname AS schema, p.proname AS function
+FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE o.oid >= 16384
+"""
+
+_READ_RELATIONS = f"""
+{_RELATIONS}
+SELECT c.nspname AS schema, c.relname AS name, coalesce(c.obstacle, '') AS obstacle,
+       CASE WHEN c.relkind = 'v' THEN ARRAY[pg_get_viewdef(c.oid)] ELSE '{{}}' END
+       || ARRAY(SELECT 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy p
+                WHERE p.polrelid = c.oid AND c.relrowsecurity AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL)
+       AS queries
+FROM chosen_relations c
 """
 
 _READ = """
@@ -44,7 +90,7 @@ SELECT p.nspname AS schema, p.proname AS name, l.lanname AS language,
        OR 'text'::regtype = ANY (p.proargtypes::oid[])
           AND EXISTS (SELECT FROM unnest(p.proargnames, p.proargmodes) AS argument (name, mode)
                       WHERE coalesce(mode, 'i') IN ('i', 'b', 'v') AND name ~* '(sql|query|command|statement)$')
-       AS takes_code
+       AS takes_code, p.provolatile = 'v' AS is_volatile
 FROM chosen p JOIN pg_language l ON l.oid = p.prolang
 LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
 LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
@@ -64,7 +110,7 @@ class CatalogFailure(Exception):
 
 
 async def read_catalog(host: str, port: int, login: Login, timeout_seconds: float, known: Catalog | None) -> Catalog:
-    """The functions of the database of `login`; `known` itself if it still has their version.
+    """The catalog of the database of `login`; `known` itself if it still has their version.
 
     Raises:
         CatalogFailure: the server cannot be asked, does not let this login in or does not answer in time.
@@ -92,8 +138,12 @@ async def _read(connection: Connection, known: Catalog | None) -> Catalog:
             return known
         has_bodies = connection.get_server_version().major >= _BODIES_SINCE
         body = "CASE WHEN l.lanname = 'sql' THEN pg_get_function_sqlbody(p.oid) END" if has_bodies else "NULL"
-        rows = await connection.fetch(_READ.format(chosen=_CHOSEN, longest=_LONGEST, body=body))
-    return Catalog(version, tuple(map(_function, rows)))
+        functions = await connection.fetch(_READ.format(chosen=_CHOSEN, longest=_LONGEST, body=body))
+        operators = await connection.fetch(_READ_OPERATORS)
+        relations = await connection.fetch(_READ_RELATIONS)
+    return Catalog(
+        version, tuple(map(_function, functions)), tuple(map(_operator, operators)), tuple(map(_relation, relations))
+    )
 
 
 def _function(row: asyncpg.Record) -> Function:
@@ -107,4 +157,13 @@ def _function(row: asyncpg.Record) -> Function:
         extension=row["extension"],
         support=tuple((schema, name) for schema, name in row["support"]),
         takes_code=row["takes_code"],
+        is_volatile=row["is_volatile"],
     )
+
+
+def _operator(row: asyncpg.Record) -> Operator:
+    return Operator(row["name"], (row["schema"], row["function"]))
+
+
+def _relation(row: asyncpg.Record) -> Relation:
+    return Relation(row["schema"], row["name"], row["obstacle"], tuple(row["queries"]))

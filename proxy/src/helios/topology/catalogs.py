@@ -1,4 +1,4 @@
-"""The functions of every database that a statement has called one in, kept up to date.
+"""What plans depend on in each database for which one has asked, kept up to date.
 
 The planner's thread asks (`catalog`), and gets what is known at that moment or nothing; a task for each database reads
 on the event loop: when it is asked for, when a function is missing or may have been defined anew, and every interval.
@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 _GAP_SECONDS = 1.0
 """Shortest pause between two readings of a database: a migration must not cause one for each of its statements."""
+
+_ASK_SECONDS = 0.05
+"""How often `known` asks; to ask is what makes a reading that failed be tried again."""
 
 _TIMEOUT_SECONDS = 10.0
 """Until a reading has failed. Nothing waits for it."""
@@ -110,6 +113,14 @@ class Catalogs:
                 return snapshot.catalog
         self._loop.call_soon_threadsafe(self._want, (cluster, database), defined)
         return None
+
+    async def known(self, cluster: str, database: str, patience_seconds: float) -> Catalog | None:
+        """As `catalog`, after it has been read; None if it cannot be in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                while self.catalog(cluster, database, 0) is None:
+                    await asyncio.sleep(_ASK_SECONDS)
+        return self.catalog(cluster, database, 0)
 
     def lacks(self, cluster: str, database: str) -> None:
         """Look whether there is something new."""

@@ -1,0 +1,54 @@
+"""POST /api/explain: what the planner makes of a statement for a database, without running it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helios.admin.control import CONTROL
+from helios.admin.models import ExplainView, answer
+from helios.errors import PlanError
+
+__all__ = ["ROUTES"]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sql: str
+    database: str
+
+
+async def explain(request: web.Request) -> web.Response:
+    """200 with the plan; 400 for a body that is not `{"sql": …, "database": …}`, with PostgreSQL's words for a text that
+    its parser refuses; 404 for a database that is not configured."""
+    control = request.app[CONTROL]
+    try:
+        asked = _Request.model_validate_json(await request.read() or b"{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise web.HTTPBadRequest(reason=f"{field}: {first['msg']}") from error
+    try:
+        made = await control.explain(asked.sql, asked.database)
+    except PlanError as error:
+        raise web.HTTPBadRequest(reason=_sentence(error)) from error
+    if made is None:
+        raise web.HTTPNotFound(reason=f'database: "{asked.database}" is not configured')
+    view = ExplainView(
+        kind=made.kind,
+        route=made.route,
+        reason=made.reason,
+        effects=dict(made.effects),
+        settings=made.settings,
+        exact=made.exact,
+    )
+    return answer(view)
+
+
+def _sentence(error: PlanError) -> str:
+    place = "" if error.position is None else f" at character {error.position}"
+    return f"sql: {error}{place}"
+
+
+ROUTES = [web.post("/api/explain", explain)]

@@ -1,0 +1,103 @@
+"""`helios explain SQL`: what a statement is, and where it may run. Dispatched by `helios.cli`.
+
+A running proxy is asked where one is named, since it knows the database's functions and views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from helios.errors import HeliosError, PlanError
+from helios.planner.explain import NO_OBJECTS, explain
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """
+Print what the planner makes of a statement: its kind, whether a standby may run it and why, and what it may leave in
+its session. With --admin a running proxy is asked, which knows the functions, views and policies of --database;
+without it every relation is taken for a plain table.
+"""
+
+_TIMEOUT_SECONDS = 30.0
+
+
+class ExplainFailed(HeliosError):
+    """The proxy could not be asked, or refused."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `explain`."""
+    parser = subparsers.add_parser("explain", help="what a statement is, and where it may run", description=_DESCRIPTION)
+    parser.add_argument("sql", metavar="SQL", help="the statement or statements; - reads standard input")
+    parser.add_argument("--admin", metavar="URL", help="admin API of a running proxy, as http://127.0.0.1:9090")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the admin API's bearer token, first line")
+    parser.add_argument("--database", metavar="NAME", help="as clients name it; needed with --admin")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: the admin API's answer")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print to stdout; exit status 0, or 1 with a sentence on stderr."""
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    if args.admin is None:
+        view = _local(sql)
+    elif args.database is None:
+        raise ExplainFailed("--database is needed with --admin")
+    else:
+        view = _ask(args.admin, args.token_file, {"sql": sql, "database": args.database})
+    print(json.dumps(view) if args.format == "json" else _text(view))
+    return 0
+
+
+def _local(sql: str) -> dict[str, Any]:
+    try:
+        made = explain(sql, NO_OBJECTS)
+    except PlanError as error:
+        place = "" if error.position is None else f" at character {error.position}"
+        raise ExplainFailed(f"{error}{place}") from error
+    return {
+        "kind": made.kind,
+        "route": made.route,
+        "reason": made.reason,
+        "effects": dict(made.effects),
+        "settings": list(made.settings),
+        "exact": made.exact,
+    }
+
+
+def _ask(url: str, token_file: Path | None, body: dict[str, str]) -> dict[str, Any]:
+    """POST /api/explain."""
+    headers = {"Content-Type": "application/json"}
+    if token_file is not None:
+        headers["Authorization"] = f"Bearer {token_file.read_text().partition(chr(10))[0].strip()}"
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/explain", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+            view: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise ExplainFailed(_error_of(error)) from error
+    except (OSError, ValueError) as error:
+        raise ExplainFailed(f"{url}: {error}") from error
+    return view
+
+
+def _error_of(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.code} {error.reason}"
+
+
+def _text(view: dict[str, Any]) -> str:
+    lines = [f"kind      {view['kind']}", f"route     {view['route']}: {view['reason']}"]
+    lines += [f"leaves    {effect}: {reason}" for effect, reason in view["effects"].items()]
+    if view["settings"]:
+        lines.append(f"settings  {', '.join(view['settings'])}")
+    if view["exact"]:
+        lines.append("exact     its literals matter: planned for this text only")
+    return "\n".join(lines)

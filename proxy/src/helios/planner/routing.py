@@ -1,0 +1,112 @@
+"""Where a statement may run: on the primary, or on any node that is fresh enough. Called by `decide`; pure.
+
+A read is what only reads by its form and in everything that it calls: functions, operators, views, row policies. What
+claims to be STABLE or IMMUTABLE is believed unless its code shows otherwise, since PostgreSQL believes it as well; what
+is VOLATILE must have code that can be read and only reads. A claim that is wrong costs an error 25006 of the standby.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from helios.errors import PlanError
+from helios.planner.catalog import Catalog, Function, Relation
+from helios.planner.context import Context
+from helios.planner.effects import Findings, Name, examine
+from helios.planner.kinds import kind_of
+from helios.planner.node_bound import is_own_relation
+from helios.planner.parser import parse_statements
+from helios.planner.plan import Kind, Route
+from helios.planner.purity import findings_of, written
+
+__all__ = ["UNSPLIT", "choose_route"]
+
+UNSPLIT = (Route.PRIMARY, "reads are not told from writes here")
+"""Of a plan for a context in which nobody asks."""
+
+_READING = (Kind.READ, Kind.COPY)
+"""Kinds whose statements may only read; `effects` says of COPY what it does."""
+
+_EXAMINED = 4096
+"""Relations whose findings are kept."""
+
+
+def choose_route(kind: Kind, effects: tuple[str, ...], findings: Findings, context: Context) -> tuple[Route, str]:
+    """The route of a text and why. `effects` are the reasons of what it may leave in its session."""
+    why = _own_reason(kind, effects, findings) or _reason_beyond(findings, context)
+    return (Route.PRIMARY, why) if why else (Route.ANY, "it only reads")
+
+
+def _own_reason(kind: Kind, effects: tuple[str, ...], findings: Findings) -> str:
+    """Why the text itself keeps the statement on the primary; empty for no reason."""
+    if findings.primary:
+        return findings.primary
+    return "".join(effects[:1]) if kind in _READING else f"a statement of kind {kind} may write"
+
+
+def _reason_beyond(findings: Findings, context: Context) -> str:
+    """The same of what the text calls and reads."""
+    names = [name for name in findings.relations if not is_own_relation(name)]
+    if not names and not findings.calls and not findings.operators:
+        return ""
+    catalog = context.catalog
+    if catalog is None:
+        return "the definitions of this database are not known yet" if names or findings.calls else ""
+    for what, further in _reached(findings, catalog):
+        if further.primary:
+            return f"{what} {further.primary}"
+        for reason in further.reasons.values():
+            return f"{what} {reason}"
+    return ""
+
+
+def _reached(findings: Findings, catalog: Catalog) -> Iterator[tuple[str, Findings]]:
+    """Everything that a text brings along, each once: what it is called, and what is found in it."""
+    seen: set[Function | Relation] = set()
+    waiting = [findings]
+    while waiting:
+        each = waiting.pop()
+        calls = [*each.calls, *(name for operator in each.operators for name in catalog.functions_behind(operator))]
+        for function in (function for call in calls for function in catalog.overloads(call)):
+            if function not in seen:
+                seen.add(function)
+                waiting.append(_of_function(function))
+                yield written((function.schema, function.name)), waiting[-1]
+        for relation in (relation for name in each.relations for relation in catalog.relations_of(name)):
+            if relation not in seen:
+                seen.add(relation)
+                waiting.append(_of_relation(relation))
+                yield _dotted((relation.schema, relation.name)), waiting[-1]
+
+
+@lru_cache(_EXAMINED)
+def _of_function(function: Function) -> Findings:
+    """What is found in a function, with its claim: code that cannot be read is as volatile as it says."""
+    found = findings_of(function)
+    has_code = function.body is not None or function.source is not None or bool(function.support)
+    if has_code or not function.is_volatile or found.primary:
+        return found
+    return Findings(primary="is VOLATILE, and its code cannot be read")
+
+
+@lru_cache(_EXAMINED)
+def _of_relation(relation: Relation) -> Findings:
+    """What is found in a view's query and in row policies. Its reasons continue a sentence that names the relation."""
+    found = Findings(primary=relation.obstacle)
+    inside = Findings()
+    try:
+        for statement in (statement for query in relation.queries for statement in parse_statements(query)):
+            if kind_of(statement, examine(statement, inside)) is not Kind.READ:
+                inside.stay("a statement that does not only read")
+    except PlanError:
+        found.stay("has a definition that cannot be parsed")
+    if inside.primary:
+        found.stay(f"contains: {inside.primary}")
+    found.reasons.update({effect: f"contains: {reason}" for effect, reason in inside.reasons.items()})
+    found.calls, found.relations, found.operators = inside.calls, inside.relations, inside.operators
+    return found
+
+
+def _dotted(name: Name) -> str:
+    return ".".join(name)

@@ -24,7 +24,6 @@ create view explained.loud as select explained.shout(name) from items;
 """
 
 
-
 @pytest.fixture(scope="module")
 def objects(postgres: PostgresCluster) -> Iterator[None]:
     postgres.execute(OBJECTS)

@@ -71,7 +71,9 @@ def shop() -> Iterator[Shop]:
         made = Shop(cluster, catalog)
         position = cluster.value("select pg_current_wal_flush_lsn()", DATABASE)
         with Client(Target(*_standby(cluster), server.superuser, server.password, "postgres")) as client:
-            until(lambda: client.value(f"select pg_last_wal_replay_lsn() >= '{position}'") == "t", "the standby follows")
+            until(
+                lambda: client.value(f"select pg_last_wal_replay_lsn() >= '{position}'") == "t", "the standby follows"
+            )
         yield made
     finally:
         cluster.stop()

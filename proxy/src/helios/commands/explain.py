@@ -6,12 +6,14 @@ A running proxy is asked where one is named, since it knows the database's funct
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from helios.errors import HeliosError, PlanError
 from helios.planner.explain import NO_OBJECTS, explain
@@ -33,7 +35,9 @@ class ExplainFailed(HeliosError):
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `explain`."""
-    parser = subparsers.add_parser("explain", help="what a statement is, and where it may run", description=_DESCRIPTION)
+    parser = subparsers.add_parser(
+        "explain", help="what a statement is, and where it may run", description=_DESCRIPTION
+    )
     parser.add_argument("sql", metavar="SQL", help="the statement or statements; - reads standard input")
     parser.add_argument("--admin", metavar="URL", help="admin API of a running proxy, as http://127.0.0.1:9090")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="the admin API's bearer token, first line")
@@ -72,25 +76,22 @@ def _local(sql: str) -> dict[str, Any]:
 
 def _ask(url: str, token_file: Path | None, body: dict[str, str]) -> dict[str, Any]:
     """POST /api/explain."""
-    headers = {"Content-Type": "application/json"}
+    headers = {}
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().partition(chr(10))[0].strip()}"
-    request = urllib.request.Request(f"{url.rstrip('/')}/api/explain", json.dumps(body).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
-            view: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise ExplainFailed(_error_of(error)) from error
-    except (OSError, ValueError) as error:
-        raise ExplainFailed(f"{url}: {error}") from error
+        return asyncio.run(_post(f"{url.rstrip('/')}/api/explain", headers, body))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise ExplainFailed(f"{url}: {str(error) or type(error).__name__}") from error
+
+
+async def _post(url: str, headers: dict[str, str], body: dict[str, str]) -> dict[str, Any]:
+    made = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), headers=headers)
+    async with made as session, session.post(url, json=body) as answer:
+        view: dict[str, Any] = await answer.json()
+    if answer.status != HTTPStatus.OK:
+        raise ExplainFailed(str(view.get("error", answer.reason)))
     return view
-
-
-def _error_of(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.code} {error.reason}"
 
 
 def _text(view: dict[str, Any]) -> str:

@@ -103,6 +103,6 @@ class ProxyConfig(HeliosModel):
         )
 
     def database_named(self, name: str) -> DatabaseConfig | None:
-        """The entry, with its cluster, that serves clients who ask for a database of this name; None for no such entry."""
+        """The entry that serves a database of this name to clients, its cluster filled in; None if none does."""
         entries = {entry.name: entry for entry in self.resolved_databases()}
         return entries.get(name) or entries.get(ANY_DATABASE)

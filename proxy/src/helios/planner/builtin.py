@@ -1,7 +1,8 @@
 """PostgreSQL's own functions: which names they have, and the few that leave something in the session.
 
 `builtin_functions.txt` lists the names of `pg_catalog` in PostgreSQL 18, one a line, each with the volatility of its
-most volatile overload (`i`, `s`, `v` as in pg_proc.provolatile). A test compares it with the running server; `proxy/tests/write_builtin_functions.py` writes it anew.
+most volatile overload (`i`, `s`, `v` as in pg_proc.provolatile). A test compares it with the running server;
+`proxy/tests/write_builtin_functions.py` writes it anew.
 
 Looked at and left out, because nothing that another client could notice outlives the transaction: pg_notify,
 pg_export_snapshot and advisory locks named `_xact_`; descriptors of large objects (lo_open, lo_creat); cursor_to_xml,

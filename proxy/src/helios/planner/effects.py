@@ -100,7 +100,8 @@ def _call(call: Tree, is_run: bool, findings: Findings) -> None:
     """A call of a function. One that is not built in counts without being run: planning evaluates immutable ones."""
     parts = _strings(call.funcname)
     if parts[-1:] != ["set_config"]:
-        return note_call(parts, findings, is_run)
+        note_call(parts, findings, is_run)
+        return
     if is_run:
         findings.stay("set_config() sets a setting")
     if is_run and not _is_local(call):

@@ -1,4 +1,4 @@
-"""Reads what plans depend on in one database: functions, operators, views and other relations that are more than a table.
+"""Reads what plans depend on in one database: functions, operators, and relations that are more than a table.
 
 Over a connection of its own that is closed afterwards. Called by `catalogs`.
 """
@@ -55,7 +55,7 @@ _VERSION = f"""
     UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_policy
 )
 SELECT count(*) || ':' || coalesce(sum(hashtextextended(mark, 0)), 0) FROM marks
-"""
+"""  # noqa: S608 - made of constants
 
 _READ_OPERATORS = """
 SELECT o.oprname AS name, n.nspname AS schema, p.proname AS function
@@ -71,7 +71,7 @@ SELECT c.nspname AS schema, c.relname AS name, coalesce(c.obstacle, '') AS obsta
                 WHERE p.polrelid = c.oid AND c.relrowsecurity AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL)
        AS queries
 FROM chosen_relations c
-"""
+"""  # noqa: S608 - made of constants
 
 _READ = """
 WITH chosen AS (SELECT p.*, n.nspname {chosen})

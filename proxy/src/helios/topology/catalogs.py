@@ -29,7 +29,7 @@ _GAP_SECONDS = 1.0
 """Shortest pause between two readings of a database: a migration must not cause one for each of its statements."""
 
 _ASK_SECONDS = 0.05
-"""How often `known` asks; to ask is what makes a reading that failed be tried again."""
+"""How often `known` asks."""
 
 _TIMEOUT_SECONDS = 10.0
 """Until a reading has failed. Nothing waits for it."""
@@ -118,7 +118,8 @@ class Catalogs:
         """As `catalog`, after it has been read; None if it cannot be in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_seconds):
-                while self.catalog(cluster, database, 0) is None:
+                # Asking again is what has a reading tried again that failed.
+                while self.catalog(cluster, database, 0) is None:  # noqa: ASYNC110
                     await asyncio.sleep(_ASK_SECONDS)
         return self.catalog(cluster, database, 0)
 

@@ -20,8 +20,10 @@ class _Request(BaseModel):
 
 
 async def explain(request: web.Request) -> web.Response:
-    """200 with the plan; 400 for a body that is not `{"sql": …, "database": …}`, with PostgreSQL's words for a text that
-    its parser refuses; 404 for a database that is not configured."""
+    """200 with the plan; 404 for a database that is not configured.
+
+    400 for a body that is not `{"sql": …, "database": …}`, and with PostgreSQL's words for a text that it cannot parse.
+    """
     control = request.app[CONTROL]
     try:
         asked = _Request.model_validate_json(await request.read() or b"{}")

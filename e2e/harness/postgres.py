@@ -39,7 +39,12 @@ create table notes (id int primary key, body text);
 grant all on items, notes to public;
 """
 
-SETTINGS = {"max_connections": "150", "shared_buffers": "64MB", "max_prepared_transactions": "4"}
+SETTINGS = {
+    "max_connections": "150",
+    "shared_buffers": "64MB",
+    "max_prepared_transactions": "4",
+    "wal_level": "logical",
+}
 
 
 @dataclass

@@ -127,12 +127,6 @@ def test_refused_server_login_is_not_tried_in_a_loop(proxy: HeliosProcess, postg
     assert PASSWORDS[APP] not in proxy.log()
 
 
-@pytest.mark.parametrize("value", ["true", "database"])
-def test_replication_login_is_refused_in_words(proxy: HeliosProcess, value: str) -> None:
-    """A pooled connection cannot stream WAL: the client is told so instead of being given an ordinary session."""
-    assert refusal_of(proxy.target().with_options(replication=value)) in ("0A000", "08P01", "42501")
-
-
 @pytest.mark.checklist(64)
 def test_client_of_a_database_that_a_reload_removed_is_told(start_proxy: StartProxy) -> None:
     proxy = start_proxy(

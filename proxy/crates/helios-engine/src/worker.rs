@@ -180,6 +180,7 @@ impl Worker {
                 .clone()
                 .unwrap_or_else(|| login.database.clone()),
             user: database.user.clone().unwrap_or_else(|| login.user.clone()),
+            replication: login.replication,
         };
         let mut pools = self
             .shared
@@ -194,7 +195,7 @@ impl Worker {
             Arc::new(PoolShared::new(
                 key.clone(),
                 self.shared.plans.catalogs.of(&key.cluster, &key.database),
-                database.pool.clone(),
+                &database.pool,
                 credential,
                 &self.shared.inboxes,
             ))

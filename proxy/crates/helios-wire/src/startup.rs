@@ -64,10 +64,29 @@ pub struct StartupParams {
     /// Settings, in the order in which they take effect: first those of `options`, then those given as
     /// parameters of their own, which therefore win. A repeated name (in any case) is kept once, last.
     pub parameters: Vec<(String, String)>,
-    /// `true` for physical, `database` for logical replication, `None` for an ordinary session.
-    pub replication: Option<String>,
+    /// What the connection replicates; `None` for an ordinary session.
+    pub replication: Option<Replication>,
     /// Names of all protocol options (`_pq_.…`) in order; none is supported.
     pub protocol_options: Vec<String>,
+}
+
+/// What a replication connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Replication {
+    /// The whole server's WAL; belongs to no database.
+    Physical,
+    /// The changes of one database; takes SQL too.
+    Logical,
+}
+
+impl Replication {
+    /// The value of the startup parameter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Physical => "true",
+            Self::Logical => "database",
+        }
+    }
 }
 
 /// Why a packet was refused. [`fmt::Display`] gives PostgreSQL's message.
@@ -284,13 +303,13 @@ fn as_text(bytes: &[u8]) -> Result<&str, StartupError> {
     })
 }
 
-/// `Some("database")`, `Some("true")` or `None`, as the server would understand the value.
-fn parse_replication(value: &str) -> Result<Option<String>, StartupError> {
-    if value == "database" {
-        return Ok(Some(value.to_owned()));
+/// What the server would understand the value as.
+fn parse_replication(value: &str) -> Result<Option<Replication>, StartupError> {
+    if value == Replication::Logical.as_str() {
+        return Ok(Some(Replication::Logical));
     }
     match parse_bool(value) {
-        Some(true) => Ok(Some("true".to_owned())),
+        Some(true) => Ok(Some(Replication::Physical)),
         Some(false) => Ok(None),
         None => Err(StartupError::Replication(value.to_owned())),
     }

@@ -1,8 +1,8 @@
 //! Startup packets: what clients send, what PostgreSQL refuses, and what we send to servers.
 
 use helios_wire::startup::{
-    build, build_cancel, negotiate, packet_len, parse, Startup, StartupError, StartupParams,
-    MAX_STARTUP_LEN,
+    build, build_cancel, negotiate, packet_len, parse, Replication, Startup, StartupError,
+    StartupParams, MAX_STARTUP_LEN,
 };
 
 fn body(minor: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -124,9 +124,9 @@ fn protocol_options_are_no_settings() {
 fn replication_takes_database_or_a_boolean() {
     let mode = |value| start(&[("user", "alice"), ("replication", value)]).replication;
 
-    assert_eq!(mode("database").as_deref(), Some("database"));
+    assert_eq!(mode("database"), Some(Replication::Logical));
     for yes in ["true", "t", "TRUE", "on", "yes", "y", "1"] {
-        assert_eq!(mode(yes).as_deref(), Some("true"), "{yes}");
+        assert_eq!(mode(yes), Some(Replication::Physical), "{yes}");
     }
     for no in ["false", "f", "off", "of", "no", "0"] {
         assert_eq!(mode(no), None, "{no}");

@@ -9,6 +9,10 @@ pub(crate) use shard::{PoolShard, Ticket};
 pub(crate) use shared::{PoolShared, Profile, Slot};
 pub(crate) use waiters::{Denial, Grant};
 
+use helios_wire::startup::Replication;
+
+use crate::config::{PoolMode, PoolSettings};
+
 /// What two clients must have in common to be given the same server connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PoolKey {
@@ -22,4 +26,21 @@ pub(crate) struct PoolKey {
     pub(crate) database: String,
     /// The role on the server.
     pub(crate) user: String,
+    /// Of replication connections only, each of which is its client's own: nothing waits in line here, and nothing
+    /// comes back.
+    pub(crate) replication: Option<Replication>,
+}
+
+impl PoolKey {
+    /// What the settings of its entry come to here.
+    fn settings(&self, entry: &PoolSettings) -> PoolSettings {
+        match self.replication {
+            None => entry.clone(),
+            Some(_) => PoolSettings {
+                mode: PoolMode::Session,
+                min_idle: 0,
+                ..entry.clone()
+            },
+        }
+    }
 }

@@ -245,21 +245,12 @@ impl PoolShard {
     async fn open_with_patience(&self, mut slot: Slot, worker: &Rc<Worker>) -> Option<Box<Server>> {
         let mut pause = BACKOFF.0;
         loop {
-            let active = worker.active();
-            let limit = Duration::from_millis(active.snapshot.limits.connect_timeout_ms);
-            let tls = active.connectors.get(&self.shared.key.cluster);
-            let plain = &worker.shared.buckets.plain;
-            let keys = &worker.shared.keys;
-            let err = match connect::connect(slot, limit, tls, plain, keys).await {
-                Ok(server) => {
-                    *self.last_error.borrow_mut() = None;
-                    return Some(server);
-                }
+            let err = match self.connect(slot, worker, &[]).await {
+                Ok(server) => return Some(server),
                 Err(err) => err,
             };
-            self.report(worker, &err);
-            if let Some(refusal) = permanent(err) {
-                self.deny_all(&Denial::Refused(refusal));
+            if !may_pass(&err) {
+                self.deny_all(&Denial::Refused(err.into()));
                 return None;
             }
             rt::sleep(pause).await;
@@ -269,6 +260,43 @@ impl PoolShard {
             }
             slot = self.shared.reserve()?;
         }
+    }
+
+    /// Opens a connection for one client, which will not give it back. Who asks for one is not made to wait.
+    pub(crate) async fn open_own(
+        &self,
+        worker: &Worker,
+        settings: &[(String, String)],
+    ) -> Result<Box<Server>, Refusal> {
+        let slot = self.shared.reserve().ok_or_else(|| {
+            let text = format!(
+                "no free replication connection for user \"{}\": all {} are in use",
+                self.shared.key.user,
+                self.shared.settings().max_size
+            );
+            Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, text)
+                .hint("Raise pool.max_size of the database entry.")
+        })?;
+        Ok(self.connect(slot, worker, settings).await?)
+    }
+
+    async fn connect(
+        &self,
+        slot: Slot,
+        worker: &Worker,
+        settings: &[(String, String)],
+    ) -> Result<Box<Server>, ConnectError> {
+        let active = worker.active();
+        let limit = Duration::from_millis(active.snapshot.limits.connect_timeout_ms);
+        let tls = active.connectors.get(&self.shared.key.cluster);
+        let plain = &worker.shared.buckets.plain;
+        let keys = &worker.shared.keys;
+        let opened = connect::connect(slot, limit, tls, plain, keys, settings).await;
+        match &opened {
+            Ok(_) => *self.last_error.borrow_mut() = None,
+            Err(err) => self.report(worker, err),
+        }
+        opened
     }
 
     fn report(&self, worker: &Worker, err: &ConnectError) {
@@ -439,19 +467,33 @@ impl PoolShard {
     }
 }
 
-/// The error to give to all who wait, unless the cause may pass: a node that starts, is full or unreachable.
-fn permanent(err: ConnectError) -> Option<Refusal> {
+/// Whether the cause may pass: a node that starts, is full or unreachable.
+fn may_pass(err: &ConnectError) -> bool {
     match err {
-        ConnectError::Io(_) => None,
+        ConnectError::Io(_) => true,
         ConnectError::Server(message) => {
-            let state = ErrorFields::new(&message[HEADER_LEN..]).sqlstate().unwrap_or_default().to_owned();
-            let passing = [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW, sqlstate::ADMIN_SHUTDOWN];
-            (!passing.contains(&state.as_str())).then(|| Refusal::Server(message.into()))
+            let fields = ErrorFields::new(&message[HEADER_LEN..]);
+            let passing = [
+                sqlstate::TOO_MANY_CONNECTIONS,
+                sqlstate::CANNOT_CONNECT_NOW,
+                sqlstate::ADMIN_SHUTDOWN,
+            ];
+            fields
+                .sqlstate()
+                .is_some_and(|state| passing.contains(&state))
         }
-        ConnectError::Auth(text) => Some(
-            Refusal::new(sqlstate::INVALID_PASSWORD, text)
+        ConnectError::Auth(_) | ConnectError::Tls(_) | ConnectError::Protocol(_) => false,
+    }
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(err: ConnectError) -> Refusal {
+        match err {
+            ConnectError::Io(text) => Refusal::new(sqlstate::CANNOT_CONNECT_NOW, format!("no connection to the server: {text}")),
+            ConnectError::Server(message) => Refusal::Server(message.into()),
+            ConnectError::Auth(text) => Refusal::new(sqlstate::INVALID_PASSWORD, text)
                 .hint("Give the database entry a user and password, or the user a plain-text secret in the users file."),
-        ),
-        ConnectError::Tls(text) | ConnectError::Protocol(text) => Some(Refusal::new(sqlstate::CONNECTION_FAILURE, text)),
+            ConnectError::Tls(text) | ConnectError::Protocol(text) => Refusal::new(sqlstate::CONNECTION_FAILURE, text),
+        }
     }
 }

@@ -51,7 +51,7 @@ impl PoolShared {
     pub(crate) fn new(
         key: PoolKey,
         catalog: Arc<Catalog>,
-        settings: PoolSettings,
+        entry: &PoolSettings,
         credential: Credential,
         inboxes: &Arc<[Sender<Message>]>,
     ) -> PoolShared {
@@ -61,9 +61,9 @@ impl PoolShared {
             oldest: AtomicU64::new(u64::MAX),
         };
         PoolShared {
+            settings: ArcSwap::from_pointee(key.settings(entry)),
             key,
             catalog,
-            settings: ArcSwap::from_pointee(settings),
             credential: ArcSwap::from_pointee(credential),
             total: AtomicUsize::new(0),
             faces: inboxes.iter().map(|_| face()).collect(),
@@ -88,9 +88,10 @@ impl PoolShared {
     }
 
     /// Takes over settings and credential after a reload; true when the login changed.
-    pub(crate) fn update(&self, settings: &PoolSettings, credential: Credential) -> bool {
-        if **self.settings.load() != *settings {
-            self.settings.store(Arc::new(settings.clone()));
+    pub(crate) fn update(&self, entry: &PoolSettings, credential: Credential) -> bool {
+        let settings = self.key.settings(entry);
+        if **self.settings.load() != settings {
+            self.settings.store(Arc::new(settings));
         }
         let changed = **self.credential.load() != credential;
         if changed {

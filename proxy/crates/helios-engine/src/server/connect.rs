@@ -18,23 +18,30 @@ use crate::tls::Connector;
 /// How long a server may take to end the connection that carried a CancelRequest.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Connects and logs in within `limit`. The slot is given up when that fails.
+/// Connects and logs in with these settings within `limit`. The slot is given up when that fails.
 pub(crate) async fn connect(
     slot: Slot,
     limit: Duration,
     tls: Option<&Arc<Connector>>,
     plain: &Arc<Bucket>,
     cache: &KeyCache,
+    settings: &[(String, String)],
 ) -> Result<Box<Server>, ConnectError> {
     let pool = Arc::clone(slot.pool());
     let key = &pool.key;
+    let replication = key.replication.map(|kind| ("replication", kind.as_str()));
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .chain(replication)
+        .collect();
     let attempt = async {
         let mut conn = reach(&key.host, key.port, limit, tls).await?;
         let binding = tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding);
         let who = Who {
             user: &key.user,
             database: &key.database,
-            settings: &[],
+            settings: &settings,
             credential: &pool.credential(),
             binding,
         };

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::pool::Slot;
+use crate::pool::{Profile, Slot};
 use crate::rt::{Conn, Moving};
 use crate::settings::Bucket;
 use crate::statements::ServerStatements;
@@ -145,6 +145,14 @@ impl Server {
     pub(crate) fn pack(self) -> Option<Parcel> {
         let Server { conn, state } = self;
         conn.detach().ok().map(|moving| Parcel { moving, state })
+    }
+
+    /// What it reports now.
+    pub(crate) fn profile(&self) -> Profile {
+        let parameters = self.state.parameters.iter();
+        parameters
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Notes a ParameterStatus.

@@ -2,7 +2,7 @@
 
 use helios_wire::hba::{self, ClientCertificate, Hba, Method, Origin, Visitor};
 use helios_wire::sqlstate;
-use helios_wire::startup::StartupParams;
+use helios_wire::startup::{Replication, StartupParams};
 
 use super::startup::Ended;
 use crate::config::{AuthMethod, CertificateName, ClientAuth, Snapshot};
@@ -75,7 +75,7 @@ impl Demands {
             origin,
             database: &params.database,
             user: &params.user,
-            is_replication: params.replication.as_deref() == Some("true"),
+            is_replication: params.replication == Some(Replication::Physical),
         };
         let found = hba.find(&visitor);
         found.and_then(demand).ok_or_else(|| {

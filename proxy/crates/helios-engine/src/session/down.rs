@@ -7,6 +7,7 @@ use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::sqlstate;
 
 use super::fifo::Expect;
+use super::handle::Signal;
 use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
@@ -60,6 +61,10 @@ impl Session {
                     return Ok(());
                 }
                 continue;
+            }
+            if self.streaming && self.handle.pending() == Signal::Drain {
+                // What comes from here on would go on for ever.
+                return Ok(());
             }
             let Some(header) = frame::header(&input.bytes()[run.at..])? else {
                 return Ok(());
@@ -134,6 +139,10 @@ impl Session {
             b'A' => Ok(self.on_notification(body, input, run)),
             b'S' => Ok(self.on_parameter_status(body)),
             b'G' => self.on_copy_in(),
+            b'W' if self.is_replication() => {
+                self.streaming = true;
+                self.on_copy_in()
+            }
             b'H' => self.belongs(header.tag),
             tag => Err(Doubt(format!(
                 "unexpected message '{}' from the server",
@@ -299,6 +308,7 @@ impl Session {
             return Err(self.misplaced(b'Z'));
         }
         self.fifo.pop_front();
+        self.streaming = false;
         if let Some(link) = self.link.as_mut().filter(|link| link.redefines) {
             if status == Status::Idle {
                 link.redefines = false;

@@ -105,7 +105,11 @@ impl Session {
         ))
     }
 
-    async fn wait_for_primary(&mut self, since: u64, homeless: Homeless) -> Result<(), Ended> {
+    pub(super) async fn wait_for_primary(
+        &mut self,
+        since: u64,
+        homeless: Homeless,
+    ) -> Result<(), Ended> {
         let active = self.worker.active();
         let entry = self.entry(&active).map_err(Ended::Refused)?;
         let limit = Duration::from_millis(entry.pool.acquire_timeout_ms);
@@ -159,7 +163,7 @@ impl Session {
         }
     }
 
-    fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
+    pub(super) fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
         let settings = shard.shared.settings();
         self.handle
             .set_backend(Some(Arc::clone(&server.state.backend)));
@@ -194,13 +198,7 @@ impl Session {
         let Some(link) = &self.link else {
             return Err(Ended::Quietly);
         };
-        let parameters = link
-            .server
-            .state
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
-        let profile: Profile = parameters.collect();
+        let profile = link.server.profile();
         link.shard
             .shared
             .remember_profile(&self.bucket, Arc::clone(&profile));
@@ -302,7 +300,7 @@ impl Session {
         } = link;
         let pins = self.pins;
         if at_rest {
-            if pins.has(Pin::Library) {
+            if pins.has(Pin::Library) || self.is_replication() {
                 return;
             }
             if mode == PoolMode::Session {

@@ -10,6 +10,7 @@ pub(crate) mod handle;
 mod link;
 mod planning;
 mod prepared;
+mod replication;
 mod residue;
 mod startup;
 mod up;
@@ -27,6 +28,7 @@ use helios_sql::Syntax;
 use helios_wire::backend::Status;
 use helios_wire::error_response::Severity;
 use helios_wire::sqlstate;
+use helios_wire::startup::Replication;
 
 use crate::catalog::Definition;
 use crate::config::{Database, Limits, PoolMode};
@@ -60,6 +62,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) database: String,
+    /// What its connection replicates; `None` for an ordinary one.
+    pub(crate) replication: Option<Replication>,
 }
 
 /// Where a session's transactions go, until configuration or topology change.
@@ -156,6 +160,8 @@ pub(crate) struct Session {
     refusing: bool,
     /// The server takes CopyData.
     copying_in: bool,
+    /// Both ends send CopyData, without an end of their own accord.
+    streaming: bool,
     /// A Sync was sent during COPY IN, when the server ignores it unless it has failed meanwhile.
     sync_in_copy: bool,
     /// A transaction block was begun where none is allowed.
@@ -246,6 +252,7 @@ impl Session {
             skipping: false,
             refusing: false,
             copying_in: false,
+            streaming: false,
             sync_in_copy: false,
             must_roll_back: false,
             leaving: false,
@@ -293,7 +300,7 @@ impl Session {
         for _ in 0..MAX_ROUNDS {
             if self.handle.pending() == Signal::Drain
                 && self.may_end()
-                && self.pause.is_long(self.handle.drain_rounds())
+                && (self.streaming || self.pause.is_long(self.handle.drain_rounds()))
             {
                 return Poll::Ready(Step::Fatal(Refusal::shutdown()));
             }
@@ -325,8 +332,11 @@ impl Session {
         self.client.wbuf.len() > HIGH_WATER
     }
 
-    /// Between two transactions, with nothing under way in either direction.
+    /// Between two transactions, with nothing under way in either direction; or between two messages of a stream.
     fn may_end(&self) -> bool {
+        if self.streaming {
+            return self.down.remaining == 0;
+        }
         let quiet = self.fifo.is_empty()
             && !self.unsynced
             && self.up.remaining == 0
@@ -442,11 +452,16 @@ impl Session {
         self.unsynced || self.skipping || self.copying_in
     }
 
-    /// A client that said Terminate does not read any more, but what it asked for before is still done.
+    /// A client that said Terminate does not read any more, but what it asked for before is still done. Not so a
+    /// backup, which goes to its reader or nowhere.
     fn poll_leave(&mut self) -> Result<bool, Step> {
         self.client.wbuf.release();
         match &self.link {
-            Some(link) if !self.is_at_rest(link) && !self.is_unfinished() => Ok(false),
+            Some(link)
+                if !self.is_at_rest(link) && !self.is_unfinished() && !self.is_replication() =>
+            {
+                Ok(false)
+            }
             _ => Err(Step::Left),
         }
     }

@@ -5,6 +5,7 @@ use std::future::{poll_fn, Future};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::task::Poll;
 
 use helios_wire::error_response::Severity;
@@ -99,14 +100,6 @@ async fn login(
     let params = negotiate(worker, conn).await?;
     refuse_in_drain(worker)?;
     seat.check().map_err(Ended::Refused)?;
-    if params.replication.is_some() {
-        let refusal = Refusal::new(
-            sqlstate::FEATURE_NOT_SUPPORTED,
-            "replication connections are not pooled",
-        )
-        .hint("Connect to the PostgreSQL server itself for replication.");
-        return Err(Ended::Refused(refusal));
-    }
     if let Some(message) = startup::negotiate(params.minor, &params.protocol_options) {
         conn.wbuf.extend(&message);
     }
@@ -145,10 +138,20 @@ async fn begin(
     let login = Login {
         user: params.user,
         database: params.database,
+        replication: params.replication,
     };
-    let bucket = worker.shared.buckets.of_startup(&params.parameters);
+    let buckets = &worker.shared.buckets;
+    let bucket = match params.replication {
+        None => buckets.of_startup(&params.parameters),
+        // Its server is opened with them.
+        Some(_) => Arc::clone(&buckets.plain),
+    };
     let mut session = Session::new(Rc::clone(worker), conn, seat, login, bucket, handle);
-    match session.profile().await {
+    let profile = match params.replication {
+        None => session.profile().await,
+        Some(_) => session.open_own(&params.parameters).await,
+    };
+    match profile {
         Ok(profile) => {
             let mut out = Vec::new();
             for (name, value) in profile.iter() {

@@ -188,15 +188,16 @@ def _doubled(text: str) -> str:
 
 
 def base_settings(cluster: PostgresCluster, folder: Path, **sections: Any) -> Settings:
-    """Settings for a proxy before `cluster`: two workers, any free ports, SCRAM, pools of two; sections on top.
+    """Settings for a proxy before `cluster`: two workers that fill up early, any free ports, SCRAM, pools of two.
 
-    A section given as a dict is merged into ours, anything else replaces it.
+    Sections go on top: one given as a dict is merged into ours, anything else replaces it.
     """
     users = {user: PASSWORDS[user] for user in PASSWORDS if user != MONITOR}
     settings: Settings = {
         "config_version": 1,
         "listen_address": "127.0.0.1:0",
         "workers": 2,
+        "clients_per_worker": 8,
         "admin": {"address": "127.0.0.1:0"},
         "auth": {"method": "scram-sha-256", "users_file": str(write_users_file(folder / "users.txt", users))},
         "monitor": {"user": MONITOR, "password": PASSWORDS[MONITOR]},

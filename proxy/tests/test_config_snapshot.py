@@ -41,6 +41,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
     assert _snapshot(config) == {
         "generation": 3,
         "workers": 2,
+        "clients_per_worker": 64,
         "io": "epoll",
         "listen": [{"host": "::", "port": 0}],
         "unix_socket": None,

@@ -271,8 +271,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
     if spec.monitor is not None and spec.monitor.secret_ref is not None:
         ref = spec.monitor.secret_ref
         payload["monitor"]["password_file"] = _secret_path(ref.name, ref.key, placement)
-    if spec.workers is not None:
-        payload["workers"] = spec.workers
+    payload |= mirrored(spec)
     return {key: value for key, value in payload.items() if value not in ({}, (), 0)}
 
 

@@ -136,6 +136,8 @@ class HeliosProxySpec(SpecModel):
 
     workers: Annotated[int | None, mirrors(ProxyConfig, "workers")] = None
 
+    clients_per_worker: Annotated[int | None, mirrors(ProxyConfig, "clients_per_worker")] = None
+
     nodes: NodeList = ()
     """The servers of the one cluster. Empty, and no `clusters`: the endpoints of Service `<name>-backends`."""
 

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Threads, each with its own runtime; fixed at start.
     pub workers: usize,
+    /// Clients that one worker gets before the next gets any.
+    pub clients_per_worker: usize,
     /// Socket back end: checked here, as `epoll` is the only one so far.
     #[serde(rename = "io")]
     pub _io: IoBackend,
@@ -417,6 +419,9 @@ impl Snapshot {
         }
         if snapshot.workers == 0 {
             return Err("snapshot: workers must be at least 1".to_owned());
+        }
+        if snapshot.clients_per_worker == 0 {
+            return Err("snapshot: clients_per_worker must be at least 1".to_owned());
         }
         Ok(snapshot)
     }

@@ -152,12 +152,11 @@ fn is_exhausted(err: &io::Error) -> bool {
     )
 }
 
-/// Clients that go to one worker before the next gets any: one wake-up that serves several costs less than several
-/// wake-ups, and few clients do not fill a core.
-const PACK: usize = 8;
-
+/// So many clients go to one worker before the next gets any: a wake-up that serves several costs less than several
+/// wake-ups.
 fn dispatch(worker: &Rc<Worker>, socket: Detached) {
-    let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed) / PACK;
+    let pack = worker.config().clients_per_worker;
+    let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed) / pack;
     let least = (0..worker.shared.clients.len())
         .min_by_key(|&id| load(id))
         .unwrap_or(worker.id);

@@ -1,5 +1,7 @@
 //! Tag and length framing over a buffer. Every reader of messages, in both directions, goes through `header`.
 
+use std::ffi::CStr;
+
 /// Bytes of a message's tag and length word.
 pub const HEADER_LEN: usize = 5;
 
@@ -85,8 +87,9 @@ pub fn write_cstr(out: &mut Vec<u8>, text: &[u8]) {
 /// The string that starts at `at`, without its terminator, and the offset behind the terminator.
 pub fn read_cstr(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|&byte| byte == 0)?;
-    Some((&rest[..end], at + end + 1))
+    // The standard library looks at a word at a time here.
+    let text = CStr::from_bytes_until_nul(rest).ok()?.to_bytes();
+    Some((text, at + text.len() + 1))
 }
 
 #[cfg(test)]

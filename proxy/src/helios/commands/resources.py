@@ -95,7 +95,7 @@ def _spec(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
     config = imported.config
     spec: dict[str, Any] = {
         "listenPort": split_address(config.listen_address)[1],
-        "workers": config.workers or None,
+        **_mirror(HeliosProxySpec, config),
         **_backends(config, name, secrets),
         "databases": _databases(config, name, secrets),
         "pool": _mirror(PoolSpec, config.pool),

@@ -52,6 +52,11 @@ class ProxyConfig(HeliosModel):
     """Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the
     largest pool, at least one. A thread more than there are CPUs only costs."""
 
+    clients_per_worker: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 64
+    """New clients go to one worker until it has so many, and then to the next; beyond that to the one with fewest. A
+    worker that serves many clients sleeps and wakes less often for each query, which is most of what a second one would
+    cost. Lower it where fewer clients keep a core busy."""
+
     admin: AdminConfig = AdminConfig()
     """The admin API."""
 

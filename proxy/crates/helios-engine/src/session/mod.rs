@@ -102,6 +102,8 @@ struct Unnamed {
     /// What follows the name in its Parse.
     rest: Vec<u8>,
     plan: Option<Arc<Plan>>,
+    /// How the text was read when the plan was looked for.
+    syntax: Option<Syntax>,
 }
 
 /// A server in use by this session.

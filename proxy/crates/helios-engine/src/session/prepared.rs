@@ -57,6 +57,7 @@ impl Session {
             self.unnamed.rest.clear();
             self.unnamed.rest.extend_from_slice(rest);
             self.unnamed.plan = self.plan.take();
+            self.unnamed.syntax = Some(self.syntax());
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
             self.expect(Expect::ParseUnnamed { tag, hidden: false });

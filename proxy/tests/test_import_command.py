@@ -86,7 +86,9 @@ def test_a_written_file_is_private_and_has_its_users_beside_it(folder: Path) -> 
     assert (folder / "made.users.txt").read_text() == '"app" "p w"\n'
 
 
-@pytest.mark.parametrize(("line", "status"), [("query_timeout = 5", 1), ("query_timeout = 0", 0), ("logfile = /x", 0)])
+@pytest.mark.parametrize(
+    ("line", "status"), [("transaction_timeout = 5", 1), ("transaction_timeout = 0", 0), ("logfile = /x", 0)]
+)
 def test_strict_fails_where_something_is_not_carried_over(folder: Path, line: str, status: int) -> None:
     (folder / "pgbouncer.ini").write_text(f"{INI}{line}\n")
 

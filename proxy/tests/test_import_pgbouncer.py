@@ -105,6 +105,12 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("databases", "pool_mode", "statement"): {f"{POOL}.mode": "statement"},
     ("databases", "query_wait_timeout", "5"): {f"{POOL}.acquire_timeout_seconds": 5},
     ("databases", "query_wait_timeout", "-1"): {f"{POOL}.acquire_timeout_seconds": None},
+    ("pgbouncer", "query_timeout", "7"): {"limits.query_timeout_seconds": 7},
+    ("pgbouncer", "idle_transaction_timeout", "7"): {"limits.idle_transaction_timeout_seconds": 7},
+    ("pgbouncer", "client_idle_timeout", "7"): {"limits.client_idle_timeout_seconds": 7},
+    ("users", "query_timeout", "1.5"): {"users[0].query_timeout_seconds": 2},
+    ("users", "idle_transaction_timeout", "8"): {"users[0].idle_transaction_timeout_seconds": 8},
+    ("users", "client_idle_timeout", "0"): {"users[0].client_idle_timeout_seconds": 0},
     ("databases", "max_db_client_connections", "4"): {f"{DATABASE}.max_client_connections": 4},
     ("users", "max_user_client_connections", "4"): {"users[0].name": "1", "users[0].max_client_connections": 4},
     ("databases", "server_lifetime", "60"): {f"{POOL}.max_lifetime_seconds": 60},
@@ -130,15 +136,15 @@ NOTED: dict[Fate, dict[str, str]] = {
         "max_user_connections=1 peer_id=1 disable_pqexec=1 application_name_add_host=1 "
         "auth_hba_file=x auth_ident_file=x auth_user=x auth_query=select auth_dbname=x auth_ldap_options=x syslog=1 "
         "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
-        "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x query_timeout=1 client_idle_timeout=1 "
-        "idle_transaction_timeout=1 transaction_timeout=1 max_packet_size=1000 tcp_keepcnt=1 tcp_keepidle=1 "
+        "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x transaction_timeout=1 max_packet_size=1000 "
+        "tcp_keepcnt=1 tcp_keepidle=1 "
         "tcp_keepintvl=1 tcp_user_timeout=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
         "server_tls_protocols=all",
         "databases": "auth_user=x auth_query=x auth_dbname=x reserve_pool_size=1 reserve_pool=1 connect_query=select "
         "target_session_attrs=read-only max_db_connections=1 client_encoding=utf8 "
         "datestyle=ISO timezone=UTC application_name=x",
-        "users": "pool_size=1 reserve_pool_size=1 pool_mode=session max_user_connections=1 query_timeout=1 "
-        "query_wait_timeout=1 idle_transaction_timeout=1 transaction_timeout=1 client_idle_timeout=1",
+        "users": "pool_size=1 reserve_pool_size=1 pool_mode=session max_user_connections=1 "
+        "query_wait_timeout=1 transaction_timeout=1",
         "peers": "host=x port=6432 pool_size=1",
     },
 }
@@ -165,7 +171,7 @@ UNSAFE = [
 
 INERT = [
     ("pgbouncer", "reserve_pool_size", "0"),
-    ("pgbouncer", "query_timeout", "0.0"),
+    ("pgbouncer", "transaction_timeout", "0.0"),
     ("pgbouncer", "max_packet_size", "2147483647"),
     ("pgbouncer", "disable_pqexec", "0"),
     ("pgbouncer", "unix_socket_group", ""),

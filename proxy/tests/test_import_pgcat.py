@@ -48,6 +48,7 @@ BECOMES: dict[tuple[str, str], dict[str, Any]] = {
     ("general", 'tls_private_key = "k.pem"'): {"tls.mode": "disable", "tls.key_file": "{folder}/k.pem"},
     ("general", "server_tls = true"): {"clusters[0].tls.mode": "require"},
     ("general", "server_tls = false"): {"clusters[0].tls.mode": "disable"},
+    ("general", "idle_client_in_transaction_timeout = 3000"): {"limits.idle_transaction_timeout_seconds": 3},
     ("pool", 'pool_mode = "session"'): {f"{DATABASE}.pool.mode": "session"},
     ("pool", "connect_timeout = 3000"): {f"{DATABASE}.pool.acquire_timeout_seconds": 3},
     ("pool", "idle_timeout = 3000"): {f"{DATABASE}.pool.idle_timeout_seconds": 3},
@@ -75,7 +76,7 @@ BECOMES: dict[tuple[str, str], dict[str, Any]] = {
 NOTED = {
     ("general", NEEDLESS): "healthcheck_timeout=1 healthcheck_delay=1 ban_time=1 log_client_connections=true "
     "log_client_disconnections=true dns_cache_enabled=true dns_max_ttl=1 server_round_robin=true validate_config=true",
-    ("general", LOST): "idle_client_in_transaction_timeout=1 tcp_keepalives_idle=5 tcp_keepalives_count=5 "
+    ("general", LOST): "tcp_keepalives_idle=5 tcp_keepalives_count=5 "
     'tcp_keepalives_interval=5 tcp_user_timeout=1 verify_server_certificate=true admin_username="x" '
     'admin_password="x" admin_auth_type="md5" auth_query="x" auth_query_user="x" auth_query_password="x"',
     (

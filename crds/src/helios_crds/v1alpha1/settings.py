@@ -312,6 +312,12 @@ class LimitsSpec(SpecModel):
     ] = None
     startup_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "startup_timeout_seconds")] = None
     connect_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "connect_timeout_seconds")] = None
+    query_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "query_timeout_seconds")] = None
+    idle_transaction_timeout_seconds: Annotated[
+        int | None, mirrors(LimitsConfig, "idle_transaction_timeout_seconds")
+    ] = None
+    client_idle_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "client_idle_timeout_seconds")] = None
+    client_max_age_seconds: Annotated[int | None, mirrors(LimitsConfig, "client_max_age_seconds")] = None
     max_prepared_statements: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_statements")] = None
     max_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_bytes")] = None
     server_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "server_prepared_bytes")] = None
@@ -322,6 +328,12 @@ class UserSpec(SpecModel):
 
     name: Annotated[str, mirrors(UserConfig, "name", required=True)]
     max_client_connections: Annotated[int | None, mirrors(UserConfig, "max_client_connections")] = None
+    query_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "query_timeout_seconds")] = None
+    idle_transaction_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "idle_transaction_timeout_seconds")] = (
+        None
+    )
+    client_idle_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "client_idle_timeout_seconds")] = None
+    client_max_age_seconds: Annotated[int | None, mirrors(UserConfig, "client_max_age_seconds")] = None
 
 
 class LogSpec(SpecModel):

@@ -366,6 +366,14 @@ pub struct UserSettings {
 pub struct UserLimits {
     /// Clients at a time; 0 is any number.
     pub max_client_connections: usize,
+    /// How long a statement may run; 0 is any time, as below.
+    pub query_timeout_ms: u64,
+    /// How long a transaction may wait for its client.
+    pub idle_transaction_timeout_ms: u64,
+    /// How long a client may do nothing.
+    pub client_idle_timeout_ms: u64,
+    /// How old a client may get.
+    pub client_max_age_ms: u64,
 }
 
 /// Ceilings.

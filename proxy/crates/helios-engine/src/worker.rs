@@ -22,7 +22,7 @@ use crate::rt::{self, Detached, Inbox, Listener, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Parcel;
 use crate::session::auth::Users;
-use crate::session::handle::{Handle, Signal};
+use crate::session::handle::{Handle, Signal, TICK_MS};
 use crate::session::Login;
 use crate::settings::Buckets;
 use crate::statements::Interner;
@@ -30,8 +30,8 @@ use crate::stats::Stats;
 use crate::tls::{Acceptor, Connector};
 use crate::topology::{NodeTopology, Topology};
 
-/// How often idle servers are looked at.
-const REAP_EVERY: Duration = Duration::from_secs(1);
+/// How often idle servers and sessions are looked at.
+const TICK_EVERY: Duration = Duration::from_millis(TICK_MS);
 /// Between two rounds of a drain; a client that is silent for so long is not between a ping and its transaction.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
 
@@ -114,6 +114,10 @@ pub(crate) struct Worker {
     /// Accept loops and logins, to be woken when the worker drains.
     newcomers: RefCell<Slab<Option<Waker>>>,
     tags: Cell<u64>,
+    /// Seconds, roughly, since the worker began.
+    ticks: Cell<u32>,
+    /// A task asks sessions for their end that are too old.
+    is_pressing: Cell<bool>,
     /// Plans that this worker has used lately.
     pub(crate) plans: RefCell<Recent>,
 }
@@ -123,6 +127,10 @@ impl Worker {
     pub(crate) fn next_tag(&self) -> u64 {
         self.tags.set(self.tags.get() + 1);
         (self.id as u64) << 48 | self.tags.get()
+    }
+
+    pub(crate) fn ticks(&self) -> u32 {
+        self.ticks.get()
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -260,6 +268,36 @@ impl Worker {
         }
     }
 
+    fn tick(self: &Rc<Self>) {
+        self.reap();
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        let mut has_aged = false;
+        for (_, handle) in self.sessions.borrow().iter() {
+            handle.tick(self.ticks.get());
+            has_aged |= handle.is_aged();
+        }
+        if has_aged && !self.is_pressing.replace(true) {
+            self.press_aged();
+        }
+    }
+
+    /// As in a drain, asks sessions for their end that are too old, until none is left.
+    fn press_aged(self: &Rc<Self>) {
+        let worker = Rc::downgrade(self);
+        rt::spawn(rt::interval(DRAIN_EVERY, move || {
+            let Some(worker) = worker.upgrade() else {
+                return false;
+            };
+            let mut has_aged = false;
+            for (_, handle) in worker.sessions.borrow().iter().filter(|(_, h)| h.is_aged()) {
+                handle.press();
+                has_aged = true;
+            }
+            worker.is_pressing.set(has_aged);
+            has_aged
+        }));
+    }
+
     fn reap(&self) {
         self.each_shard(|shard| shard.reap());
         self.shards
@@ -296,6 +334,10 @@ impl Worker {
                     shard.kick();
                 });
                 self.wake_homeless();
+                let config = self.config();
+                for (_, handle) in self.sessions.borrow().iter() {
+                    handle.set_limits(*config.user_limits(handle.user()));
+                }
             }
             Message::Drain => {
                 self.accepting.set(false);
@@ -338,6 +380,8 @@ pub(crate) async fn run(
         accepting: Cell::new(true),
         newcomers: RefCell::default(),
         tags: Cell::new(0),
+        ticks: Cell::new(0),
+        is_pressing: Cell::new(false),
         plans: RefCell::default(),
     });
     for socket in sockets {
@@ -350,9 +394,9 @@ pub(crate) async fn run(
             ),
         }
     }
-    let reaped = Rc::downgrade(&worker);
-    rt::spawn(rt::interval(REAP_EVERY, move || {
-        reaped.upgrade().map(|worker| worker.reap()).is_some()
+    let ticked = Rc::downgrade(&worker);
+    rt::spawn(rt::interval(TICK_EVERY, move || {
+        ticked.upgrade().map(|worker| worker.tick()).is_some()
     }));
     while let Some(message) = inbox.recv().await {
         if !worker.receive(message) {

@@ -31,6 +31,7 @@ from helios_crds.v1alpha1.settings import (
     PoolSpec,
     ServerTlsSpec,
     TlsSpec,
+    UserSpec,
 )
 
 __all__ = ["Manifests", "manifests"]
@@ -98,6 +99,7 @@ def _spec(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
         **_mirror(HeliosProxySpec, config),
         **_backends(config, name, secrets),
         "databases": _databases(config, name, secrets),
+        "users": [_mirror(UserSpec, user) for user in config.users],
         "pool": _mirror(PoolSpec, config.pool),
         "auth": _auth(imported, name, secrets),
         "tls": _tls(config, name, secrets),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from helios.config.base import Bytes, Count, HeliosModel, PositiveSeconds
+from helios.config.base import Bytes, Count, HeliosModel, PositiveSeconds, Seconds
 
 __all__ = ["LimitsConfig"]
 
@@ -40,6 +40,22 @@ class LimitsConfig(HeliosModel):
 
     connect_timeout_seconds: PositiveSeconds = 5
     """Seconds for TCP connect and login to a server. A live server answers within one; five forgive a lost packet."""
+
+    query_timeout_seconds: Seconds = 0
+    """Seconds a statement may run, from its request to the end of its answer, before it is cancelled (57014); 0 = as
+    long as it takes. Off, as the three below, because a long or silent query is no fault. A second late at most."""
+
+    idle_transaction_timeout_seconds: Seconds = 0
+    """Seconds an open transaction may wait for its client before both are ended (25P03), which frees the server
+    connection; 0 = as long as it takes."""
+
+    client_idle_timeout_seconds: Seconds = 0
+    """Seconds a client may do nothing outside a transaction before it is closed (57P05); 0 = as long as it likes."""
+
+    client_max_age_seconds: Seconds = 0
+    """Seconds after which a client that rests between two transactions is closed (57P01), a tenth earlier at most, so
+    that it connects again and may meet another pod; 0 = never. One that keeps its server for what it holds there
+    stays."""
 
     max_prepared_statements: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 8_192
     """Named prepared statements at most per client. Drivers keep a few hundred; more is a leak."""

@@ -5,7 +5,7 @@ Who may log in, and by which secret, is not said here but in `auth.users_file`, 
 
 from __future__ import annotations
 
-from helios.config.base import Count, HeliosModel, SqlName
+from helios.config.base import Count, HeliosModel, Seconds, SqlName
 
 __all__ = ["UserConfig"]
 
@@ -18,3 +18,15 @@ class UserConfig(HeliosModel):
 
     max_client_connections: Count | None = None
     """Clients at most; 0 = no limit. None: `limits.max_user_client_connections`."""
+
+    query_timeout_seconds: Seconds | None = None
+    """See limits.query_timeout_seconds."""
+
+    idle_transaction_timeout_seconds: Seconds | None = None
+    """See limits.idle_transaction_timeout_seconds."""
+
+    client_idle_timeout_seconds: Seconds | None = None
+    """See limits.client_idle_timeout_seconds."""
+
+    client_max_age_seconds: Seconds | None = None
+    """See limits.client_max_age_seconds."""

@@ -33,6 +33,7 @@ __all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "refuse_unusable_secrets", 
 
 T = TypeVar("T")
 
+_USER_TIMES = ("query_timeout", "idle_transaction_timeout", "client_idle_timeout", "client_max_age")
 MAX_DEFAULT_WORKERS = 8
 """Workers at most when the file leaves their number open; a proxy that needs more is better split into two."""
 
@@ -209,6 +210,10 @@ def _user_limits(limits: LimitsConfig, user: UserConfig | None = None) -> dict[s
     """What holds for one user, or for each that has no settings of its own."""
     return {
         "max_client_connections": _first(user and user.max_client_connections, limits.max_user_client_connections),
+        **{
+            f"{name}_ms": _first(user and getattr(user, f"{name}_seconds"), getattr(limits, f"{name}_seconds")) * 1000
+            for name in _USER_TIMES
+        },
     }
 
 

@@ -43,6 +43,7 @@ impl Session {
         result?;
         self.emit_fakes();
         self.release_if_done();
+        self.handle.set_activity(self.activity());
         Ok(())
     }
 
@@ -303,6 +304,7 @@ impl Session {
         let status =
             status.ok_or_else(|| Doubt("ReadyForQuery with an unknown status".to_owned()))?;
         self.pause.answered(self.status, status);
+        self.handle.turn();
         self.status = status;
         if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
             return Err(self.misplaced(b'Z'));
@@ -318,7 +320,6 @@ impl Session {
         self.copying_in = false;
         self.sync_in_copy = false;
         if self.fifo.is_empty() {
-            self.handle.set_busy(false);
             if let Some(started) = self.started.take() {
                 self.worker.stats().query.record(started.elapsed());
             }
@@ -375,8 +376,20 @@ impl Session {
             ));
         }
         self.copying_in = false;
+        let is_timed_out =
+            self.time_out.is_some() && fields.sqlstate() == Some(sqlstate::QUERY_CANCELED);
         match self.fifo.front() {
             None => Err(self.misplaced(b'E')),
+            Some(_) if is_timed_out => {
+                self.client.wbuf.extend(&input[run.start..run.at]);
+                run.start = run.at;
+                let error = self.query_timed_out().message(Severity::Error);
+                self.client.wbuf.extend(&error);
+                if self.fifo.front().is_some_and(Expect::is_extended) {
+                    self.fail_batch();
+                }
+                Ok(Act::Drop)
+            }
             Some(head) if head.is_ready_bound() => Ok(Act::Forward),
             Some(Expect::Doomed(_)) => {
                 self.client.wbuf.extend(&input[run.start..run.at]);

@@ -6,9 +6,14 @@ use std::task::{Context, Waker};
 
 use subtle::ConstantTimeEq;
 
+use crate::config::UserLimits;
 use crate::fault::Fault;
+use crate::random;
 use crate::rt::Sender;
 use crate::server::{connect, Backend};
+
+/// How often a worker looks at its sessions.
+pub(crate) const TICK_MS: u64 = 1000;
 
 /// What a session is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,34 +26,78 @@ pub(crate) enum Signal {
     Drain,
 }
 
+/// What a session does, as far as limits of time go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// Nothing is asked and no transaction is open.
+    Resting,
+    /// The server waits for the client to go on.
+    InTransaction,
+    /// The server works on what the client has sent; what Helios asks of it for itself does not count.
+    Busy,
+}
+
+/// What a session was last seen doing, and since which tick of its worker.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    activity: Activity,
+    turns: u32,
+    since: u32,
+}
+
 /// One session as its worker knows it.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pid: u32,
     key: Vec<u8>,
+    user: String,
     backend: RefCell<Option<Arc<Backend>>>,
-    /// Whether the server works on what the client has sent; what Helios asks of it for itself does not count.
-    is_busy: Cell<bool>,
+    activity: Cell<Activity>,
+    /// Requests begun and answered so far, wrapping: what has not changed has stood still.
+    turns: Cell<u32>,
+    seen: Cell<Seen>,
+    limits: Cell<UserLimits>,
+    born: u32,
+    /// Thousandths of its greatest age that it is ended earlier, so that clients that came together do not leave
+    /// together.
+    jitter: u64,
+    /// It has done the same for longer than it may.
+    is_overdue: Cell<bool>,
+    /// It is to end when it rests, for its age.
+    is_aged: Cell<bool>,
     /// Who waits for a CancelRequest to be dealt with, beside those whose request is under way.
     cancels: RefCell<Vec<Sender<()>>>,
     is_cancelling: Cell<bool>,
     signal: Cell<Signal>,
     /// How often the worker has asked for an end.
-    drain_rounds: Cell<u32>,
+    rounds: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Handle {
-    pub(crate) fn new(pid: u32, key: Vec<u8>) -> Handle {
+    /// `now` is the worker's tick.
+    pub(crate) fn new(pid: u32, key: Vec<u8>, user: &str, limits: UserLimits, now: u32) -> Handle {
         Handle {
             pid,
             key,
+            user: user.to_owned(),
             backend: RefCell::default(),
-            is_busy: Cell::new(false),
+            activity: Cell::new(Activity::Resting),
+            turns: Cell::new(0),
+            seen: Cell::new(Seen {
+                activity: Activity::Resting,
+                turns: 0,
+                since: now,
+            }),
+            limits: Cell::new(limits),
+            born: now,
+            jitter: random::below(101),
+            is_overdue: Cell::new(false),
+            is_aged: Cell::new(false),
             cancels: RefCell::default(),
             is_cancelling: Cell::new(false),
             signal: Cell::new(Signal::None),
-            drain_rounds: Cell::new(0),
+            rounds: Cell::new(0),
             waker: RefCell::default(),
         }
     }
@@ -71,8 +120,77 @@ impl Handle {
         self.backend.replace(backend);
     }
 
-    pub(crate) fn set_busy(&self, is_busy: bool) {
-        self.is_busy.set(is_busy);
+    /// The server is asked for something.
+    pub(crate) fn begin(&self) {
+        self.activity.set(Activity::Busy);
+        self.turn();
+    }
+
+    pub(crate) fn set_activity(&self, activity: Activity) {
+        self.activity.set(activity);
+    }
+
+    /// Something was begun or answered.
+    pub(crate) fn turn(&self) {
+        self.turns.set(self.turns.get().wrapping_add(1));
+    }
+
+    pub(crate) fn turns(&self) -> u32 {
+        self.turns.get()
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(crate) fn limits(&self) -> UserLimits {
+        self.limits.get()
+    }
+
+    pub(crate) fn set_limits(&self, limits: UserLimits) {
+        self.limits.set(limits);
+    }
+
+    /// Looks at the session once a second, which is as exact as limits of time are: a request needs no clock for them.
+    /// One that has stood still for too long is woken, and decides itself.
+    pub(crate) fn tick(&self, now: u32) {
+        let limits = self.limits.get();
+        let mut seen = self.seen.get();
+        if (seen.activity, seen.turns) != (self.activity.get(), self.turns.get()) {
+            seen = Seen {
+                activity: self.activity.get(),
+                turns: self.turns.get(),
+                since: now,
+            };
+            self.seen.set(seen);
+        }
+        let limit = match seen.activity {
+            Activity::Resting => limits.client_idle_timeout_ms,
+            Activity::InTransaction => limits.idle_transaction_timeout_ms,
+            Activity::Busy => limits.query_timeout_ms,
+        };
+        if is_over(now.wrapping_sub(seen.since), limit) {
+            self.is_overdue.set(true);
+            self.wake();
+        }
+        let age = now.wrapping_sub(self.born);
+        let greatest = limits.client_max_age_ms;
+        self.is_aged
+            .set(is_over(age, greatest - greatest / 1000 * self.jitter));
+    }
+
+    /// What the session has done for too long, if it still does.
+    pub(crate) fn take_overdue(&self) -> Option<Activity> {
+        if !self.is_overdue.replace(false) {
+            return None;
+        }
+        let seen = self.seen.get();
+        let is_same = (seen.activity, seen.turns) == (self.activity.get(), self.turns.get());
+        is_same.then_some(seen.activity)
+    }
+
+    pub(crate) fn is_aged(&self) -> bool {
+        self.is_aged.get()
     }
 
     /// Takes a CancelRequest; `done` is dropped once it can do nothing any more. The caller runs `run_cancels` if this
@@ -95,7 +213,7 @@ impl Handle {
                 break;
             }
             let backend = self.backend.borrow().clone();
-            if let Some(backend) = backend.filter(|_| self.is_busy.get()) {
+            if let Some(backend) = backend.filter(|_| self.activity.get() == Activity::Busy) {
                 connect::cancel(&backend).await;
             }
         }
@@ -108,9 +226,15 @@ impl Handle {
         self.is_cancelling.get()
     }
 
+    /// Asks for an end once more.
+    pub(crate) fn press(&self) {
+        self.rounds.set(self.rounds.get() + 1);
+        self.wake();
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         if signal == Signal::Drain {
-            self.drain_rounds.set(self.drain_rounds.get() + 1);
+            self.rounds.set(self.rounds.get() + 1);
         }
         // A drain outranks a cancel.
         if self.signal.get() != Signal::Drain {
@@ -123,9 +247,9 @@ impl Handle {
         self.signal.get()
     }
 
-    /// Rounds of the drain so far; each wakes the session.
-    pub(crate) fn drain_rounds(&self) -> u32 {
-        self.drain_rounds.get()
+    /// How often it was asked for an end; each wakes the session.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.get()
     }
 
     /// Forgets a cancel that has been acted on or came when nothing waited.
@@ -149,4 +273,9 @@ impl Handle {
             waker.wake_by_ref();
         }
     }
+}
+
+/// Whether so many ticks are more than a limit, of which 0 is none.
+fn is_over(ticks: u32, limit_ms: u64) -> bool {
+    limit_ms > 0 && u64::from(ticks) * TICK_MS >= limit_ms
 }

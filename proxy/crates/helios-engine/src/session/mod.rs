@@ -13,6 +13,7 @@ mod prepared;
 mod replication;
 mod residue;
 mod startup;
+mod timeouts;
 mod up;
 
 use std::collections::BTreeSet;
@@ -48,6 +49,7 @@ use handle::{Handle, Signal};
 pub(crate) use residue::Pin;
 use residue::Pins;
 use startup::Ended;
+use timeouts::Pause;
 use up::Flow;
 
 /// Bytes on their way to one side beyond which the other is not read: back-pressure.
@@ -171,6 +173,8 @@ pub(crate) struct Session {
     /// The client has said Terminate.
     leaving: bool,
     pause: Pause,
+    /// When the statement that runs was cancelled for taking too long.
+    time_out: Option<u32>,
     /// Sockets that had nothing in this wake-up. They cannot get anything before the task yields.
     dry: Dry,
     statements: ClientStatements,
@@ -259,6 +263,7 @@ impl Session {
             must_roll_back: false,
             leaving: false,
             pause: Pause::default(),
+            time_out: None,
             dry: Dry::default(),
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
@@ -300,22 +305,19 @@ impl Session {
         self.handle.listen(cx);
         self.dry = Dry::default();
         for _ in 0..MAX_ROUNDS {
-            if self.handle.pending() == Signal::Drain
-                && self.may_end()
-                && (self.streaming || self.pause.is_long(self.handle.drain_rounds()))
-            {
-                return Poll::Ready(Step::Fatal(Refusal::shutdown()));
+            if let Some(refusal) = self.farewell() {
+                return Poll::Ready(Step::Fatal(refusal));
             }
             let (from_server, from_client) = match self.poll_round(cx) {
                 Ok(moved) => moved,
                 Err(step) => return Poll::Ready(step),
             };
             if !from_server && !from_client {
-                return Poll::Pending;
+                return self.poll_overdue();
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
+        self.poll_overdue()
     }
 
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Result<(bool, bool), Step> {
@@ -397,6 +399,9 @@ impl Session {
             return self.poll_leave();
         }
         self.flush_client(cx)?;
+        if self.is_timing_out() {
+            return Ok(false);
+        }
         if !self.client.rbuf.is_empty() {
             let flow = self.on_client_bytes().map_err(Step::Fatal)?;
             if let Err(err) = self.flush_server(cx) {
@@ -486,13 +491,19 @@ impl Session {
             node,
             reason: cause.to_owned(),
         });
-        // An error inside a half-sent message would be read as part of it; a second one breaks libpq's pipeline.
-        let torn = self.down.remaining > 0 && self.down.forward;
-        let told = link.fatal && !Fault::SecondError.is_seeded();
-        if told || torn {
+        // A second error breaks libpq's pipeline.
+        if link.fatal && !Fault::SecondError.is_seeded() {
+            return Step::Silent;
+        }
+        self.fatal(Refusal::server_lost(cause))
+    }
+
+    /// The end with an error; with none inside a half-sent message, which would be read as part of it.
+    fn fatal(&self, refusal: Refusal) -> Step {
+        if self.down.remaining > 0 && self.down.forward {
             Step::Silent
         } else {
-            Step::Fatal(Refusal::server_lost(cause))
+            Step::Fatal(refusal)
         }
     }
 
@@ -568,37 +579,6 @@ impl Session {
             }
         }
         Poll::Pending
-    }
-}
-
-/// What tells a client that rests from one that goes on at once. A pool asks a connection whether it lives and then
-/// begins a transaction on it: ended in between, the transaction would fail.
-#[derive(Debug, Default)]
-struct Pause {
-    /// Requests answered so far, wrapping.
-    answers: u32,
-    /// The last of them ended a transaction block, after which a pool takes the connection back.
-    after_block: bool,
-    /// Round of the drain and answers when the session was first seen resting.
-    since: Option<(u32, u32)>,
-}
-
-impl Pause {
-    /// A request was answered; `was` and `is` are the transaction's status before and after it.
-    fn answered(&mut self, was: Status, is: Status) {
-        self.answers = self.answers.wrapping_add(1);
-        self.after_block = was != Status::Idle && is == Status::Idle;
-    }
-
-    /// Whether a session between transactions may be ended in this round of the drain.
-    fn is_long(&mut self, round: u32) -> bool {
-        match self.since {
-            Some((first, answers)) if answers == self.answers => self.after_block || first < round,
-            _ => {
-                self.since = Some((round, self.answers));
-                self.after_block
-            }
-        }
     }
 }
 

@@ -120,7 +120,9 @@ async fn login(
     random::fill(&mut key);
     // The worker's number is in the pid, so that a CancelRequest finds its way from any worker.
     let pid = (worker.id as u32) << 26 | (random::below(1 << 26) as u32).max(1);
-    Ok((params, Handle::new(pid, key)))
+    let limits = *active.snapshot.user_limits(&params.user);
+    let handle = Handle::new(pid, key, &params.user, limits, worker.ticks());
+    Ok((params, handle))
 }
 
 /// The worker that a session's pid names.

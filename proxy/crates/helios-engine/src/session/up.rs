@@ -304,9 +304,9 @@ impl Session {
 
     /// Notes an outstanding request. Only called while linked.
     pub(super) fn expect(&mut self, expect: Expect) {
-        if self.fifo.is_empty() && self.started.is_none() {
-            self.started = Some(Instant::now());
-            self.handle.set_busy(true);
+        if self.fifo.is_empty() {
+            self.started.get_or_insert_with(Instant::now);
+            self.handle.begin();
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);

@@ -30,7 +30,7 @@ _CONSOLE = "there is no console in this version; the admin API has its own token
 _METRICS = "/metrics is a path of the admin API, which listens there"
 _RESOLVED = "names are resolved whenever a connection is opened"
 _KEEPALIVE = "a silent peer is asked after 30 seconds"
-_TIMEOUT = "there is no such time-out; set it in PostgreSQL (ALTER ROLE … SET)"
+_TIMEOUT = "users belong to no pool here; write query_timeout_seconds in [[users]]"
 _PER_USER = "pools are set per database, not per user"
 _SHARDS = "Helios does not shard"
 
@@ -50,7 +50,9 @@ GENERAL: Final[Table] = {
     "healthcheck_delay": needless(integer, _POLLED),
     "healthcheck_timeout": needless(integer, _POLLED),
     "host": carried(_text, "listen_address", "0.0.0.0"),
-    "idle_client_in_transaction_timeout": lost(integer, _TIMEOUT, 0),
+    "idle_client_in_transaction_timeout": carried(
+        integer, "limits.idle_transaction_timeout_seconds", "0", ms_to_seconds()
+    ),
     "idle_timeout": carried(integer, "pool.idle_timeout_seconds", "600000", _lifetime),
     "log_client_connections": needless(flag, "logins are counted in /metrics, not logged"),
     "log_client_disconnections": needless(flag, "clients are counted in /metrics, their ends are not logged"),

@@ -1,0 +1,158 @@
+//! Limits of time. The worker's tick says which sessions have stood still for too long (`handle`); here a session
+//! looks whether that is so and what becomes of it, and when one that is to end rests.
+
+use std::task::Poll;
+
+use helios_wire::backend::Status;
+use helios_wire::sqlstate;
+
+use super::fifo::Expect;
+use super::handle::{Activity, Signal, TICK_MS};
+use super::{Session, Step};
+use crate::error::Refusal;
+use crate::rt;
+
+/// Ticks after which a server that has not stopped when told to is given up.
+const STOP_PATIENCE: u32 = 3;
+
+impl Session {
+    /// What the session does, for the tick.
+    pub(super) fn activity(&self) -> Activity {
+        if self.started.is_some() && !self.fifo.is_empty() {
+            Activity::Busy
+        } else if self.link.is_some() && (self.status != Status::Idle || self.is_unfinished()) {
+            Activity::InTransaction
+        } else {
+            Activity::Resting
+        }
+    }
+
+    /// Acts on what the tick has found. Called when nothing moves any more, so that what has come in time counts.
+    pub(super) fn poll_overdue(&mut self) -> Poll<Step> {
+        let refusal = match self.handle.take_overdue() {
+            None => return Poll::Pending,
+            // Its commands go on for as long as both ends live, and are no queries.
+            Some(_) if self.is_replication() => return Poll::Pending,
+            Some(Activity::Busy) => match self.time_out_query() {
+                None => return Poll::Pending,
+                Some(refusal) => refusal,
+            },
+            Some(Activity::InTransaction) => Refusal::new(
+                sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "terminating connection due to idle-in-transaction timeout",
+            )
+            .hint(limit(
+                "idle_transaction_timeout_seconds",
+                self.handle.limits().idle_transaction_timeout_ms,
+            )),
+            Some(Activity::Resting) if self.may_end() => Refusal::new(
+                sqlstate::IDLE_SESSION_TIMEOUT,
+                "terminating connection due to idle-session timeout",
+            )
+            .hint(limit(
+                "client_idle_timeout_seconds",
+                self.handle.limits().client_idle_timeout_ms,
+            )),
+            Some(Activity::Resting) => return Poll::Pending,
+        };
+        Poll::Ready(self.fatal(refusal))
+    }
+
+    /// Has the server stop the statement. Ends the session when that has been asked and nothing came of it.
+    fn time_out_query(&mut self) -> Option<Refusal> {
+        if self.fifo.iter().all(Expect::is_ours) {
+            return None;
+        }
+        let now = self.worker.ticks();
+        let since = *self.time_out.get_or_insert(now);
+        if now.wrapping_sub(since) >= STOP_PATIENCE {
+            let text = "terminating connection due to query timeout: the server does not stop";
+            return Some(Refusal::new(sqlstate::QUERY_CANCELED, text).hint(self.query_limit()));
+        }
+        let (done, _) = rt::channel();
+        if since == now && self.handle.request_cancel(done) {
+            let handle = std::rc::Rc::clone(&self.handle);
+            rt::spawn(async move { handle.run_cancels().await });
+        }
+        None
+    }
+
+    /// What the client is told in place of the server's words, which blame a request of the user.
+    pub(super) fn query_timed_out(&self) -> Refusal {
+        let text = "canceling statement due to query timeout";
+        Refusal::new(sqlstate::QUERY_CANCELED, text).hint(self.query_limit())
+    }
+
+    fn query_limit(&self) -> String {
+        limit(
+            "query_timeout_seconds",
+            self.handle.limits().query_timeout_ms,
+        )
+    }
+
+    /// Whether the next request must wait, since the cancel of the last one might still hit it.
+    pub(super) fn is_timing_out(&mut self) -> bool {
+        if self.time_out.is_none() || !self.fifo.is_empty() {
+            return false;
+        }
+        let is_timing_out = self.handle.is_cancelling();
+        if !is_timing_out {
+            self.time_out = None;
+        }
+        is_timing_out
+    }
+
+    /// What a session is told that is to end and rests: in a drain, or for its age. One that keeps its server would
+    /// lose what it has there, and is not ended for its age.
+    pub(super) fn farewell(&mut self) -> Option<Refusal> {
+        let in_drain = self.handle.pending() == Signal::Drain;
+        let keeps_server = self.pins.any() || self.is_replication();
+        if !in_drain && (!self.handle.is_aged() || keeps_server) {
+            return None;
+        }
+        let (round, turns) = (self.handle.rounds(), self.handle.turns());
+        if !self.may_end() || !(self.streaming || self.pause.is_long(round, turns)) {
+            return None;
+        }
+        if in_drain {
+            return Some(Refusal::shutdown());
+        }
+        let text = "terminating connection because of its age";
+        let age = self.handle.limits().client_max_age_ms;
+        Some(
+            Refusal::new(sqlstate::ADMIN_SHUTDOWN, text).hint(limit("client_max_age_seconds", age)),
+        )
+    }
+}
+
+/// What tells a client that rests from one that goes on at once. A pool asks a connection whether it lives and then
+/// begins a transaction on it: ended in between, the transaction would fail.
+#[derive(Debug, Default)]
+pub(super) struct Pause {
+    /// The last request ended a transaction block, after which a pool takes the connection back.
+    after_block: bool,
+    /// Round of asking for its end, and the session's turns, when it was first seen resting.
+    since: Option<(u32, u32)>,
+}
+
+impl Pause {
+    /// A request was answered; `was` and `is` are the transaction's status before and after it.
+    pub(super) fn answered(&mut self, was: Status, is: Status) {
+        self.after_block = was != Status::Idle && is == Status::Idle;
+    }
+
+    /// Whether a session between transactions may be ended in this round.
+    fn is_long(&mut self, round: u32, turns: u32) -> bool {
+        match self.since {
+            Some((first, seen)) if seen == turns => self.after_block || first < round,
+            _ => {
+                self.since = Some((round, turns));
+                self.after_block
+            }
+        }
+    }
+}
+
+fn limit(name: &str, ms: u64) -> String {
+    format!("{name} is {} for this user.", ms / TICK_MS)
+}

@@ -14,10 +14,11 @@ export HELIOS_SELECT := $(value SELECT)
 export HELIOS_SECONDS := $(value SECONDS)
 export HELIOS_LEVEL := $(value LEVEL)
 export HELIOS_MINUTES := $(value MINUTES)
+export HELIOS_KEEP := $(value KEEP)
 ifdef PROFILE
 export PROFILE
 endif
-unexport CMD FILE SELECT SECONDS LEVEL MINUTES
+unexport CMD FILE SELECT SECONDS LEVEL MINUTES KEEP
 
 help:
 	@echo 'usage: make TARGET'
@@ -37,7 +38,7 @@ generate-check: ## fail when what is generated is stale
 bench: ## Helios beside PgBouncer, figures into bench/RESULTS.md
 canary: ## clients that know their own value, disturbed in every way for MINUTES=1: a foreign value fails
 mutations: ## seed one fault for each group of the protocol checklist into an engine: each must turn a test red
-fuzz: ## every fuzz target for SECONDS=60 each
+fuzz: ## every fuzz target for SECONDS=60 each, and plans of 100 000 pairs of texts; KEEP=1 writes the kept corpus anew
 doctor: ## look at this machine: one line a check, one remedy a line
 clean: ## remove what was made for this clone (the cache's shared part stays)
 lock: ## requirements/*.txt anew from pyproject.toml

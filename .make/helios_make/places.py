@@ -25,7 +25,15 @@ CLONE_MARK = "clone-path"
 MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MAKEFILES")
 """Left out of every child's environment: a `make` inside a command must not inherit ours."""
 
-OWN_VARIABLES = ("HELIOS_CMD", "HELIOS_FILE", "HELIOS_SELECT", "HELIOS_SECONDS", "HELIOS_LEVEL", "HELIOS_MINUTES")
+OWN_VARIABLES = (
+    "HELIOS_CMD",
+    "HELIOS_FILE",
+    "HELIOS_SELECT",
+    "HELIOS_SECONDS",
+    "HELIOS_LEVEL",
+    "HELIOS_MINUTES",
+    "HELIOS_KEEP",
+)
 """How the Makefile hands its variables over; children do not see them."""
 
 

@@ -63,7 +63,7 @@ TARGETS = {
     "bench": Target(bench.run, SERVE, (ensure_python, ensure_extension)),
     "canary": Target(canary.run, SERVE, (canary.set_up, ensure_python, ensure_extension)),
     "mutations": Target(mutations.run, SERVE, (ensure_python, ensure_extension, mutations.ensure_mutant)),
-    "fuzz": Target(fuzz.run, (*BUILD, "c++")),
+    "fuzz": Target(fuzz.run, (*BUILD, "c++"), (ensure_python,)),
     "doctor": Target(lambda places: min(doctor.examine(places), 1)),
     "clean": Target(clean.run),
     "lock": Target(checks.lock, MACHINE),

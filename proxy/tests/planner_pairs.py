@@ -19,11 +19,14 @@ import postgast
 from planner_corpus import CORPUS
 
 from helios.errors import PlanError
+from helios.planner.catalog import Catalog
 from helios.planner.context import Context
 from helios.planner.decide import plan
 from helios.planner.plan import Plan
 
 PAIRS = 100_000
+PLAIN = Catalog("1")
+"""A database that has nothing but tables, so that reads may go to standbys."""
 PROCESSES = 2
 SHOWN = 5
 LEAST_SHARED = 0.8
@@ -103,7 +106,7 @@ def compare(one: str, other: str) -> str:
 def planned(text: str) -> Plan | None:
     """The plan; None where PostgreSQL's parser refuses the text."""
     try:
-        return plan(text, Context())
+        return plan(text, Context(lambda: PLAIN, is_split=True))
     except PlanError:
         return None
 

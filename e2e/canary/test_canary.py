@@ -156,7 +156,7 @@ def test_nobody_sees_a_foreign_value(proxy: HeliosProcess, postgres: PostgresClu
 
     asked = sum(flock.ways.values())
     print(f"\n{CLIENTS} clients asked {asked} times in {SECONDS:g} s; {dict(flock.disturbances)}")
-    assert flock.faults == []
+    assert not flock.faults, "\n".join(flock.faults)
     assert set(flock.ways) == {way.__name__ for way in WAYS}
     assert min(flock.disturbances[kind] for kind in ("kills", "reloads", "57014", "57P01")) > 0
     until(lambda: at_rest(proxy), "clients and servers to be given back", deadline=20)

@@ -18,6 +18,7 @@ from harness.frontend import (
     sync,
 )
 from harness.postgres import PostgresCluster
+from harness.proxy import StartProxy
 from harness.routes import Route
 
 
@@ -138,6 +139,20 @@ def test_pipelined_parse_of_a_known_statement_waits_its_turn(route: Route) -> No
         "CommandComplete SELECT 1",
         "ReadyForQuery I",
     ]
+
+
+@pytest.mark.checklist(25)
+def test_unnamed_statement_outlives_the_settings_of_another_client(start_proxy: StartProxy) -> None:
+    """Setting a server up for a client is a Query of ours, and a Query ends the server's unnamed statement."""
+    proxy = start_proxy(pool={"max_size": 1})
+    with Client(proxy.target()) as client, Client(proxy.target().with_options(work_mem="11MB")) as other:
+        for turn in range(3):
+            client.batch(parse(f"select 'mine', {turn}"), sync())
+            other.batch(parse("select 1", name=f"named {turn}"), bind(name=f"named {turn}"), execute(), sync())
+
+            events = client.batch(run(""))
+
+            assert (sqlstates(events), rows(events)) == ([], [["mine", str(turn)]])
 
 
 TENANTS = """

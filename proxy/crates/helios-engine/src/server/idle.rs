@@ -93,6 +93,8 @@ pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec
     let mut request = Vec::with_capacity(sql.len() + 8);
     frontend::query(&mut request, sql);
     server.conn.wbuf.extend(&request);
+    // As any Query does, it ends the unnamed statement.
+    server.state.unnamed = 0;
     let exchange = async {
         server.conn.flush().await?;
         let mut outcome = Ok(());
@@ -166,7 +168,6 @@ pub(crate) async fn clean(
     if dirt.prepared || reset_query.is_some() {
         server.state.statements.clear();
     }
-    server.state.unnamed = 0;
     server.state.bucket = Arc::clone(plain);
     Ok(())
 }

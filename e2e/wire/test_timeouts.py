@@ -43,6 +43,7 @@ def last_words(client: Client) -> tuple[str, str, str]:
     return error.fields["V"], error.sqlstate, error.fields["M"]
 
 
+@pytest.mark.checklist(59)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_query_that_takes_too_long_is_cancelled(proxy: HeliosProcess, mode: str, protocol: str) -> None:
@@ -64,6 +65,7 @@ def test_a_query_that_takes_too_long_is_cancelled(proxy: HeliosProcess, mode: st
         assert rows(client.extended("select $1::int", "7")) == [["7"]]
 
 
+@pytest.mark.checklist(59)
 @pytest.mark.parametrize("mode", MODES)
 def test_query_timeout_leaves_alone_who_has_no_query_in_flight(proxy: HeliosProcess, mode: str) -> None:
     """In a transaction, between a Flush and its Sync, between transactions, and with one quick query after another."""
@@ -82,6 +84,7 @@ def test_query_timeout_leaves_alone_who_has_no_query_in_flight(proxy: HeliosProc
         assert idle.value("select 'alive'") == "alive"
 
 
+@pytest.mark.checklist(56, 59)
 def test_a_server_that_does_not_stop_is_given_up(proxy: HeliosProcess, postgres: PostgresCluster) -> None:
     """PostgreSQL looks at no cancel while it waits for a client's COPY data."""
     client = Client(proxy.target("transaction", HURRIED), deadline=10)
@@ -96,6 +99,7 @@ def test_a_server_that_does_not_stop_is_given_up(proxy: HeliosProcess, postgres:
     )
 
 
+@pytest.mark.checklist(59)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_idle_transaction_is_ended_and_rolled_back(proxy: HeliosProcess, mode: str, protocol: str) -> None:
@@ -110,6 +114,7 @@ def test_an_idle_transaction_is_ended_and_rolled_back(proxy: HeliosProcess, mode
         other.query("delete from notes")
 
 
+@pytest.mark.checklist(59)
 def test_a_batch_without_its_sync_is_an_idle_transaction(proxy: HeliosProcess) -> None:
     client = Client(proxy.target("transaction", STRICT))
     client.send(frontend.parse("select 1"), frontend.bind(), frontend.execute(), frontend.flush())

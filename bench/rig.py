@@ -92,11 +92,12 @@ class Proxy:
 class Rig:
     """PostgreSQL with pgbench's tables, and proxies on demand."""
 
-    def __init__(self, folder: Path, postgres: PostgresServer, workers: int) -> None:
-        """`workers` for Helios where a figure does not say otherwise; 0 leaves it to Helios."""
+    def __init__(self, folder: Path, postgres: PostgresServer, workers: int, io: str) -> None:
+        """`workers` for Helios where a figure does not say otherwise, 0 leaves it to Helios; `io` as in helios.toml."""
         self.folder = folder
         self.postgres = postgres
         self.workers = workers
+        self.io = io
         self._count = 0
 
     @property
@@ -108,7 +109,7 @@ class Rig:
     def helios(self, pool_size: int, workers: int | None = None, wrapper: Sequence[str] = ()) -> Iterator[Proxy]:
         """Helios in transaction mode, ready to answer; `wrapper` is a command that runs it, as valgrind does."""
         workers = self.workers if workers is None else workers
-        config = _helios_toml(self.postgres, pool_size, workers)
+        config = _helios_toml(self.postgres, pool_size, workers, self.io)
         file, log = self._file("helios", "toml", config)
         python = os.environ.get("HELIOS_PYTHON", sys.executable)
         process = self._spawn([*wrapper, python, "-m", "helios", "serve", "-c", file], log, None)
@@ -151,7 +152,7 @@ class Rig:
 
 
 @contextlib.contextmanager
-def open_rig(folder: Path, workers: int, scale: int = 1) -> Iterator[Rig]:
+def open_rig(folder: Path, workers: int, io: str = "auto", scale: int = 1) -> Iterator[Rig]:
     """PostgreSQL in `folder` (fsync off, 200 connections) with pgbench's tables; ends it afterwards."""
     open_folder(folder)
     options = ServerOptions(fsync=False, settings={"max_connections": "200"})
@@ -166,7 +167,7 @@ def open_rig(folder: Path, workers: int, scale: int = 1) -> Iterator[Rig]:
         made = run([binaries.tool("pgbench"), "-i", "-q", "-s", str(scale), *where, DATABASE], Spawn(env=environment))
         if made.returncode != 0:
             raise BenchError(f"pgbench could not make its tables:\n{made.stdout}")
-        yield Rig(folder, server, workers)
+        yield Rig(folder, server, workers, io)
     finally:
         server.stop("immediate")
 
@@ -179,10 +180,11 @@ def find_pgbouncer() -> str:
     return found
 
 
-def _helios_toml(server: PostgresServer, pool_size: int, workers: int) -> str:
+def _helios_toml(server: PostgresServer, pool_size: int, workers: int, io: str) -> str:
     return f"""\
 listen_address = "{HOST}:0"
 {f"workers = {workers}" if workers else "# workers: Helios decides"}
+io = "{io}"
 [admin]
 address = "{HOST}:0"
 [auth]

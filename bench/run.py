@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = [figure for figure in FIGURES if not args.only or figure.name in args.only]
     folder = Path(tempfile.mkdtemp(prefix="helios-bench-"))
     try:
-        with open_rig(folder, args.workers) as rig:
+        with open_rig(folder, args.workers, args.io) as rig:
             failures = _measure(rig, chosen, effort, _target_file(args))
     except HeliosError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=names, help="this figure (repeatable); printed, not written")
     parser.add_argument("--out", type=Path, help="file to write (default: RESULTS.md beside this program)")
     parser.add_argument("--workers", type=_natural, default=0, help="of Helios (default 0: what users get)")
+    parser.add_argument("--io", choices=("auto", "epoll", "io_uring"), default="auto", help="of Helios (default auto)")
     parser.add_argument("--seconds", type=_natural, help=f"of each run (default {FULL_SECONDS})")
     parser.add_argument("--pairs", type=_natural, help=f"runs on each side (default {FULL_PAIRS})")
     patience = f"seconds to wait, all in all, for a calm machine (default {PATIENCE_SECONDS})"

@@ -190,7 +190,7 @@ def _doubled(text: str) -> str:
 def base_settings(cluster: PostgresCluster, folder: Path, **sections: Any) -> Settings:
     """Settings for a proxy before `cluster`: two workers that fill up early, any free ports, SCRAM, pools of two.
 
-    Sections go on top: one given as a dict is merged into ours, anything else replaces it.
+    HELIOS_IO in the environment says what connections are on. Sections go on top: one given as a dict is merged into ours, anything else replaces it.
     """
     users = {user: PASSWORDS[user] for user in PASSWORDS if user != MONITOR}
     settings: Settings = {
@@ -205,6 +205,8 @@ def base_settings(cluster: PostgresCluster, folder: Path, **sections: Any) -> Se
         "drain": {"endpoint_delay_seconds": 0, "timeout_seconds": 10},
         "clusters": [{"name": "main", "nodes": cluster.nodes()}],
     }
+    if "HELIOS_IO" in os.environ:
+        settings["io"] = os.environ["HELIOS_IO"]
     for name, section in sections.items():
         settings[name] = {**settings.get(name, {}), **section} if isinstance(section, dict) else section
     return settings

@@ -42,7 +42,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "generation": 3,
         "workers": 2,
         "clients_per_worker": 64,
-        "io": "epoll",
+        "io": "auto",
         "listen": [{"host": "::", "port": 0}],
         "unix_socket": None,
         "auth": {

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from helios.config import AdminConfig, PoolMode, ProxyConfig
+from helios.config import AdminConfig, IoBackend, PoolMode, ProxyConfig
 from helios.config.base import Port, split_address
 from helios_crds.base import PROXY_NAME_LENGTH, Column, Names, Resource, Scale, SpecModel
 from helios_crds.markers import Rule, atomic, cel, in_force, list_map, mirrors, not_acted_on
@@ -137,6 +137,8 @@ class HeliosProxySpec(SpecModel):
     workers: Annotated[int | None, mirrors(ProxyConfig, "workers")] = None
 
     clients_per_worker: Annotated[int | None, mirrors(ProxyConfig, "clients_per_worker")] = None
+
+    io: Annotated[IoBackend | None, mirrors(ProxyConfig, "io")] = None
 
     nodes: NodeList = ()
     """The servers of the one cluster. Empty, and no `clusters`: the endpoints of Service `<name>-backends`."""

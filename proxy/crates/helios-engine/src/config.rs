@@ -15,9 +15,8 @@ pub struct Snapshot {
     pub workers: usize,
     /// Clients that one worker gets before the next gets any.
     pub clients_per_worker: usize,
-    /// Socket back end: checked here, as `epoll` is the only one so far.
-    #[serde(rename = "io")]
-    pub _io: IoBackend,
+    /// What connections are on; fixed at start.
+    pub io: IoBackend,
     /// Addresses to accept clients on; fixed at start.
     pub listen: Vec<Address>,
     /// Where to accept clients of this machine as well; fixed at start.
@@ -40,8 +39,12 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IoBackend {
+    /// What costs less.
+    Auto,
     /// Readiness by epoll.
     Epoll,
+    /// Completions by io_uring where it can be had, else epoll.
+    IoUring,
 }
 
 /// Host name or address, and port.

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::config::Snapshot;
+use crate::config::{IoBackend, Snapshot};
 use crate::error::EngineError;
 use crate::events::{Events, Level};
 use crate::listener::{self, Bound};
 use crate::plans::Plans;
 use crate::pool::{PoolKey, PoolShared};
 use crate::random;
-use crate::rt::{self, Inbox};
+use crate::rt::{self, Inbox, Io};
 use crate::server::auth::KeyCache;
 use crate::session::auth::Users;
 use crate::settings::Buckets;
@@ -109,6 +109,7 @@ impl Engine {
     /// `EngineError::Listen` naming address and cause; `EngineError::Worker` when called twice or out of threads.
     pub fn start(&self) -> Result<Vec<u8>, EngineError> {
         let active = self.shared.active.load_full();
+        let io = self.io(active.snapshot.io);
         let (sockets, bound) = listener::bind(&active.snapshot)?;
         let inboxes = lock(&self.inboxes)
             .take()
@@ -117,7 +118,7 @@ impl Engine {
             let shared = Arc::clone(&self.shared);
             let run = move || {
                 let events = Arc::clone(&shared);
-                if let Err(err) = rt::run_worker(worker::run(id, shared, inbox, sockets)) {
+                if let Err(err) = rt::run_worker(io, worker::run(id, shared, inbox, sockets)) {
                     events.events.log(
                         Level::Error,
                         "a worker could not start",
@@ -134,6 +135,26 @@ impl Engine {
         let document = serde_json::json!({"listen": state::addresses(&bound)});
         *lock(&self.listen) = bound;
         Ok(document.to_string().into_bytes())
+    }
+
+    /// What the connections will be on; says so, and why not on io_uring.
+    fn io(&self, wanted: IoBackend) -> Io {
+        let (level, io, told) = match wanted {
+            // As io_uring costs no less so far (docs/adr/0031-io-uring.md).
+            IoBackend::Auto => (Level::Info, Io::Epoll, "epoll, chosen by auto".to_owned()),
+            IoBackend::Epoll => (Level::Info, Io::Epoll, "epoll".to_owned()),
+            IoBackend::IoUring => match rt::probe() {
+                Ok(()) => (Level::Info, Io::Uring, "io_uring".to_owned()),
+                Err(err) => {
+                    let told = format!("epoll, because io_uring is not to be had here: {err}");
+                    (Level::Warning, Io::Epoll, told)
+                }
+            },
+        };
+        self.shared
+            .events
+            .log(level, "workers start", vec![("io", told)]);
+        io
     }
 
     fn broadcast(&self, message: impl Fn() -> Message) {

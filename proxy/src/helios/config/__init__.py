@@ -9,6 +9,7 @@ from helios.config.auth import AuthConfig, AuthMethod, CertificateName, IdentCon
 from helios.config.base import HeliosModel
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig, LogFormat, LogLevel
 from helios.config.monitor import MonitorConfig
@@ -35,6 +36,7 @@ __all__ = [
     "DrainConfig",
     "HeliosModel",
     "IdentConfig",
+    "IoBackend",
     "LimitsConfig",
     "LogConfig",
     "LogFormat",

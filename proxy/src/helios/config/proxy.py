@@ -11,6 +11,7 @@ from helios.config.auth import AuthConfig
 from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
 from helios.config.monitor import MonitorConfig
@@ -56,6 +57,11 @@ class ProxyConfig(HeliosModel):
     """New clients go to one worker until it has so many, and then to the next; beyond that to the one with fewest. A
     worker that serves many clients sleeps and wakes less often for each query, which is most of what a second one would
     cost. Lower it where fewer clients keep a core busy."""
+
+    io: IoBackend = IoBackend.AUTO
+    """Linux's interface for TCP connections: `epoll`, or `io_uring`, which needs Linux 6.1 and a seccomp profile that
+    allows it; where it cannot be had epoll serves, and the log says why. `auto` takes what costs less, which is epoll so
+    far."""
 
     admin: AdminConfig = AdminConfig()
     """The admin API."""

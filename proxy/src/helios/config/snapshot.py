@@ -50,7 +50,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "generation": config.generation,
         "workers": worker_count(config),
         "clients_per_worker": config.clients_per_worker,
-        "io": "epoll",
+        "io": config.io,
         "listen": [{"host": host, "port": port}],
         "unix_socket": _unix_socket(config, base_dir),
         "auth": {

@@ -158,6 +158,7 @@ impl PoolShard {
         let grant = self.waiters.borrow_mut().grant(Ok(server));
         self.publish();
         if let Some(Ok(server)) = grant {
+            server.conn.watch();
             self.idle.borrow_mut().push(server);
             self.shared
                 .face(self.me)

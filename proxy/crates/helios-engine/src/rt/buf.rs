@@ -13,7 +13,7 @@ thread_local! {
     static BLOCKS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn take_block() -> Vec<u8> {
+pub(super) fn take_block() -> Vec<u8> {
     BLOCKS
         .with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; BLOCK])
@@ -48,6 +48,25 @@ impl Buf {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.head == self.tail
+    }
+
+    /// The first `len` bytes of a block that somebody else has filled.
+    pub(super) fn filled(block: Vec<u8>, len: usize) -> Buf {
+        debug_assert!(len <= block.len());
+        Buf {
+            block,
+            head: 0,
+            tail: len,
+        }
+    }
+
+    /// Puts all of `other` at the end; without a copy if there is nothing yet.
+    pub(super) fn append(&mut self, mut other: Buf) {
+        if self.is_empty() {
+            std::mem::swap(self, &mut other);
+        } else {
+            self.extend(other.bytes());
+        }
     }
 
     /// Drops `n` bytes from the front; the block goes back to the stock with the last of them.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::task::{ready, Context, Poll};
 
-use super::{Buf, Detached, Socket, BLOCK};
+use super::{Buf, Detached, Socket};
 use crate::tls::{Stream, Subject};
 
 /// One socket with its two buffers, which hold plain bytes with and without TLS.
@@ -30,12 +30,11 @@ pub(crate) struct Moving {
 impl Conn {
     /// Takes over a socket that is new. Must run on a worker.
     pub(crate) fn new(socket: Detached) -> io::Result<Conn> {
-        let socket = Socket::attach(socket)?;
         socket.tune()?;
-        Ok(Conn::over(socket))
+        Ok(Conn::over(Socket::attach(socket)?))
     }
 
-    pub(super) fn over(socket: Socket) -> Conn {
+    fn over(socket: Socket) -> Conn {
         Conn {
             socket: Some(socket),
             tls: None,
@@ -124,16 +123,7 @@ impl Conn {
         if let Some(tls) = &mut self.tls {
             return tls.poll_fill(socket, &mut self.rbuf, cx);
         }
-        ready!(socket.poll_readable(cx))?;
-        self.rbuf.reserve(BLOCK / 4);
-        let result = socket.poll_read(cx, self.rbuf.spare());
-        if let Poll::Ready(Ok(n)) = result {
-            self.rbuf.commit(n);
-        }
-        if self.rbuf.is_empty() {
-            self.rbuf.release();
-        }
-        result
+        socket.poll_fill(&mut self.rbuf, cx)
     }
 
     /// Writes `wbuf` until it is empty.
@@ -144,14 +134,7 @@ impl Conn {
         if let Some(tls) = &mut self.tls {
             return tls.poll_flush(socket, &mut self.wbuf, cx);
         }
-        while !self.wbuf.is_empty() {
-            let n = ready!(socket.poll_write(cx, self.wbuf.bytes()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.wbuf.consume(n);
-        }
-        Poll::Ready(Ok(()))
+        socket.poll_flush(&mut self.wbuf, cx)
     }
 
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
@@ -159,15 +142,31 @@ impl Conn {
     }
 
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_flush(cx)).await
+        poll_fn(|cx| {
+            ready!(self.poll_flush(cx))?;
+            self.poll_sent(cx)
+        })
+        .await
+    }
+
+    /// Ready when the kernel has all that was flushed: what is dropped before does not arrive.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Some(socket) => socket.poll_sent(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Nobody reads for now: keeps `is_readable` true to what comes.
+    pub(crate) fn watch(&self) {
+        if let Some(socket) = &self.socket {
+            socket.watch();
+        }
     }
 
     /// Whether bytes or the end of the stream have come that nobody has read.
     pub(crate) fn is_readable(&self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.socket
-            .as_ref()
-            .is_some_and(|socket| socket.poll_readable(&mut cx).is_ready())
+        self.socket.as_ref().is_some_and(Socket::is_readable)
     }
 }
 

@@ -1,143 +1,23 @@
-//! The epoll back end: one tokio `current_thread` runtime per worker thread.
+//! Threads, tasks and timers: one tokio `current_thread` runtime per worker. Its epoll is the reactor of everything but
+//! the TCP connections of a worker on io_uring.
 
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{is_folder, socket_path, Conn, LOCAL};
+use super::{is_folder, socket_path, uring, Conn, Detached, Io, Socket};
 
-/// Silence after which a peer is probed, and the pause between two probes.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long sent bytes may stay unacknowledged before the connection counts as lost.
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections the kernel may hold ready for `accept`.
 const BACKLOG: i32 = 4096;
-
-/// A connected socket.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// A connected, non-blocking socket that belongs to no worker.
-#[derive(Debug)]
-pub(crate) enum Detached {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Socket {
-    /// Registers a socket with this worker.
-    pub(super) fn attach(socket: Detached) -> io::Result<Socket> {
-        match socket {
-            Detached::Tcp(stream) => TcpStream::from_std(stream).map(Socket::Tcp),
-            Detached::Unix(stream) => UnixStream::from_std(stream).map(Socket::Unix),
-        }
-    }
-
-    pub(super) fn detach(self) -> io::Result<Detached> {
-        match self {
-            Socket::Tcp(stream) => stream.into_std().map(Detached::Tcp),
-            Socket::Unix(stream) => stream.into_std().map(Detached::Unix),
-        }
-    }
-
-    /// Sets what every new connection has: no delay, and an end when the peer is gone. The system tells at once when
-    /// the peer on a Unix socket is.
-    pub(super) fn tune(&self) -> io::Result<()> {
-        let Socket::Tcp(stream) = self else {
-            return Ok(());
-        };
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(stream);
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(KEEPALIVE)
-                .with_interval(KEEPALIVE),
-        )?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
-    }
-
-    pub(super) fn peer(&self) -> String {
-        match self {
-            Socket::Tcp(stream) => stream
-                .peer_addr()
-                .map_or_else(|err| err.to_string(), |address| address.to_string()),
-            Socket::Unix(_) => LOCAL.to_owned(),
-        }
-    }
-
-    /// Both ends: the peer's address, and our own that it connected to. `None` on a Unix socket.
-    pub(super) fn ends(&self) -> io::Result<Option<(IpAddr, IpAddr)>> {
-        match self {
-            Socket::Tcp(stream) => Ok(Some((stream.peer_addr()?.ip(), stream.local_addr()?.ip()))),
-            Socket::Unix(_) => Ok(None),
-        }
-    }
-
-    /// The user that the process at the other end of a Unix socket ran as when it connected.
-    pub(super) fn peer_user(&self) -> io::Result<u32> {
-        match self {
-            Socket::Tcp(_) => Err(io::ErrorKind::Unsupported.into()),
-            Socket::Unix(stream) => stream.peer_cred().map(|credentials| credentials.uid()),
-        }
-    }
-
-    /// Ready when a read will find bytes or the end, or when that cannot be told.
-    #[inline]
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_read_ready(cx),
-            Socket::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut into = ReadBuf::new(into);
-        ready!(match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut into),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut into),
-        })?;
-        Poll::Ready(Ok(into.filled().len()))
-    }
-
-    /// Writes what it takes at once.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.try_write(bytes),
-            Socket::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-}
 
 /// A listening socket of one worker; several share a TCP address by SO_REUSEPORT.
 pub(crate) enum Listener {
@@ -196,8 +76,7 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> io::Resul
     let socket = timeout(limit, attempt)
         .await
         .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "connection attempt timed out"))??;
-    socket.tune()?;
-    Ok(Conn::over(socket))
+    Conn::new(socket.detach()?)
 }
 
 /// A lock that is waited for without holding the worker up; never on the way of a query.
@@ -214,11 +93,17 @@ pub(crate) fn channel<T>() -> (Sender<T>, Inbox<T>) {
 }
 
 /// Runs `main` to its end on this thread; tasks spawned inside run beside it and end with it.
-pub(crate) fn run_worker(main: impl Future<Output = ()>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .build()?;
+pub(crate) fn run_worker(io: Io, main: impl Future<Output = ()>) -> io::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(2);
+    if io == Io::Uring {
+        builder.on_thread_park(uring::turn);
+    }
+    let runtime = builder.build()?;
+    let reactor = runtime.enter();
+    // Outlives every task and so every socket, also when `main` panics.
+    let _ring = (io == Io::Uring).then(uring::open).transpose()?;
+    drop(reactor);
     tokio::task::LocalSet::new().block_on(&runtime, main);
     Ok(())
 }

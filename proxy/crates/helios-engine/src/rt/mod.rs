@@ -10,13 +10,25 @@ use std::path::{Path, PathBuf};
 mod buf;
 mod conn;
 mod epoll;
+mod provided;
+mod socket;
+mod uring;
 
 pub(crate) use buf::{Buf, BLOCK};
 pub(crate) use conn::{Conn, Moving};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Detached, Inbox,
-    Listener, Lock, Sender, Socket,
+    channel, connect, interval, offload, run_worker, sleep, spawn, timeout, Inbox, Listener, Lock,
+    Sender,
 };
+pub(crate) use socket::{Detached, Socket};
+pub(crate) use uring::probe;
+
+/// What the connections of a worker are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Io {
+    Epoll,
+    Uring,
+}
 
 /// What stands for the address of a client on a Unix socket, as in PostgreSQL.
 pub(crate) const LOCAL: &str = "[local]";

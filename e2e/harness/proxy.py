@@ -190,7 +190,8 @@ def _doubled(text: str) -> str:
 def base_settings(cluster: PostgresCluster, folder: Path, **sections: Any) -> Settings:
     """Settings for a proxy before `cluster`: two workers that fill up early, any free ports, SCRAM, pools of two.
 
-    HELIOS_IO in the environment says what connections are on. Sections go on top: one given as a dict is merged into ours, anything else replaces it.
+    HELIOS_IO in the environment says what connections are on. Sections go on top: one given as a dict is merged into
+    ours, anything else replaces it.
     """
     users = {user: PASSWORDS[user] for user in PASSWORDS if user != MONITOR}
     settings: Settings = {

@@ -1,4 +1,4 @@
-"""What connections are on: a worker on io_uring does all that one on epoll does, and where it is forbidden epoll serves.
+"""What connections are on: a worker on io_uring does all that one on epoll does; where it is forbidden epoll serves.
 
 `HELIOS_IO=io_uring make test SELECT=wire` runs every other test on it too.
 """

@@ -60,8 +60,7 @@ class ProxyConfig(HeliosModel):
 
     io: IoBackend = IoBackend.AUTO
     """Linux's interface for TCP connections: `epoll`, or `io_uring`, which needs Linux 6.1 and a seccomp profile that
-    allows it; where it cannot be had epoll serves, and the log says why. `auto` takes what costs less, which is epoll so
-    far."""
+    allows it; where it cannot be had epoll serves, and the log says why. `auto` takes what costs less: epoll so far."""
 
     admin: AdminConfig = AdminConfig()
     """The admin API."""

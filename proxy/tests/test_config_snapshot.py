@@ -81,12 +81,19 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                     "max_lifetime_ms": 1_800_000,
                     "acquire_timeout_ms": 30_000,
                     "reset_query": None,
+                    "application_name_add_host": False,
                     "prepared_statements": True,
                     "server_prepared_bytes": 4_194_304,
                 },
             }
         ],
         "users": [],
+        "tcp": {
+            "keepalive_idle_seconds": 30,
+            "keepalive_interval_seconds": 10,
+            "keepalive_count": 3,
+            "user_timeout_ms": 0,
+        },
         "limits": {
             "max_client_connections": 10_000,
             "max_address_client_connections": 0,

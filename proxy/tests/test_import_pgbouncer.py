@@ -41,6 +41,8 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("pgbouncer", "listen_port", "5433"): {"listen_address": "0.0.0.0:5433"},
     ("pgbouncer", "unix_socket_dir", "/run/pooler"): {"unix_socket_dir": "/run/pooler"},
     ("pgbouncer", "unix_socket_dir", ""): {"unix_socket_dir": None},
+    ("pgbouncer", "tcp_user_timeout", "9000"): {"tcp.user_timeout_ms": 9000},
+    ("pgbouncer", "application_name_add_host", "1"): {"pool.application_name_add_host": True},
     ("pgbouncer", "unix_socket_mode", "0770"): {"unix_socket_mode": "0770"},
     ("pgbouncer", "pool_mode", "transaction"): {"pool.mode": "transaction"},
     ("pgbouncer", "pool_mode", "Statement"): {"pool.mode": "statement"},
@@ -133,12 +135,12 @@ NOTED: dict[Fate, dict[str, str]] = {
     },
     LOST: {
         "pgbouncer": "unix_socket_group=g reserve_pool_size=1 max_db_connections=1 "
-        "max_user_connections=1 peer_id=1 disable_pqexec=1 application_name_add_host=1 "
+        "max_user_connections=1 peer_id=1 disable_pqexec=1 "
         "auth_hba_file=x auth_ident_file=x auth_user=x auth_query=select auth_dbname=x auth_ldap_options=x syslog=1 "
         "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
         "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x transaction_timeout=1 max_packet_size=1000 "
         "tcp_keepcnt=1 tcp_keepidle=1 "
-        "tcp_keepintvl=1 tcp_user_timeout=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
+        "tcp_keepintvl=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
         "server_tls_protocols=all",
         "databases": "auth_user=x auth_query=x auth_dbname=x reserve_pool_size=1 reserve_pool=1 connect_query=select "
         "target_session_attrs=read-only max_db_connections=1 client_encoding=utf8 "

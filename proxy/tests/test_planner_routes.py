@@ -67,7 +67,7 @@ def shop() -> Iterator[Shop]:
         cluster.execute((FOLDER / "objects.sql").read_text(), DATABASE)
         server = cluster.primary
         login = Login(server.superuser, DATABASE, "this test", server.password)
-        catalog = asyncio.run(read_catalog(server.host, server.port, login, DEADLINE, None))
+        catalog = asyncio.run(read_catalog(server.host, server.port, (), login, DEADLINE, None))
         made = Shop(cluster, catalog)
         position = cluster.value("select pg_current_wal_flush_lsn()", DATABASE)
         with Client(Target(*_standby(cluster), server.superuser, server.password, "postgres")) as client:

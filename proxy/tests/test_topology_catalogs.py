@@ -59,7 +59,7 @@ def server() -> Iterator[PostgresCluster]:
 
 
 async def read(server: PostgresCluster, known: Catalog | None = None, login: Login = LOGIN) -> Catalog:
-    return await read_catalog(server.primary.host, server.primary.port, login, SECONDS, known)
+    return await read_catalog(server.primary.host, server.primary.port, (), login, SECONDS, known)
 
 
 async def test_definitions_as_the_server_writes_them_are_understood(server: PostgresCluster) -> None:
@@ -118,7 +118,7 @@ async def test_a_failure_says_why(server: PostgresCluster, login: Login, words: 
 
 async def test_a_server_that_does_not_listen_is_a_failure() -> None:
     with pytest.raises(CatalogFailure, match="connection refused"):
-        await read_catalog("127.0.0.1", 1, LOGIN, SECONDS, None)
+        await read_catalog("127.0.0.1", 1, (), LOGIN, SECONDS, None)
 
 
 class Kept:

@@ -174,6 +174,8 @@ class NodeView(_Message):
     name: str
     host: str
     port: int
+    addresses: tuple[str, ...] = ()
+    """What the host's name stands for; none where that is for the system to find out."""
     healthy: bool
 
 

@@ -1,6 +1,6 @@
 """Wait for a blocking call on a thread of its own that the end of the process does not wait for.
 
-Used for calls that may hang for long: a drain (`helios.app`) and name resolution (`helios.topology.connection`).
+Used for calls that may hang for long: a drain (`helios.app`) and name resolution (`helios.topology.addresses`).
 asyncio's own executor has few threads, shared by all, and both the event loop and the interpreter wait for them when
 they end.
 """

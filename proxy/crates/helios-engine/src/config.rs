@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub users: Vec<UserSettings>,
     /// Ceilings.
     pub limits: Limits,
+    /// When a peer counts as gone.
+    pub tcp: Tcp,
 }
 
 /// Socket back end.
@@ -55,6 +57,20 @@ pub struct Address {
     pub host: String,
     /// TCP port; 0 asks for any free one.
     pub port: u16,
+}
+
+/// When the other end of a TCP connection counts as gone.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// Silence after which it is probed; 0 is never.
+    pub keepalive_idle_seconds: u64,
+    /// Pause between two probes.
+    pub keepalive_interval_seconds: u64,
+    /// Probes that may stay unanswered.
+    pub keepalive_count: u32,
+    /// How long sent bytes may stay unacknowledged; 0 is as long as the system says.
+    pub user_timeout_ms: u64,
 }
 
 /// A Unix socket; the port of the first address names its file.
@@ -349,6 +365,8 @@ pub struct PoolSettings {
     pub reset_query: Option<String>,
     /// Whether named statements follow the client from server to server.
     pub prepared_statements: bool,
+    /// Whether the server is told the client's address behind its application_name.
+    pub application_name_add_host: bool,
     /// Bytes of statement text kept prepared on one server.
     pub server_prepared_bytes: usize,
 }

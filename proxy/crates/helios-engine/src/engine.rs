@@ -197,8 +197,10 @@ impl Engine {
             let kept = topology.primary(&key.cluster).map_or(true, |node| {
                 node.name == key.node && node.host == key.host && node.port == key.port
             });
-            if !kept {
-                pool.retire();
+            match topology.primary(&key.cluster) {
+                Ok(node) if kept => pool.set_addresses(&node.addresses),
+                Ok(_) => pool.retire(),
+                Err(_) => {}
             }
             kept
         });

@@ -170,7 +170,9 @@ fn dispatch(worker: &Rc<Worker>, socket: Detached) {
 /// Starts the session of a client on this worker.
 pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
     // A client that is gone already leaves a socket that cannot be set up.
-    let Ok(conn) = Conn::new(socket) else { return };
+    let Ok(conn) = Conn::new(socket, &worker.config().tcp) else {
+        return;
+    };
     let address = match conn.ends() {
         Ok(Some((address, _))) => address,
         Ok(None) => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,8 @@
 //! Where the primaries are, as Python's polling last found out.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 /// Roles of all clusters at one moment.
@@ -34,6 +37,8 @@ pub struct NodeTopology {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// What the host's name stands for, in the order to try them; none where that is for the system to find out.
+    pub addresses: Arc<[IpAddr]>,
     /// Whether the last poll reached it. Routing to standbys will ask; a primary is healthy by definition.
     #[serde(rename = "healthy")]
     pub _healthy: bool,

@@ -203,6 +203,7 @@ impl Worker {
             Arc::new(PoolShared::new(
                 key.clone(),
                 self.shared.plans.catalogs.of(&key.cluster, &key.database),
+                Arc::clone(&node.addresses),
                 &database.pool,
                 credential,
                 &self.shared.inboxes,

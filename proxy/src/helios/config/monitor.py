@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from helios.config.base import HeliosModel, Path, SqlName
+from helios.config.base import HeliosModel, Path, PositiveSeconds, SqlName
 
 __all__ = ["MonitorConfig"]
 
@@ -33,6 +33,11 @@ class MonitorConfig(HeliosModel):
 
     timeout_ms: Annotated[int, Field(strict=True, ge=50, le=60_000)] = 2_000
     """Milliseconds until a poll without answer counts as failed. Two seconds outlast a retransmitted packet."""
+
+    resolve_seconds: PositiveSeconds = 5
+    """Seconds after which the name of a node is looked up again; after a failed poll that is done at once. Short, since
+    a name that leads elsewhere is how some clusters fail over; connections to addresses that it no longer stands for
+    are closed between transactions."""
 
     failure_threshold: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     """Failed polls in a row until a node counts as unhealthy. Three forgive one lost packet and one slow fork."""

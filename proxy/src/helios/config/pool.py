@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from helios.config.base import Count, HeliosModel, PositiveCount, PositiveSeconds, Seconds
+from helios.config.base import Count, Flag, HeliosModel, PositiveCount, PositiveSeconds, Seconds
 
 __all__ = ["PoolConfig", "PoolMode", "PoolOverrides", "PreparedStatements"]
 
@@ -56,6 +56,10 @@ class PoolConfig(HeliosModel):
     """SQL sent to a server connection before another client gets it. None: Helios resets just what the last client
     changed, which is cheaper than `DISCARD ALL` and keeps prepared statements."""
 
+    application_name_add_host: Flag = False
+    """Whether the client's address and port stand behind its application_name on the server, as with PgBouncer. Off,
+    because servers then have other settings for each client, which takes a round trip when they change hands."""
+
     prepared_statements: PreparedStatements = PreparedStatements.TRACK
     """`track`: prepared statements follow the client to another server connection. `disable`: they are passed on as
     they are, which is safe in session mode only."""
@@ -84,6 +88,9 @@ class PoolOverrides(HeliosModel):
 
     reset_query: Statement | None = None
     """See pool.reset_query."""
+
+    application_name_add_host: Flag | None = None
+    """See pool.application_name_add_host."""
 
     prepared_statements: PreparedStatements | None = None
     """See pool.prepared_statements."""

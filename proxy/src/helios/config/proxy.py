@@ -19,6 +19,7 @@ from helios.config.nodes import ClusterConfig
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig
 from helios.config.roles import UserConfig
+from helios.config.tcp import TcpConfig
 from helios.config.tls import ClientTlsConfig
 from helios.config.watch import WatchConfig
 
@@ -94,6 +95,9 @@ class ProxyConfig(HeliosModel):
 
     limits: LimitsConfig = LimitsConfig()
     """Bounds that protect the proxy and the servers."""
+
+    tcp: TcpConfig = TcpConfig()
+    """When the other end of a connection counts as gone."""
 
     log: LogConfig = LogConfig()
     """Log lines."""

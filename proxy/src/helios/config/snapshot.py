@@ -77,6 +77,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         ],
         "databases": secrets.databases,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
+        "tcp": config.tcp.model_dump(),
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
             "max_address_client_connections": config.limits.max_address_client_connections,
@@ -230,6 +231,7 @@ def _pool(pool: PoolConfig, server_prepared_bytes: int) -> dict[str, Any]:
         "max_lifetime_ms": pool.max_lifetime_seconds * 1000,
         "acquire_timeout_ms": pool.acquire_timeout_seconds * 1000,
         "reset_query": pool.reset_query,
+        "application_name_add_host": pool.application_name_add_host,
         "prepared_statements": pool.prepared_statements is PreparedStatements.TRACK,
         "server_prepared_bytes": server_prepared_bytes,
     }

@@ -6,6 +6,7 @@ Over a connection of its own that is closed afterwards. Called by `catalogs`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import asyncpg
 
@@ -109,7 +110,9 @@ class CatalogFailure(Exception):
     """The catalog could not be read; the message is the cause, fit for a person."""
 
 
-async def read_catalog(host: str, port: int, login: Login, timeout_seconds: float, known: Catalog | None) -> Catalog:
+async def read_catalog(
+    host: str, port: int, addresses: Sequence[str], login: Login, timeout_seconds: float, known: Catalog | None
+) -> Catalog:
     """The catalog of the database of `login`; `known` itself if it still has their version.
 
     Raises:
@@ -118,7 +121,13 @@ async def read_catalog(host: str, port: int, login: Login, timeout_seconds: floa
     try:
         async with asyncio.timeout(timeout_seconds):
             connection = await connect(
-                host, port, login, timeout_seconds, application_name=_APPLICATION_NAME, search_path=_SEARCH_PATH
+                host,
+                port,
+                addresses,
+                login,
+                timeout_seconds,
+                application_name=_APPLICATION_NAME,
+                search_path=_SEARCH_PATH,
             )
             try:
                 return await _read(connection, known)

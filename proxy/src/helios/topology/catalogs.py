@@ -190,7 +190,8 @@ class Catalogs:
         if node is None or login is None:
             raise CatalogFailure("there is no primary to read it from")
         known = None if kept.snapshot is None else kept.snapshot.catalog
-        return await read_catalog(node.host, node.port, replace(login, database=database), _TIMEOUT_SECONDS, known)
+        login = replace(login, database=database)
+        return await read_catalog(node.host, node.port, node.addresses, login, _TIMEOUT_SECONDS, known)
 
     def _change(self, kept: _Kept, snapshot: _Snapshot | None) -> None:
         """Know this from now on; plans that were made by something else are out of date."""

@@ -138,8 +138,15 @@ class ClusterMonitor:
     def _make_view(self) -> ClusterView:
         """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
         healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
+        addresses = {poll.node.name: poll.addresses for poll in self.polls}
         nodes = tuple(
-            NodeView(name=node.name, host=node.host, port=node.port, healthy=node.name in healthy)
+            NodeView(
+                name=node.name,
+                host=node.host,
+                port=node.port,
+                addresses=addresses.get(node.name, ()),
+                healthy=node.name in healthy,
+            )
             for node in self._nodes
         )
         return ClusterView(name=self.name, primary=self._election.primary, reason=self._election.reason, nodes=nodes)

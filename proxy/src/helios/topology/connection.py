@@ -5,17 +5,17 @@ Used by `probe` and `catalog_reader`.
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from helios.config import ServerTlsConfig, ServerTlsMode
-from helios.threads import on_daemon_thread
 from helios.topology.credentials import Login
 
 __all__ = ["FAILURES", "Connection", "cause", "connect"]
@@ -26,23 +26,34 @@ FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Inte
 """What asyncpg raises when a server cannot be asked."""
 
 
-async def connect(host: str, port: int, login: Login, timeout_seconds: float, **settings: str) -> Connection:
-    """Log in to a node with these settings. One of `FAILURES` or `TimeoutError` if that fails."""
+async def connect(
+    host: str, port: int, addresses: Sequence[str], login: Login, timeout_seconds: float, **settings: str
+) -> Connection:
+    """Log in to a node with these settings, at the first of `addresses` that answers. One of `FAILURES` or
+    `TimeoutError` if that fails."""
     # A certificate is compared with the name, so that the name must be what is connected to.
     verifies_name = login.tls.mode is ServerTlsMode.VERIFY_FULL
-    addresses = [host] if verifies_name else await _addresses(host)
-    # Everything is given, for asyncpg would else look into PG* variables and ~/.pgpass of whoever runs Helios.
-    return await asyncpg.connect(
-        host=addresses,
-        port=[port] * len(addresses),
-        user=login.user,
-        password=login.password or "",
-        database=login.database,
-        timeout=timeout_seconds,
-        ssl=_encryption(login.tls),
-        target_session_attrs=SessionAttribute.any,
-        server_settings=settings,
-    )
+    hosts = [host] if verifies_name or not addresses else list(addresses)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + timeout_seconds
+    for left, each in zip(range(len(hosts), 0, -1), hosts, strict=True):
+        try:
+            # Everything is given, for asyncpg would else look into PG* variables and ~/.pgpass of whoever runs Helios.
+            return await asyncpg.connect(
+                host=each,
+                port=port,
+                user=login.user,
+                password=login.password or "",
+                database=login.database,
+                timeout=(until - loop.time()) / left,
+                ssl=_encryption(login.tls),
+                target_session_attrs=SessionAttribute.any,
+                server_settings=settings,
+            )
+        except OSError:
+            if left == 1:
+                raise
+    raise AssertionError("there is at least one address")
 
 
 def cause(error: Exception, login: Login) -> str:
@@ -83,16 +94,3 @@ def _encryption(tls: ServerTlsConfig) -> ssl.SSLContext | Literal["disable", "pr
             context = ssl.create_default_context(cafile=tls.ca_file)
             context.check_hostname = tls.mode is ServerTlsMode.VERIFY_FULL
             return context
-
-
-async def _addresses(host: str) -> list[str]:
-    """IP addresses of a node, tried in this order. Resolving may hang, and must not hold up other nodes' polls."""
-    if host.startswith("/"):
-        return [host]
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        found = await on_daemon_thread(
-            f"resolve {host}", lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -72,6 +72,7 @@ class TopologyMonitor:
             login=self._logins[cluster.name],
             interval_seconds=config.monitor.interval_ms / 1000,
             timeout_seconds=config.monitor.timeout_ms / 1000,
+            resolve_seconds=config.monitor.resolve_seconds,
             failure_threshold=config.monitor.failure_threshold,
         )
         monitor = self._clusters.get(cluster.name) or ClusterMonitor(cluster.name, self._publish_all)

@@ -38,6 +38,7 @@ class PollSettings:
     login: Login
     interval_seconds: float
     timeout_seconds: float
+    resolve_seconds: float
     failure_threshold: int
 
 
@@ -63,6 +64,11 @@ class NodePoll:
     def address(self) -> str:
         """`host:port`."""
         return join_address(self.node.host, self.node.port)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What the node's name stands for."""
+        return self._probe.addresses.known
 
     @property
     def reachable(self) -> bool:
@@ -104,11 +110,12 @@ class NodePoll:
                 self._after(self)
                 await self._pause()
         finally:
-            self._probe.drop()
+            self._probe.stop()
 
     async def _poll(self) -> None:
         try:
-            reading = await self._probe.read(self.settings.login, self.settings.timeout_seconds)
+            settings = self.settings
+            reading = await self._probe.read(settings.login, settings.timeout_seconds, settings.resolve_seconds)
         except ProbeFailure as failure:
             self._failed(str(failure))
         except Exception as error:  # noqa: BLE001 - see below

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from helios.topology.addresses import Addresses
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
 
@@ -63,21 +64,35 @@ class Probe:
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
+        self.addresses = Addresses(host)
         self._connection: Connection | None = None
         self._login: Login | None = None
+        self._led_to: tuple[str, ...] = ()
+        """What the name stood for when the connection was made."""
         self._system_identifier: str | None = None
 
-    async def read(self, login: Login, timeout_seconds: float) -> Reading:
-        """Ask once, within `timeout_seconds` for everything; `ProbeFailure` with the cause."""
+    async def read(self, login: Login, timeout_seconds: float, resolve_seconds: float) -> Reading:
+        """Ask once, within `timeout_seconds` for everything; `ProbeFailure` with the cause. The name is looked up again
+        when that was done `resolve_seconds` ago."""
         try:
             async with asyncio.timeout(timeout_seconds):
+                await self.addresses.refresh(resolve_seconds)
                 return await self._read(login, timeout_seconds)
         except TimeoutError as error:
-            self.drop()
+            self._fail()
             raise ProbeFailure(f"no answer within {timeout_seconds * 1000:.0f} ms") from error
         except FAILURES as error:
-            self.drop()
+            self._fail()
             raise ProbeFailure(cause(error, login)) from error
+
+    def stop(self) -> None:
+        """Hold nothing any more."""
+        self.addresses.stop()
+        self.drop()
+
+    def _fail(self) -> None:
+        self.addresses.doubt()
+        self.drop()
 
     def drop(self) -> None:
         """Close the connection without a word to the server, which may not be listening."""
@@ -86,15 +101,18 @@ class Probe:
         self._connection = None
 
     async def _read(self, login: Login, timeout_seconds: float) -> Reading:
-        if self._connection is not None and self._login == login:
+        # Where traffic goes is where to ask, so that a name that leads elsewhere makes the connection useless.
+        is_current = self._login == login and self._led_to == self.addresses.known
+        if self._connection is not None and is_current:
             try:
                 return await self._ask(self._connection)
             except FAILURES:
                 # It may have been closed for other reasons than the server's end; a fresh one tells.
                 self.drop()
         self.drop()
+        self._led_to = self.addresses.known
         self._connection = await connect(
-            self.host, self.port, login, timeout_seconds, application_name=_APPLICATION_NAME
+            self.host, self.port, self._led_to, login, timeout_seconds, application_name=_APPLICATION_NAME
         )
         self._login = login
         self._system_identifier = await _identify(self._connection)

@@ -144,7 +144,7 @@ impl PoolShard {
     /// Takes back a clean server with nothing outstanding.
     pub(crate) fn give(&self, mut server: Box<Server>) {
         let now = self.now.get();
-        if self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now) {
+        if self.is_unwanted(&server, now) {
             return;
         }
         // What came behind its last reply is for no client, and must not get lost on the way to another worker.
@@ -169,6 +169,13 @@ impl PoolShard {
                 self.steal(worker);
             }
         }
+    }
+
+    fn is_unwanted(&self, server: &Server, now: Instant) -> bool {
+        self.shared.is_retired()
+            || self.shared.is_oversized()
+            || server.is_expired(now)
+            || !self.shared.leads_to(server.state.backend.address)
     }
 
     /// The worker whose first client is to be served before ours.
@@ -292,7 +299,8 @@ impl PoolShard {
         let tls = active.connectors.get(&self.shared.key.cluster);
         let plain = &worker.shared.buckets.plain;
         let keys = &worker.shared.keys;
-        let opened = connect::connect(slot, limit, tls, plain, keys, settings).await;
+        let tcp = &active.snapshot.tcp;
+        let opened = connect::connect(slot, limit, tcp, tls, plain, keys, settings).await;
         match &opened {
             Ok(_) => *self.last_error.borrow_mut() = None,
             Err(err) => self.report(worker, err),
@@ -403,8 +411,7 @@ impl PoolShard {
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();
         for server in self.idle.take() {
-            let unwanted =
-                self.shared.is_retired() || self.shared.is_oversized() || server.is_expired(now);
+            let unwanted = self.is_unwanted(&server, now);
             let rusty = !timeout.is_zero() && server.idle_for(now) >= timeout && spare > 0;
             if unwanted || rusty {
                 spare = spare.saturating_sub(1);

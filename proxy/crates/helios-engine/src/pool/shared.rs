@@ -1,6 +1,7 @@
 //! What all workers see of one pool: how many connections there are, who waits longest, how to log in.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,8 @@ pub(crate) struct Face {
 pub(crate) struct PoolShared {
     pub(crate) key: PoolKey,
     pub(crate) catalog: Arc<Catalog>,
+    /// Where the node's name leads.
+    addresses: ArcSwap<Arc<[IpAddr]>>,
     settings: ArcSwap<PoolSettings>,
     credential: ArcSwap<Credential>,
     total: AtomicUsize,
@@ -51,6 +54,7 @@ impl PoolShared {
     pub(crate) fn new(
         key: PoolKey,
         catalog: Arc<Catalog>,
+        addresses: Arc<[IpAddr]>,
         entry: &PoolSettings,
         credential: Credential,
         inboxes: &Arc<[Sender<Message>]>,
@@ -64,6 +68,7 @@ impl PoolShared {
             settings: ArcSwap::from_pointee(key.settings(entry)),
             key,
             catalog,
+            addresses: ArcSwap::from_pointee(addresses),
             credential: ArcSwap::from_pointee(credential),
             total: AtomicUsize::new(0),
             faces: inboxes.iter().map(|_| face()).collect(),
@@ -99,6 +104,22 @@ impl PoolShared {
             self.forget_profiles();
         }
         changed
+    }
+
+    pub(crate) fn addresses(&self) -> Arc<[IpAddr]> {
+        Arc::clone(&self.addresses.load())
+    }
+
+    pub(crate) fn set_addresses(&self, addresses: &Arc<[IpAddr]>) {
+        if **self.addresses.load() != *addresses {
+            self.addresses.store(Arc::new(Arc::clone(addresses)));
+        }
+    }
+
+    /// Whether the node's name still stands for this address.
+    pub(crate) fn leads_to(&self, address: Option<IpAddr>) -> bool {
+        let known = self.addresses.load();
+        known.is_empty() || address.is_none_or(|address| known.contains(&address))
     }
 
     /// Marks the pool as out of use: its servers are closed as they come back.

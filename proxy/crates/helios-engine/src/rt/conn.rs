@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::task::{ready, Context, Poll};
 
 use super::{Buf, Detached, Socket};
+use crate::config::Tcp;
 use crate::tls::{Stream, Subject};
 
 /// One socket with its two buffers, which hold plain bytes with and without TLS.
@@ -29,8 +30,8 @@ pub(crate) struct Moving {
 
 impl Conn {
     /// Takes over a socket that is new. Must run on a worker.
-    pub(crate) fn new(socket: Detached) -> io::Result<Conn> {
-        socket.tune()?;
+    pub(crate) fn new(socket: Detached, tcp: &Tcp) -> io::Result<Conn> {
+        socket.tune(tcp)?;
         Ok(Conn::over(Socket::attach(socket)?))
     }
 

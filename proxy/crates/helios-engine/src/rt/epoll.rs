@@ -4,17 +4,18 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::task::{ready, Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::{is_folder, socket_path, uring, Conn, Detached, Io, Socket};
+use crate::config::Tcp;
 
 /// Connections the kernel may hold ready for `accept`.
 const BACKLOG: i32 = 4096;
@@ -64,19 +65,47 @@ impl Listener {
     }
 }
 
-/// Connects to the first address of `host` that answers within `limit`; one that is a folder holds a Unix socket.
-pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> io::Result<Conn> {
-    let attempt = async {
+/// Connects to the first of `addresses` that answers within `limit`, each of which has a fair part of it. Without any,
+/// `host` is looked up; one that is a folder holds a Unix socket.
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    addresses: &[IpAddr],
+    limit: Duration,
+    tcp: &Tcp,
+) -> io::Result<Conn> {
+    let socket = timeout(limit, async {
         if is_folder(host) {
             let stream = UnixStream::connect(socket_path(host, port)).await;
             return stream.map(Socket::Unix);
         }
-        TcpStream::connect((host, port)).await.map(Socket::Tcp)
-    };
-    let socket = timeout(limit, attempt)
-        .await
-        .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "connection attempt timed out"))??;
-    Conn::new(socket.detach()?)
+        let mut ends: Vec<_> = addresses.iter().map(|&ip| (ip, port).into()).collect();
+        if ends.is_empty() {
+            ends = tokio::net::lookup_host((host, port)).await?.collect();
+        }
+        connect_any(&ends, limit).await.map(Socket::Tcp)
+    });
+    let socket = socket.await.ok_or_else(timed_out)??;
+    Conn::new(socket.detach()?, tcp)
+}
+
+async fn connect_any(ends: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let until = Instant::now() + limit;
+    let mut failure = io::ErrorKind::NotFound.into();
+    for (at, end) in ends.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let part = left / u32::try_from(ends.len() - at).unwrap_or(u32::MAX);
+        match timeout(part, TcpStream::connect(end)).await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(err)) => failure = err,
+            None => failure = timed_out(),
+        }
+    }
+    Err(failure)
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "connection attempt timed out")
 }
 
 /// A lock that is waited for without holding the worker up; never on the way of a query.

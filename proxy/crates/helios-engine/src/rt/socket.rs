@@ -11,11 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{uring, Buf, BLOCK, LOCAL};
-
-/// Silence after which a peer is probed, and the pause between two probes.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long sent bytes may stay unacknowledged before the connection counts as lost.
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::config::Tcp;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -36,18 +32,21 @@ pub(crate) enum Detached {
 impl Detached {
     /// Sets what every new connection has: no delay, and an end when the peer is gone. The system tells at once when
     /// the peer on a Unix socket is.
-    pub(super) fn tune(&self) -> io::Result<()> {
+    pub(super) fn tune(&self, tcp: &Tcp) -> io::Result<()> {
         let Detached::Tcp(stream) = self else {
             return Ok(());
         };
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(KEEPALIVE)
-                .with_interval(KEEPALIVE),
-        )?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+        if tcp.keepalive_idle_seconds > 0 {
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(tcp.keepalive_idle_seconds))
+                .with_interval(Duration::from_secs(tcp.keepalive_interval_seconds))
+                .with_retries(tcp.keepalive_count);
+            socket.set_tcp_keepalive(&keepalive)?;
+        }
+        // 0 is the system's own idea of it.
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp.user_timeout_ms)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening a server connection for a pool, and the connection that carries a CancelRequest.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use helios_wire::startup;
 
 use super::auth::{self, ConnectError, KeyCache, Who};
 use super::{Backend, Dirt, Server, ServerState};
-use crate::config::ChannelBinding;
+use crate::config::{ChannelBinding, Tcp};
 use crate::pool::Slot;
 use crate::rt::{self, Conn};
 use crate::settings::Bucket;
@@ -22,6 +23,7 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn connect(
     slot: Slot,
     limit: Duration,
+    tcp: &Tcp,
     tls: Option<&Arc<Connector>>,
     plain: &Arc<Bucket>,
     cache: &KeyCache,
@@ -36,7 +38,14 @@ pub(crate) async fn connect(
         .chain(replication)
         .collect();
     let attempt = async {
-        let mut conn = reach(&key.host, key.port, limit, tls).await?;
+        let way = Way {
+            host: &key.host,
+            port: key.port,
+            addresses: &pool.addresses(),
+            tcp,
+            tls,
+        };
+        let mut conn = way.reach(limit).await?;
         let binding = tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding);
         let who = Who {
             user: &key.user,
@@ -54,6 +63,8 @@ pub(crate) async fn connect(
     let backend = Backend {
         host: key.host.clone(),
         port: key.port,
+        address: conn.ends()?.map(|(address, _)| address),
+        tcp: *tcp,
         pid: done.pid,
         key: done.key,
         tls: tls.filter(|_| conn.is_encrypted()).cloned(),
@@ -78,17 +89,28 @@ pub(crate) async fn connect(
     Ok(Box::new(Server { conn, state }))
 }
 
-/// Connects, and encrypts if both sides want to. On a Unix socket nobody does, whatever `tls` demands, as in libpq.
-pub(crate) async fn reach(
-    host: &str,
-    port: u16,
-    limit: Duration,
-    tls: Option<&Arc<Connector>>,
-) -> Result<Conn, ConnectError> {
-    let mut conn = rt::connect(host, port, limit).await?;
-    let Some(tls) = tls.filter(|_| !conn.is_local()) else {
-        return Ok(conn);
-    };
+/// How to get to a server.
+pub(crate) struct Way<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// What the host's name stands for; none where that is for the system to find out.
+    pub(crate) addresses: &'a [IpAddr],
+    pub(crate) tcp: &'a Tcp,
+    pub(crate) tls: Option<&'a Arc<Connector>>,
+}
+
+impl Way<'_> {
+    /// Connects, and encrypts if both sides want to. On a Unix socket nobody does, whatever `tls` demands, as in libpq.
+    pub(crate) async fn reach(&self, limit: Duration) -> Result<Conn, ConnectError> {
+        let conn = rt::connect(self.host, self.port, self.addresses, limit, self.tcp).await?;
+        match self.tls.filter(|_| !conn.is_local()) {
+            Some(tls) => encrypt(conn, self.host, tls).await,
+            None => Ok(conn),
+        }
+    }
+}
+
+async fn encrypt(mut conn: Conn, host: &str, tls: &Arc<Connector>) -> Result<Conn, ConnectError> {
     conn.wbuf.extend(&startup::build_ssl_request());
     conn.flush().await?;
     if conn.fill().await? == 0 {
@@ -127,8 +149,15 @@ pub(crate) async fn reach(
 /// Asks the server to cancel what `backend` runs, and waits until it has taken note: it ends the connection.
 pub(crate) async fn cancel(backend: &Backend) {
     let request = async {
-        let tls = backend.tls.as_ref();
-        let mut conn = reach(&backend.host, backend.port, CANCEL_LIMIT, tls).await?;
+        // To the very server that has the query: the name may stand for others as well, or by now.
+        let way = Way {
+            host: &backend.host,
+            port: backend.port,
+            addresses: backend.address.as_slice(),
+            tcp: &backend.tcp,
+            tls: backend.tls.as_ref(),
+        };
+        let mut conn = way.reach(CANCEL_LIMIT).await?;
         conn.wbuf
             .extend(&startup::build_cancel(backend.pid, &backend.key));
         conn.flush().await?;

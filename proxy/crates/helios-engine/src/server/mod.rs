@@ -7,9 +7,11 @@ pub(crate) mod evidence;
 pub(crate) mod idle;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Tcp;
 use crate::pool::{Profile, Slot};
 use crate::rt::{Conn, Moving};
 use crate::settings::Bucket;
@@ -21,6 +23,9 @@ use crate::tls::Connector;
 pub(crate) struct Backend {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Which of the host's addresses it is; none on a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) tcp: Tcp,
     pub(crate) pid: u32,
     pub(crate) key: Vec<u8>,
     /// How it was encrypted, and so must be a CancelRequest.

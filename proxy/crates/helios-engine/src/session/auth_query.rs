@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -77,7 +78,15 @@ impl Latest {
 struct Link {
     host: String,
     port: u16,
+    address: Option<IpAddr>,
     moving: Moving,
+}
+
+impl Link {
+    fn leads_to(&self, node: &NodeTopology) -> bool {
+        let is_known = |address| node.addresses.is_empty() || node.addresses.contains(&address);
+        self.host == node.host && self.port == node.port && self.address.is_none_or(is_known)
+    }
 }
 
 impl AuthQuery {
@@ -205,9 +214,7 @@ impl AuthQuery {
         user: &str,
     ) -> Result<Secret, ConnectError> {
         let limit = Duration::from_millis(worker.config().limits.connect_timeout_ms);
-        let kept = link
-            .take()
-            .filter(|kept| kept.host == node.host && kept.port == node.port);
+        let kept = link.take().filter(|kept| kept.leads_to(node));
         let attempt = async {
             if let Some(mut conn) = kept.and_then(|kept| Conn::attach(kept.moving).ok()) {
                 match self.answer(&mut conn, user).await {
@@ -222,7 +229,9 @@ impl AuthQuery {
         let timed_out = || ConnectError::Io(format!("no answer within {} ms", limit.as_millis()));
         let (conn, secret) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
         if conn.rbuf.is_empty() {
+            let address = conn.ends()?.map(|(address, _)| address);
             *link = conn.detach().ok().map(|moving| Link {
+                address,
                 host: node.host.clone(),
                 port: node.port,
                 moving,
@@ -240,7 +249,14 @@ impl AuthQuery {
     ) -> Result<Conn, ConnectError> {
         let active = worker.active();
         let tls = active.connectors.get(cluster);
-        let mut conn = connect::reach(&node.host, node.port, limit, tls).await?;
+        let way = connect::Way {
+            host: &node.host,
+            port: node.port,
+            addresses: &node.addresses,
+            tcp: &active.snapshot.tcp,
+            tls,
+        };
+        let mut conn = way.reach(limit).await?;
         let who = Who {
             user: &self.settings.user,
             database: &self.settings.database,

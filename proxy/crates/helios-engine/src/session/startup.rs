@@ -25,6 +25,10 @@ use crate::worker::{Message, Seat, Worker};
 
 /// Longest password, JWT or SASL message of a login.
 const MAX_PASSWORD_LEN: usize = 64 * 1024;
+/// Longest application_name that a server keeps.
+const MAX_APPLICATION_NAME: usize = 63;
+/// What stands for the name of an application that gives none, as in PgBouncer.
+const UNNAMED_APPLICATION: &str = "app";
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Bytes of a cancel key from protocol 3.2 on.
@@ -134,9 +138,12 @@ async fn begin(
     worker: &Rc<Worker>,
     conn: Conn,
     seat: Seat,
-    params: StartupParams,
+    mut params: StartupParams,
     handle: Handle,
 ) -> Option<Session> {
+    if adds_host(worker, &params) {
+        label(&mut params.parameters, &conn.peer());
+    }
     let login = Login {
         user: params.user,
         database: params.database,
@@ -170,6 +177,26 @@ async fn begin(
             None
         }
     }
+}
+
+/// Whether the client's application_name is to tell people at the server who it is. That of a standby is its name.
+fn adds_host(worker: &Worker, params: &StartupParams) -> bool {
+    let config = worker.config();
+    let entry = config.database(&params.database);
+    params.replication.is_none() && entry.is_some_and(|entry| entry.pool.application_name_add_host)
+}
+
+fn label(parameters: &mut Vec<(String, String)>, address: &str) {
+    let is_name = |name: &str| name.eq_ignore_ascii_case("application_name");
+    let given = parameters.iter().rev().find(|(name, _)| is_name(name));
+    let given = given.map_or(UNNAMED_APPLICATION, |(_, value)| value);
+    // The server cuts at the end, where the address is.
+    let room = MAX_APPLICATION_NAME.saturating_sub(" - ".len() + address.len());
+    let mut ends = (0..=room.min(given.len())).rev();
+    let end = ends.find(|&at| given.is_char_boundary(at)).unwrap_or(0);
+    let label = format!("{} - {address}", &given[..end]);
+    parameters.retain(|(name, _)| !is_name(name));
+    parameters.push(("application_name".to_owned(), label));
 }
 
 fn refuse_in_drain(worker: &Worker) -> Result<(), Ended> {

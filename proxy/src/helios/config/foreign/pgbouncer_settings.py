@@ -36,7 +36,8 @@ _MIN = "so many idle connections are kept ahead; PgBouncer counts those in use a
 _TIMEOUT = "there is no such time-out; set it in PostgreSQL (ALTER ROLE … SET)"
 _NO_CERTIFICATE = "Helios shows servers no certificate; one that demands it refuses the login"
 _PROTOCOLS = "Helios speaks TLS 1.2 and 1.3, nothing older, and neither can be switched off"
-_KEEPALIVE = "a silent peer is asked after 30 seconds"
+_NAMES = "names are looked up again every few seconds; see monitor.resolve_seconds"
+_KEEPALIVE = "a silent peer is asked after 30 seconds; see [tcp]"
 _ALL_TO_PRIMARY = "every new connection goes to the cluster's primary, which is found by asking the nodes"
 
 PENDING: Final[Table] = {
@@ -55,7 +56,7 @@ PENDING: Final[Table] = {
 
 PGBOUNCER: Final[Table] = {
     **PENDING,
-    "application_name_add_host": lost(number, "the client's address is not put into application_name", 0),
+    "application_name_add_host": carried(number, "pool.application_name_add_host", "0", lambda value: (value != 0, "")),
     "auth_file": carried(text, "auth.users_file"),
     "auth_ldap_options": lost(text, "clients are not checked against LDAP", ""),
     "auth_type": carried(_AUTH_TYPE, "auth.method", "md5"),
@@ -76,9 +77,9 @@ PGBOUNCER: Final[Table] = {
     "conffile": needless(text, "the file is named on the command line"),
     "default_pool_size": carried(number, "pool.max_size", "20"),
     "disable_pqexec": lost(number, "the simple protocol cannot be switched off", 0, unsafe=True),
-    "dns_max_ttl": needless(seconds, "names are resolved whenever a connection is opened"),
-    "dns_nxdomain_ttl": needless(seconds, "names are resolved whenever a connection is opened"),
-    "dns_zone_check_period": needless(seconds, "names are resolved whenever a connection is opened"),
+    "dns_max_ttl": needless(seconds, _NAMES),
+    "dns_nxdomain_ttl": needless(seconds, _NAMES),
+    "dns_zone_check_period": needless(seconds, _NAMES),
     "idle_transaction_timeout": carried(seconds, "limits.idle_transaction_timeout_seconds", "0", rounded()),
     "ignore_startup_parameters": needless(text, "startup parameters are set on the server, as without a pooler"),
     "job_name": needless(text, "it is for Windows services"),
@@ -153,7 +154,7 @@ PGBOUNCER: Final[Table] = {
     "tcp_keepidle": lost(number, _KEEPALIVE, 0),
     "tcp_keepintvl": lost(number, _KEEPALIVE, 0),
     "tcp_socket_buffer": needless(number, "the system sizes the buffers of sockets"),
-    "tcp_user_timeout": lost(number, "a peer that acknowledges nothing for 60 seconds is given up", 0),
+    "tcp_user_timeout": carried(number, "tcp.user_timeout_ms", "0"),
     "track_extra_parameters": needless(text, "every parameter that a client sets follows it"),
     "transaction_timeout": lost(seconds, _TIMEOUT, 0),
     "unix_socket_dir": carried(_folder, "unix_socket_dir", note="where it is not written, Helios listens by TCP only"),

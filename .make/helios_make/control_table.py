@@ -17,7 +17,13 @@ __all__ = ["check", "render", "write"]
 SOURCE = Path("proxy/src/helios/planner/control.toml")
 TABLE = Path("proxy/crates/helios-sql/src/control_table.rs")
 
-PARTS = {"<name>": "Part::Name", "<string>": "Part::Text", "<setting>": "Part::Setting", "..": "Part::Rest"}
+PARTS = {
+    "<name>": "Part::Name",
+    "<string>": "Part::Text",
+    "<setting>": "Part::Setting",
+    "..": "Part::Rest",
+    "(..)": "Part::Group",
+}
 """What a form holds beside words and operators."""
 KEYS = {"kind", "form", "setting"}
 
@@ -71,6 +77,8 @@ def _part(word: str) -> str:
         return PARTS[word]
     if re.fullmatch("[A-Z]+", word):
         return f'Part::Word(b"{word.lower()}")'
+    if re.fullmatch(r"\.\.[A-Z]+", word):
+        return f'Part::Until(b"{word[2:].lower()}")'
     if word in {"=", "*"}:
         return f'Part::Symbol(b"{word}")'
     raise TargetError(f"{SOURCE}: {word!r} is no part of a form")

@@ -66,7 +66,7 @@ read    |                   | explain (verbose, costs off) select set_config('he
 read    |                   | explain insert into t values (1)
 read    |                   | explain select pg_advisory_lock(1)
 read    |                   | explain create temp table x as select 1
-read    |                   | [prepare z as select 1] explain execute z
+read    | execute           | [prepare z as select 1] explain execute z
 read    | unknown           | explain select f()
 read    |                   | explain (analyze) select 1
 read    | settings          | select set_config('helios.a', '1', false)
@@ -232,7 +232,7 @@ ddl     | temp              | create local temporary table x (a serial primary k
 ddl     | temp              | create table pg_temp.x (a int)
 ddl     | temp              | create temp table x as select 1
 ddl     | temp              | create temp table x (like t)
-ddl     | temp              | [prepare z as select 1] create temp table x as execute z
+ddl     | temp execute      | [prepare z as select 1] create temp table x as execute z
 ddl     | temp              | create table pg_temp.x as select 1
 ddl     | temp              | select 1 as a into temp x
 ddl     | temp              | select 1 as a into temporary table x
@@ -285,8 +285,8 @@ session | prepare           | prepare x as select 1
 session | prepare           | prepare x (int) as insert into t values ($1)
 session | prepare settings  | prepare x as select set_config('helios.a', '1', false)
 session | prepare unknown   | prepare x as select f()
-session |                   | [prepare z (int) as select $1] execute z (1)
-session | settings          | [prepare z (text) as select $1] execute z (set_config('helios.a', '1', false))
+session | execute           | [prepare z (int) as select $1] execute z (1)
+session | settings execute  | [prepare z (text) as select $1] execute z (set_config('helios.a', '1', false))
 session | deallocate        | [prepare z as select 1] deallocate z
 session | deallocate        | [prepare z as select 1] deallocate all
 session | discard           | [prepare z as select 1] discard all

@@ -32,7 +32,7 @@ REST = {
     "set_constraints": " all deferred",
     "set_characteristics": " read only",
     "set_transaction": " read only",
-    "prepare": " as select 1",
+    "prepare": " select 1",
     "declare": " cursor for select 1",
     "release": "",
 }
@@ -53,10 +53,18 @@ SET_REST = {
 
 def control_kind(text: str) -> tuple[str | None, str | None]:
     """Kind and operand (or setting) of a text by its tree alone; None, None if it is no control statement."""
-    node = parse(text).stmts[0].stmt
+    return control_kind_of(parse(text).stmts[0].stmt)
+
+
+def control_kind_of(node: Any) -> tuple[str | None, str | None]:
+    """The same of a tree."""
     name = node.DESCRIPTOR.fields_by_name[node.WhichOneof("node")].message_type.name
+    statement = getattr(node, node.WhichOneof("node"))
+    if name in AROUND:
+        inner = control_kind_of(statement.query)
+        return inner if inner[0] == "execute" else (None, None)
     reader = READERS.get(name)
-    return reader(getattr(node, node.WhichOneof("node"))) if reader else (None, None)
+    return reader(statement) if reader else (None, None)
 
 
 def _transaction(statement: Any) -> tuple[str, str | None]:
@@ -80,6 +88,9 @@ def _all_or_one(kind: str, name: str) -> tuple[str, str | None]:
     return (kind, name) if name else (f"{kind}_all", None)
 
 
+AROUND = ("ExplainStmt", "CreateTableAsStmt")
+"""Statements that may have an EXECUTE inside."""
+
 READERS: dict[str, Callable[[Any], tuple[str, str | None]]] = {
     "TransactionStmt": _transaction,
     "VariableSetStmt": _set,
@@ -102,7 +113,9 @@ READERS: dict[str, Callable[[Any], tuple[str, str | None]]] = {
 def samples(row: ControlStatement) -> list[str]:
     """A statement for every way to write a row's form; the operand is `operand`."""
     texts = [""]
-    for part in row.form.replace(" .. ", " 5|FROM|ALL_IN ").split():
+    form = row.form.replace(" .. ", " 5|FROM|ALL_IN ").replace("CREATE ..AS", "CREATE TABLE t AS")
+    form = form.replace("EXPLAIN (..)", "EXPLAIN (VERBOSE)").replace("[(..)]", "[(int)]")
+    for part in form.split():
         words = [*part[1:-1].split("|"), ""] if part.startswith("[") else part.split("|")
         texts = [f"{text} {word}".strip() for text in texts for word in words]
     return [_complete(row, text.replace("ALL_IN", "ALL IN")) for text in texts]
@@ -132,12 +145,13 @@ def test_row_has_a_kind_of_a_control_statement(row: ControlStatement) -> None:
     for text in samples(row):
         made = plan(text, Context())
 
-        assert made.kind in (Kind.SESSION, Kind.TXN), text
+        assert made.kind in (Kind.SESSION, Kind.TXN) or row.form.startswith(("EXPLAIN", "CREATE")), text
         assert bool(made.effects) == (row.kind in LEAVING and " LOCAL " not in text), text
 
 
 LEAVING = {
-    *("set", "set_characteristics", "reset", "reset_all", "prepare", "deallocate", "deallocate_all"),
+    *("set", "set_characteristics", "reset", "reset_all", "prepare", "execute", "deallocate"),
+    "deallocate_all",
     *("listen", "unlisten", "unlisten_all", "discard", "discard_all"),
 }
 """Kinds that have an effect in every form."""
@@ -163,4 +177,4 @@ def test_nothing_else_is_a_control_statement() -> None:
         row.sql for row in CORPUS if row.kind not in ("session", "txn") and row.sql.strip("; -") and ";" not in row.sql
     ]
 
-    assert {text for text in texts if "comment" not in text and control_kind(text)[0]} == set()
+    assert {text for text in texts if "comment" not in text and control_kind(text)[0] not in (None, "execute")} == set()

@@ -32,6 +32,8 @@ pub struct Control {
     pub operand: Option<Span>,
     /// The setting that the words mean where they do not name one, as `SET TIME ZONE` does.
     pub setting: Option<&'static str>,
+    /// The byte behind the words by which it was known; behind the AS of a PREPARE.
+    pub end: usize,
     /// Whether the operand is a placeholder of the shape. A setting is not.
     pub(crate) is_slot: bool,
 }
@@ -51,6 +53,10 @@ pub(crate) enum Part {
     Setting,
     /// Everything up to the last token.
     Rest,
+    /// Everything up to this word outside parentheses, and the word.
+    Until(&'static [u8]),
+    /// Parentheses and what is in them.
+    Group,
 }
 
 /// A form and what it means.
@@ -77,7 +83,7 @@ pub(crate) fn find(behind: Scanner<'_>, first: Token) -> Option<Control> {
         return None;
     }
     let mut head = Head::new(behind);
-    rows.iter().find_map(|row| fits(row, &mut head))
+    rows.iter().find_map(|row| fits(row, first, &mut head))
 }
 
 /// No control statement starts with a longer word.
@@ -128,15 +134,48 @@ impl<'a> Head<'a> {
         let next = self.take(&mut { place });
         matches!(next.kind, Kind::End | Kind::Semicolon)
     }
+
+    /// Goes behind the parenthesis that closes the one before the place; nothing if there is none.
+    fn close(&mut self, place: &mut Place<'a>) -> Option<Token> {
+        let mut depth = 1_u32;
+        loop {
+            let token = self.take(place);
+            match token.kind {
+                Kind::Open => depth = depth.saturating_add(1),
+                Kind::Close => depth -= 1,
+                Kind::End | Kind::Unfinished => return None,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(token);
+            }
+        }
+    }
+
+    /// Goes behind the next such word of the statement outside parentheses.
+    fn until(&mut self, place: &mut Place<'a>, word: &[u8]) -> Option<Token> {
+        loop {
+            let token = self.take(place);
+            match token.kind {
+                Kind::Open => {
+                    self.close(place)?;
+                }
+                Kind::End | Kind::Unfinished | Kind::Semicolon => return None,
+                _ if self.scanner.is_word(token, word) => return Some(token),
+                _ => {}
+            }
+        }
+    }
 }
 
-fn fits(row: &Row, head: &mut Head<'_>) -> Option<Control> {
+fn fits(row: &Row, first: Token, head: &mut Head<'_>) -> Option<Control> {
     let mut place = Place {
         index: 0,
         scanner: None,
     };
     let mut operand = None;
     let mut is_slot = false;
+    let mut end = first.end;
     for part in row.parts {
         if matches!(part, Part::Rest) {
             // What follows is one token, the statement's last.
@@ -150,7 +189,12 @@ fn fits(row: &Row, head: &mut Head<'_>) -> Option<Control> {
             }
             continue;
         }
+        if let Part::Until(word) = part {
+            end = head.until(&mut place, word)?.end;
+            continue;
+        }
         let token = head.take(&mut place);
+        end = token.end;
         let is_name = matches!(token.kind, Kind::Word | Kind::Quoted | Kind::UnicodeQuoted);
         let mut span = Span {
             start: token.start,
@@ -158,6 +202,10 @@ fn fits(row: &Row, head: &mut Head<'_>) -> Option<Control> {
         };
         match part {
             Part::Word(word) if head.scanner.is_word(token, word) => continue,
+            Part::Group if token.kind == Kind::Open => {
+                end = head.close(&mut place)?.end;
+                continue;
+            }
             Part::Symbol(symbol)
                 if token.kind == Kind::Symbol && head.scanner.bytes(token) == *symbol =>
             {
@@ -174,6 +222,7 @@ fn fits(row: &Row, head: &mut Head<'_>) -> Option<Control> {
         kind: row.kind,
         operand,
         setting: row.setting,
+        end,
         is_slot,
     })
 }

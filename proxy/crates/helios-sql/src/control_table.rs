@@ -37,9 +37,9 @@ pub enum ControlKind {
     ResetAll,
     /// `RESET TIME ZONE`, `RESET SESSION AUTHORIZATION`, `RESET TRANSACTION ISOLATION LEVEL`, `RESET <setting>`.
     Reset,
-    /// `PREPARE <name>`.
+    /// `PREPARE <name> [(..)] AS`.
     Prepare,
-    /// `EXECUTE <name>`.
+    /// `EXECUTE <name>`, `CREATE ..AS EXECUTE <name>`, `EXPLAIN (..) EXECUTE <name>`, `EXPLAIN [ANALYZE|ANALYSE] [VERBOSE] EXECUTE <name>`, `EXPLAIN (..) CREATE ..AS EXECUTE <name>`, `EXPLAIN [ANALYZE|ANALYSE] [VERBOSE] CREATE ..AS EXECUTE <name>`.
     Execute,
     /// `DEALLOCATE [PREPARE] ALL`.
     DeallocateAll,
@@ -121,6 +121,8 @@ pub(crate) fn rows(first: &[u8]) -> &'static [Row] {
         b"set" => SET,
         b"reset" => RESET,
         b"execute" => EXECUTE,
+        b"create" => CREATE,
+        b"explain" => EXPLAIN,
         b"deallocate" => DEALLOCATE,
         b"declare" => DECLARE,
         b"fetch" => FETCH,
@@ -176,7 +178,8 @@ static RELEASE: &[Row] = &[
 
 static PREPARE: &[Row] = &[
     Row { parts: &[Part::Word(b"transaction"), Part::Text], kind: ControlKind::PrepareTransaction, setting: None },
-    Row { parts: &[Part::Name], kind: ControlKind::Prepare, setting: None },
+    Row { parts: &[Part::Name, Part::Group, Part::Word(b"as")], kind: ControlKind::Prepare, setting: None },
+    Row { parts: &[Part::Name, Part::Word(b"as")], kind: ControlKind::Prepare, setting: None },
 ];
 
 static SET: &[Row] = &[
@@ -226,6 +229,27 @@ static RESET: &[Row] = &[
 
 static EXECUTE: &[Row] = &[
     Row { parts: &[Part::Name], kind: ControlKind::Execute, setting: None },
+];
+
+static CREATE: &[Row] = &[
+    Row { parts: &[Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+];
+
+static EXPLAIN: &[Row] = &[
+    Row { parts: &[Part::Group, Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyze"), Part::Word(b"verbose"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyze"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyse"), Part::Word(b"verbose"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyse"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"verbose"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Group, Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyze"), Part::Word(b"verbose"), Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyze"), Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyse"), Part::Word(b"verbose"), Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"analyse"), Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"verbose"), Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
+    Row { parts: &[Part::Word(b"create"), Part::Until(b"as"), Part::Word(b"execute"), Part::Name], kind: ControlKind::Execute, setting: None },
 ];
 
 static DEALLOCATE: &[Row] = &[

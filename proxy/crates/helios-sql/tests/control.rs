@@ -74,8 +74,19 @@ fn every_form_is_known() {
             "transaction",
             "",
         ),
-        ("prepare p (int) as select $1", "prepare", "p", ""),
+        ("prepare p (int, numeric(3, 2)) as select $1", "prepare", "p", ""),
         ("execute p (1)", "execute", "p", ""),
+        ("explain execute p", "execute", "p", ""),
+        ("explain analyze verbose execute \"P\"(1)", "execute", "\"P\"", ""),
+        ("explain (costs off, format (x)) execute p", "execute", "p", ""),
+        ("create table t (as_) as execute p (1)", "execute", "p", ""),
+        (
+            "create unlogged table if not exists s.t with (fillfactor = 1) as execute p with no data",
+            "execute",
+            "p",
+            "",
+        ),
+        ("explain (analyze) create table t as execute p", "execute", "p", ""),
         ("deallocate p", "deallocate", "p", ""),
         ("deallocate prepare p", "deallocate", "p", ""),
         ("deallocate prepare", "deallocate", "prepare", ""),
@@ -175,7 +186,12 @@ fn other_statements_are_none() {
         "select 1",
         "\"begin\"",
         "update t set a = 1",
-        "explain execute p",
+        "explain select 1 as execute, p",
+        "explain (analyze",
+        "create table t as select 1 as execute from p",
+        "create table t (a int",
+        "create function f() as execute",
+        "prepare p",
         "select begin",
         "beginning",
         "savepoint",
@@ -258,4 +274,16 @@ fn each_statement_of_a_text_has_its_span_and_control() {
     let operand = third.and_then(|c| c.operand).expect("a savepoint");
     assert_eq!(operand.of(sql.as_bytes()), b"s");
     assert_eq!(control(sql), Some(("begin", "", "")));
+}
+
+#[test]
+fn what_a_prepare_prepares_stands_behind_its_form() {
+    for sql in [
+        "prepare p as select 1",
+        "select 2; prepare p (int, text) /* x */ AS/**/select 1;",
+    ] {
+        let found = statements(sql.as_bytes(), SYNTAX).last().expect("one");
+        let end = found.control.expect("a PREPARE").end;
+        assert_eq!(sql[end..found.span.end].trim_start_matches("/**/").trim(), "select 1");
+    }
 }

@@ -88,6 +88,9 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
         elif name == "RangeVar":
             # Also what is only planned is opened.
             _range(tree, findings)
+        elif name == "ExecuteStmt":
+            # Also where it is only explained: the name has to be known.
+            findings.add(Effect.EXECUTE, "EXECUTE runs a prepared statement")
         elif is_run and name in _MEANINGS:
             _MEANINGS[name](tree, findings)
         findings.defines |= is_run and _defines(name, tree)

@@ -43,6 +43,8 @@ class Effect(StrEnum):
     """LISTEN."""
     PREPARE = "prepare"
     """SQL PREPARE."""
+    EXECUTE = "execute"
+    """EXECUTE, also inside EXPLAIN and CREATE TABLE AS: may leave what the prepared statement leaves."""
     DEALLOCATE = "deallocate"
     DISCARD = "discard"
     """Every form of DISCARD."""

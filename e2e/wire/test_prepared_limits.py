@@ -71,3 +71,17 @@ def test_too_much_statement_text_is_refused_without_a_disconnect(tiny_proxy: Hel
         assert [] in codes
         assert codes[-1] != []
         assert client.value("select 1") == "1"
+
+
+def test_sql_prepare_counts_as_a_prepared_statement(tiny_proxy: HeliosProcess) -> None:
+    with Client(tiny_proxy.target()) as client:
+        for number in range(50):
+            client.query(f"prepare s{number} as select {number}")
+        for way in (client.query, client.extended):
+            assert sqlstates(way("prepare more as select 1")) == ["53400"]
+        assert sqlstates(client.query("begin; select 1/0")) == ["22012"]
+        assert sqlstates(client.query("prepare more as select 1")) == ["25P02"]
+        client.query("rollback")
+        client.query("deallocate s7; prepare more as select 'fits'")
+        assert rows(client.query("execute more")) == [["fits"]]
+        assert rows(client.query("execute s8")) == [["8"]]

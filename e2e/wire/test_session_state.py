@@ -311,7 +311,8 @@ HOLDS = {
     "temporary_object": ("create temp table held (a int)", "drop table held"),
     "holdable_cursor": ("declare held cursor with hold for select 1", "close held"),
     "listen": ("listen held", "unlisten held"),
-    "prepared_statement": ("prepare held as select 1", "deallocate held"),
+    # An escaped name is not read.
+    "prepared_statement": ('prepare U&"held" as select 1', "deallocate held"),
     "advisory_lock": ("select pg_advisory_lock(4711)", "select pg_advisory_unlock(4711)"),
 }
 """Reason → what makes it, what ends it."""

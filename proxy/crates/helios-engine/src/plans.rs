@@ -36,6 +36,7 @@ enum Effect {
     Cursor,
     Listen,
     Prepare,
+    Execute,
     Deallocate,
     Discard,
     Advisory,
@@ -56,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) own_settings: Vec<String>,
     /// It makes functions, or makes others of them.
     pub(crate) defines: bool,
+    /// It may name prepared statements.
+    pub(crate) names: bool,
     /// What it depends on besides the text.
     by: Option<AsOf>,
 }
@@ -69,6 +72,7 @@ impl Plan {
             frees: false,
             own_settings: Vec::new(),
             defines: false,
+            names: true,
             by: None,
         }
     }
@@ -114,11 +118,9 @@ impl Decided {
                 Effect::Settings => Doubts::SETTINGS,
                 Effect::Load => Doubts::LIBRARY,
                 Effect::Unknown => Doubts::ANYTHING,
-                Effect::Temp
-                | Effect::Cursor
-                | Effect::Listen
-                | Effect::Prepare
-                | Effect::Advisory => Doubts::HOLDS,
+                Effect::Temp | Effect::Cursor | Effect::Listen | Effect::Advisory => Doubts::HOLDS,
+                // Prepared statements follow the client, and what one leaves is said by its own plan.
+                Effect::Prepare | Effect::Execute => Doubts::NONE,
                 Effect::Reset | Effect::Deallocate | Effect::Discard | Effect::Release => {
                     Doubts::NONE
                 }
@@ -129,12 +131,19 @@ impl Decided {
         let mut own_settings = decided.settings;
         own_settings.retain(|name| name.contains('.'));
         let has = |effect| decided.effects.contains(&effect);
+        let namers = [
+            Effect::Prepare,
+            Effect::Execute,
+            Effect::Deallocate,
+            Effect::Discard,
+        ];
         Plan {
             doubts,
             resets: has(Effect::Reset),
             frees: has(Effect::Deallocate) || has(Effect::Discard) || has(Effect::Release),
             own_settings,
             defines: decided.defines,
+            names: namers.into_iter().any(has),
             by,
         }
     }

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use helios_sql::Syntax;
 
 use crate::config::Limits;
 use crate::plans::Plan;
@@ -22,18 +24,72 @@ pub(crate) struct Statement {
     /// Unique in the process.
     pub(crate) id: u64,
     /// Its name on servers.
-    pub(crate) name: Box<[u8]>,
-    /// What follows the name in a Parse: text, terminator, types.
-    pub(crate) rest: Box<[u8]>,
+    pub(crate) name: Arc<[u8]>,
+    source: Source,
     /// What of the client's settings decides its meaning.
     pub(crate) meaning: Arc<Bucket>,
 }
 
-impl Statement {
-    fn cost(&self) -> usize {
-        self.rest.len() + ENTRY_OVERHEAD
+/// How the client has defined a statement.
+#[derive(Debug, Clone)]
+enum Source {
+    /// What follows the name in its Parse: text, terminator, types.
+    Parse(Box<[u8]>),
+    /// By SQL's PREPARE.
+    Prepare {
+        /// What follows the name.
+        tail: Box<[u8]>,
+        /// Where the text begins in it.
+        query: usize,
+        /// What a Parse of it would have; the server that has it knows the types.
+        rest: OnceLock<Box<[u8]>>,
+    },
+}
+
+impl Source {
+    /// What tells it from others.
+    fn key(&self) -> (bool, &[u8]) {
+        match self {
+            Source::Parse(rest) => (false, rest),
+            Source::Prepare { tail, .. } => (true, tail),
+        }
     }
 }
+
+impl Statement {
+    /// What follows the name in a Parse of it; `None` while the types are not known.
+    pub(crate) fn rest(&self) -> Option<&[u8]> {
+        match &self.source {
+            Source::Parse(rest) => Some(rest),
+            Source::Prepare { rest, .. } => rest.get().map(|rest| &rest[..]),
+        }
+    }
+
+    /// Takes the types of a statement that was made by PREPARE, as a ParameterDescription has them. What stood before
+    /// the text becomes blanks, so that errors point where they would.
+    pub(crate) fn learn(&self, types: &[u8]) {
+        let Source::Prepare { tail, query, rest } = &self.source else {
+            return;
+        };
+        rest.get_or_init(|| {
+            let mut parse = vec![b' '; PREPARE.len() + self.name.len() + query];
+            parse.extend_from_slice(&tail[*query..]);
+            parse.push(0);
+            parse.extend_from_slice(types);
+            parse.into()
+        });
+    }
+
+    fn cost(&self) -> usize {
+        let bytes = match &self.source {
+            Source::Parse(rest) => rest.len(),
+            Source::Prepare { tail, .. } => 2 * tail.len(),
+        };
+        bytes + ENTRY_OVERHEAD
+    }
+}
+
+const PREPARE: &str = "prepare ";
 
 /// All live statements of the process.
 #[derive(Debug, Default)]
@@ -44,36 +100,74 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
-    fn hash(&self, rest: &[u8], meaning: &Arc<Bucket>) -> u64 {
-        self.hasher.hash_one((rest, Arc::as_ptr(meaning) as usize))
+    fn hash(&self, key: (bool, &[u8]), meaning: &Arc<Bucket>) -> u64 {
+        self.hasher.hash_one((key, Arc::as_ptr(meaning) as usize))
     }
 
+    /// The statement of a Parse.
     pub(crate) fn intern(&self, rest: &[u8], meaning: &Arc<Bucket>) -> Arc<Statement> {
-        let hash = self.hash(rest, meaning);
+        self.find_or_make((false, rest), meaning, || Source::Parse(rest.into()))
+    }
+
+    /// The statement of a PREPARE: what follows its name, and where the text begins in that.
+    pub(crate) fn intern_prepare(
+        &self,
+        tail: &[u8],
+        query: usize,
+        meaning: &Arc<Bucket>,
+    ) -> Arc<Statement> {
+        self.find_or_make((true, tail), meaning, || Source::Prepare {
+            tail: tail.into(),
+            query,
+            rest: OnceLock::new(),
+        })
+    }
+
+    /// The same statement as read under other settings.
+    pub(crate) fn reread(&self, statement: &Statement, meaning: &Arc<Bucket>) -> Arc<Statement> {
+        self.find_or_make(statement.source.key(), meaning, || statement.source.clone())
+    }
+
+    /// The same statement under another name, for nobody else.
+    pub(crate) fn again(&self, statement: &Statement) -> Arc<Statement> {
+        self.make(statement.source.clone(), &statement.meaning)
+    }
+
+    fn find_or_make(
+        &self,
+        key: (bool, &[u8]),
+        meaning: &Arc<Bucket>,
+        source: impl FnOnce() -> Source,
+    ) -> Arc<Statement> {
+        let hash = self.hash(key, meaning);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |found: &Arc<Statement>| *found.rest == *rest && Arc::ptr_eq(&found.meaning, meaning);
+        let same = |found: &Arc<Statement>| {
+            found.source.key() == key && Arc::ptr_eq(&found.meaning, meaning)
+        };
         if let Some(found) = live.get(&hash).and_then(Weak::upgrade).filter(same) {
             return found;
         }
         if live.len() % PRUNE_EVERY == PRUNE_EVERY - 1 {
             live.retain(|_, statement| statement.strong_count() > 0);
         }
-        let id = 1 + self.next_id.fetch_add(1, Ordering::Relaxed);
-        let name = format!("helios_{id}").into_bytes().into();
-        let statement = Arc::new(Statement {
-            id,
-            name,
-            rest: rest.into(),
-            meaning: Arc::clone(meaning),
-        });
+        let statement = self.make(source(), meaning);
         live.insert(hash, Arc::downgrade(&statement));
         statement
     }
 
+    fn make(&self, source: Source, meaning: &Arc<Bucket>) -> Arc<Statement> {
+        let id = 1 + self.next_id.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Statement {
+            id,
+            name: format!("helios_{id}").into_bytes().into(),
+            source,
+            meaning: Arc::clone(meaning),
+        })
+    }
+
     /// Has the next Parse of this text make a statement of its own: the plans that servers have of this one are stale.
     pub(crate) fn retire(&self, statement: &Arc<Statement>) {
-        let hash = self.hash(&statement.rest, &statement.meaning);
+        let hash = self.hash(statement.source.key(), &statement.meaning);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let is_this =
             |found: &Weak<Statement>| std::ptr::eq(found.as_ptr(), Arc::as_ptr(statement));
@@ -95,7 +189,23 @@ pub(crate) struct Named {
     pub(crate) statement: Arc<Statement>,
     /// Absent where it was not asked for, as in session mode.
     pub(crate) plan: Option<Arc<Plan>>,
+    /// Its text in the client's words, where it names other prepared statements: `statement` is made of it at each use.
+    pub(crate) worded: Option<Arc<Statement>>,
     pub(crate) seq: u64,
+}
+
+/// The client's unnamed statement, kept so that another server can be given it.
+#[derive(Debug, Default)]
+pub(crate) struct Unnamed {
+    /// Unique in the process; 0 is none.
+    pub(crate) tag: u64,
+    /// What follows the name in its Parse.
+    pub(crate) rest: Vec<u8>,
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// The same in the client's words, where they name other prepared statements: `rest` is made of it at each use.
+    pub(crate) worded: Option<Vec<u8>>,
+    /// How the text was read when the plan was looked for.
+    pub(crate) syntax: Option<Syntax>,
 }
 
 /// The named statements of one client.
@@ -110,10 +220,10 @@ impl ClientStatements {
         self.by_name.get(name)
     }
 
-    /// Whether one more with this text fits.
-    pub(crate) fn has_room(&self, limits: &Limits, rest: &[u8]) -> bool {
-        self.by_name.len() < limits.max_prepared_statements
-            && self.bytes + rest.len() + ENTRY_OVERHEAD <= limits.max_prepared_bytes
+    /// Whether one more of this size fits beside `others`, that many more or fewer than there are.
+    pub(crate) fn has_room(&self, limits: &Limits, size: usize, others: isize) -> bool {
+        self.by_name.len().saturating_add_signed(others) < limits.max_prepared_statements
+            && self.bytes + size + ENTRY_OVERHEAD <= limits.max_prepared_bytes
     }
 
     pub(crate) fn insert(&mut self, name: &[u8], named: Named) {
@@ -129,9 +239,21 @@ impl ClientStatements {
         Some(named)
     }
 
-    /// Has a name stand for the same text as read under other settings.
+    /// Takes the names that stand for a statement away.
+    pub(crate) fn remove_all(&mut self, statement: &Arc<Statement>) {
+        let bytes = &mut self.bytes;
+        self.by_name.retain(|_, named| {
+            let is_other = !Arc::ptr_eq(&named.statement, statement);
+            *bytes -= if is_other { 0 } else { named.statement.cost() };
+            is_other
+        });
+    }
+
+    /// Has a name stand for the same text as read under other settings, or in other words.
     pub(crate) fn reread(&mut self, name: &[u8], statement: &Arc<Statement>) {
         if let Some(named) = self.by_name.get_mut(name) {
+            self.bytes += statement.cost();
+            self.bytes -= named.statement.cost();
             named.statement = Arc::clone(statement);
         }
     }

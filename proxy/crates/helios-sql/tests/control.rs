@@ -284,6 +284,9 @@ fn what_a_prepare_prepares_stands_behind_its_form() {
     ] {
         let found = statements(sql.as_bytes(), SYNTAX).last().expect("one");
         let end = found.control.expect("a PREPARE").end;
-        assert_eq!(sql[end..found.span.end].trim_start_matches("/**/").trim(), "select 1");
+        assert_eq!(
+            sql[end..found.span.end].trim_start_matches("/**/").trim(),
+            "select 1"
+        );
     }
 }

@@ -95,8 +95,14 @@ pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
 }
 
 /// Appends a simple Query.
-pub fn query(out: &mut Vec<u8>, sql: &str) {
-    write(out, b'Q', |body| write_cstr(body, sql.as_bytes()));
+pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
+    write(out, b'Q', |body| write_cstr(body, sql));
+}
+
+/// The portal that an Execute names; `None` when malformed.
+pub fn read_execute(body: &[u8]) -> Option<&[u8]> {
+    let (portal, end) = read_cstr(body, 0)?;
+    (body.len() == end + 4).then_some(portal)
 }
 
 /// Appends Parse, Bind and Execute of a query with one parameter and results as text; a Sync has to follow.

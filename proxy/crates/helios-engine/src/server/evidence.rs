@@ -17,6 +17,10 @@ pub(crate) enum Effect {
     Resets,
     /// Something that was left in the session may be gone.
     Frees,
+    /// A statement was prepared.
+    Prepared,
+    /// One prepared statement is gone.
+    Forgotten,
     /// All prepared statements of the session are gone.
     Deallocated,
     /// The session is as after its login.
@@ -28,11 +32,11 @@ pub(crate) fn effect(tag: &[u8]) -> Effect {
     match tag {
         b"SET" => Effect::Leaves(Doubts::SETTINGS),
         b"RESET" => Effect::Resets,
-        b"PREPARE" | b"LISTEN" => Effect::Leaves(Doubts::HOLDS),
+        b"LISTEN" => Effect::Leaves(Doubts::HOLDS),
+        b"PREPARE" => Effect::Prepared,
+        b"DEALLOCATE" => Effect::Forgotten,
         b"LOAD" => Effect::Leaves(Doubts::LIBRARY),
-        b"DEALLOCATE" | b"UNLISTEN" | b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" | b"DISCARD TEMP" => {
-            Effect::Frees
-        }
+        b"UNLISTEN" | b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" | b"DISCARD TEMP" => Effect::Frees,
         b"DEALLOCATE ALL" => Effect::Deallocated,
         b"DISCARD ALL" => Effect::Discarded,
         tag if tag.starts_with(b"DROP ") => Effect::Frees,
@@ -63,7 +67,7 @@ mod tests {
         assert_eq!(effect(b"SET"), Effect::Leaves(Doubts::SETTINGS));
         assert_eq!(effect(b"SET CONSTRAINTS"), Effect::Write);
         assert_eq!(effect(b"DROP TABLE"), Effect::Frees);
-        assert_eq!(effect(b"PREPARE"), Effect::Leaves(Doubts::HOLDS));
+        assert_eq!(effect(b"PREPARE"), Effect::Prepared);
         assert!(redefines(b"ALTER TABLE") && !redefines(b"CREATE TABLE"));
         assert_eq!(effect(b"PREPARE TRANSACTION"), Effect::Write);
         assert_eq!(effect(b"DISCARD ALL"), Effect::Discarded);

@@ -91,7 +91,7 @@ fn note_parameter(server: &mut Server, body: &[u8]) {
 /// `Ok(Err(message))` is the server's ErrorResponse, after which it is ready again; `Doubt` is a lost server.
 pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec<u8>>, Doubt> {
     let mut request = Vec::with_capacity(sql.len() + 8);
-    frontend::query(&mut request, sql);
+    frontend::query(&mut request, sql.as_bytes());
     server.conn.wbuf.extend(&request);
     // As any Query does, it ends the unnamed statement.
     server.state.unnamed = 0;

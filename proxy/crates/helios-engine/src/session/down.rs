@@ -15,6 +15,7 @@ use crate::error::Doubt;
 use crate::fault::Fault;
 use crate::rt::Buf;
 use crate::server::evidence::{self, Effect};
+use crate::server::Doubts;
 
 /// Messages whose bodies are read must be whole; larger ones are passed on unread.
 const MAX_READ: usize = 64 * 1024;
@@ -152,7 +153,7 @@ impl Session {
         }
     }
 
-    /// Part of the reply to a Query of ours. What a server may say at any time goes to the client all the same.
+    /// Part of the reply to a request of ours. What a server may say at any time goes to the client all the same.
     fn on_own_reply(
         &mut self,
         tag: u8,
@@ -169,20 +170,43 @@ impl Session {
                 }
                 return Ok(Act::Forward);
             }
-            b'Z' if body == [self.status.as_byte()] => {
-                if let Some(Expect::Inspection(inspection)) = self.fifo.pop_front() {
-                    self.on_inspected(*inspection);
-                }
-            }
+            b'Z' => self.on_own_ready(body)?,
             b'T' | b'C' | b'N' => {}
-            b'D' | b'E' => {
-                if let Some(Expect::Inspection(inspection)) = self.fifo.front_mut() {
-                    inspection.take(tag, body);
+            b'D' | b'E' | b't' | b'n' | b'1' | b'3' => match (self.fifo.front_mut(), tag) {
+                (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
+                (Some(Expect::Adjustment), b'D' | b'E') => {}
+                (Some(Expect::Preparation { error, .. }), b'E') => {
+                    let message = &input[run.at..run.at + HEADER_LEN + body.len()];
+                    *error = Some(message.into());
                 }
-            }
+                (Some(Expect::Lesson(statement)), b't') => statement.learn(body),
+                (Some(Expect::Preparation { .. }), b'1' | b'3') => {}
+                (Some(Expect::Lesson(_)), b'n' | b'E') => {}
+                _ => return Err(self.misplaced(tag)),
+            },
             _ => return Err(self.misplaced(tag)),
         }
         Ok(Act::Drop)
+    }
+
+    /// The end of the reply to a request of ours. Only what is prepared ahead may fail a transaction.
+    fn on_own_ready(&mut self, body: &[u8]) -> Result<(), Doubt> {
+        let status = body.first().copied().and_then(Status::from_byte);
+        let has_failed = status == Some(Status::Failed) && self.status == Status::Transaction;
+        match self.fifo.pop_front() {
+            Some(Expect::Preparation { statement, error }) if has_failed => {
+                self.status = Status::Failed;
+                self.on_prepared_ahead(&statement, error);
+            }
+            _ if status != Some(self.status) => return Err(self.misplaced(b'Z')),
+            Some(Expect::Preparation { statement, error }) => {
+                self.on_prepared_ahead(&statement, error);
+            }
+            Some(Expect::Inspection(inspection)) => self.on_inspected(*inspection),
+            Some(Expect::Lesson(statement)) => self.on_lesson(&statement),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn misplaced(&self, tag: u8) -> Doubt {
@@ -196,7 +220,9 @@ impl Session {
     /// Part of the reply to a statement, and not its end.
     fn belongs(&self, tag: u8) -> Result<Act, Doubt> {
         match self.fifo.front() {
-            Some(Expect::Query | Expect::Execute | Expect::FunctionCall) => Ok(Act::Forward),
+            Some(Expect::Query { .. } | Expect::Execute { .. } | Expect::FunctionCall) => {
+                Ok(Act::Forward)
+            }
             Some(Expect::Describe) if tag == b't' => Ok(Act::Forward),
             _ => Err(self.misplaced(tag)),
         }
@@ -205,7 +231,7 @@ impl Session {
     fn on_description(&mut self, tag: u8) -> Result<Act, Doubt> {
         match self.fifo.front() {
             Some(Expect::Describe) => drop(self.fifo.pop_front()),
-            Some(Expect::Query) if tag == b'T' => {}
+            Some(Expect::Query { .. }) if tag == b'T' => {}
             _ => return Err(self.misplaced(tag)),
         }
         Ok(Act::Forward)
@@ -213,10 +239,10 @@ impl Session {
 
     fn ends_execute(&mut self, tag: u8) -> Result<Act, Doubt> {
         match self.fifo.front() {
-            Some(Expect::Execute) => {
+            Some(Expect::Execute { .. }) => {
                 self.fifo.pop_front();
             }
-            Some(Expect::Query) if tag != b's' => {}
+            Some(Expect::Query { .. }) if tag != b's' => {}
             _ => return Err(self.misplaced(tag)),
         }
         self.copying_in = false;
@@ -276,27 +302,28 @@ impl Session {
         match effect {
             Effect::Read | Effect::Write => {}
             Effect::Leaves(doubts) => self.doubt(doubts),
+            Effect::Prepared => {
+                if !self.on_change() {
+                    self.doubt(Doubts::HOLDS);
+                }
+            }
+            Effect::Forgotten => {
+                self.on_change();
+                self.hope();
+            }
             Effect::Resets => self.doubt_settings_if_any(),
             Effect::Frees => self.hope(),
             Effect::Deallocated => {
+                self.on_change();
                 self.forget_statements();
                 self.hope();
             }
             Effect::Discarded => {
+                self.on_change();
                 self.forget_statements();
                 self.on_discarded();
             }
         }
-    }
-
-    /// The server has no prepared statements any more, and the client knows.
-    fn forget_statements(&mut self) {
-        self.statements.clear();
-        self.unnamed.tag = 0;
-        let Some(link) = &mut self.link else { return };
-        link.server.state.statements.clear();
-        link.server.state.unnamed = 0;
-        link.server.state.dirt.prepared = false;
     }
 
     fn on_ready(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
@@ -378,6 +405,8 @@ impl Session {
         self.copying_in = false;
         let is_timed_out =
             self.time_out.is_some() && fields.sqlstate() == Some(sqlstate::QUERY_CANCELED);
+        let translated = self.fifo.front().and_then(Expect::renamed);
+        let translated = translated.map(|renamed| renamed.translate(&fields));
         match self.fifo.front() {
             None => Err(self.misplaced(b'E')),
             Some(_) if is_timed_out => {
@@ -390,7 +419,7 @@ impl Session {
                 }
                 Ok(Act::Drop)
             }
-            Some(head) if head.is_ready_bound() => Ok(Act::Forward),
+            Some(head) if head.is_ready_bound() => Ok(self.tell(translated, input, run)),
             Some(Expect::Doomed(_)) => {
                 self.client.wbuf.extend(&input[run.start..run.at]);
                 run.start = run.at;
@@ -402,9 +431,20 @@ impl Session {
             }
             Some(_) => {
                 self.fail_batch();
-                Ok(Act::Forward)
+                Ok(self.tell(translated, input, run))
             }
         }
+    }
+
+    /// Sends the client this in the place of the server's message, if there is one.
+    fn tell(&mut self, instead: Option<Vec<u8>>, input: &[u8], run: &mut Run) -> Act {
+        let Some(message) = instead else {
+            return Act::Forward;
+        };
+        self.client.wbuf.extend(&input[run.start..run.at]);
+        self.client.wbuf.extend(&message);
+        run.start = run.at;
+        Act::Drop
     }
 
     /// Takes what an error says about the server's copy of our statements.
@@ -413,11 +453,17 @@ impl Session {
         let stale_plan = state == Some(sqlstate::FEATURE_NOT_SUPPORTED)
             && fields.routine().as_deref() == Some("RevalidateCachedQuery");
         let lost_statement = state == Some(sqlstate::INVALID_SQL_STATEMENT_NAME);
-        let doomed = matches!(self.fifo.front(), Some(Expect::Doomed(_)));
+        let is_expected = match self.fifo.front() {
+            Some(Expect::Doomed(_)) => true,
+            Some(head) => head
+                .renamed()
+                .is_some_and(|renamed| !renamed.is_lost(fields)),
+            None => false,
+        };
         if let Some(link) = self
             .link
             .as_mut()
-            .filter(|_| stale_plan || (lost_statement && !doomed))
+            .filter(|_| stale_plan || (lost_statement && !is_expected))
         {
             if let Some(Expect::Bind {
                 statement: Some(statement),
@@ -516,9 +562,9 @@ impl Session {
 
     fn on_copy_in(&mut self) -> Result<Act, Doubt> {
         match self.fifo.front() {
-            Some(Expect::Query) => {}
+            Some(Expect::Query { .. }) => {}
             // A Sync that was sent ahead of the data is read as part of the COPY, and ignored.
-            Some(Expect::Execute) => {
+            Some(Expect::Execute { .. }) => {
                 while matches!(self.fifo.get(1), Some(Expect::Sync)) {
                     self.fifo.remove(1);
                     self.unsynced |= !self
@@ -553,7 +599,7 @@ fn is_fake(expect: &Expect) -> bool {
 
 /// Whether a message's body is looked at, so that it must have come whole.
 fn is_read(header: Header, is_ours: bool) -> bool {
-    let is_read =
-        matches!(header.tag, b'Z' | b'C' | b'S' | b'E' | b'A') || (header.tag == b'D' && is_ours);
+    let is_read = matches!(header.tag, b'Z' | b'C' | b'S' | b'E' | b'A')
+        || (matches!(header.tag, b'D' | b't') && is_ours);
     is_read && header.total <= MAX_READ
 }

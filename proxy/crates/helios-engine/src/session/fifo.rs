@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::renaming::Renamed;
 use super::residue::Inspection;
 use crate::statements::{Named, Statement};
 
@@ -21,20 +22,28 @@ pub(crate) enum Expect {
     Bind { statement: Option<Arc<Statement>> },
     /// Ended by RowDescription or NoData.
     Describe,
-    /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute,
+    /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended. `renamed` if it is of a text that names
+    /// prepared statements.
+    Execute { renamed: Option<Box<Renamed>> },
     /// Ended by CloseComplete.
     Close,
     /// A Close of ours, not shown.
     HiddenClose,
     /// Ended by ReadyForQuery.
     Sync,
-    /// A simple Query, ended by ReadyForQuery.
-    Query,
+    /// A simple Query, ended by ReadyForQuery. `renamed` if it names prepared statements.
+    Query { renamed: Option<Box<Renamed>> },
     /// A simple Query of ours about what is left in the session, not shown.
     Inspection(Box<Inspection>),
     /// A simple Query of ours that sets the client's settings, not shown.
     Adjustment,
+    /// A Parse and Sync of ours ahead of a simple Query that names the statement, not shown.
+    Preparation {
+        statement: Arc<Statement>,
+        error: Option<Box<[u8]>>,
+    },
+    /// A Describe and Sync of ours, for the types of a statement that SQL's PREPARE has made, not shown.
+    Lesson(Arc<Statement>),
     /// Ended by ReadyForQuery.
     FunctionCall,
     /// Nothing was sent: a ParseComplete for a statement that the server has already.
@@ -50,12 +59,46 @@ pub(crate) enum Expect {
 impl Expect {
     /// Whether ReadyForQuery ends it.
     pub(crate) fn is_ready_bound(&self) -> bool {
-        self.is_ours() || matches!(self, Expect::Sync | Expect::Query | Expect::FunctionCall)
+        self.is_ours()
+            || matches!(
+                self,
+                Expect::Sync | Expect::Query { .. } | Expect::FunctionCall
+            )
     }
 
-    /// Whether it is a Query of ours, of whose reply the client sees nothing.
+    /// Whether it is a request of ours up to a ReadyForQuery, of whose reply the client sees nothing.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Expect::Inspection(_) | Expect::Adjustment)
+        matches!(
+            self,
+            Expect::Inspection(_)
+                | Expect::Adjustment
+                | Expect::Preparation { .. }
+                | Expect::Lesson(_)
+        )
+    }
+
+    /// Whether what the client sends next can be understood only after the reply.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_ours()
+            || self
+                .renamed()
+                .is_some_and(|renamed| !renamed.changes.is_empty())
+    }
+
+    /// Of a text that names prepared statements.
+    pub(super) fn renamed(&self) -> Option<&Renamed> {
+        match self {
+            Expect::Query { renamed } | Expect::Execute { renamed } => renamed.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn renamed_mut(&mut self) -> Option<&mut Renamed> {
+        match self {
+            Expect::Query { renamed } | Expect::Execute { renamed } => renamed.as_deref_mut(),
+            _ => None,
+        }
     }
 
     /// Whether it belongs to an extended batch that an error skips up to its Sync.

@@ -174,6 +174,8 @@ impl Session {
             prepared_statements: settings.prepared_statements,
             server_prepared_bytes: settings.server_prepared_bytes,
             prepared: false,
+            unlearned: Vec::new(),
+            renamed: Vec::new(),
             definition: None,
             carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
             doubts: Doubts::NONE,
@@ -237,7 +239,7 @@ impl Session {
         if let Some(link) = &mut self.link {
             link.definition = None;
         }
-        if self.inspect_if_in_doubt() || self.adjust_if_needed() {
+        if self.inspect_if_in_doubt() || self.adjust_if_needed() || self.learn_types() {
             return;
         }
         let is_own = |link: &Link| link.mode == PoolMode::Session;

@@ -8,13 +8,16 @@ mod down;
 mod fifo;
 pub(crate) mod handle;
 mod link;
+mod pause;
 mod planning;
 mod prepared;
+mod renaming;
 mod replication;
 mod residue;
 mod startup;
 mod timeouts;
 mod up;
+mod worded;
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -41,11 +44,13 @@ use crate::pool::{PoolShard, Ticket};
 use crate::rt::{self, Conn};
 use crate::server::{Doubts, Server};
 use crate::settings::Bucket;
-use crate::statements::ClientStatements;
+use crate::statements::{ClientStatements, Statement, Unnamed};
 use crate::worker::{Active, Seat, Worker};
 
 use fifo::Fifo;
 use handle::{Handle, Signal};
+use pause::Pause;
+use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
 use startup::Ended;
@@ -96,18 +101,6 @@ struct Partial {
     forward: bool,
 }
 
-/// The client's unnamed statement, kept so that another server can be given it.
-#[derive(Debug, Default)]
-struct Unnamed {
-    /// Unique in the process; 0 is none.
-    tag: u64,
-    /// What follows the name in its Parse.
-    rest: Vec<u8>,
-    plan: Option<Arc<Plan>>,
-    /// How the text was read when the plan was looked for.
-    syntax: Option<Syntax>,
-}
-
 /// A server in use by this session.
 #[derive(Debug)]
 struct Link {
@@ -118,6 +111,10 @@ struct Link {
     server_prepared_bytes: usize,
     /// A statement was prepared on it for this session.
     prepared: bool,
+    /// Made by SQL's PREPARE on it, with types that are not known yet.
+    unlearned: Vec<Arc<Statement>>,
+    /// Portals of texts that name prepared statements; old ones do no harm.
+    renamed: Vec<(Box<[u8]>, Renamed)>,
     /// What a transaction leaves follows the client, or keeps it on this server.
     carries_state: bool,
     /// What is not known of the server's session since this transaction began.

@@ -29,7 +29,7 @@ pub(super) fn is_statement(header: Header) -> bool {
 }
 
 /// The text of a Query or Parse.
-fn text(message: &[u8]) -> &[u8] {
+pub(super) fn text(message: &[u8]) -> &[u8] {
     let body = message.get(HEADER_LEN..).unwrap_or_default();
     let rest = match message.first() {
         Some(b'P') => frontend::read_parse(body).map_or(&[][..], |(_, rest)| rest),
@@ -38,7 +38,7 @@ fn text(message: &[u8]) -> &[u8] {
     until_zero(rest)
 }
 
-fn until_zero(bytes: &[u8]) -> &[u8] {
+pub(super) fn until_zero(bytes: &[u8]) -> &[u8] {
     CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
@@ -102,14 +102,17 @@ impl Session {
     /// statement may do anything.
     pub(super) fn current_plan(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
         let (kept, rest) = if name.is_empty() {
-            (self.unnamed.plan.as_ref()?, &self.unnamed.rest[..])
+            (self.unnamed.plan.as_ref()?, Some(&self.unnamed.rest[..]))
         } else {
             let named = self.statements.get(name)?;
-            (named.plan.as_ref()?, &named.statement.rest[..])
+            (named.plan.as_ref()?, named.statement.rest())
         };
         if kept.is_current() {
             return Some(Arc::clone(kept));
         }
+        let Some(rest) = rest else {
+            return Some(self.worker.shared.plans.missed());
+        };
         let sql = until_zero(rest).to_vec();
         match self.plan_of(&sql) {
             Ok(plan) => {

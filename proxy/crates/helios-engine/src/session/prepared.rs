@@ -10,6 +10,7 @@ use helios_wire::frontend::{self, Target};
 use helios_wire::sqlstate;
 
 use super::fifo::Expect;
+use super::renaming::too_many;
 use super::up::{Act, Pending};
 use super::Session;
 use crate::config::PoolMode;
@@ -19,9 +20,9 @@ use crate::statements::{Named, Statement};
 /// Longest portal and statement name together in a Bind.
 const MAX_BIND_HEAD: usize = 64 * 1024;
 /// Statement names of ours on servers begin with this.
-const OWN_PREFIX: &[u8] = b"helios_";
+pub(super) const OWN_PREFIX: &[u8] = b"helios_";
 /// A statement name that no server has: ids begin at 1.
-const NOBODY: &[u8] = b"helios_0";
+pub(super) const NOBODY: &[u8] = b"helios_0";
 
 /// How the client's name for a statement is to be passed on.
 enum Resolved {
@@ -32,7 +33,7 @@ enum Resolved {
 
 impl Session {
     /// Whether names are mapped; in session mode the server is the client's own.
-    fn maps_names(&self) -> bool {
+    pub(super) fn maps_names(&self) -> bool {
         self.link
             .as_ref()
             .is_some_and(|link| link.mode != PoolMode::Session && link.prepared_statements)
@@ -58,6 +59,8 @@ impl Session {
             self.unnamed.rest.extend_from_slice(rest);
             self.unnamed.plan = self.plan.take();
             self.unnamed.syntax = Some(self.syntax());
+            let names = self.unnamed.plan.as_ref().is_some_and(|plan| plan.names);
+            self.unnamed.worded = (names && self.maps_names()).then(|| rest.to_vec());
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
             self.expect(Expect::ParseUnnamed { tag, hidden: false });
@@ -79,12 +82,10 @@ impl Session {
                 "prepared statement \"{}\" already exists",
                 String::from_utf8_lossy(name)
             );
-            return self.doom(sqlstate::DUPLICATE_PREPARED_STATEMENT, &text, None);
+            return self.doom(sqlstate::DUPLICATE_PREPARED_STATEMENT, &text);
         }
-        if !self.statements.has_room(&self.limits, rest) {
-            let hint = "Raise limits.max_prepared_statements or limits.max_prepared_bytes, or close statements.";
-            let text = "too many prepared statements in this session";
-            return self.doom(sqlstate::CONFIGURATION_LIMIT_EXCEEDED, text, Some(hint));
+        if !self.statements.has_room(&self.limits, rest.len(), 0) {
+            return self.doom_with(too_many());
         }
         let statement = self
             .worker
@@ -94,10 +95,12 @@ impl Session {
         let seq = self.next_seq;
         self.next_seq += 1;
         let plan = self.plan.take();
+        let names = plan.as_ref().is_some_and(|plan| plan.names);
         self.statements.insert(
             name,
             Named {
                 statement: Arc::clone(&statement),
+                worded: names.then(|| Arc::clone(&statement)),
                 plan,
                 seq,
             },
@@ -114,16 +117,17 @@ impl Session {
     }
 
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
-    fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
+    pub(super) fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
         if self.link_mut().server.state.dirt.prepared {
             // What the server has under our names is not known for sure any more.
             self.close_on_server(&statement);
         }
+        let Some(parse) = parse_of(&statement) else {
+            return;
+        };
         let link = self.link_mut();
         link.prepared = true;
-        let mut out = Vec::with_capacity(statement.rest.len() + 32);
-        frontend::parse(&mut out, &statement.name, &statement.rest);
-        link.server.conn.wbuf.extend(&out);
+        link.server.conn.wbuf.extend(&parse);
         link.server.state.statements.insert(Arc::clone(&statement));
         self.expect(match seq {
             Some(seq) => Expect::Parse { statement, seq },
@@ -139,7 +143,7 @@ impl Session {
         }
     }
 
-    fn close_on_server(&mut self, statement: &Statement) {
+    pub(super) fn close_on_server(&mut self, statement: &Statement) {
         let link = self.link_mut();
         link.server.state.statements.remove(statement.id);
         let mut out = Vec::new();
@@ -148,12 +152,21 @@ impl Session {
         self.expect(Expect::HiddenClose);
     }
 
+    fn doom(&mut self, sqlstate: &str, message: &str) {
+        self.doom_with(error_response::error(
+            Severity::Error,
+            sqlstate,
+            message,
+            None,
+            None,
+        ));
+    }
+
     /// Sends a request that is sure to fail, so that the server is in the state that the client's error implies.
-    fn doom(&mut self, sqlstate: &str, message: &str, hint: Option<&str>) {
+    fn doom_with(&mut self, error: Vec<u8>) {
         let mut out = Vec::new();
         frontend::describe_statement(&mut out, NOBODY);
         self.link_mut().server.conn.wbuf.extend(&out);
-        let error = error_response::error(Severity::Error, sqlstate, message, hint, None);
         self.expect(Expect::Doomed(error.into()));
     }
 
@@ -182,10 +195,10 @@ impl Session {
                     "prepared statement \"{}\" does not exist",
                     String::from_utf8_lossy(name)
                 );
-                self.doom(sqlstate::INVALID_SQL_STATEMENT_NAME, &text, None);
+                self.doom(sqlstate::INVALID_SQL_STATEMENT_NAME, &text);
                 Resolved::Doomed
             }
-            // Made by SQL PREPARE, or unknown: the server knows.
+            // Made by SQL in a way that was not seen, or unknown: the server knows.
             None => Resolved::AsIs,
         }
     }
@@ -200,11 +213,8 @@ impl Session {
             self.prepare(Arc::clone(&statement), None);
             return statement;
         }
-        let reread = self
-            .worker
-            .shared
-            .interner
-            .intern(&statement.rest, self.bucket.meaning());
+        let interner = &self.worker.shared.interner;
+        let reread = interner.reread(&statement, self.bucket.meaning());
         self.statements.reread(name, &reread);
         if !self.link_mut().server.state.statements.touch(reread.id) {
             self.prepare(Arc::clone(&reread), None);
@@ -255,6 +265,7 @@ impl Session {
         };
         let plan = self.current_plan(head.statement);
         self.act_on_plan(plan.as_ref());
+        self.reword(head.statement, Some(head.portal), plan, pending);
         match self.resolve(head.statement, pending) {
             Resolved::AsIs => {
                 self.expect(Expect::Bind { statement: None });
@@ -300,6 +311,7 @@ impl Session {
         if is_close {
             return Ok(self.on_close_statement(name, pending));
         }
+        self.reword(name, None, None, pending);
         match self.resolve(name, pending) {
             Resolved::AsIs => {
                 self.expect(plain);
@@ -333,4 +345,13 @@ impl Session {
         self.expect(Expect::Close);
         Act::Forward
     }
+}
+
+/// The Parse of a statement; `None` for one that SQL has prepared and whose types are not known yet, as long as its
+/// transaction lasts: the server that has it says what is wrong.
+pub(super) fn parse_of(statement: &Statement) -> Option<Vec<u8>> {
+    let rest = statement.rest()?;
+    let mut out = Vec::with_capacity(rest.len() + 32);
+    frontend::parse(&mut out, &statement.name, rest);
+    Some(out)
 }

@@ -26,7 +26,7 @@ pub(crate) enum Pin {
     HoldableCursor,
     /// LISTEN.
     Listen,
-    /// SQL's PREPARE.
+    /// A statement that SQL's PREPARE made without our seeing its name.
     PreparedStatement,
     /// An advisory lock of the session.
     AdvisoryLock,
@@ -135,7 +135,8 @@ const HOLDS_ROWS: &str = "\
     UNION ALL SELECT 'holdable_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
     UNION ALL SELECT 'listen', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
     UNION ALL SELECT 'prepared_statement', '', '' WHERE EXISTS \
-        (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) \
+        (SELECT FROM pg_catalog.pg_prepared_statements \
+         WHERE from_sql AND name OPERATOR(pg_catalog.!~) '^helios_[0-9]+$') \
     UNION ALL SELECT 'advisory_lock', '', '' WHERE EXISTS \
         (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
@@ -284,7 +285,7 @@ impl Session {
     fn send_own(&mut self, sql: &str, expect: Expect) {
         let Some(link) = &mut self.link else { return };
         let mut out = Vec::new();
-        frontend::query(&mut out, sql);
+        frontend::query(&mut out, sql.as_bytes());
         link.server.conn.wbuf.extend(&out);
         link.server.state.unnamed = 0;
         self.fifo.push_back(expect);

@@ -27,7 +27,8 @@ pub(super) enum Flow {
     NeedPlan(Wanted),
     /// The server does not keep up.
     Blocked,
-    /// The server is being asked what the last transaction left, or set accordingly.
+    /// The server is being asked what the last transaction left, or set accordingly; or its answer decides what names
+    /// mean.
     Asking,
     /// The client said Terminate.
     Terminate,
@@ -84,7 +85,7 @@ impl Session {
             if header.tag == b'X' {
                 return Ok(Flow::Terminate);
             }
-            if self.fifo.back().is_some_and(Expect::is_ours) {
+            if self.fifo.back().is_some_and(Expect::is_awaited) && !self.copying_in {
                 return Ok(Flow::Asking);
             }
             self.check_size(header)?;
@@ -245,20 +246,21 @@ impl Session {
             b'Q' => {
                 let plan = self.plan.take();
                 self.act_on_plan(plan.as_ref());
-                self.expect(Expect::Query);
+                let (renamed, act) = match self.rename_query(plan, message, pending) {
+                    Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
+                    None => (None, Act::Forward),
+                };
+                self.expect(Expect::Query { renamed });
                 self.unsynced = false;
                 self.unnamed.tag = 0;
                 let link = self.link_mut();
                 link.server.state.unnamed = 0;
-                Ok(Act::Forward)
+                Ok(act)
             }
             b'P' => self.on_parse(header, message, pending),
             b'B' => self.on_bind(header, message, pending),
             b'D' | b'C' => self.on_target(header, message, pending),
-            b'E' => {
-                self.expect(Expect::Execute);
-                Ok(Act::Forward)
-            }
+            b'E' => Ok(self.on_execute(header, message, pending)),
             b'H' => Ok(Act::Forward),
             b'S' => {
                 self.expect(Expect::Sync);
@@ -304,7 +306,7 @@ impl Session {
 
     /// Notes an outstanding request. Only called while linked.
     pub(super) fn expect(&mut self, expect: Expect) {
-        if self.fifo.is_empty() {
+        if self.fifo.iter().all(Expect::is_ours) {
             self.started.get_or_insert_with(Instant::now);
             self.handle.begin();
         }

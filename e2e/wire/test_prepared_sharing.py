@@ -7,19 +7,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.client import Client, brief, rows, sqlstates
+from harness.client import Client, brief, full, rows, sqlstates
 from harness.frontend import (
     bind,
     close_statement,
     describe_portal,
+    describe_statement,
     execute,
     parse,
     query,
     sync,
 )
+from harness.nomad import Nomad
 from harness.postgres import PostgresCluster
 from harness.proxy import StartProxy
-from harness.routes import Route
+from harness.routes import Route, Script
 
 
 def run(name: str, *values: str) -> bytes:
@@ -246,3 +248,81 @@ def test_text_prepared_after_a_definition_has_changed_is_read_anew(route: Route)
                 assert sqlstates(events) == []
                 assert len(rows(events)[0]) == definition.count(" as ")
     clients[0].query("drop table redefined")
+
+
+TOLD = "select a + 0 as a from told"
+
+
+def told_by_the_statement(c: Client) -> None:
+    c.batch(parse(TOLD, name="s"), describe_statement("s"), sync())
+    use_while_it_changes(c)
+
+
+def told_by_the_portal(c: Client) -> None:
+    c.batch(parse(TOLD, name="s"), bind(name="s"), describe_portal(), execute(), sync())
+    use_while_it_changes(c)
+
+
+def use_while_it_changes(c: Client) -> None:
+    for change in (
+        "select 1",
+        "alter table told add column b text",
+        "drop table told; create table told as select 2 as a",
+        "alter table told alter column a type bigint",
+        "select 2",
+    ):
+        c.query(change)
+        for _ in range(3):
+            c.batch(run("s"))
+    c.query("begin")
+    c.batch(run("s"))
+    c.query("rollback")
+    c.batch(close_statement("s"), parse(TOLD, name="s"), sync())
+    for _ in range(3):
+        c.batch(run("s"))
+    c.query("alter table told alter column a type int")
+
+
+@pytest.mark.checklist(30)
+@pytest.mark.routes("transaction", chunks=("none", "7"), direct=False)
+@pytest.mark.parametrize("script", [told_by_the_statement, told_by_the_portal], ids=lambda script: script.__name__)
+def test_client_never_gets_other_columns_than_it_was_told(
+    route: Route, postgres: PostgresCluster, script: Script
+) -> None:
+    seen = []
+    with Client(postgres.direct()) as owner:
+        owner.query("create table told as select 1 as a")
+        try:
+            for client in (Client(postgres.direct()), Nomad(route.target())):
+                with client:
+                    client.transcript.clear()
+                    script(client)
+                    seen.append(full(client.transcript))
+        finally:
+            owner.query("drop table told")
+
+    assert seen[1] == seen[0]
+
+
+@pytest.mark.checklist(30)
+@pytest.mark.routes("transaction", chunks=("none",), direct=False)
+def test_client_that_asks_for_the_columns_gets_the_new_ones(route: Route) -> None:
+    """Healed where PostgreSQL gives up; what it is told then is what it gets from now on."""
+    described = bind(name="s") + describe_portal() + execute() + sync()
+    with Nomad(route.target()) as client:
+        client.query("create table told as select 1 as a")
+        try:
+            client.batch(parse(TOLD, name="s"), described)
+            client.batch(run("s"))
+            client.query("alter table told alter column a type bigint")
+            errors = [sqlstates(client.batch(described)) for _ in range(3)]
+            assert errors[2] == []
+            assert set(map(tuple, errors[:2])) <= {(), ("0A000",)}
+            for _ in range(3):
+                events = client.batch(run("s"))
+                assert (sqlstates(events), rows(events)) == ([], [["1"]])
+            client.query("begin")
+            assert rows(client.batch(described)) == [["1"]]
+            client.query("commit")
+        finally:
+            client.query("drop table told")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.client import Client, Target, full, rows, sqlstates
+from harness.client import Client, full, rows, sqlstates
 from harness.frontend import (
     bind,
     close_statement,
@@ -20,6 +20,7 @@ from harness.frontend import (
     query,
     sync,
 )
+from harness.nomad import Nomad
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess
 from harness.routes import Parity, Route, Script
@@ -318,23 +319,6 @@ def test_sql_prepared_statements(parity: Parity, script: Script) -> None:
 @pytest.mark.parametrize("script", TRANSACTIONS, ids=lambda script: script.__name__)
 def test_sql_prepared_statements_and_transactions(parity: Parity, script: Script) -> None:
     parity(script)
-
-
-class Nomad(Client):
-    """A client whose every transaction runs on the other one of the pool's two servers."""
-
-    def __init__(self, target: Target) -> None:
-        self.holders = [Client(target), Client(target)]
-        self.holders[0].query("begin")
-        super().__init__(target)
-
-    def send(self, *messages: bytes) -> None:
-        """Send, after the free server has changed if no transaction is open."""
-        if self.transcript and self.transcript[-1].text == "ReadyForQuery I":
-            self.holders.reverse()
-            self.holders[0].query("begin")
-            self.holders[1].query("commit")
-        super().send(*messages)
 
 
 @pytest.mark.routes("transaction", chunks=("none", "7"), direct=False)

@@ -2,11 +2,12 @@
 //! name, and remembered per server by our own name, least recently used first out.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use helios_sql::Syntax;
+use helios_wire::backend;
 
 use crate::config::Limits;
 use crate::plans::Plan;
@@ -183,6 +184,27 @@ impl Interner {
     }
 }
 
+/// The columns of a result, as far as a plan that is kept must not change them: names and types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Columns(u64);
+
+impl Columns {
+    /// There is no result.
+    pub(crate) const NONE: Columns = Columns(0);
+    /// They were not read; taken for the same, whatever they are.
+    pub(crate) const UNREAD: Columns = Columns(1);
+
+    /// Of a RowDescription's body.
+    pub(crate) fn of(body: &[u8]) -> Columns {
+        let mut hasher = DefaultHasher::new();
+        for column in backend::read_columns(body) {
+            hasher.write(column.name);
+            hasher.write(column.kind);
+        }
+        Columns(hasher.finish())
+    }
+}
+
 /// A client's named statement. `seq` tells two Parses of one name apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
@@ -191,6 +213,8 @@ pub(crate) struct Named {
     pub(crate) plan: Option<Arc<Plan>>,
     /// Its text in the client's words, where it names other prepared statements: `statement` is made of it at each use.
     pub(crate) worded: Option<Arc<Statement>>,
+    /// The columns that the client was last told.
+    pub(crate) told: Option<Columns>,
     pub(crate) seq: u64,
 }
 
@@ -258,6 +282,13 @@ impl ClientStatements {
         }
     }
 
+    /// Notes what the client was told of a statement's columns.
+    pub(crate) fn tell(&mut self, name: &[u8], seq: u64, columns: Columns) {
+        if let Some(named) = self.by_name.get_mut(name).filter(|named| named.seq == seq) {
+            named.told = Some(columns);
+        }
+    }
+
     /// Gives a name a plan that holds.
     pub(crate) fn replan(&mut self, name: &[u8], plan: &Arc<Plan>) {
         if let Some(named) = self.by_name.get_mut(name) {
@@ -283,10 +314,21 @@ impl ClientStatements {
     }
 }
 
+/// A statement that a server has under our name.
+#[derive(Debug)]
+struct Held {
+    statement: Arc<Statement>,
+    /// The batches that made it and that used it last.
+    made: u64,
+    used: u64,
+    /// As the server has described them; they stay, since the server refuses to run it with others.
+    columns: Option<Columns>,
+}
+
 /// The statements that one server has under our names.
 #[derive(Debug, Default)]
 pub(crate) struct ServerStatements {
-    by_id: HashMap<u64, (Arc<Statement>, u64)>,
+    by_id: HashMap<u64, Held>,
     bytes: usize,
     /// Counts batches; what the current one used is not evicted.
     batch: u64,
@@ -298,23 +340,42 @@ impl ServerStatements {
         self.batch += 1;
     }
 
-    /// Marks a statement as used; false when the server lacks it.
-    pub(crate) fn touch(&mut self, id: u64) -> bool {
-        let batch = self.batch;
+    /// Marks a statement as used; what is known of its columns, or `None` when the server lacks it.
+    pub(crate) fn touch(&mut self, id: u64) -> Option<Option<Columns>> {
+        let held = self.by_id.get_mut(&id)?;
+        held.used = self.batch;
+        Some(held.columns)
+    }
+
+    /// Whether this batch has made it.
+    pub(crate) fn is_new(&self, id: u64) -> bool {
         self.by_id
-            .get_mut(&id)
-            .map(|(_, used)| *used = batch)
-            .is_some()
+            .get(&id)
+            .is_some_and(|held| held.made == self.batch)
+    }
+
+    /// Notes what the server has said of a statement's columns.
+    pub(crate) fn describe(&mut self, id: u64, columns: Columns) {
+        if let Some(held) = self.by_id.get_mut(&id) {
+            held.columns = Some(columns);
+        }
     }
 
     pub(crate) fn insert(&mut self, statement: Arc<Statement>) {
+        self.remove(statement.id);
         self.bytes += statement.cost();
-        self.by_id.insert(statement.id, (statement, self.batch));
+        let held = Held {
+            made: self.batch,
+            used: self.batch,
+            columns: None,
+            statement: Arc::clone(&statement),
+        };
+        self.by_id.insert(statement.id, held);
     }
 
     pub(crate) fn remove(&mut self, id: u64) {
-        if let Some((statement, _)) = self.by_id.remove(&id) {
-            self.bytes -= statement.cost();
+        if let Some(held) = self.by_id.remove(&id) {
+            self.bytes -= held.statement.cost();
         }
     }
 
@@ -329,12 +390,9 @@ impl ServerStatements {
             return None;
         }
         let batch = self.batch;
-        let oldest = self
-            .by_id
-            .values()
-            .filter(|(_, used)| *used < batch)
-            .min_by_key(|(_, used)| *used)?;
-        let statement = Arc::clone(&oldest.0);
+        let old = self.by_id.values().filter(|held| held.used < batch);
+        let oldest = old.min_by_key(|held| held.used)?;
+        let statement = Arc::clone(&oldest.statement);
         self.remove(statement.id);
         Some(statement)
     }
@@ -375,11 +433,11 @@ mod tests {
             server.insert(Arc::clone(statement));
         }
         server.begin_batch();
-        assert!(server.touch(statements[0].id));
+        assert!(server.touch(statements[0].id).is_some());
         server.insert(Arc::clone(&statements[2]));
 
         assert_eq!(server.evict(0).map(|s| s.id), Some(statements[1].id));
         assert_eq!(server.evict(0).map(|s| s.id), None);
-        assert!(!server.touch(statements[1].id));
+        assert!(server.touch(statements[1].id).is_none());
     }
 }

@@ -155,6 +155,31 @@ pub fn read_data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     rest.is_empty().then_some(values)
 }
 
+/// A column of a RowDescription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// Its name, with the terminator.
+    pub name: &'a [u8],
+    /// The type's OID, size and modifier, as sent.
+    pub kind: &'a [u8],
+}
+
+/// The columns of a RowDescription body, up to the first one that is not complete.
+pub fn read_columns(body: &[u8]) -> impl Iterator<Item = Column<'_>> {
+    let mut rest = body.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let end = 1 + rest.iter().position(|&byte| byte == 0)?;
+        let (name, after) = rest.split_at(end);
+        // Behind the table's OID and the column's number; the format comes last.
+        let (fixed, next) = after.split_at_checked(18)?;
+        rest = next;
+        Some(Column {
+            name,
+            kind: &fixed[6..16],
+        })
+    })
+}
+
 /// Name and value of a ParameterStatus body.
 pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     let (name, next) = read_cstr(body, 0)?;
@@ -212,6 +237,25 @@ mod tests {
         ] {
             assert_eq!(read_data_row(torn), None);
         }
+    }
+
+    #[test]
+    fn reads_columns_without_their_origin_and_format() {
+        let column = |table: u8, kind: u8, format: u8| {
+            let mut body = b"\0\x01a\0\0\0\0".to_vec();
+            body.extend([
+                table, 0, 1, 0, 0, 0, kind, 0, 4, 0xff, 0xff, 0xff, 0xff, 0, format,
+            ]);
+            read_columns(&body)
+                .map(|column| (column.name.to_vec(), column.kind.to_vec()))
+                .collect::<Vec<_>>()
+        };
+
+        assert_eq!(column(7, 23, 0), column(8, 23, 1));
+        assert_ne!(column(7, 23, 0), column(7, 25, 0));
+        assert_eq!(column(7, 23, 0)[0].0, b"a\0");
+        assert_eq!(read_columns(b"\0\x01a\0\0").count(), 0);
+        assert_eq!(read_columns(b"\0").count(), 0);
     }
 
     #[test]

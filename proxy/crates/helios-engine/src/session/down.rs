@@ -22,7 +22,7 @@ const MAX_READ: usize = 64 * 1024;
 
 /// What becomes of a server message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Forward,
     Drop,
 }
@@ -71,8 +71,8 @@ impl Session {
             let Some(header) = frame::header(&input.bytes()[run.at..])? else {
                 return Ok(());
             };
-            let is_ours = self.fifo.front().is_some_and(Expect::is_ours);
-            if is_read(header, is_ours) && available < header.total {
+            let front = self.fifo.front();
+            if is_read(header, front) && available < header.total {
                 return Ok(());
             }
             if self.fifo.front().is_some_and(is_fake) {
@@ -125,7 +125,7 @@ impl Session {
         }
         match header.tag {
             b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
-            b'T' | b'n' => self.on_description(header.tag),
+            b'T' | b'n' => self.on_description(header, body),
             b't' => self.belongs(header.tag),
             b'C' => {
                 self.on_command_complete(body);
@@ -209,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    fn misplaced(&self, tag: u8) -> Doubt {
+    pub(super) fn misplaced(&self, tag: u8) -> Doubt {
         Doubt(format!(
             "message '{}' from the server, while {:?} is expected",
             tag.escape_ascii(),
@@ -223,18 +223,10 @@ impl Session {
             Some(Expect::Query { .. } | Expect::Execute { .. } | Expect::FunctionCall) => {
                 Ok(Act::Forward)
             }
-            Some(Expect::Describe) if tag == b't' => Ok(Act::Forward),
+            Some(Expect::Describe { .. }) if tag == b't' => Ok(Act::Forward),
+            Some(Expect::Comparison(_)) if tag == b't' => Ok(Act::Drop),
             _ => Err(self.misplaced(tag)),
         }
-    }
-
-    fn on_description(&mut self, tag: u8) -> Result<Act, Doubt> {
-        match self.fifo.front() {
-            Some(Expect::Describe) => drop(self.fifo.pop_front()),
-            Some(Expect::Query { .. }) if tag == b'T' => {}
-            _ => return Err(self.misplaced(tag)),
-        }
-        Ok(Act::Forward)
     }
 
     fn ends_execute(&mut self, tag: u8) -> Result<Act, Doubt> {
@@ -598,8 +590,15 @@ fn is_fake(expect: &Expect) -> bool {
 }
 
 /// Whether a message's body is looked at, so that it must have come whole.
-fn is_read(header: Header, is_ours: bool) -> bool {
-    let is_read = matches!(header.tag, b'Z' | b'C' | b'S' | b'E' | b'A')
-        || (matches!(header.tag, b'D' | b't') && is_ours);
+fn is_read(header: Header, front: Option<&Expect>) -> bool {
+    let is_read = match header.tag {
+        b'Z' | b'C' | b'S' | b'E' | b'A' => true,
+        b'D' | b't' => front.is_some_and(Expect::is_ours),
+        b'T' => matches!(
+            front,
+            Some(Expect::Comparison(_) | Expect::Describe { of: Some(_) })
+        ),
+        _ => false,
+    };
     is_read && header.total <= MAX_READ
 }

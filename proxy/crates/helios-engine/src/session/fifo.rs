@@ -21,7 +21,9 @@ pub(crate) enum Expect {
     /// Of a portal to a statement of ours, if it is one; ended by BindComplete.
     Bind { statement: Option<Arc<Statement>> },
     /// Ended by RowDescription or NoData.
-    Describe,
+    Describe { of: Option<Box<Described>> },
+    /// A Describe of ours, ended by the same and not shown: may the client take the columns for those it knows?
+    Comparison(Arc<Statement>),
     /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended. `renamed` if it is of a text that names
     /// prepared statements.
     Execute { renamed: Option<Box<Renamed>> },
@@ -80,6 +82,7 @@ impl Expect {
     /// Whether what the client sends next can be understood only after the reply.
     pub(crate) fn is_awaited(&self) -> bool {
         self.is_ours()
+            || matches!(self, Expect::Comparison(_))
             || self
                 .renamed()
                 .is_some_and(|renamed| !renamed.changes.is_empty())
@@ -104,6 +107,25 @@ impl Expect {
     /// Whether it belongs to an extended batch that an error skips up to its Sync.
     pub(crate) fn is_extended(&self) -> bool {
         !self.is_ready_bound()
+    }
+}
+
+/// A statement whose columns the client is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    /// The client's name for it.
+    pub(super) name: Box<[u8]>,
+    pub(super) seq: u64,
+    pub(super) statement: u64,
+}
+
+impl Described {
+    pub(super) fn new(name: &[u8], seq: u64, statement: &Statement) -> Described {
+        Described {
+            name: name.into(),
+            seq,
+            statement: statement.id,
+        }
     }
 }
 

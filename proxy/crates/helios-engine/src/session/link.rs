@@ -176,6 +176,7 @@ impl Session {
             prepared: false,
             unlearned: Vec::new(),
             renamed: Vec::new(),
+            bound: None,
             definition: None,
             carries_state: settings.mode != PoolMode::Session && settings.reset_query.is_none(),
             doubts: Doubts::NONE,

@@ -47,7 +47,7 @@ use crate::settings::Bucket;
 use crate::statements::{ClientStatements, Statement, Unnamed};
 use crate::worker::{Active, Seat, Worker};
 
-use fifo::Fifo;
+use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use pause::Pause;
 use renaming::Renamed;
@@ -113,6 +113,8 @@ struct Link {
     prepared: bool,
     /// Made by SQL's PREPARE on it, with types that are not known yet.
     unlearned: Vec<Arc<Statement>>,
+    /// The portal that a Describe may be about which the client sends next, and its statement.
+    bound: Option<(Box<[u8]>, Described)>,
     /// Portals of texts that name prepared statements; old ones do no harm.
     renamed: Vec<(Box<[u8]>, Renamed)>,
     /// What a transaction leaves follows the client, or keeps it on this server.

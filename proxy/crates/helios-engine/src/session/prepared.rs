@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use helios_wire::backend::Status;
 use helios_wire::error_response::{self, Severity};
-use helios_wire::frame::{Header, HEADER_LEN};
+use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::frontend::{self, Target};
 use helios_wire::sqlstate;
 
-use super::fifo::Expect;
+use super::down;
+use super::fifo::{Described, Expect};
 use super::renaming::too_many;
 use super::up::{Act, Pending};
 use super::Session;
 use crate::config::PoolMode;
-use crate::error::Refusal;
-use crate::statements::{Named, Statement};
+use crate::error::{Doubt, Refusal};
+use crate::statements::{Columns, Named, Statement};
 
 /// Longest portal and statement name together in a Bind.
 const MAX_BIND_HEAD: usize = 64 * 1024;
@@ -27,7 +28,8 @@ pub(super) const NOBODY: &[u8] = b"helios_0";
 /// How the client's name for a statement is to be passed on.
 enum Resolved {
     AsIs,
-    Renamed(Arc<Statement>),
+    /// Under our name, with what is known of its columns on this server.
+    Renamed(Arc<Statement>, Option<Columns>),
     Doomed,
 }
 
@@ -101,11 +103,13 @@ impl Session {
             Named {
                 statement: Arc::clone(&statement),
                 worded: names.then(|| Arc::clone(&statement)),
+                told: None,
                 plan,
                 seq,
             },
         );
-        if !self.link_mut().server.state.statements.touch(statement.id) {
+        let known = self.link_mut().server.state.statements.touch(statement.id);
+        if known.is_none() {
             self.prepare(statement, Some(seq));
         } else if self.status == Status::Failed {
             // In a failed transaction PostgreSQL refuses most statements, and knows which: let it judge.
@@ -118,13 +122,13 @@ impl Session {
 
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
     pub(super) fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
+        let Some(parse) = parse_of(&statement) else {
+            return;
+        };
         if self.link_mut().server.state.dirt.prepared {
             // What the server has under our names is not known for sure any more.
             self.close_on_server(&statement);
         }
-        let Some(parse) = parse_of(&statement) else {
-            return;
-        };
         let link = self.link_mut();
         link.prepared = true;
         link.server.conn.wbuf.extend(&parse);
@@ -172,7 +176,12 @@ impl Session {
 
     /// Makes sure that the server has the statement which the client means by this name, and says under which
     /// name; `None` if the client's own word is to be passed on.
-    fn resolve(&mut self, name: &[u8], pending: &mut Pending<'_>) -> Resolved {
+    fn resolve(
+        &mut self,
+        name: &[u8],
+        named: Option<&Named>,
+        pending: &mut Pending<'_>,
+    ) -> Resolved {
         if name.is_empty() {
             self.ensure_unnamed(pending);
             return Resolved::AsIs;
@@ -180,14 +189,11 @@ impl Session {
         if !self.maps_names() {
             return Resolved::AsIs;
         }
-        match self
-            .statements
-            .get(name)
-            .map(|named| Arc::clone(&named.statement))
-        {
-            Some(statement) => {
+        match named {
+            Some(named) => {
                 pending.flush(self.link_mut());
-                Resolved::Renamed(self.ensure_prepared(name, statement))
+                let (statement, columns) = self.ensure_prepared(name, &named.statement);
+                Resolved::Renamed(statement, columns)
             }
             None if name.starts_with(OWN_PREFIX) => {
                 pending.flush(self.link_mut());
@@ -205,21 +211,27 @@ impl Session {
 
     /// Prepares a statement that the server lacks. It is read under the settings of now, as PostgreSQL does when a
     /// plan has become invalid, so it must not pass for one that was read under those of its Parse.
-    fn ensure_prepared(&mut self, name: &[u8], statement: Arc<Statement>) -> Arc<Statement> {
-        if self.link_mut().server.state.statements.touch(statement.id) {
-            return statement;
+    fn ensure_prepared(
+        &mut self,
+        name: &[u8],
+        statement: &Arc<Statement>,
+    ) -> (Arc<Statement>, Option<Columns>) {
+        let known = self.link_mut().server.state.statements.touch(statement.id);
+        if let Some(columns) = known {
+            return (Arc::clone(statement), columns);
         }
         if Arc::ptr_eq(&statement.meaning, self.bucket.meaning()) {
-            self.prepare(Arc::clone(&statement), None);
-            return statement;
+            self.prepare(Arc::clone(statement), None);
+            return (Arc::clone(statement), None);
         }
         let interner = &self.worker.shared.interner;
-        let reread = interner.reread(&statement, self.bucket.meaning());
+        let reread = interner.reread(statement, self.bucket.meaning());
         self.statements.reread(name, &reread);
-        if !self.link_mut().server.state.statements.touch(reread.id) {
+        let known = self.link_mut().server.state.statements.touch(reread.id);
+        if known.is_none() {
             self.prepare(Arc::clone(&reread), None);
         }
-        reread
+        (reread, known.flatten())
     }
 
     /// The server's unnamed statement may be another client's.
@@ -263,16 +275,35 @@ impl Session {
             self.expect(Expect::Bind { statement: None });
             return Ok(Act::Forward);
         };
-        let plan = self.current_plan(head.statement);
-        self.act_on_plan(plan.as_ref());
-        self.reword(head.statement, Some(head.portal), plan, pending);
-        match self.resolve(head.statement, pending) {
+        let mut named = self.meant(head.statement);
+        match &named {
+            Some(named) => self.act_on_plan(named.plan.as_ref()),
+            None => {
+                let plan = self.current_plan(head.statement);
+                self.act_on_plan(plan.as_ref());
+            }
+        }
+        self.reword(head.statement, named.as_mut(), Some(head.portal), pending);
+        let is_described = pending.is_described(header);
+        let may_heal = is_described && self.status == Status::Idle && !self.unsynced;
+        match self.resolve(head.statement, named.as_ref(), pending) {
             Resolved::AsIs => {
                 self.expect(Expect::Bind { statement: None });
                 Ok(Act::Forward)
             }
             Resolved::Doomed => Ok(Act::Drop),
-            Resolved::Renamed(statement) => {
+            Resolved::Renamed(statement, columns) => {
+                let named = named.filter(|named| !is_settled(named, columns));
+                if let (Some(named), false) = (&named, may_heal) {
+                    if let Some(act) = self.compare(named, &statement, columns) {
+                        return Ok(act);
+                    }
+                }
+                let named = named.filter(|_| is_described);
+                self.link_mut().bound = named.map(|named| {
+                    let described = Described::new(head.statement, named.seq, &statement);
+                    (head.portal.into(), described)
+                });
                 self.expect(Expect::Bind {
                     statement: Some(Arc::clone(&statement)),
                 });
@@ -283,6 +314,46 @@ impl Session {
                 Ok(Act::ForwardAfter(HEADER_LEN + head.len))
             }
         }
+    }
+
+    /// What a name of the client stands for, with the plan as it holds now.
+    fn meant(&mut self, name: &[u8]) -> Option<Named> {
+        if name.is_empty() {
+            return None;
+        }
+        let mut named = self.statements.get(name)?.clone();
+        if named.plan.as_ref().is_some_and(|plan| !plan.is_current()) {
+            named.plan = self.current_plan(name);
+        }
+        Some(named)
+    }
+
+    /// Has the client run nothing that has other columns than it was told. A copy that was prepared before those
+    /// were told is made anew, and a new one is asked for them; `None` if there is nothing to be said against it.
+    fn compare(
+        &mut self,
+        named: &Named,
+        statement: &Arc<Statement>,
+        columns: Option<Columns>,
+    ) -> Option<Act> {
+        named.told?;
+        if self.status == Status::Failed || statement.rest().is_none() {
+            return None;
+        }
+        if columns.is_some() {
+            if self.link_mut().server.state.statements.is_new(statement.id) {
+                self.doom_with(changed_result_type());
+                return Some(Act::Drop);
+            }
+            self.close_on_server(statement);
+            self.prepare(Arc::clone(statement), None);
+        }
+        let mut out = Vec::new();
+        frontend::describe_statement(&mut out, &statement.name);
+        out.extend_from_slice(frontend::FLUSH);
+        self.link_mut().server.conn.wbuf.extend(&out);
+        self.expect(Expect::Comparison(Arc::clone(statement)));
+        Some(Act::Ask)
     }
 
     /// Describe and Close.
@@ -299,10 +370,17 @@ impl Session {
         let plain = if is_close {
             Expect::Close
         } else {
-            Expect::Describe
+            Expect::Describe { of: None }
         };
         let name = match frontend::read_target(&message[HEADER_LEN..]) {
             Some((Target::Statement, name)) => name,
+            Some((Target::Portal, portal)) if !is_close => {
+                let bound = self.link_mut().bound.take();
+                let bound = bound.filter(|(known, _)| **known == *portal);
+                let of = bound.map(|(_, described)| Box::new(described));
+                self.expect(Expect::Describe { of });
+                return Ok(Act::Forward);
+            }
             Some((Target::Portal, _)) | None => {
                 self.expect(plain);
                 return Ok(Act::Forward);
@@ -311,21 +389,59 @@ impl Session {
         if is_close {
             return Ok(self.on_close_statement(name, pending));
         }
-        self.reword(name, None, None, pending);
-        match self.resolve(name, pending) {
+        let mut named = self.meant(name);
+        self.reword(name, named.as_mut(), None, pending);
+        match self.resolve(name, named.as_ref(), pending) {
             Resolved::AsIs => {
                 self.expect(plain);
                 Ok(Act::Forward)
             }
             Resolved::Doomed => Ok(Act::Drop),
-            Resolved::Renamed(statement) => {
+            Resolved::Renamed(statement, columns) => {
                 let mut out = Vec::with_capacity(HEADER_LEN + 2 + statement.name.len());
                 frontend::describe_statement(&mut out, &statement.name);
                 self.link_mut().server.conn.wbuf.extend(&out);
-                self.expect(plain);
+                let named = named.filter(|named| !is_settled(named, columns));
+                let of = named.map(|named| Box::new(Described::new(name, named.seq, &statement)));
+                self.expect(Expect::Describe { of });
                 Ok(Act::Drop)
             }
         }
+    }
+
+    /// The server has told the columns of something.
+    pub(super) fn on_description(
+        &mut self,
+        header: Header,
+        body: &[u8],
+    ) -> Result<down::Act, Doubt> {
+        let columns = || match header.tag {
+            b'n' => Columns::NONE,
+            _ if body.len() < header.body_len() => Columns::UNREAD,
+            _ => Columns::of(body),
+        };
+        match self.fifo.front() {
+            Some(Expect::Describe { .. } | Expect::Comparison(_)) => {}
+            Some(Expect::Query { .. }) if header.tag == b'T' => return Ok(down::Act::Forward),
+            _ => return Err(self.misplaced(header.tag)),
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(down::Act::Forward);
+        };
+        let known = &mut link.server.state.statements;
+        match self.fifo.pop_front() {
+            Some(Expect::Comparison(statement)) => {
+                known.describe(statement.id, columns());
+                return Ok(down::Act::Drop);
+            }
+            Some(Expect::Describe { of: Some(of) }) => {
+                let columns = columns();
+                known.describe(of.statement, columns);
+                self.statements.tell(&of.name, of.seq, columns);
+            }
+            _ => {}
+        }
+        Ok(down::Act::Forward)
     }
 
     fn on_close_statement(&mut self, name: &[u8], pending: &mut Pending<'_>) -> Act {
@@ -345,6 +461,32 @@ impl Session {
         self.expect(Expect::Close);
         Act::Forward
     }
+}
+
+/// Whether client and server have said the same of a statement's columns. Those of a text that names others may change.
+fn is_settled(named: &Named, columns: Option<Columns>) -> bool {
+    (columns.is_some() && named.told == columns) || named.worded.is_some()
+}
+
+/// What PostgreSQL says of a statement whose columns have changed since it was prepared.
+fn changed_result_type() -> Vec<u8> {
+    let fields: [(u8, &str); 6] = [
+        (b'S', "ERROR"),
+        (b'V', "ERROR"),
+        (b'C', sqlstate::FEATURE_NOT_SUPPORTED),
+        (b'M', "cached plan must not change result type"),
+        (b'F', "plancache.c"),
+        (b'R', "RevalidateCachedQuery"),
+    ];
+    let mut out = Vec::new();
+    frame::write(&mut out, b'E', |body| {
+        for (code, text) in fields {
+            body.push(code);
+            frame::write_cstr(body, text.as_bytes());
+        }
+        body.push(0);
+    });
+    out
 }
 
 /// The Parse of a statement; `None` for one that SQL has prepared and whose types are not known yet, as long as its

@@ -44,6 +44,8 @@ pub(super) enum Act {
     ForwardAfter(usize),
     /// It must be complete before it can be read.
     Wait,
+    /// The server is asked something first; the message is looked at again when it has answered.
+    Ask,
 }
 
 impl Session {
@@ -136,6 +138,7 @@ impl Session {
                     self.up.forward = true;
                 }
                 Act::Wait => return Ok(Flow::Starved),
+                Act::Ask => return Ok(Flow::Asking),
             }
         }
     }
@@ -334,6 +337,11 @@ pub(super) struct Pending<'a> {
 }
 
 impl Pending<'_> {
+    /// Whether a Describe follows the message at hand, as far as can be seen.
+    pub(super) fn is_described(&self, header: Header) -> bool {
+        self.input.get(self.cursor.at + header.total) == Some(&b'D')
+    }
+
     pub(super) fn flush(&mut self, link: &mut Link) {
         link.server
             .conn

@@ -56,13 +56,13 @@ impl Session {
     /// Whether the server has a statement for certain.
     fn has(&mut self, statement: &Statement) -> bool {
         let state = &mut self.link_mut().server.state;
-        state.statements.touch(statement.id) && !state.dirt.prepared
+        state.statements.touch(statement.id).is_some() && !state.dirt.prepared
     }
 
     /// Has the server not have a statement, which the client is about to make.
     fn forget(&mut self, statement: &Statement) {
         let state = &mut self.link_mut().server.state;
-        if state.statements.touch(statement.id) || state.dirt.prepared {
+        if state.statements.touch(statement.id).is_some() || state.dirt.prepared {
             self.close_on_server(statement);
         }
     }
@@ -102,8 +102,8 @@ impl Session {
     pub(super) fn reword(
         &mut self,
         name: &[u8],
+        named: Option<&mut Named>,
         portal: Option<&[u8]>,
-        plan: Option<Arc<Plan>>,
         pending: &mut Pending<'_>,
     ) {
         if let Some(portal) = portal {
@@ -111,16 +111,16 @@ impl Session {
                 .renamed
                 .retain(|(known, _)| **known != *portal);
         }
-        let worded = if name.is_empty() {
-            self.unnamed.worded.clone()
-        } else {
-            let worded = self
-                .statements
-                .get(name)
-                .and_then(|named| named.worded.as_ref());
-            worded.and_then(|worded| worded.rest()).map(<[u8]>::to_vec)
+        let (worded, plan) = match &named {
+            Some(named) => {
+                let worded = named.worded.as_ref().and_then(|worded| worded.rest());
+                (worded.map(<[u8]>::to_vec), &named.plan)
+            }
+            None if name.is_empty() => (self.unnamed.worded.clone(), &self.unnamed.plan),
+            None => return,
         };
         let Some(worded) = worded else { return };
+        let plan = plan.clone();
         let sql = planning::until_zero(&worded);
         let Some(renaming) = self.read_names(sql, plan) else {
             return;
@@ -132,10 +132,10 @@ impl Session {
             }
         }
         let rest = [&renaming.text, &worded[sql.len()..]].concat();
-        if !name.is_empty() {
+        if let Some(named) = named {
             let interner = &self.worker.shared.interner;
-            let statement = interner.intern(&rest, self.bucket.meaning());
-            self.statements.reread(name, &statement);
+            named.statement = interner.intern(&rest, self.bucket.meaning());
+            self.statements.reread(name, &named.statement);
         } else if rest != self.unnamed.rest {
             self.unnamed.tag = self.worker.next_tag();
             self.unnamed.rest = rest;
@@ -206,6 +206,7 @@ impl Session {
                     statement,
                     plan,
                     worded: None,
+                    told: None,
                     seq,
                 };
                 self.statements.insert(&name, named);

@@ -402,14 +402,11 @@ impl Session {
         match self.fifo.front() {
             None => Err(self.misplaced(b'E')),
             Some(_) if is_timed_out => {
-                self.client.wbuf.extend(&input[run.start..run.at]);
-                run.start = run.at;
                 let error = self.query_timed_out().message(Severity::Error);
-                self.client.wbuf.extend(&error);
                 if self.fifo.front().is_some_and(Expect::is_extended) {
                     self.fail_batch();
                 }
-                Ok(Act::Drop)
+                Ok(self.tell(Some(error), input, run))
             }
             Some(head) if head.is_ready_bound() => Ok(self.tell(translated, input, run)),
             Some(Expect::Doomed(_)) => {

@@ -8,7 +8,6 @@ mod down;
 mod fifo;
 pub(crate) mod handle;
 mod link;
-mod pause;
 mod planning;
 mod prepared;
 mod renaming;
@@ -49,7 +48,6 @@ use crate::worker::{Active, Seat, Worker};
 
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
-use pause::Pause;
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;

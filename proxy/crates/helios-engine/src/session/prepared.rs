@@ -299,7 +299,7 @@ impl Session {
                         return Ok(act);
                     }
                 }
-                let named = named.filter(|_| is_described);
+                let named = named.filter(|_| is_described || pending.is_last(header));
                 self.link_mut().bound = named.map(|named| {
                     let described = Described::new(head.statement, named.seq, &statement);
                     (head.portal.into(), described)

@@ -342,6 +342,11 @@ impl Pending<'_> {
         self.input.get(self.cursor.at + header.total) == Some(&b'D')
     }
 
+    /// Whether nothing behind the message at hand has come yet.
+    pub(super) fn is_last(&self, header: Header) -> bool {
+        self.input.len() <= self.cursor.at + header.total
+    }
+
     pub(super) fn flush(&mut self, link: &mut Link) {
         link.server
             .conn

@@ -508,8 +508,7 @@ impl Session {
         }
     }
 
-    /// Only what this client listens to comes: a server is given back without listens. The client knows itself by the
-    /// process id that it was given here.
+    /// Only what this client listens to comes. The client knows itself by the process id that it was given here.
     fn on_notification(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
         let own = self.link.as_ref().map(|link| link.server.state.backend.pid);
         let sender = body.first_chunk::<4>().map(|pid| u32::from_be_bytes(*pid));

@@ -267,7 +267,7 @@ def use_while_it_changes(c: Client) -> None:
     for change in (
         "select 1",
         "alter table told add column b text",
-        "drop table told; create table told as select 2 as a",
+        "drop table told; create table told as select 1 as a",
         "alter table told alter column a type bigint",
         "select 2",
     ):

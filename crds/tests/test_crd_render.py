@@ -75,6 +75,8 @@ def test_inline_goes_before_profile_and_profile_before_default() -> None:
         "pool.mode": ("session", "PoolProfile/high-tps"),
         "pool.minConnections": ("5", "spec"),
         "pool.maxConnections": ("20", "spec"),
+        "pool.reserveConnections": ("0", "default"),
+        "pool.reserveTimeoutSeconds": ("5", "default"),
         "pool.idleTimeoutSeconds": ("300", "default"),
         "pool.maxLifetimeSeconds": ("1800", "default"),
         "pool.acquireTimeoutSeconds": ("30", "default"),

@@ -113,6 +113,15 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("users", "query_timeout", "1.5"): {"users[0].query_timeout_seconds": 2},
     ("users", "idle_transaction_timeout", "8"): {"users[0].idle_transaction_timeout_seconds": 8},
     ("users", "client_idle_timeout", "0"): {"users[0].client_idle_timeout_seconds": 0},
+    ("pgbouncer", "max_db_connections", "7"): {"limits.max_database_server_connections": 7},
+    ("pgbouncer", "max_user_connections", "7"): {"limits.max_user_server_connections": 7},
+    ("pgbouncer", "reserve_pool_size", "7"): {"pool.reserve_size": 7},
+    ("pgbouncer", "reserve_pool_timeout", "7"): {"pool.reserve_timeout_seconds": 7},
+    ("databases", "max_db_connections", "7"): {f"{DATABASE}.max_server_connections": 7},
+    ("databases", "reserve_pool_size", "7"): {f"{POOL}.reserve_size": 7},
+    ("databases", "reserve_pool", "7"): {f"{POOL}.reserve_size": 7},
+    ("users", "max_user_connections", "7"): {"users[0].max_server_connections": 7},
+    ("users", "pool_size", "7"): {"users[0].max_pool_size": 7},
     ("databases", "max_db_client_connections", "4"): {f"{DATABASE}.max_client_connections": 4},
     ("users", "max_user_client_connections", "4"): {"users[0].name": "1", "users[0].max_client_connections": 4},
     ("databases", "server_lifetime", "60"): {f"{POOL}.max_lifetime_seconds": 60},
@@ -129,24 +138,21 @@ NOTED: dict[Fate, dict[str, str]] = {
         "dns_nxdomain_ttl=1 dns_zone_check_period=1 client_tls_ciphers=all "
         "client_tls13_ciphers=x client_tls_ecdhcurve=auto client_tls_dheparams=auto "
         "server_tls_ciphers=all server_tls13_ciphers=x cancel_wait_timeout=1 suspend_timeout=1 pkt_buf=8192 "
-        "listen_backlog=9 sbuf_loopcnt=0 so_reuseport=1 tcp_defer_accept=0 tcp_socket_buffer=1 tcp_keepalive=1 "
-        "reserve_pool_timeout=3",
+        "listen_backlog=9 sbuf_loopcnt=0 so_reuseport=1 tcp_defer_accept=0 tcp_socket_buffer=1 tcp_keepalive=1",
         "databases": "load_balance_hosts=disable",
     },
     LOST: {
-        "pgbouncer": "unix_socket_group=g reserve_pool_size=1 max_db_connections=1 "
-        "max_user_connections=1 peer_id=1 disable_pqexec=1 "
+        "pgbouncer": "unix_socket_group=g peer_id=1 disable_pqexec=1 "
         "auth_hba_file=x auth_ident_file=x auth_user=x auth_query=select auth_dbname=x auth_ldap_options=x syslog=1 "
         "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
         "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x transaction_timeout=1 max_packet_size=1000 "
         "tcp_keepcnt=1 tcp_keepidle=1 "
         "tcp_keepintvl=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
         "server_tls_protocols=all",
-        "databases": "auth_user=x auth_query=x auth_dbname=x reserve_pool_size=1 reserve_pool=1 connect_query=select "
-        "target_session_attrs=read-only max_db_connections=1 client_encoding=utf8 "
+        "databases": "auth_user=x auth_query=x auth_dbname=x connect_query=select "
+        "target_session_attrs=read-only client_encoding=utf8 "
         "datestyle=ISO timezone=UTC application_name=x",
-        "users": "pool_size=1 reserve_pool_size=1 pool_mode=session max_user_connections=1 "
-        "query_wait_timeout=1 transaction_timeout=1",
+        "users": "reserve_pool_size=1 pool_mode=session query_wait_timeout=1 transaction_timeout=1",
         "peers": "host=x port=6432 pool_size=1",
     },
 }
@@ -172,7 +178,7 @@ UNSAFE = [
 """What must not go missing unseen."""
 
 INERT = [
-    ("pgbouncer", "reserve_pool_size", "0"),
+    ("users", "reserve_pool_size", "0"),
     ("pgbouncer", "transaction_timeout", "0.0"),
     ("pgbouncer", "max_packet_size", "2147483647"),
     ("pgbouncer", "disable_pqexec", "0"),

@@ -127,5 +127,7 @@ class DatabaseSpec(SpecModel):
 
     max_client_connections: Annotated[int | None, mirrors(DatabaseConfig, "max_client_connections")] = None
 
+    max_server_connections: Annotated[int | None, mirrors(DatabaseConfig, "max_server_connections")] = None
+
     pool: DatabasePoolSpec | None = None
     """Pool settings that differ from those of the proxy."""

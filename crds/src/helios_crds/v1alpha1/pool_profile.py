@@ -31,6 +31,8 @@ class PoolProfileSpec(SpecModel):
     mode: Annotated[PoolMode | None, mirrors(PoolConfig, "mode")] = None
     max_pool_size: Annotated[int | None, mirrors(PoolConfig, "max_size")] = None
     min_idle: Annotated[int | None, mirrors(PoolConfig, "min_idle")] = None
+    reserve_size: Annotated[int | None, mirrors(PoolConfig, "reserve_size")] = None
+    reserve_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "reserve_timeout_seconds")] = None
     idle_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "idle_timeout_seconds")] = None
     max_lifetime_seconds: Annotated[int | None, mirrors(PoolConfig, "max_lifetime_seconds")] = None
     acquire_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "acquire_timeout_seconds")] = None

@@ -76,6 +76,8 @@ class PoolSpec(SpecModel):
     mode: Annotated[PoolMode | None, mirrors(PoolConfig, "mode")] = None
     min_connections: Annotated[int | None, mirrors(PoolConfig, "min_idle")] = None
     max_connections: Annotated[int | None, mirrors(PoolConfig, "max_size")] = None
+    reserve_connections: Annotated[int | None, mirrors(PoolConfig, "reserve_size")] = None
+    reserve_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "reserve_timeout_seconds")] = None
     idle_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "idle_timeout_seconds")] = None
     max_lifetime_seconds: Annotated[int | None, mirrors(PoolConfig, "max_lifetime_seconds")] = None
     acquire_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "acquire_timeout_seconds")] = None
@@ -95,6 +97,8 @@ class DatabasePoolSpec(SpecModel):
     mode: Annotated[PoolMode | None, _as_proxy("mode")] = None
     min_connections: Annotated[int | None, _as_proxy("min_idle")] = None
     max_connections: Annotated[int | None, _as_proxy("max_size")] = None
+    reserve_connections: Annotated[int | None, _as_proxy("reserve_size")] = None
+    reserve_timeout_seconds: Annotated[int | None, _as_proxy("reserve_timeout_seconds")] = None
     idle_timeout_seconds: Annotated[int | None, _as_proxy("idle_timeout_seconds")] = None
     max_lifetime_seconds: Annotated[int | None, _as_proxy("max_lifetime_seconds")] = None
     acquire_timeout_seconds: Annotated[int | None, _as_proxy("acquire_timeout_seconds")] = None
@@ -310,6 +314,11 @@ class LimitsSpec(SpecModel):
     max_address_unauthenticated_connections: Annotated[
         int | None, mirrors(LimitsConfig, "max_address_unauthenticated_connections")
     ] = None
+    max_user_server_connections: Annotated[int | None, mirrors(LimitsConfig, "max_user_server_connections")] = None
+    max_database_server_connections: Annotated[int | None, mirrors(LimitsConfig, "max_database_server_connections")] = (
+        None
+    )
+    max_parallel_logins: Annotated[int | None, mirrors(LimitsConfig, "max_parallel_logins")] = None
     startup_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "startup_timeout_seconds")] = None
     connect_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "connect_timeout_seconds")] = None
     query_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "query_timeout_seconds")] = None
@@ -328,6 +337,8 @@ class UserSpec(SpecModel):
 
     name: Annotated[str, mirrors(UserConfig, "name", required=True)]
     max_client_connections: Annotated[int | None, mirrors(UserConfig, "max_client_connections")] = None
+    max_server_connections: Annotated[int | None, mirrors(UserConfig, "max_server_connections")] = None
+    max_pool_size: Annotated[int | None, mirrors(UserConfig, "max_pool_size")] = None
     query_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "query_timeout_seconds")] = None
     idle_transaction_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "idle_transaction_timeout_seconds")] = (
         None

@@ -312,6 +312,8 @@ pub struct Database {
     pub password: Option<String>,
     /// Clients at a time; 0 is any number.
     pub max_client_connections: usize,
+    /// Server connections at a time, of all users; 0 is any number.
+    pub max_server_connections: usize,
     /// Its pools.
     pub pool: PoolSettings,
 }
@@ -353,6 +355,10 @@ pub struct PoolSettings {
     pub mode: PoolMode,
     /// Most server connections at a time.
     pub max_size: usize,
+    /// More of them for clients that have waited long.
+    pub reserve_size: usize,
+    /// How long that is.
+    pub reserve_timeout_ms: u64,
     /// Server connections kept even if idle.
     pub min_idle: usize,
     /// Idle servers are closed after this; 0 is never.
@@ -387,6 +393,10 @@ pub struct UserSettings {
 pub struct UserLimits {
     /// Clients at a time; 0 is any number.
     pub max_client_connections: usize,
+    /// Server connections at a time that are logged in as it; 0 is any number.
+    pub max_server_connections: usize,
+    /// Size of each of its pools, in place of the database's.
+    pub max_pool_size: Option<usize>,
     /// How long a statement may run; 0 is any time, as below.
     pub query_timeout_ms: u64,
     /// How long a transaction may wait for its client.
@@ -413,6 +423,10 @@ pub struct Limits {
     pub user: UserLimits,
     /// From accept to the end of the login.
     pub startup_timeout_ms: u64,
+    /// Server connections at a time of all pools; 0 is any number.
+    pub max_server_connections: usize,
+    /// Logins under way at one node.
+    pub max_parallel_logins: usize,
     /// TCP connect and login to a server.
     pub connect_timeout_ms: u64,
     /// Named statements of one client.
@@ -453,6 +467,17 @@ impl Snapshot {
             return Err("snapshot: clients_per_worker must be at least 1".to_owned());
         }
         Ok(snapshot)
+    }
+
+    /// The settings of the pools that lead to this entry as this role.
+    pub fn pool_settings(&self, database: &Database, user: &str) -> PoolSettings {
+        let mut settings = database.pool.clone();
+        let own = self.users.iter().find(|each| each.name == user);
+        if let Some(size) = own.and_then(|user| user.limits.max_pool_size) {
+            settings.max_size = size;
+            settings.min_idle = settings.min_idle.min(size);
+        }
+        settings
     }
 
     /// What holds for this user.

@@ -13,7 +13,7 @@ use crate::error::EngineError;
 use crate::events::{Events, Level};
 use crate::listener::{self, Bound};
 use crate::plans::Plans;
-use crate::pool::{PoolKey, PoolShared};
+use crate::pool::{Budgets, PoolKey, PoolShared};
 use crate::random;
 use crate::rt::{self, Inbox, Io};
 use crate::server::auth::KeyCache;
@@ -82,6 +82,7 @@ impl Engine {
                 .map(|_| crate::stats::Stats::default())
                 .collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            budgets: Budgets::default(),
             census: Arc::default(),
             buckets: Buckets::new(),
             interner: Interner::default(),
@@ -180,6 +181,7 @@ impl Engine {
             }
             kept
         });
+        self.shared.budgets.update(&active.snapshot);
         drop(pools);
         self.broadcast(|| Message::Changed);
         Ok(())
@@ -318,6 +320,7 @@ fn update(active: &Active, key: &PoolKey, pool: &PoolShared) -> bool {
     if !(known && same_database && same_user) {
         return false;
     }
-    pool.update(&entry.pool, worker::credential(active, entry, &key.user));
+    let settings = active.snapshot.pool_settings(entry, &key.user);
+    pool.update(&settings, worker::credential(active, entry, &key.user));
     true
 }

@@ -17,7 +17,7 @@ use crate::error::Refusal;
 use crate::events::Events;
 use crate::listener;
 use crate::plans::{Plans, Recent};
-use crate::pool::{PoolKey, PoolShard, PoolShared};
+use crate::pool::{Budgets, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Detached, Inbox, Listener, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Parcel;
@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     /// Counts changes of the two, under the lock of `pools`.
     pub(crate) revision: AtomicU64,
     pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,
+    pub(crate) budgets: Budgets,
     pub(crate) inboxes: Arc<[Sender<Message>]>,
     pub(crate) stats: Box<[Stats]>,
     /// Clients per worker, for giving a new one to the least loaded.
@@ -83,6 +84,8 @@ pub(crate) enum Message {
     Client(Detached),
     /// Send an idle server of this pool to worker `to`.
     Steal { pool: Arc<PoolShared>, to: usize },
+    /// Close an idle server of this pool, for a client of another one.
+    Evict(Arc<PoolShared>),
     /// A server for this worker's clients.
     Deliver(Box<Parcel>),
     /// There is room in this pool again.
@@ -199,15 +202,16 @@ impl Worker {
             return None;
         }
         let pool = pools.entry(key).or_insert_with_key(|key| {
-            let credential = credential(&self.shared.active.load(), database, &key.user);
-            Arc::new(PoolShared::new(
+            let active = self.shared.active.load();
+            PoolShared::new(
                 key.clone(),
                 self.shared.plans.catalogs.of(&key.cluster, &key.database),
                 Arc::clone(&node.addresses),
-                &database.pool,
-                credential,
+                &active.snapshot.pool_settings(database, &key.user),
+                credential(&active, database, &key.user),
+                self.shared.budgets.of(key, &active.snapshot),
                 &self.shared.inboxes,
-            ))
+            )
         });
         let pool = Arc::clone(pool);
         drop(pools);
@@ -317,6 +321,11 @@ impl Worker {
             Message::Deliver(parcel) => {
                 if let Some(shard) = self.shard(parcel.slot().pool()) {
                     shard.deliver(*parcel);
+                }
+            }
+            Message::Evict(pool) => {
+                if let Some(shard) = self.shard(&pool) {
+                    shard.evict();
                 }
             }
             Message::Kick(pool) => {

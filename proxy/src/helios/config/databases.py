@@ -39,5 +39,9 @@ class DatabaseConfig(HeliosModel):
     """Clients at most; 0 = no limit. None: `limits.max_database_client_connections`. With the name `*`, of each
     database that it serves."""
 
+    max_server_connections: Count | None = None
+    """Server connections at most, of all users; 0 = no limit. None: `limits.max_database_server_connections`. With the
+    name `*`, of each database that it serves."""
+
     pool: PoolOverrides = PoolOverrides()
     """Pool settings that differ from `[pool]`. None by default."""

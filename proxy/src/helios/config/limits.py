@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from helios.config.base import Bytes, Count, HeliosModel, PositiveSeconds, Seconds
+from helios.config.base import Bytes, Count, HeliosModel, PositiveCount, PositiveSeconds, Seconds
 
 __all__ = ["LimitsConfig"]
 
@@ -34,6 +34,21 @@ class LimitsConfig(HeliosModel):
     max_address_unauthenticated_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000
     """Of these at most from one address, an IPv6 address by its first 64 bits. Half, so that one address alone cannot
     keep the others out."""
+
+    max_server_connections: Count = 0
+    """Server connections at most, of all pools of this process; 0 = no such limit. Where they are used up, an idle one
+    of another pool is closed for a client that waits, and who has waited longest is served first."""
+
+    max_user_server_connections: Count = 0
+    """Server connections at most that are logged in as one user, unless `[[users]]` says otherwise; 0 = no such limit.
+    """
+
+    max_database_server_connections: Count = 0
+    """Server connections at most of one database, unless `[[databases]]` says otherwise; 0 = no such limit."""
+
+    max_parallel_logins: PositiveCount = 16
+    """Logins at most under way at one server. Each costs it a process and a proof of the password, so that more at
+    once only make all of them late."""
 
     startup_timeout_seconds: PositiveSeconds = 30
     """Seconds a client has from TCP accept to a finished login. Bounds what a silent socket can hold."""

@@ -39,6 +39,13 @@ class PoolConfig(HeliosModel):
     max_size: PositiveCount = 100
     """Server connections at most, per node, database and user. PostgreSQL's own `max_connections` is 100 by default."""
 
+    reserve_size: Count = 0
+    """Server connections beyond `max_size` for clients that have waited for `reserve_timeout_seconds`; closed once
+    nobody waits. None, since `max_size` should say how many there are."""
+
+    reserve_timeout_seconds: Seconds = 5
+    """Seconds a client waits before the reserve is opened. Long enough to tell a peak from a moment."""
+
     min_idle: Count = 0
     """Idle server connections kept open ahead of need. None, because an unused proxy should hold nothing open."""
 
@@ -73,6 +80,12 @@ class PoolOverrides(HeliosModel):
 
     max_size: PositiveCount | None = None
     """See pool.max_size."""
+
+    reserve_size: Count | None = None
+    """See pool.reserve_size."""
+
+    reserve_timeout_seconds: Seconds | None = None
+    """See pool.reserve_timeout_seconds."""
 
     min_idle: Count | None = None
     """See pool.min_idle."""

@@ -5,7 +5,7 @@ Who may log in, and by which secret, is not said here but in `auth.users_file`, 
 
 from __future__ import annotations
 
-from helios.config.base import Count, HeliosModel, Seconds, SqlName
+from helios.config.base import Count, HeliosModel, PositiveCount, Seconds, SqlName
 
 __all__ = ["UserConfig"]
 
@@ -18,6 +18,12 @@ class UserConfig(HeliosModel):
 
     max_client_connections: Count | None = None
     """Clients at most; 0 = no limit. None: `limits.max_user_client_connections`."""
+
+    max_server_connections: Count | None = None
+    """Server connections at most that are logged in as it; 0 = no limit. None: `limits.max_user_server_connections`."""
+
+    max_pool_size: PositiveCount | None = None
+    """Server connections at most in each pool that is logged in as it, in place of the database's `pool.max_size`."""
 
     query_timeout_seconds: Seconds | None = None
     """See limits.query_timeout_seconds."""

@@ -85,6 +85,8 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "max_address_unauthenticated_connections": config.limits.max_address_unauthenticated_connections,
             "user": _user_limits(config.limits),
             "startup_timeout_ms": config.limits.startup_timeout_seconds * 1000,
+            "max_server_connections": config.limits.max_server_connections,
+            "max_parallel_logins": config.limits.max_parallel_logins,
             "connect_timeout_ms": config.limits.connect_timeout_seconds * 1000,
             "max_prepared_statements": config.limits.max_prepared_statements,
             "max_prepared_bytes": config.limits.max_prepared_bytes,
@@ -203,6 +205,7 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
         "user": entry.user,
         "password": _reveal(password),
         "max_client_connections": _first(entry.max_client_connections, config.limits.max_database_client_connections),
+        "max_server_connections": _first(entry.max_server_connections, config.limits.max_database_server_connections),
         "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
     }
 
@@ -211,6 +214,8 @@ def _user_limits(limits: LimitsConfig, user: UserConfig | None = None) -> dict[s
     """What holds for one user, or for each that has no settings of its own."""
     return {
         "max_client_connections": _first(user and user.max_client_connections, limits.max_user_client_connections),
+        "max_server_connections": _first(user and user.max_server_connections, limits.max_user_server_connections),
+        "max_pool_size": user and user.max_pool_size,
         **{
             f"{name}_ms": _first(user and getattr(user, f"{name}_seconds"), getattr(limits, f"{name}_seconds")) * 1000
             for name in _USER_TIMES
@@ -226,6 +231,8 @@ def _pool(pool: PoolConfig, server_prepared_bytes: int) -> dict[str, Any]:
     return {
         "mode": pool.mode,
         "max_size": pool.max_size,
+        "reserve_size": pool.reserve_size,
+        "reserve_timeout_ms": pool.reserve_timeout_seconds * 1000,
         "min_idle": pool.min_idle,
         "idle_timeout_ms": pool.idle_timeout_seconds * 1000,
         "max_lifetime_ms": pool.max_lifetime_seconds * 1000,

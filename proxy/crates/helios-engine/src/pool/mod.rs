@@ -1,10 +1,12 @@
 //! Pools of server connections, one per node, database and server role. `shared` is what all workers see of one,
-//! `shard` what one worker holds of it: its idle servers and its waiting clients.
+//! `shard` what one worker holds of it: its idle servers and its waiting clients, `budget` what pools share. `budget` is what pools share.
 
+mod budget;
 mod shard;
 mod shared;
 mod waiters;
 
+pub(crate) use budget::Budgets;
 pub(crate) use shard::{PoolShard, Ticket};
 pub(crate) use shared::{PoolShared, Profile, Slot};
 pub(crate) use waiters::{Denial, Grant};
@@ -39,6 +41,7 @@ impl PoolKey {
             Some(_) => PoolSettings {
                 mode: PoolMode::Session,
                 min_idle: 0,
+                reserve_size: 0,
                 ..entry.clone()
             },
         }

@@ -25,6 +25,8 @@ use crate::worker::{Message, Worker};
 /// How much longer a client elsewhere must have waited, beyond one and a half times as long as the first one here, to
 /// be served before it. Moving a server costs both workers system calls, so small differences are not worth it.
 const CLEARLY_OLDER: Duration = Duration::from_millis(1);
+/// The same for a client of another pool, for which a connection is closed here and another opened there.
+const WORTH_A_LOGIN: Duration = Duration::from_millis(100);
 /// How often waits are checked against their limit, while there are any.
 const PATIENCE_CHECK: Duration = Duration::from_millis(100);
 /// Connections that a shard opens at a time.
@@ -147,6 +149,9 @@ impl PoolShard {
         if self.is_unwanted(&server, now) {
             return;
         }
+        if self.must_yield() {
+            return;
+        }
         // What came behind its last reply is for no client, and must not get lost on the way to another worker.
         if !server.conn.rbuf.is_empty() {
             return self.inspect(server);
@@ -186,8 +191,31 @@ impl PoolShard {
             return Some(worker);
         }
         let now = self.worker.upgrade()?.clock();
-        let (theirs, ours) = (now.saturating_sub(since), now.saturating_sub(mine));
-        (theirs > ours * 3 / 2 + CLEARLY_OLDER.as_nanos() as u64).then_some(worker)
+        is_clearly_older(since, mine, now, CLEARLY_OLDER).then_some(worker)
+    }
+
+    /// Whether a client of another pool is to have what one of ours would get, since they share a limit.
+    fn must_yield(&self) -> bool {
+        let Some(since) = self.shared.oldest_rival() else {
+            return false;
+        };
+        let mine = self.waiters.borrow().oldest();
+        let Some(worker) = self.worker.upgrade() else {
+            return true;
+        };
+        mine == u64::MAX || is_clearly_older(since, mine, worker.clock(), WORTH_A_LOGIN)
+    }
+
+    /// Closes the server that has been idle longest, for a client of another pool.
+    pub(crate) fn evict(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        self.shared
+            .face(self.me)
+            .idle
+            .store(idle.len(), Ordering::SeqCst);
+        drop(idle);
+        drop(oldest);
     }
 
     /// Sends an idle server to a worker whose clients wait.
@@ -224,11 +252,28 @@ impl PoolShard {
         while self.waiters.borrow().len() > self.connecting.get()
             && self.connecting.get() < MAX_CONNECTING
         {
-            let Some(slot) = self.shared.reserve() else {
+            if self.must_yield() {
+                return;
+            }
+            let with_reserve = self.may_use_reserve();
+            let Some(slot) = self.shared.reserve(with_reserve) else {
+                if self.shared.has_own_room(with_reserve) {
+                    self.shared.make_room();
+                }
                 return;
             };
             self.open(slot);
         }
+    }
+
+    fn may_use_reserve(&self) -> bool {
+        let settings = self.shared.settings();
+        if settings.reserve_size == 0 || self.shared.has_own_room(false) {
+            return false;
+        }
+        let (oldest, worker) = (self.waiters.borrow().oldest(), self.worker.upgrade());
+        let now = worker.map_or(0, |worker| worker.clock());
+        now.saturating_sub(oldest) >= settings.reserve_timeout_ms * 1_000_000
     }
 
     fn open(&self, slot: Slot) {
@@ -266,7 +311,7 @@ impl PoolShard {
             if self.waiters.borrow().is_empty() || self.shared.is_retired() {
                 return None;
             }
-            slot = self.shared.reserve()?;
+            slot = self.shared.reserve(self.may_use_reserve())?;
         }
     }
 
@@ -276,7 +321,7 @@ impl PoolShard {
         worker: &Worker,
         settings: &[(String, String)],
     ) -> Result<Box<Server>, Refusal> {
-        let slot = self.shared.reserve().ok_or_else(|| {
+        let slot = self.shared.reserve(false).ok_or_else(|| {
             let text = format!(
                 "no free replication connection for user \"{}\": all {} are in use",
                 self.shared.key.user,
@@ -319,6 +364,9 @@ impl PoolShard {
             ("error", err.to_string()),
         ];
         events.log(Level::Warning, "server connection failed", fields);
+        if err.sqlstate() == Some(sqlstate::TOO_MANY_CONNECTIONS) {
+            return; // it lives, and polling it would not make room
+        }
         events.send(Event::NodeSuspect {
             cluster: key.cluster.clone(),
             node: key.node.clone(),
@@ -363,6 +411,7 @@ impl PoolShard {
                     return;
                 };
                 shard.expire_waiters(worker.clock());
+                shard.kick();
             }
             shard.watched.set(false);
         });
@@ -393,6 +442,14 @@ impl PoolShard {
             );
             return Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
                 .hint("The node is down, unreachable or full; see /nodes of the admin API.");
+        }
+        if self.shared.has_own_room(false) {
+            let text = format!(
+                "no free server connection for database \"{}\" within {seconds} s: other pools have used up a limit that they share with it",
+                key.database
+            );
+            return Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, text)
+                .hint("Raise max_server_connections of the limits, the database or the user.");
         }
         let text = format!(
             "no free server connection for database \"{}\" within {seconds} s: all {max_size} are in use",
@@ -434,7 +491,7 @@ impl PoolShard {
     fn fill_up(&self, min_idle: usize) {
         let mut missing = min_idle.saturating_sub(self.shared.idle() + self.connecting.get());
         while missing > 0 && self.connecting.get() < MAX_CONNECTING {
-            let Some(slot) = self.shared.reserve() else {
+            let Some(slot) = self.shared.reserve(false) else {
                 return;
             };
             self.open(slot);
@@ -473,6 +530,12 @@ impl PoolShard {
         face.waiting.store(waiters.len(), Ordering::Relaxed);
         face.oldest.store(waiters.oldest(), Ordering::SeqCst);
     }
+}
+
+/// Whether a wait since `theirs` goes before one since `ours`.
+fn is_clearly_older(theirs: u64, ours: u64, now: u64, margin: Duration) -> bool {
+    let (theirs, ours) = (now.saturating_sub(theirs), now.saturating_sub(ours));
+    theirs > ours * 3 / 2 + margin.as_nanos() as u64
 }
 
 /// Whether the cause may pass: a node that starts, is full or unreachable.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::budget::{Claims, Shares};
 use super::PoolKey;
 use crate::catalog::Catalog;
 use crate::config::{PoolMode, PoolSettings};
@@ -41,6 +42,7 @@ pub(crate) struct PoolShared {
     addresses: ArcSwap<Arc<[IpAddr]>>,
     settings: ArcSwap<PoolSettings>,
     credential: ArcSwap<Credential>,
+    shares: Shares,
     total: AtomicUsize,
     faces: Box<[Face]>,
     inboxes: Arc<[Sender<Message>]>,
@@ -57,19 +59,21 @@ impl PoolShared {
         addresses: Arc<[IpAddr]>,
         entry: &PoolSettings,
         credential: Credential,
+        shares: Shares,
         inboxes: &Arc<[Sender<Message>]>,
-    ) -> PoolShared {
+    ) -> Arc<PoolShared> {
         let face = || Face {
             idle: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             oldest: AtomicU64::new(u64::MAX),
         };
-        PoolShared {
+        let pool = Arc::new(PoolShared {
             settings: ArcSwap::from_pointee(key.settings(entry)),
             key,
             catalog,
             addresses: ArcSwap::from_pointee(addresses),
             credential: ArcSwap::from_pointee(credential),
+            shares,
             total: AtomicUsize::new(0),
             faces: inboxes.iter().map(|_| face()).collect(),
             inboxes: Arc::clone(inboxes),
@@ -77,7 +81,9 @@ impl PoolShared {
             retired: AtomicBool::new(false),
             created: AtomicU64::new(0),
             closed: AtomicU64::new(0),
-        }
+        });
+        pool.shares.join(&pool);
+        pool
     }
 
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
@@ -131,19 +137,93 @@ impl PoolShared {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// A place for one more connection, if there is one.
-    pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
-        let max = self.settings.load().max_size;
+    /// A place for one more connection, if there is one. The reserve is for clients that have waited long.
+    pub(crate) fn reserve(self: &Arc<Self>, with_reserve: bool) -> Option<Slot> {
+        let max = self.max_size(with_reserve);
+        let claims = self.shares.take()?;
         let more = |total: usize| (total < max).then_some(total + 1);
         self.total
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
             .ok()?;
-        Some(Slot(Arc::clone(self)))
+        Some(Slot {
+            pool: Arc::clone(self),
+            claims,
+        })
     }
 
-    /// Whether there are more connections than there may be, as after a reload that shrank the pool.
+    fn max_size(&self, with_reserve: bool) -> usize {
+        let settings = self.settings.load();
+        settings.max_size
+            + if with_reserve {
+                settings.reserve_size
+            } else {
+                0
+            }
+    }
+
+    /// Whether this pool may have one more connection as far as it goes alone.
+    pub(crate) fn has_own_room(&self, with_reserve: bool) -> bool {
+        self.total() < self.max_size(with_reserve)
+    }
+
+    /// Whether there are more connections than there may be, as after a reload that shrank the pool, or when a reserve
+    /// is not needed any more.
     pub(crate) fn is_oversized(&self) -> bool {
-        self.total.load(Ordering::Relaxed) > self.settings.load().max_size
+        let settings = self.settings.load();
+        let total = self.total.load(Ordering::Relaxed);
+        total > settings.max_size + settings.reserve_size
+            || (total > settings.max_size && self.waiting() == 0)
+            || self.shares.are_overdrawn()
+    }
+
+    /// Has room made for a client that waits while other pools have used up what they share with this one: one of them
+    /// closes a server that is idle; if there is none, whoever is given one back looks for who waits longest.
+    pub(crate) fn make_room(&self) {
+        self.shares.contend();
+        if !self.shares.are_used_up() {
+            return;
+        }
+        for pool in self.shares.rivals() {
+            if std::ptr::eq(&*pool, self) {
+                continue;
+            }
+            if let Some(worker) = pool.idle_elsewhere(usize::MAX) {
+                let message = Message::Evict(Arc::clone(&pool));
+                return pool.post(worker, message);
+            }
+        }
+    }
+
+    /// Since when a client of another pool has waited that a connection of this one could serve by its end.
+    pub(crate) fn oldest_rival(&self) -> Option<u64> {
+        if !self.shares.are_contended() {
+            return None;
+        }
+        let rivals = self.shares.rivals();
+        let others = rivals.iter().filter(|pool| {
+            !std::ptr::eq(&***pool, self)
+                && pool.has_own_room(false)
+                && self.shares.would_serve(&pool.shares)
+        });
+        let waits = others.filter_map(|pool| pool.oldest_elsewhere(usize::MAX));
+        let oldest = waits.map(|(_, since)| since).min();
+        if oldest.is_none() {
+            self.shares.settle();
+        }
+        oldest
+    }
+
+    /// Tells whoever has waited longest that there is room: here, or where it was used up for others.
+    fn pass_on_room(self: &Arc<Self>) {
+        let mut pools = self.shares.heirs();
+        pools.push(Arc::clone(self));
+        let able = pools
+            .iter()
+            .filter(|pool| pool.has_own_room(false) && pool.shares.have_room());
+        let waits = able.filter_map(|pool| Some((pool, pool.oldest_elsewhere(usize::MAX)?)));
+        if let Some((pool, (worker, _))) = waits.min_by_key(|(_, (_, since))| *since) {
+            pool.post(worker, Message::Kick(Arc::clone(pool)));
+        }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -249,21 +329,28 @@ fn id(bucket: &Arc<Bucket>) -> usize {
 
 /// A place in a pool's count, held by a connection from the attempt to its end.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<PoolShared>);
+pub(crate) struct Slot {
+    pool: Arc<PoolShared>,
+    claims: Claims,
+}
 
 impl Slot {
     pub(crate) fn pool(&self) -> &Arc<PoolShared> {
-        &self.0
+        &self.pool
+    }
+
+    /// The connection is logged in: another may.
+    pub(crate) fn end_login(&mut self) {
+        self.claims.release_login();
+        self.pool.pass_on_room();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.total.fetch_sub(1, Ordering::SeqCst);
-        self.0.closed.fetch_add(1, Ordering::Relaxed);
-        // Whoever waits longest may connect now.
-        if let Some((worker, _)) = self.0.oldest_elsewhere(usize::MAX) {
-            self.0.post(worker, Message::Kick(Arc::clone(&self.0)));
-        }
+        self.claims.release();
+        self.pool.total.fetch_sub(1, Ordering::SeqCst);
+        self.pool.closed.fetch_add(1, Ordering::Relaxed);
+        self.pool.pass_on_room();
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use helios_wire::backend::{self, Authentication};
+use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::{self, HEADER_LEN};
 use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys, Verifier};
 use helios_wire::{frontend, md5, startup};
@@ -101,6 +102,16 @@ pub(crate) enum ConnectError {
     Tls(String),
     /// The server broke the protocol.
     Protocol(String),
+}
+
+impl ConnectError {
+    /// What the server gave as its reason, if it was the server.
+    pub(crate) fn sqlstate(&self) -> Option<&str> {
+        match self {
+            ConnectError::Server(message) => ErrorFields::new(&message[HEADER_LEN..]).sqlstate(),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for ConnectError {

@@ -21,7 +21,7 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects and logs in with these settings within `limit`. The slot is given up when that fails.
 pub(crate) async fn connect(
-    slot: Slot,
+    mut slot: Slot,
     limit: Duration,
     tcp: &Tcp,
     tls: Option<&Arc<Connector>>,
@@ -69,6 +69,7 @@ pub(crate) async fn connect(
         key: done.key,
         tls: tls.filter(|_| conn.is_encrypted()).cloned(),
     };
+    slot.end_login();
     pool.count_created();
     let reported = done
         .parameters

@@ -83,7 +83,7 @@ def test_cancel_of_an_idle_client_does_nothing(route: Route) -> None:
     client, other = route.connect(), route.connect()
 
     for number in range(25):
-        assert client.value(f"select {number}") == str(number)
+        assert client.value(f"select {number} as unseen_in_{route.mode}_{number}") == str(number)
         cancel(client)
 
     assert client.value("select 'mine'") == "mine"

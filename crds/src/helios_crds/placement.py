@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-__all__ = ["ADMIN_FOLDER", "SECRETS_FOLDER", "Placement"]
+__all__ = ["ADMIN_FOLDER", "PEERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
 
 SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
 ADMIN_FOLDER: Final = PurePosixPath("/etc/heliosproxy/admin")
+PEERS_SUFFIX: Final = "-peers"
+"""Of the headless Service over all pods of a proxy, behind the proxy's name."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
 from helios.config.base import join_address, split_address
 from helios_crds.config_check import check_config
-from helios_crds.placement import Placement
+from helios_crds.placement import PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.references import References
@@ -263,6 +263,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
         "users": tuple(mirrored(user) for user in spec.users),
+        "peers": _peers(proxy, placement),
         "drain": mirrored(spec.drain),
         "limits": mirrored(spec.limits),
         "log": mirrored(spec.log),
@@ -289,6 +290,13 @@ def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
         "tls_key_file": placement.admin_tls_key_file,
     }
     return {key: value for key, value in admin.items() if value is not None}
+
+
+def _peers(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
+    """The pods of one proxy know each other by their Service, and by the admin token that all have."""
+    if placement.admin_token_file is None:
+        return {}
+    return {"hosts": (f"{proxy.metadata.name}{PEERS_SUFFIX}",), "secret_file": placement.admin_token_file}
 
 
 def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from helios.kube import Kind
 from helios_crds import GROUP, KINDS, VERSION
+from helios_crds.placement import PEERS_SUFFIX
 
 __all__ = [
     "APPLIED",
@@ -84,7 +85,7 @@ class ProxyKey:
     @property
     def peers(self) -> str:
         """Headless Service over all pods, ready or not."""
-        return f"{self.name}-peers"
+        return f"{self.name}{PEERS_SUFFIX}"
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

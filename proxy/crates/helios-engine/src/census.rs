@@ -225,7 +225,7 @@ fn too_many(limit: usize) -> Refusal {
 }
 
 /// What counts as one address: of IPv6, what a provider gives to one customer.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

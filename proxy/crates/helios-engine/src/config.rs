@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub tls: Option<ClientTls>,
     /// Nodes that belong together as one primary with its standbys.
     pub clusters: Vec<Cluster>,
+    /// Other processes of the same service; absent is that there are none.
+    pub peers: Option<Peers>,
     /// What a client may name as its database.
     pub databases: Vec<Arc<Database>>,
     /// Users with limits of their own.
@@ -294,6 +296,22 @@ pub struct Node {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// Other processes of the same service.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    /// Where they are; each may be several, or this process.
+    pub hosts: Vec<Address>,
+    /// What they share: the present one, then those that are still taken.
+    pub secrets: Vec<String>,
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Peers({:?})", self.hosts)
+    }
 }
 
 /// What a client may name as its database.

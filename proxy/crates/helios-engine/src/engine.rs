@@ -15,15 +15,19 @@ use crate::listener::{self, Bound};
 use crate::plans::Plans;
 use crate::pool::{Budgets, PoolKey, PoolShared};
 use crate::random;
-use crate::rt::{self, Inbox, Io};
+use crate::rt::{self, Inbox, Io, Permits};
 use crate::server::auth::KeyCache;
 use crate::session::auth::Users;
+use crate::session::cancel::Guesses;
 use crate::settings::Buckets;
 use crate::state;
 use crate::statements::Interner;
 use crate::tls::{Acceptor, Connector};
 use crate::topology::Topology;
 use crate::worker::{self, Active, Message, Shared};
+
+/// Connections that carry CancelRequests, to servers and peers, at a time.
+const MAX_CANCELS: usize = 64;
 
 /// The data plane of one process.
 #[derive(Debug)]
@@ -92,6 +96,8 @@ impl Engine {
             draining: AtomicBool::new(false),
             departures: Mutex::default(),
             departed: Condvar::new(),
+            cancels: Permits::new(MAX_CANCELS),
+            guesses: Guesses::default(),
             epoch: Instant::now(),
             mock_secret,
         };

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod fault;
 mod listener;
+mod peers;
 mod plans;
 mod pool;
 mod random;

@@ -18,10 +18,11 @@ use crate::events::Events;
 use crate::listener;
 use crate::plans::{Plans, Recent};
 use crate::pool::{Budgets, PoolKey, PoolShard, PoolShared};
-use crate::rt::{self, Detached, Inbox, Listener, Sender};
+use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Parcel;
 use crate::session::auth::Users;
+use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
 use crate::session::Login;
 use crate::settings::Buckets;
@@ -72,6 +73,9 @@ pub(crate) struct Shared {
     /// With `departed`: tells a drain that a client has gone.
     pub(crate) departures: Mutex<()>,
     pub(crate) departed: Condvar,
+    /// For connections that carry CancelRequests, so that a storm of them does not become one of connections.
+    pub(crate) cancels: Permits,
+    pub(crate) guesses: Guesses,
     pub(crate) epoch: Instant,
     /// Makes mock verifiers of unknown users the same at every attempt.
     pub(crate) mock_secret: [u8; 32],
@@ -90,10 +94,10 @@ pub(crate) enum Message {
     Deliver(Box<Parcel>),
     /// There is room in this pool again.
     Kick(Arc<PoolShared>),
-    /// A CancelRequest for a session of this worker; `done` is dropped once it is dealt with.
+    /// A CancelRequest. If its session is here that is told by `done`, which is dropped once it is dealt with.
     Cancel {
         pid: u32,
-        key: Vec<u8>,
+        claim: Claim,
         done: Sender<()>,
     },
     /// Configuration or topology changed.
@@ -259,17 +263,20 @@ impl Worker {
         self.homeless.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Finds whose key this is and asks the server that serves it. Nobody is told whether it was right.
-    fn cancel(&self, pid: u32, key: &[u8], done: Sender<()>) {
+    /// Finds the session that somebody may cancel, and asks the server that serves it.
+    fn cancel(&self, pid: u32, claim: &Claim, done: Sender<()>) {
         let found = self
             .sessions
             .borrow()
             .iter()
-            .find(|(_, handle)| handle.is_key(pid, key))
+            .find(|(_, handle)| handle.is_claimed(pid, claim))
             .map(|(_, h)| Rc::clone(h));
         let Some(handle) = found else { return };
+        // Who asked may have left.
+        let _ = done.send(());
         if handle.request_cancel(done) {
-            rt::spawn(async move { handle.run_cancels().await });
+            let shared = Arc::clone(&self.shared);
+            rt::spawn(async move { handle.run_cancels(&shared.cancels).await });
         }
     }
 
@@ -333,7 +340,7 @@ impl Worker {
                     shard.kick();
                 }
             }
-            Message::Cancel { pid, key, done } => self.cancel(pid, &key, done),
+            Message::Cancel { pid, claim, done } => self.cancel(pid, &claim, done),
             Message::Changed => {
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {

@@ -15,6 +15,7 @@
 //! | [`hba`] | who may come from where, by `pg_hba.conf` |
 //! | [`ident`] | user maps of `pg_ident.conf` |
 //! | [`md5`] | MD5 password exchange |
+//! | [`peer`] | passing a cancel request on to the process that has the session |
 //! | [`scram`] | SCRAM-SHA-256, both sides |
 //! | [`error_response`] | reading and writing ErrorResponse and NoticeResponse |
 //! | [`sqlstate`] | names for the SQLSTATEs a pooler meets |
@@ -27,6 +28,7 @@ pub mod hba;
 pub mod ident;
 pub mod md5;
 pub mod options;
+pub mod peer;
 pub mod scram;
 pub mod sqlstate;
 pub mod startup;

@@ -28,6 +28,8 @@ const REQUEST_MAJOR: u16 = 1234;
 const CANCEL_MINOR: u16 = 5678;
 const SSL_MINOR: u16 = 5679;
 const GSSENC_MINOR: u16 = 5680;
+/// Our own, far from what PostgreSQL may give out next.
+const PEER_MINOR: u16 = 5400;
 
 /// Prefix of protocol options, which are no settings.
 const PROTOCOL_OPTION_PREFIX: &str = "_pq_.";
@@ -46,6 +48,8 @@ pub enum Startup {
         /// Secret key, [`MIN_CANCEL_KEY_LEN`] to [`MAX_CANCEL_KEY_LEN`] bytes.
         key: Vec<u8>,
     },
+    /// Another process of the same service has a cancel request for us; see [`crate::peer`].
+    Peer,
     /// Opens a session.
     Start(StartupParams),
 }
@@ -205,6 +209,7 @@ pub fn parse(body: &[u8]) -> Result<Startup, StartupError> {
     match (major, minor) {
         (REQUEST_MAJOR, SSL_MINOR) => exactly(rest, Startup::Ssl),
         (REQUEST_MAJOR, GSSENC_MINOR) => exactly(rest, Startup::GssEnc),
+        (REQUEST_MAJOR, PEER_MINOR) => exactly(rest, Startup::Peer),
         (REQUEST_MAJOR, CANCEL_MINOR) => parse_cancel(rest),
         (MAJOR, _) => parse_start(minor, rest).map(Startup::Start),
         _ => Err(StartupError::UnsupportedProtocol { major, minor }),
@@ -382,9 +387,18 @@ pub fn build(user: &str, database: &str, parameters: &[(&str, &str)]) -> Vec<u8>
 
 /// An SSLRequest to a server.
 pub fn build_ssl_request() -> Vec<u8> {
+    build_request(SSL_MINOR)
+}
+
+/// What opens a connection to a peer.
+pub(crate) fn build_peer() -> Vec<u8> {
+    build_request(PEER_MINOR)
+}
+
+fn build_request(minor: u16) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(REQUEST_MAJOR.to_be_bytes());
-    body.extend(SSL_MINOR.to_be_bytes());
+    body.extend(minor.to_be_bytes());
     with_length(body)
 }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.peers import split_peer
 from helios.config.proxy import ProxyConfig
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
@@ -38,6 +39,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_unix_socket(config),
         *_secrets(config, damaged),
         *_tls(config, damaged),
+        *_peers(config, damaged),
         *_pools(config),
         *_clusters(config, damaged),
         *_databases(config, damaged),
@@ -139,6 +141,18 @@ def _tls(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
         if cluster.tls.channel_binding is ChannelBinding.REQUIRE and cluster.tls.mode is ServerTlsMode.DISABLE:
             path = ("clusters", index, "tls", "channel_binding")
             yield Finding(path, "is require, and mode disable leaves no channel to bind", "set mode to require")
+
+
+def _peers(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:
+    peers = config.peers
+    if peers.hosts and peers.secret_file is None and "peers" not in damaged:
+        hint = "name a file with the same random text for all peers"
+        yield Finding(("peers", "secret_file"), "is missing, and peers.hosts needs it", hint)
+    if not split_address(config.listen_address)[1]:
+        for index, host in enumerate(peers.hosts):
+            if split_peer(host)[1] is None:
+                message = f"{host} has no port, and listen_address takes any"
+                yield Finding(("peers", "hosts", index), message, "write host:port")
 
 
 def _client_certificates(config: ProxyConfig) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
+from helios.config.peers import PeersConfig
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig
 from helios.config.roles import UserConfig
@@ -89,6 +90,9 @@ class ProxyConfig(HeliosModel):
 
     users: tuple[UserConfig, ...] = ()
     """Settings of single users. Empty: what holds for all holds for each."""
+
+    peers: PeersConfig = PeersConfig()
+    """Other processes of the same service."""
 
     drain: DrainConfig = DrainConfig()
     """How the proxy leaves."""

@@ -13,10 +13,23 @@ from pydantic import SecretStr
 from helios.config.proxy import ProxyConfig
 from helios.errors import Problem, SecretError
 
-__all__ = ["MAX_SECRET_FILE_BYTES", "admin_tokens", "monitor_password", "named_files", "read_text", "secret"]
+__all__ = [
+    "MAX_SECRET_FILE_BYTES",
+    "admin_tokens",
+    "monitor_password",
+    "named_files",
+    "peer_secrets",
+    "read_text",
+    "secret",
+]
 
 MAX_SECRET_FILE_BYTES = 16 << 20
 """Largest file read for a secret; a users file of 100 000 SCRAM verifiers stays below it."""
+
+MIN_PEER_SECRET = 16
+"""Characters of a peers' secret at least; whoever can pose as a peer may try to guess it."""
+MAX_PEER_SECRETS = 4
+"""Lines that are read of the peers' file."""
 
 
 def admin_tokens(config: ProxyConfig, base_dir: Path | None = None) -> tuple[SecretStr, ...]:
@@ -37,10 +50,23 @@ def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> Secre
     return secret(config.monitor.password, config.monitor.password_file, "monitor.password_file", base_dir)
 
 
+def peer_secrets(config: ProxyConfig, base_dir: Path | None = None) -> tuple[str, ...]:
+    """What the peers share, the present secret first; none where no file is named. `SecretError`."""
+    file = config.peers.secret_file
+    if file is None:
+        return ()
+    path = (base_dir or Path()) / file
+    secrets = tuple(line for line in _lines(path, "peers.secret_file") if line)[:MAX_PEER_SECRETS]
+    if any(len(line) < MIN_PEER_SECRET for line in secrets):
+        message = f"a line of {path} is shorter than {MIN_PEER_SECRET} characters"
+        raise SecretError([Problem(message, "peers.secret_file", "write 32 random characters")])
+    return secrets
+
+
 def named_files(config: ProxyConfig) -> tuple[Path, ...]:
     """Every file that the configuration names: secrets, users, certificate and key."""
     upstream = (cluster.tls for cluster in config.clusters)
-    models = (config.admin, config.auth, config.monitor, config.tls, *upstream, *config.databases)
+    models = (config.admin, config.auth, config.monitor, config.peers, config.tls, *upstream, *config.databases)
     names = (getattr(model, name) for model in models for name in type(model).model_fields if name.endswith("_file"))
     return tuple(Path(name) for name in names if name is not None)
 

@@ -21,10 +21,11 @@ from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
 from helios.config.limits import LimitsConfig
 from helios.config.loader import Loaded
+from helios.config.peers import split_peer
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
 from helios.config.roles import UserConfig
-from helios.config.secrets import admin_tokens, monitor_password, read_text, secret
+from helios.config.secrets import admin_tokens, monitor_password, peer_secrets, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
 from helios.errors import ConfigError, Problem, SecretError
@@ -75,6 +76,11 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             }
             for cluster, authorities in zip(config.clusters, secrets.authorities, strict=True)
         ],
+        "peers": secrets.peers
+        and {
+            "hosts": [{"host": name, "port": own or port} for name, own in map(split_peer, config.peers.hosts)],
+            "secrets": secrets.peers,
+        },
         "databases": secrets.databases,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
@@ -125,6 +131,8 @@ class _Secrets:
     query: dict[str, Any] | None
     """How to ask for other users."""
     databases: list[dict[str, Any]]
+    peers: tuple[str, ...] | None
+    """What they share, where there are any."""
     tls: dict[str, str | None] | None
     """Encryption of clients."""
     authorities: list[str | None]
@@ -150,6 +158,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
         field = f"databases[{index}].password_file"
         password = attempt(partial(secret, entry.password, entry.password_file, field, base_dir))
         databases.append(_database(entry, password, config))
+    peers = attempt(lambda: peer_secrets(config, base_dir)) if config.peers.hosts else None
     tls = attempt(lambda: _client_tls(config.tls, base_dir))
     authorities = [
         attempt(partial(_text, cluster.tls.ca_file if cluster.tls.verifies else None, field, base_dir))
@@ -157,7 +166,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), hba, query, databases, tls, authorities)
+    return _Secrets(users or (), hba, query, databases, peers, tls, authorities)
 
 
 def _unix_socket(config: ProxyConfig, base_dir: Path | None) -> dict[str, Any] | None:

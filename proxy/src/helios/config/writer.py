@@ -80,14 +80,21 @@ class _Variable(str):
 def _table(tree: dict[str, Any], prefix: str) -> Iterator[str]:
     """Lines of a table: first its own values, then the tables in it, then its lists of tables."""
     for key, value in tree.items():
-        if not isinstance(value, dict | list):
+        if _is_array(value):
+            yield f"{key} = [{', '.join(map(_scalar, value))}]"
+        elif not isinstance(value, dict | list):
             yield f"{key} = {_scalar(value)}"
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from ("", f"[{prefix}{key}]", *_table(value, f"{prefix}{key}."))
-        elif isinstance(value, list):
+        elif isinstance(value, list) and not _is_array(value):
             for item in value:
                 yield from ("", f"[[{prefix}{key}]]", *_table(item, f"{prefix}{key}."))
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is a list of plain values, which stands on one line."""
+    return isinstance(value, list) and not any(isinstance(item, dict) for item in value)
 
 
 def _scalar(value: str | int | bool) -> str:

@@ -108,8 +108,16 @@ fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "connection attempt timed out")
 }
 
+/// All addresses of a host.
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
 /// A lock that is waited for without holding the worker up; never on the way of a query.
 pub(crate) type Lock<T> = tokio::sync::Mutex<T>;
+
+/// Bounds how many do something at a time, in the order in which they asked; never on the way of a query.
+pub(crate) type Permits = tokio::sync::Semaphore;
 
 /// Sends to one worker from any thread.
 pub(crate) type Sender<T> = mpsc::UnboundedSender<T>;

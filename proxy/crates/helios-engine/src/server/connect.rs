@@ -11,7 +11,7 @@ use super::auth::{self, ConnectError, KeyCache, Who};
 use super::{Backend, Dirt, Server, ServerState};
 use crate::config::{ChannelBinding, Tcp};
 use crate::pool::Slot;
-use crate::rt::{self, Conn};
+use crate::rt::{self, Conn, Permits};
 use crate::settings::Bucket;
 use crate::statements::ServerStatements;
 use crate::tls::Connector;
@@ -148,8 +148,9 @@ async fn encrypt(mut conn: Conn, host: &str, tls: &Arc<Connector>) -> Result<Con
 }
 
 /// Asks the server to cancel what `backend` runs, and waits until it has taken note: it ends the connection.
-pub(crate) async fn cancel(backend: &Backend) {
+pub(crate) async fn cancel(backend: &Backend, permits: &Permits) {
     let request = async {
+        let _permit = permits.acquire().await;
         // To the very server that has the query: the name may stand for others as well, or by now.
         let way = Way {
             host: &backend.host,

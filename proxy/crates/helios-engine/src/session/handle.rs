@@ -4,12 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use subtle::ConstantTimeEq;
-
+use super::cancel::Claim;
 use crate::config::UserLimits;
 use crate::fault::Fault;
 use crate::random;
-use crate::rt::Sender;
+use crate::rt::{Permits, Sender};
 use crate::server::{connect, Backend};
 
 /// How often a worker looks at its sessions.
@@ -110,9 +109,9 @@ impl Handle {
         &self.key
     }
 
-    pub(crate) fn is_key(&self, pid: u32, key: &[u8]) -> bool {
-        let fits = bool::from(self.key.as_slice().ct_eq(key)) || Fault::AnyKey.is_seeded();
-        self.pid == pid && fits
+    /// Whether a CancelRequest for this pid is for this session, and may be.
+    pub(crate) fn is_claimed(&self, pid: u32, claim: &Claim) -> bool {
+        self.pid == pid && (claim.fits(pid, &self.key) || Fault::AnyKey.is_seeded())
     }
 
     /// Notes which server serves the session now.
@@ -206,7 +205,7 @@ impl Handle {
 
     /// Has the server stop what it does for this session, as often as that was asked. What came while it did nothing
     /// stops nothing: forwarded, it might hit the statement after.
-    pub(crate) async fn run_cancels(&self) {
+    pub(crate) async fn run_cancels(&self, permits: &Permits) {
         loop {
             let asked = self.cancels.take();
             if asked.is_empty() {
@@ -214,7 +213,7 @@ impl Handle {
             }
             let backend = self.backend.borrow().clone();
             if let Some(backend) = backend.filter(|_| self.activity.get() == Activity::Busy) {
-                connect::cancel(&backend).await;
+                connect::cancel(&backend, permits).await;
             }
         }
         self.is_cancelling.set(false);

@@ -317,8 +317,9 @@ impl Session {
         // The server may be busy for nobody: stop it, and do not wait for where its stream ends.
         if !self.fifo.is_empty() {
             let backend = Arc::clone(&server.state.backend);
+            let shared = Arc::clone(&self.worker.shared);
             rt::spawn(async move {
-                connect::cancel(&backend).await;
+                connect::cancel(&backend, &shared.cancels).await;
                 drop(server);
             });
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod auth_query;
+pub(crate) mod cancel;
 mod demand;
 mod down;
 mod fifo;

@@ -181,6 +181,8 @@ impl Session {
 
     /// Waits for the plan of the statement at the head of the client's buffer.
     pub(super) async fn await_plan(&mut self, wanted: Wanted) -> Result<(), Ended> {
+        // A cancel that came while nothing ran has nothing to stop.
+        self.handle.clear_cancel();
         let worker = Rc::clone(&self.worker);
         let plans = &worker.shared.plans;
         let syntax = self.syntax();

@@ -13,15 +13,15 @@ use helios_wire::frame::{self, HEADER_LEN};
 use helios_wire::startup::{self, Startup, StartupError, StartupParams};
 use helios_wire::{backend, sqlstate};
 
+use super::cancel;
 use super::handle::Handle;
 use super::{Login, Session};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
-use crate::random;
-use crate::rt::{self, Conn};
+use crate::rt::Conn;
 use crate::tls::{self, Acceptor};
-use crate::worker::{Message, Seat, Worker};
+use crate::worker::{Seat, Worker};
 
 /// Longest password, JWT or SASL message of a login.
 const MAX_PASSWORD_LEN: usize = 64 * 1024;
@@ -31,8 +31,6 @@ const MAX_APPLICATION_NAME: usize = 63;
 const UNNAMED_APPLICATION: &str = "app";
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// Bytes of a cancel key from protocol 3.2 on.
-const LONG_KEY: usize = 32;
 
 /// Why no session came about.
 #[derive(Debug)]
@@ -113,25 +111,10 @@ async fn login(
     seat.settle(&params.user, &params.database)
         .map_err(Ended::Refused)?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
-    let mut key = vec![
-        0;
-        if params.minor.min(startup::NEWEST_MINOR) >= 2 {
-            LONG_KEY
-        } else {
-            4
-        }
-    ];
-    random::fill(&mut key);
-    // The worker's number is in the pid, so that a CancelRequest finds its way from any worker.
-    let pid = (worker.id as u32) << 26 | (random::below(1 << 26) as u32).max(1);
+    let (pid, key) = cancel::new_key(worker, conn, params.minor);
     let limits = *active.snapshot.user_limits(&params.user);
     let handle = Handle::new(pid, key, &params.user, limits, worker.ticks());
     Ok((params, handle))
-}
-
-/// The worker that a session's pid names.
-fn worker_of(pid: u32) -> usize {
-    (pid >> 26) as usize
 }
 
 async fn begin(
@@ -254,7 +237,11 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
                 }))
             }
             Startup::Cancel { pid, key } => {
-                cancel(worker, pid, key).await;
+                cancel::request(worker, conn, pid, key).await;
+                return Err(Ended::Quietly);
+            }
+            Startup::Peer => {
+                cancel::passed_on(worker, conn).await;
                 return Err(Ended::Quietly);
             }
             Startup::Start(_)
@@ -278,18 +265,6 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
         }
         conn.wbuf.extend(b"N");
         conn.flush().await?;
-    }
-}
-
-/// Hands a CancelRequest to whoever has the session, and waits until it is dealt with: who sees its connection end may
-/// send the next statement without fear for it.
-async fn cancel(worker: &Worker, pid: u32, key: Vec<u8>) {
-    let Some(inbox) = worker.shared.inboxes.get(worker_of(pid)) else {
-        return;
-    };
-    let (done, mut waiting) = rt::channel();
-    if inbox.send(Message::Cancel { pid, key, done }).is_ok() {
-        waiting.recv().await;
     }
 }
 
@@ -337,7 +312,7 @@ fn refusal(err: StartupError) -> Ended {
 }
 
 /// A packet without a tag: what follows its length word.
-async fn read_packet(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
+pub(super) async fn read_packet(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
     loop {
         let bytes = conn.rbuf.bytes();
         if let Some(first) = bytes.first_chunk::<4>() {

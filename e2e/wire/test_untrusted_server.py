@@ -139,6 +139,36 @@ def test_lie_reaches_nobody_else(proxy: HeliosProcess, name: str, protocol: str)
     assert proxy.running()
 
 
+TOLD = (
+    "unknown-type",
+    "length-3",
+    "length-negative",
+    "length-2gb",
+    "ready-unknown-status",
+    "ready-empty",
+    "authentication-again",
+    "closed-at-once",
+)
+"""Lies that can be nothing else, and leave no half message before the client."""
+
+
+@pytest.mark.checklist(37, 46)
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+@pytest.mark.parametrize("name", TOLD)
+def test_client_of_a_liar_is_told_in_words(proxy: HeliosProcess, name: str, protocol: str) -> None:
+    """That server connection ends, and its client gets one error with a sentence, FATAL and the last word."""
+    client = Client(proxy.target())
+    sql = f"select 'tamper:{name}'"
+
+    client.send(query(sql) if protocol == "simple" else extended(sql))
+    errors = [event for event in client.until_closed() if event.kind == "ErrorResponse"]
+
+    [error] = errors
+    assert error.sqlstate in ("08006", "08P01")
+    assert error.fields["V"] == "FATAL"
+    assert " " in error.fields["M"]
+
+
 @pytest.mark.parametrize("name", list(LOGINS))
 def test_login_to_a_liar_fails_in_time_and_costs_nothing(proxy: HeliosProcess, name: str) -> None:
     before, start = proxy.cpu_seconds(), time.monotonic()

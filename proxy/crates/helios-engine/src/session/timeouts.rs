@@ -72,7 +72,8 @@ impl Session {
         let (done, _) = rt::channel();
         if since == now && self.handle.request_cancel(done) {
             let handle = std::rc::Rc::clone(&self.handle);
-            rt::spawn(async move { handle.run_cancels().await });
+            let shared = std::sync::Arc::clone(&self.worker.shared);
+            rt::spawn(async move { handle.run_cancels(&shared.cancels).await });
         }
         None
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use helios_wire::peer;
 use subtle::ConstantTimeEq;
 
-use crate::config::Peers;
+use crate::config::{Peers, Tcp};
 use crate::events::Level;
 use crate::random;
 use crate::rt::{self, Conn};
@@ -61,7 +61,7 @@ pub(crate) async fn forward(
         let _permit = worker.shared.cancels.acquire().await;
         let mut found = Some(false);
         for address in named(peers, *name, own).await {
-            match tell(address, peers, pid, key).await {
+            match tell(address, peers, &active.snapshot.tcp, pid, key).await {
                 Ok(true) => return Some(true),
                 Ok(false) => {}
                 Err(err) => {
@@ -92,9 +92,16 @@ async fn named(peers: &Peers, name: [u8; peer::NAME_LEN], own: Option<IpAddr>) -
 }
 
 /// Whether the peer has the session; it has dealt with the request then.
-async fn tell(address: SocketAddr, peers: &Peers, pid: u32, key: &[u8]) -> io::Result<bool> {
-    let host = address.ip().to_string();
-    let mut conn = rt::connect(&host, address.port(), CONNECT_LIMIT).await?;
+async fn tell(
+    address: SocketAddr,
+    peers: &Peers,
+    tcp: &Tcp,
+    pid: u32,
+    key: &[u8],
+) -> io::Result<bool> {
+    let ip = address.ip();
+    let host = ip.to_string();
+    let mut conn = rt::connect(&host, address.port(), &[ip], CONNECT_LIMIT, tcp).await?;
     conn.wbuf.extend(&peer::hello());
     conn.flush().await?;
     let challenge: peer::Challenge = read(&mut conn).await?;

@@ -45,6 +45,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "io": "auto",
         "listen": [{"host": "::", "port": 0}],
         "unix_socket": None,
+        "peers": None,
         "auth": {
             "method": "trust",
             "hba": None,

@@ -69,6 +69,6 @@ def effective_pool(proxy: HeliosProxy, profile: PoolProfile | None) -> tuple[dic
         )
         if source != SOURCE_DEFAULT:
             chosen[config] = value
-        shown = value.value if isinstance(value, StrEnum) else value
+        shown = value.value if isinstance(value, StrEnum) else str(value).lower() if isinstance(value, bool) else value
         effective.append(Effective(f"pool.{alias}", shown, source))
     return chosen, tuple(effective)

@@ -38,6 +38,7 @@ class PoolProfileSpec(SpecModel):
     acquire_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "acquire_timeout_seconds")] = None
     prepared_statement_mode: Annotated[PreparedStatements | None, mirrors(PoolConfig, "prepared_statements")] = None
     reset_query: Annotated[str | None, mirrors(PoolConfig, "reset_query")] = None
+    application_name_add_host: Annotated[bool | None, mirrors(PoolConfig, "application_name_add_host")] = None
 
 
 class PoolProfile(Resource):

@@ -83,6 +83,7 @@ class PoolSpec(SpecModel):
     acquire_timeout_seconds: Annotated[int | None, mirrors(PoolConfig, "acquire_timeout_seconds")] = None
     prepared_statement_mode: Annotated[PreparedStatements | None, mirrors(PoolConfig, "prepared_statements")] = None
     reset_query: Annotated[str | None, mirrors(PoolConfig, "reset_query")] = None
+    application_name_add_host: Annotated[bool | None, mirrors(PoolConfig, "application_name_add_host")] = None
 
 
 def _as_proxy(name: str) -> mirrors:
@@ -104,6 +105,7 @@ class DatabasePoolSpec(SpecModel):
     acquire_timeout_seconds: Annotated[int | None, _as_proxy("acquire_timeout_seconds")] = None
     prepared_statement_mode: Annotated[PreparedStatements | None, _as_proxy("prepared_statements")] = None
     reset_query: Annotated[str | None, _as_proxy("reset_query")] = None
+    application_name_add_host: Annotated[bool | None, _as_proxy("application_name_add_host")] = None
 
 
 def _is_off(value: object) -> bool:

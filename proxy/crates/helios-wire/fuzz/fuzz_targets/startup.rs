@@ -1,6 +1,7 @@
 //! The first packet of a connection. One that is accepted keeps its identity when sent on to a server.
 #![no_main]
 
+use helios_wire::peer;
 use helios_wire::startup::{
     build, build_cancel, negotiate, packet_len, parse, Startup, StartupParams, MAX_STARTUP_LEN,
 };
@@ -10,10 +11,13 @@ fuzz_target!(|data: &[u8]| {
     if let Some(first) = data.first_chunk::<4>() {
         let _ = packet_len(*first);
     }
+    if let Some((pid, proofs)) = peer::read_claim(data) {
+        assert_eq!(&peer::claim(pid, &proofs)[4..], data);
+    }
     match parse(data) {
         Ok(Startup::Start(params)) => send_on(&params),
         Ok(Startup::Cancel { pid, key }) => assert_eq!(&build_cancel(pid, &key)[4..], data),
-        Ok(Startup::Ssl | Startup::GssEnc) => assert_eq!(data.len(), 4),
+        Ok(Startup::Ssl | Startup::GssEnc | Startup::Peer) => assert_eq!(data.len(), 4),
         Err(error) => {
             assert_eq!(error.sqlstate().len(), 5);
             assert!(!error.message().is_empty());

@@ -98,6 +98,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "keepalive_count": 3,
             "user_timeout_ms": 0,
         },
+        "console": None,
         "limits": {
             "max_client_connections": 10_000,
             "max_address_client_connections": 0,

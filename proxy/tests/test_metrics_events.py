@@ -33,7 +33,7 @@ class ScriptedCore:
 
 
 def pumped(suspects: list[NodeSuspect], *steps: Step) -> EventPump:
-    pump = EventPump(cast(Core, ScriptedCore(*steps)), suspects.append)
+    pump = EventPump(cast(Core, ScriptedCore(*steps)), suspects.append, lambda _: None)
     pump.start()
     return pump
 

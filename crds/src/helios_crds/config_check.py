@@ -15,6 +15,7 @@ from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.backends import DatabaseSpec, NodeSpec
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
+    ConsoleSpec,
     DatabasePoolSpec,
     DrainSpec,
     LimitsSpec,
@@ -30,6 +31,7 @@ __all__ = ["check_config"]
 Path = tuple[str | int, ...]
 _BLOCKS: Final[dict[str, type[SpecModel]]] = {
     "auth": AuthSpec,
+    "console": ConsoleSpec,
     "drain": DrainSpec,
     "limits": LimitsSpec,
     "log": LogSpec,

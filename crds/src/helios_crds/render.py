@@ -257,6 +257,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         ),
         "admin": _admin(proxy, placement),
         "auth": _auth(proxy, references, placement),
+        "console": {} if spec.console is None else spec.console.model_dump(exclude_defaults=True),
         "tls": _tls(spec.tls, placement),
         "monitor": mirrored(spec.monitor),
         "pool": pool,

@@ -39,9 +39,11 @@ async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
 
         stack.callback(proxy.core.stop)
         listeners = proxy.core.start()
-        pump = EventPump(proxy.core, proxy.suspect)
+        pump = EventPump(proxy.core, proxy.suspect, proxy.console.take)
         stack.callback(pump.stop)
         pump.start()
+        stack.callback(proxy.console.stop)
+        proxy.console.start()
         stack.push_async_callback(proxy.catalogs.stop)
         planner = PlannerService(proxy.core, proxy.catalogs)
         stack.callback(planner.stop)
@@ -59,9 +61,9 @@ async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
 
 
 def _install_signals(proxy: RunningProxy) -> asyncio.Queue[signal.Signals]:
-    """SIGHUP reloads; SIGTERM and SIGINT queue up in the order they come."""
+    """SIGHUP reloads; SIGTERM and SIGINT queue up in the order they come, with what the console asks for."""
     loop = asyncio.get_running_loop()
-    ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    ends = proxy.ends
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ends.put_nowait, number)
     loop.add_signal_handler(signal.SIGHUP, proxy.reload)
@@ -71,6 +73,9 @@ def _install_signals(proxy: RunningProxy) -> asyncio.Queue[signal.Signals]:
 async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> int:
     """Wait for a signal, then drain; a second signal cuts the drain short. The exit status."""
     first = await ends.get()
+    if first is signal.SIGQUIT:
+        _log.info("ending at once, as the console asks")
+        return 0
     drain = asyncio.create_task(_drain(proxy, _endpoint_delay(proxy, first)))
     second = asyncio.create_task(ends.get())
     await asyncio.wait([drain, second], return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -23,17 +23,24 @@ from helios.errors import EngineError, ListenError, SnapshotError
 
 __all__ = [
     "ClientCounts",
+    "ClientState",
     "ClusterView",
+    "Command",
     "Core",
+    "DatabaseTraffic",
     "EngineEvent",
     "EngineState",
+    "Halts",
     "Histogram",
     "LogEvent",
     "NodeSuspect",
     "NodeView",
     "PoolState",
     "Question",
+    "ServerState",
+    "SessionsState",
     "SocketAddress",
+    "Withdrawn",
     "engine_built_at",
 ]
 
@@ -135,6 +142,139 @@ class PoolState(_Message):
     waiting: int
     created_total: int
     closed_total: int
+    name: str
+    """What an administrator calls the database: the entry's name, or under `*` the one that clients ask for."""
+    paused: bool
+    leased: int
+    """Of the active ones, those that a client has."""
+    cleaned: int
+    """Those that are made fit for the next client."""
+    connecting: int
+    """Those that are not logged in yet."""
+    oldest_wait_us: int
+    """Since the first waiting client began to wait."""
+
+
+class OpenPool(_Message):
+    """The server connections of one pool, also of one that is out of use and waits for its last ones."""
+
+    name: str
+    total: int
+    closing: int
+    """Those that are to be closed as soon as they come back, since others have taken their place."""
+
+
+class DatabaseTraffic(_Message):
+    """What the clients of one database have done since the process started. Times in microseconds."""
+
+    COUNTERS: ClassVar = (
+        "server_assignment_count",
+        "xact_count",
+        "query_count",
+        "received",
+        "sent",
+        "xact_time",
+        "query_time",
+        "wait_time",
+        "client_parse_count",
+        "server_parse_count",
+        "bind_count",
+    )
+    """The counters, in the order in which the console shows them."""
+
+    database: str
+    server_assignment_count: int
+    xact_count: int
+    query_count: int
+    received: int
+    """Bytes from clients."""
+    sent: int
+    """Bytes from servers."""
+    xact_time: int
+    query_time: int
+    wait_time: int
+    client_parse_count: int
+    server_parse_count: int
+    bind_count: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counters by name."""
+        return {name: getattr(self, name) for name in self.COUNTERS}
+
+
+class Halts(_Message):
+    """What an administrator has stopped, by the names of databases."""
+
+    all: bool
+    """Every database is paused."""
+    paused: tuple[str, ...]
+    disabled: tuple[str, ...]
+
+
+End = tuple[str, int]
+"""Address and port."""
+
+
+class ClientState(_Message):
+    """One client."""
+
+    id: int
+    """Unique in the process."""
+    user: str
+    database: str
+    """As `PoolState.name`."""
+    replication: Literal["none", "physical", "logical"]
+    is_console: bool
+    state: Literal["active", "waiting", "idle"]
+    """It has a server, waits for one, or neither."""
+    ends: tuple[End, End] | None
+    """The client's, and ours; None if it is just going."""
+    tls: str
+    connected_us: int
+    """In microseconds since 1970."""
+    requested_us: int
+    """When it last asked for something."""
+    waiting_us: int
+    """How long it has waited for a server so far."""
+    server: int | None
+    """The id of the server that it has."""
+    application_name: str
+    prepared: int
+    """Its named prepared statements."""
+
+
+class ServerState(_Message):
+    """One server connection that is logged in."""
+
+    id: int
+    user: str
+    database: str
+    replication: Literal["none", "physical", "logical"]
+    state: Literal["active", "tested", "idle"]
+    """A client has it, it is made fit for the next one, or neither."""
+    ends: tuple[End, End] | None
+    tls: str
+    connected_us: int
+    requested_us: int
+    """When it last came back to its pool."""
+    client: int
+    """The id of the client that has it; 0 for nobody."""
+    pid: int
+    prepared: int
+    closing: bool
+    """It is closed as soon as it comes back."""
+
+
+class SessionsState(_Message):
+    """Clients and servers at one moment."""
+
+    logins: int
+    """Clients that are not logged in yet."""
+    clients: tuple[ClientState, ...]
+    servers: tuple[ServerState, ...]
+    sizes: dict[str, int]
+    """Bytes that one client, server or pool takes, without buffers and texts."""
 
 
 class Histogram(_Message):
@@ -165,6 +305,9 @@ class EngineState(_Message):
     pins: tuple[PinCount, ...]
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
+    open: tuple[OpenPool, ...]
+    traffic: tuple[DatabaseTraffic, ...]
+    halts: Halts
     histograms: Histograms
 
 
@@ -212,6 +355,29 @@ class NodeSuspect(_Message):
     reason: str
 
 
+class Command(_Message):
+    """A client of the console wants something."""
+
+    kind: Literal["command"]
+    id: int
+    """What the answer is given under."""
+    client: int
+    """The client's id."""
+    user: str
+    text: str
+    describe: bool
+    """Only the columns of the result are wanted."""
+
+
+class Withdrawn(_Message):
+    """Nobody waits for the answer to a command any more."""
+
+    kind: Literal["withdrawn"]
+    id: int
+    cancelled: bool
+    """The client asked for that; else it has gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A statement that needs a plan, as `helios.planner.service.Question` describes it."""
@@ -223,9 +389,9 @@ class Question:
     defined: int
 
 
-EngineEvent = Annotated[LogEvent | NodeSuspect, Field(discriminator="kind")]
+EngineEvent = LogEvent | NodeSuspect | Command | Withdrawn
 
-_EVENT: TypeAdapter[LogEvent | NodeSuspect] = TypeAdapter(EngineEvent)
+_EVENT: TypeAdapter[EngineEvent] = TypeAdapter(Annotated[EngineEvent, Field(discriminator="kind")])
 _CLUSTERS = TypeAdapter(dict[str, tuple[ClusterView, ...]])
 
 
@@ -264,7 +430,22 @@ class Core:
         with _helios_errors():
             return EngineState.model_validate_json(self._engine.state())
 
-    def next_event(self, timeout_ms: int) -> LogEvent | NodeSuspect | None:
+    def sessions(self) -> SessionsState:
+        """Clients and servers of this moment; waits until the workers have said whom they have."""
+        with _helios_errors():
+            return SessionsState.model_validate_json(self._engine.sessions())
+
+    def order(self, verb: str, **operands: Any) -> None:
+        """Pause, resume, reconnect, disable, enable, kill (`database`, None for all) or `kill_client` (`id`)."""
+        with _helios_errors():
+            self._engine.order(json.dumps({"verb": verb, **operands}).encode())
+
+    def answer(self, id: int, answer: Mapping[str, Any]) -> None:
+        """Answer a command of the console: `helios.console.answer`."""
+        with _helios_errors():
+            self._engine.answer(id, json.dumps(answer).encode())
+
+    def next_event(self, timeout_ms: int) -> EngineEvent | None:
         """Wait up to `timeout_ms` for the next event; None if there was none."""
         with _helios_errors():
             event = self._engine.next_event(timeout_ms)

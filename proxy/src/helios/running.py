@@ -1,16 +1,20 @@
 """The running proxy: engine and topology under one configuration, and the reload to the next.
 
-Made by `helios.app`; the admin API sees it as `helios.admin.control.Control`.
+Made by `helios.app`; the admin API sees it as `helios.admin.control.Control`, the console as
+`helios.console.control.Control`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from helios.admin.control import ReloadOutcome
 from helios.admin.server import AdminServer, check_tls
@@ -20,7 +24,13 @@ from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
 from helios.config.secrets import admin_tokens, named_files
 from helios.config.snapshot import engine_snapshot, refuse_unusable_secrets, worker_count
-from helios.core import ClusterView, Core, EngineState, NodeSuspect
+from helios.config.tree import Path as KeyPath
+from helios.config.tree import put
+from helios.config.users import users_of
+from helios.config.validation import build
+from helios.console.control import Shutdown
+from helios.console.service import ConsoleService
+from helios.core import ClusterView, Core, EngineState, NodeSuspect, SessionsState
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.planner.explain import Explanation, explain
 from helios.telemetry import logs
@@ -50,6 +60,15 @@ class _Prepared:
     snapshot: bytes
     logins: Mapping[str, Login]
     admin_tokens: tuple[str, ...]
+    user_names: tuple[str, ...]
+
+
+_ENDS = {
+    Shutdown.AT_ONCE: signal.SIGQUIT,
+    Shutdown.WAIT_FOR_SERVERS: signal.SIGINT,
+    Shutdown.WAIT_FOR_CLIENTS: signal.SIGTERM,
+}
+"""Ways to end the process, as PgBouncer's signals for them."""
 
 
 def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) -> _Prepared:
@@ -66,6 +85,7 @@ def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) ->
         snapshot=engine_snapshot(config if workers is None else config.model_copy(update={"workers": workers})),
         logins=logins_of(config),
         admin_tokens=tuple(token.get_secret_value() for token in tokens),
+        user_names=tuple(user.name for user in users_of(config)),
     )
 
 
@@ -87,6 +107,8 @@ class RunningProxy:
         self.topology = TopologyMonitor(self._publish)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
+        self.console = ConsoleService(self, self.core.answer)
+        self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self.draining = False
         self.last_reload = ReloadOutcome(at=datetime.now(UTC))
 
@@ -112,6 +134,32 @@ class RunningProxy:
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
         return self.core.state()
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        """Users of the users file in force."""
+        return self._prepared.user_names
+
+    def sessions(self) -> SessionsState:
+        """Clients and servers of this moment; waits for the workers."""
+        return self.core.sessions()
+
+    def order(self, verb: str, **operands: Any) -> None:
+        """Have the engine carry out what an administrator orders."""
+        self.core.order(verb, **operands)
+
+    def shut_down(self, how: Shutdown) -> None:
+        """End as by a signal."""
+        self.ends.put_nowait(_ENDS[how])
+
+    def change(self, path: KeyPath, value: Any) -> None:
+        """Put one field in force; the next reload goes back to the file. `ConfigError` if it cannot be."""
+        tree = self.config.model_dump()
+        put(tree, path, value)
+        config, findings = build(tree)
+        if config is None:
+            raise ConfigError(self._prepared.loaded.locator.problem(finding) for finding in findings)
+        self._apply(dataclasses.replace(self._prepared.loaded, config=config))
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""

@@ -40,6 +40,9 @@ def engine_state(**changes: Any) -> EngineState:
         "pins": [{"reason": "listen", "sessions": 2, "total": 3}, {"reason": "library", "sessions": 0, "total": 0}],
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
+        "open": [],
+        "traffic": [],
+        "halts": {"all": False, "paused": [], "disabled": []},
         "histograms": {"query_duration_seconds": HISTOGRAM, "pool_acquire_duration_seconds": HISTOGRAM},
     }
     return EngineState.model_validate({**state, **changes})
@@ -49,7 +52,8 @@ def pool(node: str, database: str = "app", active: int = 0, idle: int = 0) -> di
     """One pool as the engine shows it."""
     identity = {"cluster": "main", "node": node, "database": database, "user": "app", "server_user": "app_server"}
     counts = {"active": active, "idle": idle, "waiting": 1, "created_total": 9, "closed_total": 6}
-    return {**identity, "mode": "transaction", "max_size": 20, **counts}
+    console = {"name": database, "paused": False, "leased": active, "cleaned": 0, "connecting": 0, "oldest_wait_us": 0}
+    return {**identity, "mode": "transaction", "max_size": 20, **counts, **console}
 
 
 def node_status(name: str, **changes: Any) -> NodeStatus:

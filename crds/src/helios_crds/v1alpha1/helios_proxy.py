@@ -16,6 +16,7 @@ from helios_crds.v1alpha1.backends import MAX_CLUSTERS, MAX_DATABASES, ClusterSp
 from helios_crds.v1alpha1.references import MAX_REFS, LocalRef
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
+    ConsoleSpec,
     DrainSpec,
     FeaturesSpec,
     LimitsSpec,
@@ -182,6 +183,9 @@ class HeliosProxySpec(SpecModel):
 
     auth: AuthSpec | None = None
     """Authentication of clients."""
+
+    console: ConsoleSpec | None = None
+    """The console. Left out: there is none."""
 
     tls: TlsSpec | None = None
     """Encryption of clients."""

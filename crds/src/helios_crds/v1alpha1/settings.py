@@ -29,13 +29,14 @@ from helios.config import (
     UserConfig,
 )
 from helios_crds.base import SpecModel
-from helios_crds.markers import Rule, atomic, mirrors, not_acted_on
+from helios_crds.markers import Rule, atomic, list_set, mirrors, not_acted_on
 from helios_crds.problems import Severity
 from helios_crds.types import Quantity
 from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, HbaRef, PasswordRef, UsersRef
 
 __all__ = [
     "AuthSpec",
+    "ConsoleSpec",
     "DatabasePoolSpec",
     "DrainSpec",
     "FeaturesSpec",
@@ -53,6 +54,9 @@ __all__ = [
 
 
 MAX_IDENT: Final = 256
+MAX_CONSOLE_USERS: Final = 64
+
+RoleName = Annotated[str, Field(min_length=1, max_length=63)]
 
 
 def _min_at_most_max(pool: Any, _old: Any) -> bool:
@@ -217,6 +221,20 @@ class ServerTlsSpec(SpecModel):
     """Secret with the certificates of the authorities that are trusted."""
 
     channel_binding: Annotated[ChannelBinding | None, mirrors(ServerTlsConfig, "channel_binding")] = None
+
+
+RoleList = Annotated[tuple[RoleName, ...], list_set(), Field(max_length=MAX_CONSOLE_USERS)]
+
+
+class ConsoleSpec(SpecModel):
+    """The console: PgBouncer's commands over a PostgreSQL connection to the database `pgbouncer`. Its users log in as
+    to every other database. It is that of one pod: connect to a pod, not to the Service, to change something."""
+
+    admin_users: RoleList = ()
+    """Users who may use every command."""
+
+    stats_users: RoleList = ()
+    """Users who may look, by SHOW, and change nothing."""
 
 
 class IdentSpec(SpecModel):

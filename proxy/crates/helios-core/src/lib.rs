@@ -72,6 +72,22 @@ impl Engine {
         PyBytes::new(py, &document)
     }
 
+    /// The document of clients and servers.
+    fn sessions<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let document = py.detach(|| self.0.sessions());
+        PyBytes::new(py, &document)
+    }
+
+    /// Carries out what an administrator orders.
+    fn order(&self, py: Python<'_>, order: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.order(order)).map_err(raise)
+    }
+
+    /// Answers a command of the console.
+    fn answer(&self, py: Python<'_>, id: u64, answer: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.answer(id, answer)).map_err(raise)
+    }
+
     /// The next event, or None after `timeout_ms`.
     fn next_event<'py>(&self, py: Python<'py>, timeout_ms: u64) -> Option<Bound<'py, PyBytes>> {
         let event = py.detach(|| self.0.next_event(Duration::from_millis(timeout_ms)));

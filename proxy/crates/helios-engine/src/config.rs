@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub databases: Vec<Arc<Database>>,
     /// Users with limits of their own.
     pub users: Vec<UserSettings>,
+    /// The console; absent is none.
+    pub console: Option<Console>,
     /// Ceilings.
     pub limits: Limits,
     /// When a peer counts as gone.
@@ -314,6 +316,19 @@ impl std::fmt::Debug for Peers {
     }
 }
 
+/// The name of the entry that stands for every other name.
+pub const ANY_DATABASE: &str = "*";
+
+/// Who may use the console.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// The name that leads there instead of to a database.
+    pub database: String,
+    /// Who may log in; what they may do there is not decided here.
+    pub users: Vec<String>,
+}
+
 /// What a client may name as its database.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -334,6 +349,17 @@ pub struct Database {
     pub max_server_connections: usize,
     /// Its pools.
     pub pool: PoolSettings,
+}
+
+impl Database {
+    /// The name that an administrator knows it by: the entry's, else the one that a client `asked` for, unless all of
+    /// those lead to the same.
+    pub fn shown<'a>(&'a self, asked: &'a str) -> &'a str {
+        match self.name.as_str() {
+            ANY_DATABASE => self.database.as_deref().unwrap_or(asked),
+            name => name,
+        }
+    }
 }
 
 impl std::fmt::Debug for Database {
@@ -511,7 +537,20 @@ impl Snapshot {
                 .iter()
                 .find(|database| database.name == wanted)
         };
-        named(name).or_else(|| named("*"))
+        named(name).or_else(|| named(ANY_DATABASE))
+    }
+
+    /// The name that an administrator knows the database by that a client asks for.
+    pub fn shown<'a>(&'a self, asked: &'a str) -> &'a str {
+        self.database(asked)
+            .map_or(asked, |database| database.shown(asked))
+    }
+
+    /// The console, if that is what a client asks for.
+    pub fn console(&self, asked: &str) -> Option<&Console> {
+        self.console
+            .as_ref()
+            .filter(|console| console.database == asked)
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::config::{IoBackend, Snapshot};
+use crate::config::{read, IoBackend, Snapshot};
+use crate::console::Console;
 use crate::error::EngineError;
 use crate::events::{Events, Level};
+use crate::halts::{Halts, Order};
 use crate::listener::{self, Bound};
 use crate::plans::Plans;
 use crate::pool::{Budgets, PoolKey, PoolShared};
@@ -24,7 +26,11 @@ use crate::state;
 use crate::statements::Interner;
 use crate::tls::{Acceptor, Connector};
 use crate::topology::Topology;
-use crate::worker::{self, Active, Message, Shared};
+use crate::traffic::Traffics;
+use crate::worker::{self, Active, Message, Shared, Whom};
+
+/// How long a worker may take to say which clients it has.
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Connections that carry CancelRequests, to servers and peers, at a time.
 const MAX_CANCELS: usize = 64;
@@ -63,6 +69,36 @@ fn activate(document: &[u8], before: Option<&Active>) -> Result<Active, EngineEr
     })
 }
 
+impl Shared {
+    pub(crate) fn halts(&self) -> MutexGuard<'_, Halts> {
+        self.halts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a pool out of use; it stays known for as long as it has servers.
+    pub(crate) fn retire(&self, pool: &Arc<PoolShared>) {
+        pool.retire();
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|pool| pool.upgrade().is_some_and(|pool| pool.total() > 0));
+        retired.push(Arc::downgrade(pool));
+    }
+
+    /// Every pool, those last that are out of use and have servers still.
+    pub(crate) fn all_pools(&self) -> Vec<Arc<PoolShared>> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = pools.values().cloned().collect();
+        drop(pools);
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(
+            retired
+                .iter()
+                .filter_map(Weak::upgrade)
+                .filter(|pool| pool.total() > 0),
+        );
+        all
+    }
+}
+
 impl Engine {
     /// Validates the snapshot; nothing is opened yet.
     ///
@@ -94,6 +130,11 @@ impl Engine {
             keys: KeyCache::default(),
             events: Events::new(),
             draining: AtomicBool::new(false),
+            numbers: Arc::default(),
+            traffics: Traffics::new(workers),
+            halts: Mutex::default(),
+            retired: Mutex::default(),
+            console: Console::default(),
             departures: Mutex::default(),
             departed: Condvar::new(),
             cancels: Permits::new(MAX_CANCELS),
@@ -183,7 +224,7 @@ impl Engine {
         pools.retain(|key, pool| {
             let kept = update(&active, key, pool);
             if !kept {
-                pool.retire();
+                self.shared.retire(pool);
             }
             kept
         });
@@ -207,7 +248,7 @@ impl Engine {
             });
             match topology.primary(&key.cluster) {
                 Ok(node) if kept => pool.set_addresses(&node.addresses),
-                Ok(_) => pool.retire(),
+                Ok(_) => self.shared.retire(pool),
                 Err(_) => {}
             }
             kept
@@ -225,6 +266,87 @@ impl Engine {
         state::document(&self.shared, &listen, self.accepting.load(Ordering::SeqCst))
             .to_string()
             .into_bytes()
+    }
+
+    /// The clients, the servers, what each database's have done, and what is stopped.
+    pub fn sessions(&self) -> Vec<u8> {
+        let reports: Vec<_> = self
+            .shared
+            .inboxes
+            .iter()
+            .filter_map(|inbox| {
+                let (sender, receiver) = mpsc::channel();
+                // A worker that has ended has no clients.
+                inbox.send(Message::Report(sender)).ok()?;
+                Some(receiver)
+            })
+            .collect();
+        let limit = Instant::now() + REPORT_LIMIT;
+        let clients = reports.into_iter().filter_map(|report| {
+            let left = limit.saturating_duration_since(Instant::now());
+            report.recv_timeout(left).ok()
+        });
+        let clients = clients.flatten().collect();
+        state::sessions(&self.shared, clients)
+            .to_string()
+            .into_bytes()
+    }
+
+    /// Carries out what an administrator orders: JSON `{"verb", "database"}` or `{"verb": "kill_client", "id"}`.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when the document is not understood.
+    pub fn order(&self, document: &[u8]) -> Result<(), EngineError> {
+        let order: Order = read("order", document).map_err(EngineError::Snapshot)?;
+        match order {
+            Order::Pause { database } => self.pause(database.as_deref(), true),
+            Order::Resume { database } => self.pause(database.as_deref(), false),
+            Order::Kill { database } => {
+                self.pause(database.as_deref(), true);
+                let whom = Whom::Database(database);
+                self.broadcast(|| Message::End(whom.clone()));
+            }
+            Order::KillClient { id } => self.broadcast(|| Message::End(Whom::Client(id))),
+            Order::Disable { database } => self.shared.halts().disable(&database, true),
+            Order::Enable { database } => self.shared.halts().disable(&database, false),
+            Order::Reconnect { database } => {
+                let pools = self.shared.all_pools();
+                let is_meant = |pool: &&Arc<PoolShared>| {
+                    database
+                        .as_ref()
+                        .is_none_or(|name| pool.key.shown() == name)
+                };
+                pools
+                    .iter()
+                    .filter(is_meant)
+                    .for_each(|pool| pool.reconnect());
+                self.broadcast(|| Message::Changed);
+            }
+        }
+        Ok(())
+    }
+
+    fn pause(&self, database: Option<&str>, on: bool) {
+        let pools = lock(&self.shared.pools);
+        let mut halts = self.shared.halts();
+        halts.pause(database, on);
+        for (key, pool) in pools.iter() {
+            pool.pause(halts.is_paused(key.shown()));
+        }
+        drop(halts);
+        drop(pools);
+        self.broadcast(|| Message::Changed);
+    }
+
+    /// Answers a command of the console; the document is `helios.console`'s.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when it is not understood.
+    pub fn answer(&self, id: u64, document: &[u8]) -> Result<(), EngineError> {
+        self.shared
+            .console
+            .answer(id, document)
+            .map_err(EngineError::Snapshot)
     }
 
     /// The next event, waiting at most `limit`.

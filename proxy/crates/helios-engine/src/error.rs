@@ -54,6 +54,14 @@ impl Refusal {
         )
     }
 
+    /// An administrator ends the session.
+    pub(crate) fn terminated() -> Refusal {
+        Refusal::new(
+            sqlstate::ADMIN_SHUTDOWN,
+            "terminating connection due to administrator command",
+        )
+    }
+
     /// The server connection that served this client broke.
     pub(crate) fn server_lost(cause: &str) -> Refusal {
         Refusal::new(

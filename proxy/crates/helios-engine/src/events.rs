@@ -33,6 +33,26 @@ pub enum Event {
         /// What was seen.
         reason: String,
     },
+    /// A client of the console wants something.
+    Command {
+        /// What the answer is given under.
+        id: u64,
+        /// Number of the client.
+        client: u64,
+        /// Who it is.
+        user: String,
+        /// What it said.
+        text: String,
+        /// Only the columns of the result are wanted.
+        describe: bool,
+    },
+    /// Nobody waits for the answer to a command any more.
+    Withdrawn {
+        /// The command's number.
+        id: u64,
+        /// The client asked for that; else it has gone.
+        cancelled: bool,
+    },
 }
 
 /// Severity of a log record.
@@ -65,10 +85,13 @@ impl Events {
         }
     }
 
-    pub(crate) fn send(&self, event: Event) {
-        if self.sender.try_send(event).is_err() {
+    /// Whether there was room for it.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        let is_sent = self.sender.try_send(event).is_ok();
+        if !is_sent {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        is_sent
     }
 
     pub(crate) fn log(
@@ -116,6 +139,20 @@ fn serialize(event: &Event) -> Vec<u8> {
             reason,
         } => {
             serde_json::json!({"kind": "node_suspect", "cluster": cluster, "node": node, "reason": reason})
+        }
+        Event::Command {
+            id,
+            client,
+            user,
+            text,
+            describe,
+        } => {
+            serde_json::json!({
+                "kind": "command", "id": id, "client": client, "user": user, "text": text, "describe": describe,
+            })
+        }
+        Event::Withdrawn { id, cancelled } => {
+            serde_json::json!({"kind": "withdrawn", "id": id, "cancelled": cancelled})
         }
     };
     document.to_string().into_bytes()

@@ -9,10 +9,12 @@
 mod catalog;
 mod census;
 mod config;
+mod console;
 mod engine;
 mod error;
 mod events;
 mod fault;
+mod halts;
 mod listener;
 mod peers;
 mod plans;
@@ -28,6 +30,7 @@ mod statements;
 mod stats;
 mod tls;
 mod topology;
+mod traffic;
 mod worker;
 
 pub use engine::Engine;

@@ -174,7 +174,7 @@ pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
         return;
     };
     let address = match conn.ends() {
-        Ok(Some((address, _))) => address,
+        Ok(Some((address, _))) => address.ip(),
         Ok(None) => Ipv4Addr::LOCALHOST.into(),
         Err(_) => return,
     };

@@ -1,14 +1,19 @@
 //! The state document: what the engine is doing, for the admin API and its metrics.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use helios_wire::startup::Replication;
 use serde_json::{json, Value};
 
 use crate::census::Ceiling;
 use crate::listener::Bound;
 use crate::pool::PoolShared;
-use crate::session::Pin;
+use crate::server::{Backend, Server};
+use crate::session::handle::Handle;
+use crate::session::{Pin, Session};
 use crate::stats::{merged, total};
 use crate::worker::Shared;
 
@@ -20,14 +25,10 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
         .iter()
         .map(|clients| clients.load(Ordering::Relaxed))
         .sum();
-    let mut pools: Vec<Arc<PoolShared>> = shared
-        .pools
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .values()
-        .cloned()
-        .collect();
-    pools.sort_by(|a, b| a.key.cmp(&b.key));
+    let now = shared.epoch.elapsed().as_nanos() as u64;
+    let mut pools = shared.all_pools();
+    let open: Vec<_> = pools.iter().map(|pool| open(pool)).collect();
+    pools.retain(|pool| !pool.is_retired());
     let (kept, made, missed) = shared.plans.counts();
     let waiting: usize = pools.iter().map(|pool| pool.waiting()).sum();
     json!({
@@ -60,12 +61,115 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),
         },
-        "pools": pools.iter().map(|pool| row(pool)).collect::<Vec<_>>(),
+        "pools": pools.iter().map(|pool| row(pool, now)).collect::<Vec<_>>(),
+        "open": open,
+        "traffic": shared.traffics.rows(),
+        "halts": *shared.halts(),
         "histograms": {
             "query_duration_seconds": merged(stats(), |stats| &stats.query),
             "pool_acquire_duration_seconds": merged(stats(), |stats| &stats.acquire),
         },
     })
+}
+
+/// The document of `Engine::sessions`, with what the workers say of their clients.
+pub(crate) fn sessions(shared: &Shared, clients: Vec<Value>) -> Value {
+    let pools = shared.all_pools();
+    let servers = pools.iter().flat_map(|pool| {
+        let servers = pool.servers().into_iter();
+        servers.map(|(server, is_closing)| self::server(shared, pool, &server, is_closing))
+    });
+    let sizes = [
+        ("client", size_of::<Session>() + size_of::<Handle>()),
+        ("server", size_of::<Server>() + size_of::<Backend>()),
+        ("pool", size_of::<PoolShared>()),
+    ];
+    json!({
+        "logins": shared.census.strangers(),
+        "clients": clients,
+        "servers": servers.collect::<Vec<_>>(),
+        "sizes": sizes.into_iter().collect::<HashMap<_, _>>(),
+    })
+}
+
+/// One client; `now` is the process clock's.
+pub(crate) fn client(shared: &Shared, handle: &Handle, now: u64) -> Value {
+    let visit = &handle.visit;
+    let active = shared.active.load();
+    let asked = visit.login.database.as_str();
+    let server = handle.server();
+    let waiting = handle.waiting_since();
+    let state = match (server, waiting) {
+        (Some(_), _) => "active",
+        (None, Some(_)) => "waiting",
+        (None, None) => "idle",
+    };
+    let requested = handle
+        .requested()
+        .map_or(visit.since, |at| SystemTime::now() - at.elapsed());
+    json!({
+        "id": visit.id,
+        "user": visit.login.user,
+        "database": active.snapshot.shown(asked),
+        "replication": replication(visit.login.replication),
+        "is_console": active.snapshot.console(asked).is_some(),
+        "state": state,
+        "ends": ends(visit.ends),
+        "tls": visit.encryption,
+        "connected_us": unix_us(visit.since),
+        "requested_us": unix_us(requested),
+        "waiting_us": waiting.map_or(0, |since| now.saturating_sub(since) / 1000),
+        "server": server,
+        "application_name": handle.application_name(),
+        "prepared": handle.prepared(),
+    })
+}
+
+fn server(shared: &Shared, pool: &PoolShared, server: &Backend, is_closing: bool) -> Value {
+    let state = match (server.client(), server.is_cleaned()) {
+        (0, true) => "tested",
+        (0, false) => "idle",
+        _ => "active",
+    };
+    let returned =
+        SystemTime::now() - shared.epoch.elapsed() + Duration::from_nanos(server.returned());
+    json!({
+        "id": server.id,
+        "user": pool.key.user,
+        "database": pool.key.shown(),
+        "replication": replication(pool.key.replication),
+        "state": state,
+        "ends": ends(server.ends),
+        "tls": server.encryption,
+        "connected_us": unix_us(server.since),
+        "requested_us": unix_us(returned.max(server.since)),
+        "client": server.client(),
+        "pid": server.pid,
+        "prepared": server.prepared(),
+        "closing": is_closing,
+    })
+}
+
+fn replication(kind: Option<Replication>) -> &'static str {
+    match kind {
+        None => "none",
+        Some(Replication::Physical) => "physical",
+        Some(Replication::Logical) => "logical",
+    }
+}
+
+/// The other end's address and port, then ours.
+fn ends(ends: Option<(SocketAddr, SocketAddr)>) -> Value {
+    let shown = |address: SocketAddr| (address.ip().to_canonical().to_string(), address.port());
+    match ends {
+        Some((other, own)) => json!([shown(other), shown(own)]),
+        None => Value::Null,
+    }
+}
+
+fn unix_us(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 /// Listening addresses as the border's documents have them; the host of a Unix socket is its folder, as for libpq.
@@ -81,10 +185,28 @@ pub(crate) fn addresses(listen: &[Bound]) -> Value {
         .collect()
 }
 
-fn row(pool: &PoolShared) -> Value {
+fn open(pool: &PoolShared) -> Value {
+    let servers = pool.servers();
+    json!({
+        "name": pool.key.shown(),
+        "total": pool.total(),
+        "closing": servers.iter().filter(|(_, is_closing)| *is_closing).count(),
+    })
+}
+
+fn row(pool: &PoolShared, now: u64) -> Value {
     let settings = pool.settings();
     let idle = pool.idle();
+    let servers = pool.servers();
+    let count = |is: fn(&Backend) -> bool| servers.iter().filter(|(server, _)| is(server)).count();
+    let oldest = pool.oldest_elsewhere(usize::MAX);
     json!({
+        "name": pool.key.shown(),
+        "paused": pool.is_paused(),
+        "leased": count(|server| server.client() > 0),
+        "cleaned": count(Backend::is_cleaned),
+        "connecting": pool.total().saturating_sub(servers.len()),
+        "oldest_wait_us": oldest.map_or(0, |(_, since)| now.saturating_sub(since) / 1000),
         "cluster": pool.key.cluster,
         "node": pool.key.node,
         "database": pool.key.database,

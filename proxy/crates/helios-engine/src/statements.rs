@@ -240,6 +240,10 @@ pub(crate) struct ClientStatements {
 }
 
 impl ClientStatements {
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Named> {
         self.by_name.get(name)
     }
@@ -335,6 +339,10 @@ pub(crate) struct ServerStatements {
 }
 
 impl ServerStatements {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// A new batch begins: what earlier ones used may be evicted.
     pub(crate) fn begin_batch(&mut self) {
         self.batch += 1;

@@ -4,17 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 use slab::Slab;
 
 use crate::census::{Census, Member, Stranger};
 use crate::config::{Database, Snapshot};
+use crate::console::Console;
 use crate::error::Refusal;
 use crate::events::Events;
+use crate::halts::Halts;
 use crate::listener;
 use crate::plans::{Plans, Recent};
 use crate::pool::{Budgets, PoolKey, PoolShard, PoolShared};
@@ -26,10 +29,12 @@ use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
 use crate::session::Login;
 use crate::settings::Buckets;
+use crate::state;
 use crate::statements::Interner;
 use crate::stats::Stats;
 use crate::tls::{Acceptor, Connector};
 use crate::topology::{NodeTopology, Topology};
+use crate::traffic::Traffics;
 
 /// How often idle servers and sessions are looked at.
 const TICK_EVERY: Duration = Duration::from_millis(TICK_MS);
@@ -70,6 +75,14 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyCache,
     pub(crate) events: Events,
     pub(crate) draining: AtomicBool,
+    /// Given to clients and servers.
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) traffics: Traffics,
+    /// Taken after the lock of `pools` where both are.
+    pub(crate) halts: Mutex<Halts>,
+    /// Pools out of use, whose servers may be in use still.
+    pub(crate) retired: Mutex<Vec<Weak<PoolShared>>>,
+    pub(crate) console: Console,
     /// With `departed`: tells a drain that a client has gone.
     pub(crate) departures: Mutex<()>,
     pub(crate) departed: Condvar,
@@ -79,6 +92,16 @@ pub(crate) struct Shared {
     pub(crate) epoch: Instant,
     /// Makes mock verifiers of unknown users the same at every attempt.
     pub(crate) mock_secret: [u8; 32],
+}
+
+/// Numbers that nobody else of the process has; they fit PostgreSQL's `integer` for two thousand million connections.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(AtomicU64);
+
+impl Numbers {
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
 /// What comes to a worker from elsewhere.
@@ -100,12 +123,25 @@ pub(crate) enum Message {
         claim: Claim,
         done: Sender<()>,
     },
+    /// Say which clients there are.
+    Report(mpsc::Sender<Vec<Value>>),
+    /// End these clients at once.
+    End(Whom),
     /// Configuration or topology changed.
     Changed,
     /// Stop accepting; end sessions between transactions.
     Drain,
     /// End everything.
     Stop,
+}
+
+/// Clients that are to end.
+#[derive(Debug, Clone)]
+pub(crate) enum Whom {
+    /// The one with this number.
+    Client(u64),
+    /// Those of this database, by the name it is shown under, or of every one.
+    Database(Option<String>),
 }
 
 /// One thread of the engine.
@@ -211,10 +247,12 @@ impl Worker {
                 key.clone(),
                 self.shared.plans.catalogs.of(&key.cluster, &key.database),
                 Arc::clone(&node.addresses),
+                self.shared.traffics.of(key.shown()),
                 &active.snapshot.pool_settings(database, &key.user),
                 credential(&active, database, &key.user),
                 self.shared.budgets.of(key, &active.snapshot),
-                &self.shared.inboxes,
+                self.shared.halts().is_paused(key.shown()),
+                (&self.shared.inboxes, &self.shared.numbers),
             )
         });
         let pool = Arc::clone(pool);
@@ -228,6 +266,38 @@ impl Worker {
         Newcomer {
             worker: Rc::clone(self),
             place,
+        }
+    }
+
+    /// Makes a client known to its worker; its place among the others.
+    pub(crate) fn enroll(&self, handle: Handle) -> (Rc<Handle>, usize) {
+        let handle = Rc::new(handle);
+        if self.shared.draining.load(Ordering::SeqCst) {
+            handle.signal(Signal::Drain);
+        }
+        let place = self.sessions.borrow_mut().insert(Rc::clone(&handle));
+        (handle, place)
+    }
+
+    /// Ends these clients, but for those of the console, who are ended one by one.
+    fn end(&self, whom: &Whom) {
+        let active = self.active();
+        let is_meant = |handle: &Handle| match whom {
+            Whom::Client(id) => handle.visit.id == *id,
+            Whom::Database(name) => {
+                let asked = handle.visit.login.database.as_str();
+                let is_named = |name: &String| active.snapshot.shown(asked) == name;
+                active.snapshot.console(asked).is_none() && name.as_ref().is_none_or(is_named)
+            }
+        };
+        let meant = self.sessions.borrow();
+        let meant: Vec<_> = meant
+            .iter()
+            .filter(|(_, handle)| is_meant(handle))
+            .map(|(_, handle)| Rc::clone(handle))
+            .collect();
+        for handle in meant {
+            handle.signal(Signal::End);
         }
     }
 
@@ -341,6 +411,16 @@ impl Worker {
                 }
             }
             Message::Cancel { pid, claim, done } => self.cancel(pid, &claim, done),
+            Message::Report(to) => {
+                let now = self.clock();
+                let sessions = self.sessions.borrow();
+                let rows = sessions
+                    .iter()
+                    .map(|(_, handle)| state::client(&self.shared, handle, now));
+                // Who asked may have given up.
+                let _ = to.send(rows.collect());
+            }
+            Message::End(whom) => self.end(&whom),
             Message::Changed => {
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {

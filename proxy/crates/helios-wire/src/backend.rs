@@ -4,6 +4,16 @@ use crate::frame::{read_cstr, write, write_cstr};
 
 /// ParseComplete.
 pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+/// BindComplete.
+pub const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+/// NoData.
+pub const NO_DATA: &[u8] = b"n\0\0\0\x04";
+/// EmptyQueryResponse.
+pub const EMPTY_QUERY_RESPONSE: &[u8] = b"I\0\0\0\x04";
+/// PortalSuspended.
+pub const PORTAL_SUSPENDED: &[u8] = b"s\0\0\0\x04";
+/// ParameterDescription of a statement that has no parameters.
+pub const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
 /// CloseComplete.
 pub const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
 /// AuthenticationOk.
@@ -53,6 +63,51 @@ pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
     write(out, b'S', |body| {
         write_cstr(body, name.as_bytes());
         write_cstr(body, value.as_bytes());
+    });
+}
+
+/// Appends a CommandComplete.
+pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    write(out, b'C', |body| write_cstr(body, tag.as_bytes()));
+}
+
+/// A column as a RowDescription shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Object id of its type.
+    pub oid: u32,
+    /// Bytes of its type, -1 where they vary.
+    pub size: i16,
+    /// Whether its values come as binary.
+    pub is_binary: bool,
+}
+
+/// Appends a RowDescription of columns that belong to no table.
+pub fn row_description<'a>(out: &mut Vec<u8>, columns: impl ExactSizeIterator<Item = Column<'a>>) {
+    write(out, b'T', |body| {
+        body.extend_from_slice(&(columns.len() as u16).to_be_bytes());
+        for column in columns {
+            write_cstr(body, column.name.as_bytes());
+            body.extend_from_slice(&[0; 6]);
+            body.extend_from_slice(&column.oid.to_be_bytes());
+            body.extend_from_slice(&column.size.to_be_bytes());
+            body.extend_from_slice(&(-1_i32).to_be_bytes());
+            body.extend_from_slice(&u16::from(column.is_binary).to_be_bytes());
+        }
+    });
+}
+
+/// Appends a DataRow; `None` is NULL.
+pub fn data_row(out: &mut Vec<u8>, values: &[Option<Vec<u8>>]) {
+    write(out, b'D', |body| {
+        body.extend_from_slice(&(values.len() as u16).to_be_bytes());
+        for value in values {
+            let length = value.as_ref().map_or(-1, |value| value.len() as i32);
+            body.extend_from_slice(&length.to_be_bytes());
+            body.extend_from_slice(value.as_deref().unwrap_or_default());
+        }
     });
 }
 
@@ -155,9 +210,9 @@ pub fn read_data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     rest.is_empty().then_some(values)
 }
 
-/// A column of a RowDescription.
+/// A column of a RowDescription, as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Column<'a> {
+pub struct RawColumn<'a> {
     /// Its name, with the terminator.
     pub name: &'a [u8],
     /// The type's OID, size and modifier, as sent.
@@ -165,7 +220,7 @@ pub struct Column<'a> {
 }
 
 /// The columns of a RowDescription body, up to the first one that is not complete.
-pub fn read_columns(body: &[u8]) -> impl Iterator<Item = Column<'_>> {
+pub fn read_columns(body: &[u8]) -> impl Iterator<Item = RawColumn<'_>> {
     let mut rest = body.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
         let end = 1 + rest.iter().position(|&byte| byte == 0)?;
@@ -173,7 +228,7 @@ pub fn read_columns(body: &[u8]) -> impl Iterator<Item = Column<'_>> {
         // Behind the table's OID and the column's number; the format comes last.
         let (fixed, next) = after.split_at_checked(18)?;
         rest = next;
-        Some(Column {
+        Some(RawColumn {
             name,
             kind: &fixed[6..16],
         })
@@ -260,6 +315,10 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_writes() {
+        let mut out = Vec::new();
+        data_row(&mut out, &[None, Some(b"x".to_vec())]);
+        assert_eq!(read_data_row(&out[5..]), Some(vec![None, Some(&b"x"[..])]));
+
         let mut out = Vec::new();
         parameter_status(&mut out, "TimeZone", "UTC");
         assert_eq!(read_parameter_status(&out[5..]), Some(("TimeZone", "UTC")));

@@ -61,6 +61,35 @@ pub fn read_bind_head(body: &[u8]) -> Option<BindHead<'_>> {
     })
 }
 
+/// The formats that a Bind without parameters asks of the results; `rest` is its body behind the head. `None` when it is
+/// malformed or has parameters.
+pub fn read_result_formats(rest: &[u8]) -> Option<Vec<bool>> {
+    let (formats, rest) = read_words(rest)?;
+    let (parameters, rest) = rest.split_first_chunk::<2>()?;
+    let (results, rest) = read_words(rest)?;
+    let is_valid = *parameters == [0, 0] && rest.is_empty();
+    let known = |words: &[u16]| words.iter().all(|&word| word <= 1);
+    (is_valid && known(&formats) && known(&results))
+        .then(|| results.iter().map(|&word| word == 1).collect())
+}
+
+/// A count of 16-bit numbers, these, and what is behind them.
+fn read_words(bytes: &[u8]) -> Option<(Vec<u16>, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<2>()?;
+    let (words, rest) = rest.split_at_checked(2 * usize::from(u16::from_be_bytes(*count)))?;
+    let words = words
+        .chunks_exact(2)
+        .map(|word| u16::from_be_bytes([word[0], word[1]]));
+    Some((words.collect(), rest))
+}
+
+/// Portal and limit of rows in the body of an Execute, 0 for all; `None` when malformed.
+pub fn read_execute(body: &[u8]) -> Option<(&[u8], usize)> {
+    let (portal, next) = read_cstr(body, 0)?;
+    let limit = i32::from_be_bytes(body.get(next..)?.try_into().ok()?);
+    Some((portal, usize::try_from(limit).unwrap_or(0)))
+}
+
 /// Appends the head of a Bind whose remaining `rest` bytes (formats, values) the caller sends after it.
 pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
     let length = HEADER_LEN - 1 + portal.len() + statement.len() + 2 + rest;
@@ -97,12 +126,6 @@ pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
 /// Appends a simple Query.
 pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
     write(out, b'Q', |body| write_cstr(body, sql));
-}
-
-/// The portal that an Execute names; `None` when malformed.
-pub fn read_execute(body: &[u8]) -> Option<&[u8]> {
-    let (portal, end) = read_cstr(body, 0)?;
-    (body.len() == end + 4).then_some(portal)
 }
 
 /// Appends Parse, Bind and Execute of a query with one parameter and results as text; a Sync has to follow.
@@ -178,6 +201,20 @@ mod tests {
             read_parse(b"n\0q\0\0\0"),
             Some((&b"n"[..], &b"q\0\0\0"[..]))
         );
+        assert_eq!(read_execute(b"c\0\0\0\0\x05"), Some((&b"c"[..], 5)));
+        assert_eq!(read_execute(b"c\0\0\0\0"), None);
+        assert_eq!(
+            read_result_formats(b"\0\0\0\0\0\x02\0\0\0\x01"),
+            Some(vec![false, true])
+        );
+        for refused in [
+            &b"\0\0\0\x01\0\0\0\x01x\0\0"[..],
+            b"\0\0\0\0\0\x01\0\x02",
+            b"\0\0\0\0\0\x02\0\0",
+            b"\0\0\0\0\0\0\0",
+        ] {
+            assert_eq!(read_result_formats(refused), None);
+        }
         assert_eq!(read_sasl_initial(b"SCRAM-SHA-256\0\0\0\0\x05abc"), None);
     }
 }

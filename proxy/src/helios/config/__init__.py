@@ -7,6 +7,7 @@ The models are where every default lives; `helios_crds` composes them into resou
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig, AuthMethod, CertificateName, IdentConfig
 from helios.config.base import HeliosModel
+from helios.config.console import CONSOLE_DATABASE, ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
 from helios.config.io import IoBackend
@@ -23,6 +24,7 @@ from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, Clien
 __all__ = [
     "ANY_DATABASE",
     "CONFIG_VERSION",
+    "CONSOLE_DATABASE",
     "AdminConfig",
     "AuthConfig",
     "AuthMethod",
@@ -32,6 +34,7 @@ __all__ = [
     "ClientTlsConfig",
     "ClientTlsMode",
     "ClusterConfig",
+    "ConsoleConfig",
     "DatabaseConfig",
     "DrainConfig",
     "HeliosModel",

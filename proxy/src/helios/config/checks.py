@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
+from helios.config.console import CONSOLE_DATABASE
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.peers import split_peer
 from helios.config.proxy import ProxyConfig
@@ -44,6 +45,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_clusters(config, damaged),
         *_databases(config, damaged),
         *_twice((("users", index), user.name) for index, user in enumerate(config.users)),
+        *_console(config),
     )
 
 
@@ -66,6 +68,13 @@ def _unbound_monitor(config: ProxyConfig) -> Iterator[Finding]:
             path = ("clusters", index, "tls", "channel_binding")
             message = "is require, but the monitor's own connections cannot be bound: a false server could mislead it"
             yield Finding(path, message, "set mode to verify-full, which holds for both")
+
+
+def _console(config: ProxyConfig) -> Iterator[Finding]:
+    for index, entry in enumerate(config.databases):
+        if config.console.users and entry.name == CONSOLE_DATABASE:
+            message = f"{CONSOLE_DATABASE} is the name that leads to the console, nobody would reach the database"
+            yield Finding(("databases", index, "name"), message, "choose another name, or leave [console] out")
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig
 from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
+from helios.config.console import ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
 from helios.config.io import IoBackend
@@ -72,6 +73,9 @@ class ProxyConfig(HeliosModel):
 
     tls: ClientTlsConfig = ClientTlsConfig()
     """Encryption of clients."""
+
+    console: ConsoleConfig = ConsoleConfig()
+    """The console."""
 
     monitor: MonitorConfig = MonitorConfig()
     """Polling of the nodes."""

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from helios.config.auth import AuthConfig
 from helios.config.base import split_address
+from helios.config.console import CONSOLE_DATABASE
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
 from helios.config.limits import LimitsConfig
@@ -84,6 +85,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "databases": secrets.databases,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
+        "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
             "max_address_client_connections": config.limits.max_address_client_connections,

@@ -80,21 +80,25 @@ class _Variable(str):
 def _table(tree: dict[str, Any], prefix: str) -> Iterator[str]:
     """Lines of a table: first its own values, then the tables in it, then its lists of tables."""
     for key, value in tree.items():
-        if _is_array(value):
-            yield f"{key} = [{', '.join(map(_scalar, value))}]"
-        elif not isinstance(value, dict | list):
-            yield f"{key} = {_scalar(value)}"
+        if _is_value(value):
+            yield f"{key} = {_value(value)}"
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from ("", f"[{prefix}{key}]", *_table(value, f"{prefix}{key}."))
-        elif isinstance(value, list) and not _is_array(value):
+        elif isinstance(value, list) and not _is_value(value):
             for item in value:
                 yield from ("", f"[[{prefix}{key}]]", *_table(item, f"{prefix}{key}."))
 
 
-def _is_array(value: Any) -> bool:
-    """Whether it is a list of plain values, which stands on one line."""
-    return isinstance(value, list) and not any(isinstance(item, dict) for item in value)
+def _is_value(value: Any) -> bool:
+    """Whether it stands on the line of its key; of lists, those that hold no tables."""
+    if isinstance(value, list):
+        return not any(isinstance(item, dict) for item in value)
+    return not isinstance(value, dict)
+
+
+def _value(value: Any) -> str:
+    return f"[{', '.join(map(_scalar, value))}]" if isinstance(value, list) else _scalar(value)
 
 
 def _scalar(value: str | int | bool) -> str:

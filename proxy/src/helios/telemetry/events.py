@@ -1,4 +1,5 @@
-"""The engine's events, pulled by a thread of their own: logs go to `logging`, suspicions to whoever watches nodes.
+"""The engine's events, pulled by a thread of their own: logs go to `logging`, suspicions to whoever watches nodes,
+commands to the console.
 
 Started and stopped by `helios.app`. The thread waits inside the engine, where it holds no lock of the interpreter.
 """
@@ -12,7 +13,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from helios.core import Core, EngineEvent, LogEvent, NodeSuspect
+from helios.core import Command, Core, EngineEvent, LogEvent, NodeSuspect, Withdrawn
 from helios.errors import HeliosError
 from helios.telemetry.logs import fields
 
@@ -27,11 +28,17 @@ _LEVELS = logging.getLevelNamesMapping()
 
 
 class EventPump:
-    """Calls `on_suspect` from its own thread, so that it must hand over to an event loop by itself."""
+    """Calls `on_suspect` and `on_command` from its own thread, so that they must hand over to an event loop."""
 
-    def __init__(self, core: Core, on_suspect: Callable[[NodeSuspect], None]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        on_suspect: Callable[[NodeSuspect], None],
+        on_command: Callable[[Command | Withdrawn], None],
+    ) -> None:
         self._core = core
         self._on_suspect = on_suspect
+        self._on_command = on_command
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine events", daemon=True)
 
@@ -66,5 +73,7 @@ class EventPump:
                 facts = fields(cluster=event.cluster, node=event.node, reason=event.reason)
                 _log.info("traffic suspects a node", extra=facts)
                 self._on_suspect(event)
+            case Command() | Withdrawn():
+                self._on_command(event)
             case _:
                 assert_never(event)

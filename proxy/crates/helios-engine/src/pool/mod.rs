@@ -13,7 +13,7 @@ pub(crate) use waiters::{Denial, Grant};
 
 use helios_wire::startup::Replication;
 
-use crate::config::{PoolMode, PoolSettings};
+use crate::config::{PoolMode, PoolSettings, ANY_DATABASE};
 
 /// What two clients must have in common to be given the same server connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +44,14 @@ impl PoolKey {
                 reserve_size: 0,
                 ..entry.clone()
             },
+        }
+    }
+
+    /// The name that an administrator knows the database by, as `Database::shown`.
+    pub(crate) fn shown(&self) -> &str {
+        match self.entry.as_str() {
+            ANY_DATABASE => &self.database,
+            name => name,
         }
     }
 }

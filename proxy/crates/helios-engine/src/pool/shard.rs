@@ -20,6 +20,7 @@ use crate::rt;
 use crate::server::auth::ConnectError;
 use crate::server::{connect, idle, Parcel, Server};
 use crate::settings::Bucket;
+use crate::traffic::Counts;
 use crate::worker::{Message, Worker};
 
 /// How much longer a client elsewhere must have waited, beyond one and a half times as long as the first one here, to
@@ -54,6 +55,8 @@ pub(crate) struct PoolShard {
     watched: Cell<bool>,
     /// The time of the last reap: idle times and lifetimes need no better, and a clock read costs.
     now: Cell<Instant>,
+    /// When the process clock began.
+    epoch: Instant,
     last_error: RefCell<Option<String>>,
 }
 
@@ -91,13 +94,19 @@ impl PoolShard {
             connecting: Cell::new(0),
             watched: Cell::new(false),
             now: Cell::new(Instant::now()),
+            epoch: worker.shared.epoch,
             last_error: RefCell::default(),
         }
     }
 
+    /// What this worker counts for the database.
+    pub(crate) fn counts(&self) -> &Counts {
+        self.shared.traffic.of(self.me)
+    }
+
     /// An idle server at once, unless somebody has waited before.
     pub(crate) fn try_take(&self, bucket: &Arc<Bucket>) -> Option<Box<Server>> {
-        if !self.waiters.borrow().is_empty() {
+        if !self.waiters.borrow().is_empty() || self.shared.is_paused() {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
@@ -146,7 +155,7 @@ impl PoolShard {
     /// Takes back a clean server with nothing outstanding.
     pub(crate) fn give(&self, mut server: Box<Server>) {
         let now = self.now.get();
-        if self.is_unwanted(&server, now) {
+        if self.shared.is_unwanted(&server, now) {
             return;
         }
         if self.must_yield() {
@@ -160,6 +169,9 @@ impl PoolShard {
             return self.send(server, worker);
         }
         server.state.idle_since = now;
+        let backend = &server.state.backend;
+        backend.set_returned(now.saturating_duration_since(self.epoch).as_nanos() as u64);
+        backend.set_prepared(server.state.statements.len());
         let grant = self.waiters.borrow_mut().grant(Ok(server));
         self.publish();
         if let Some(Ok(server)) = grant {
@@ -174,13 +186,6 @@ impl PoolShard {
                 self.steal(worker);
             }
         }
-    }
-
-    fn is_unwanted(&self, server: &Server, now: Instant) -> bool {
-        self.shared.is_retired()
-            || self.shared.is_oversized()
-            || server.is_expired(now)
-            || !self.shared.leads_to(server.state.backend.address)
     }
 
     /// The worker whose first client is to be served before ours.
@@ -322,6 +327,10 @@ impl PoolShard {
         settings: &[(String, String)],
     ) -> Result<Box<Server>, Refusal> {
         let slot = self.shared.reserve(false).ok_or_else(|| {
+            if self.shared.is_paused() {
+                let name = self.shared.key.shown();
+                return paused(format!("database \"{name}\" is paused"));
+            }
             let text = format!(
                 "no free replication connection for user \"{}\": all {} are in use",
                 self.shared.key.user,
@@ -435,6 +444,12 @@ impl PoolShard {
     fn timed_out(&self, limit: Duration, max_size: usize) -> Refusal {
         let key = &self.shared.key;
         let seconds = limit.as_secs_f64();
+        if self.shared.is_paused() {
+            let name = key.shown();
+            return paused(format!(
+                "database \"{name}\" was paused for more than {seconds} s"
+            ));
+        }
         if let Some(cause) = &*self.last_error.borrow() {
             let text = format!(
                 "no connection to node \"{}\" within {seconds} s: {cause}",
@@ -468,7 +483,7 @@ impl PoolShard {
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();
         for server in self.idle.take() {
-            let unwanted = self.is_unwanted(&server, now);
+            let unwanted = self.shared.is_unwanted(&server, now);
             let rusty = !timeout.is_zero() && server.idle_for(now) >= timeout && spare > 0;
             if unwanted || rusty {
                 spare = spare.saturating_sub(1);
@@ -567,4 +582,9 @@ impl From<ConnectError> for Refusal {
             ConnectError::Tls(text) | ConnectError::Protocol(text) => Refusal::new(sqlstate::CONNECTION_FAILURE, text),
         }
     }
+}
+
+fn paused(text: String) -> Refusal {
+    Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
+        .hint("An administrator has paused it; RESUME on the console ends that.")
 }

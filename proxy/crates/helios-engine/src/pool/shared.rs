@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -13,8 +14,10 @@ use crate::catalog::Catalog;
 use crate::config::{PoolMode, PoolSettings};
 use crate::rt::Sender;
 use crate::server::auth::Credential;
+use crate::server::{Backend, Server};
 use crate::settings::Bucket;
-use crate::worker::Message;
+use crate::traffic::Traffic;
+use crate::worker::{Message, Numbers};
 
 /// Settings whose reported values are remembered; more than this and the memory starts over.
 const MAX_PROFILES: usize = 1024;
@@ -40,6 +43,8 @@ pub(crate) struct PoolShared {
     pub(crate) catalog: Arc<Catalog>,
     /// Where the node's name leads.
     addresses: ArcSwap<Arc<[IpAddr]>>,
+    pub(crate) traffic: Arc<Traffic>,
+    numbers: Arc<Numbers>,
     settings: ArcSwap<PoolSettings>,
     credential: ArcSwap<Credential>,
     shares: Shares,
@@ -48,6 +53,12 @@ pub(crate) struct PoolShared {
     inboxes: Arc<[Sender<Message>]>,
     profiles: Mutex<HashMap<usize, (Arc<Bucket>, Profile)>>,
     retired: AtomicBool,
+    /// An administrator has stopped it: no server is lent.
+    paused: AtomicBool,
+    /// Servers that were opened in an earlier one are to be replaced.
+    era: AtomicU64,
+    /// Servers that are logged in.
+    servers: Mutex<Vec<Arc<Backend>>>,
     created: AtomicU64,
     closed: AtomicU64,
 }
@@ -57,10 +68,12 @@ impl PoolShared {
         key: PoolKey,
         catalog: Arc<Catalog>,
         addresses: Arc<[IpAddr]>,
+        traffic: Arc<Traffic>,
         entry: &PoolSettings,
         credential: Credential,
         shares: Shares,
-        inboxes: &Arc<[Sender<Message>]>,
+        is_paused: bool,
+        (inboxes, numbers): (&Arc<[Sender<Message>]>, &Arc<Numbers>),
     ) -> Arc<PoolShared> {
         let face = || Face {
             idle: AtomicUsize::new(0),
@@ -72,6 +85,8 @@ impl PoolShared {
             key,
             catalog,
             addresses: ArcSwap::from_pointee(addresses),
+            traffic,
+            numbers: Arc::clone(numbers),
             credential: ArcSwap::from_pointee(credential),
             shares,
             total: AtomicUsize::new(0),
@@ -79,6 +94,9 @@ impl PoolShared {
             inboxes: Arc::clone(inboxes),
             profiles: Mutex::default(),
             retired: AtomicBool::new(false),
+            paused: AtomicBool::new(is_paused),
+            era: AtomicU64::new(0),
+            servers: Mutex::default(),
             created: AtomicU64::new(0),
             closed: AtomicU64::new(0),
         });
@@ -123,7 +141,7 @@ impl PoolShared {
     }
 
     /// Whether the node's name still stands for this address.
-    pub(crate) fn leads_to(&self, address: Option<IpAddr>) -> bool {
+    fn leads_to(&self, address: Option<IpAddr>) -> bool {
         let known = self.addresses.load();
         known.is_empty() || address.is_none_or(|address| known.contains(&address))
     }
@@ -138,7 +156,46 @@ impl PoolShared {
     }
 
     /// A place for one more connection, if there is one. The reserve is for clients that have waited long.
+    /// Stops lending servers, or begins again.
+    pub(crate) fn pause(&self, on: bool) {
+        self.paused.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Has every server replaced that is open now.
+    pub(crate) fn reconnect(&self) {
+        self.era.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether a server that nobody uses is to be closed.
+    pub(crate) fn is_unwanted(&self, server: &Server, now: Instant) -> bool {
+        self.is_retired()
+            || self.is_paused()
+            || self.is_oversized()
+            || server.state.slot.is_outdated()
+            || server.is_expired(now)
+            || !self.leads_to(server.state.backend.address())
+    }
+
+    /// The servers that are logged in, and whether each is to be replaced as soon as it comes back.
+    pub(crate) fn servers(&self) -> Vec<(Arc<Backend>, bool)> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let era = self.era.load(Ordering::SeqCst);
+        let is_retired = self.is_retired();
+        servers
+            .iter()
+            .map(|server| (Arc::clone(server), is_retired || server.era < era))
+            .collect()
+    }
+
+    /// A place for one more connection, if there is one. The reserve is for clients that have waited long.
     pub(crate) fn reserve(self: &Arc<Self>, with_reserve: bool) -> Option<Slot> {
+        if self.is_paused() {
+            return None;
+        }
         let max = self.max_size(with_reserve);
         let claims = self.shares.take()?;
         let more = |total: usize| (total < max).then_some(total + 1);
@@ -148,6 +205,9 @@ impl PoolShared {
         Some(Slot {
             pool: Arc::clone(self),
             claims,
+            number: self.numbers.next(),
+            era: self.era.load(Ordering::SeqCst),
+            server: None,
         })
     }
 
@@ -332,6 +392,9 @@ fn id(bucket: &Arc<Bucket>) -> usize {
 pub(crate) struct Slot {
     pool: Arc<PoolShared>,
     claims: Claims,
+    number: u64,
+    era: u64,
+    server: Option<Arc<Backend>>,
 }
 
 impl Slot {
@@ -344,13 +407,40 @@ impl Slot {
         self.claims.release_login();
         self.pool.pass_on_room();
     }
+
+    /// Of its connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// Whether its connection is to be replaced.
+    fn is_outdated(&self) -> bool {
+        self.era < self.pool.era.load(Ordering::Relaxed)
+    }
+
+    /// Its connection is logged in.
+    pub(crate) fn occupy(&mut self, server: &Arc<Backend>) {
+        self.server = Some(Arc::clone(server));
+        let servers = &self.pool.servers;
+        let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.push(Arc::clone(server));
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let pool = &self.pool;
+        if let Some(server) = &self.server {
+            let mut servers = pool.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            servers.retain(|other| !Arc::ptr_eq(other, server));
+        }
         self.claims.release();
-        self.pool.total.fetch_sub(1, Ordering::SeqCst);
-        self.pool.closed.fetch_add(1, Ordering::Relaxed);
-        self.pool.pass_on_room();
+        pool.total.fetch_sub(1, Ordering::SeqCst);
+        pool.closed.fetch_add(1, Ordering::Relaxed);
+        pool.pass_on_room();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::task::{ready, Context, Poll};
 
 use super::{Buf, Detached, Socket};
@@ -67,7 +67,7 @@ impl Conn {
     }
 
     /// The peer's address, and our own that it connected to. `None` on a Unix socket.
-    pub(crate) fn ends(&self) -> io::Result<Option<(IpAddr, IpAddr)>> {
+    pub(crate) fn ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         socket.ends()
     }
@@ -99,6 +99,12 @@ impl Conn {
         poll_fn(|cx| tls.poll_handshake(socket, cx))
             .await
             .and(begun)
+    }
+
+    /// How it is encrypted, for people to read; empty without TLS.
+    pub(crate) fn encryption(&self) -> String {
+        let tls = self.tls.as_ref();
+        tls.map_or_else(String::new, |tls| tls.terms())
     }
 
     /// The protocol that both ends named in the handshake.

@@ -1,7 +1,7 @@
 //! A connected socket: on the ring of its worker, or on the reactor of tokio.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll, Waker};
 use std::time::Duration;
@@ -70,8 +70,8 @@ impl Socket {
         }
     }
 
-    /// Both ends of a TCP connection: the peer's address, and our own that it connected to.
-    fn addresses(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+    /// Both ends: the peer's address, and our own that it connected to. `None` on a Unix socket.
+    pub(super) fn ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
         match self {
             Socket::Tcp(stream) => Ok(Some((stream.peer_addr()?, stream.local_addr()?))),
             Socket::Ring(socket) => {
@@ -83,17 +83,11 @@ impl Socket {
     }
 
     pub(super) fn peer(&self) -> String {
-        match self.addresses() {
+        match self.ends() {
             Ok(Some((peer, _))) => peer.to_string(),
             Ok(None) => LOCAL.to_owned(),
             Err(err) => err.to_string(),
         }
-    }
-
-    /// Both ends: the peer's address, and our own that it connected to. `None` on a Unix socket.
-    pub(super) fn ends(&self) -> io::Result<Option<(IpAddr, IpAddr)>> {
-        let ends = self.addresses()?;
-        Ok(ends.map(|(peer, own)| (peer.ip(), own.ip())))
     }
 
     /// The user that the process at the other end of a Unix socket ran as when it connected.

@@ -3,12 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use helios_wire::startup;
 
 use super::auth::{self, ConnectError, KeyCache, Who};
-use super::{Backend, Dirt, Server, ServerState};
+use super::{Backend, Dirt, Server, ServerState, Usage};
 use crate::config::{ChannelBinding, Tcp};
 use crate::pool::Slot;
 use crate::rt::{self, Conn, Permits};
@@ -60,16 +60,22 @@ pub(crate) async fn connect(
     let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));
     let (conn, done) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
     let now = Instant::now();
-    let backend = Backend {
+    let backend = Arc::new(Backend {
+        id: slot.number(),
+        era: slot.era(),
+        ends: conn.ends().ok().flatten(),
+        encryption: conn.encryption(),
+        since: SystemTime::now(),
+        usage: Usage::default(),
         host: key.host.clone(),
         port: key.port,
-        address: conn.ends()?.map(|(address, _)| address),
         tcp: *tcp,
         pid: done.pid,
         key: done.key,
         tls: tls.filter(|_| conn.is_encrypted()).cloned(),
-    };
+    });
     slot.end_login();
+    slot.occupy(&backend);
     pool.count_created();
     let reported = done
         .parameters
@@ -77,7 +83,7 @@ pub(crate) async fn connect(
         .map(|(name, value)| (name.clone(), value.clone()));
     pool.set_plain_profile(plain, reported.collect());
     let state = ServerState {
-        backend: Arc::new(backend),
+        backend,
         parameters: done.parameters,
         bucket: Arc::clone(plain),
         statements: ServerStatements::default(),
@@ -152,10 +158,11 @@ pub(crate) async fn cancel(backend: &Backend, permits: &Permits) {
     let request = async {
         let _permit = permits.acquire().await;
         // To the very server that has the query: the name may stand for others as well, or by now.
+        let address = backend.address();
         let way = Way {
             host: &backend.host,
             port: backend.port,
-            addresses: backend.address.as_slice(),
+            addresses: address.as_slice(),
             tcp: &backend.tcp,
             tls: backend.tls.as_ref(),
         };

@@ -7,9 +7,10 @@ pub(crate) mod evidence;
 pub(crate) mod idle;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Tcp;
 use crate::pool::{Profile, Slot};
@@ -18,18 +19,80 @@ use crate::settings::Bucket;
 use crate::statements::ServerStatements;
 use crate::tls::Connector;
 
-/// What a CancelRequest to this server needs.
+/// One server connection as others see it: what a CancelRequest to it needs, and what it does now.
 #[derive(Debug)]
 pub(crate) struct Backend {
+    /// Unique in the process, among clients too.
+    pub(crate) id: u64,
+    /// Its pool's when it was opened.
+    pub(crate) era: u64,
+    /// Its address, and ours.
+    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
+    /// How it is encrypted, for people to read.
+    pub(crate) encryption: String,
+    pub(crate) since: SystemTime,
+    usage: Usage,
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Which of the host's addresses it is; none on a Unix socket.
-    pub(crate) address: Option<IpAddr>,
     pub(crate) tcp: Tcp,
     pub(crate) pid: u32,
     pub(crate) key: Vec<u8>,
     /// How it was encrypted, and so must be a CancelRequest.
     pub(crate) tls: Option<Arc<Connector>>,
+}
+
+/// What a server connection does; its worker writes, others look.
+#[derive(Debug, Default)]
+struct Usage {
+    /// The client that has it; 0 is nobody.
+    client: AtomicU64,
+    /// It is made fit for the next client.
+    is_cleaned: AtomicBool,
+    /// On the process clock, when it last came back to its pool.
+    returned: AtomicU64,
+    prepared: AtomicUsize,
+}
+
+impl Backend {
+    /// Which of the host's addresses it is; none on a Unix socket.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.ends.map(|(server, _)| server.ip())
+    }
+
+    /// Notes which client has it; 0 is nobody.
+    pub(crate) fn lend(&self, client: u64) {
+        self.usage.client.store(client, Ordering::Relaxed);
+    }
+
+    pub(crate) fn client(&self) -> u64 {
+        self.usage.client.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_cleaned(&self, is_cleaned: bool) {
+        self.usage.is_cleaned.store(is_cleaned, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cleaned(&self) -> bool {
+        self.usage.is_cleaned.load(Ordering::Relaxed)
+    }
+
+    /// Notes when it came back, on the process clock.
+    pub(crate) fn set_returned(&self, at: u64) {
+        self.usage.returned.store(at, Ordering::Relaxed);
+    }
+
+    pub(crate) fn returned(&self) -> u64 {
+        self.usage.returned.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many statements are prepared on it.
+    pub(crate) fn set_prepared(&self, prepared: usize) {
+        self.usage.prepared.store(prepared, Ordering::Relaxed);
+    }
+
+    pub(crate) fn prepared(&self) -> usize {
+        self.usage.prepared.load(Ordering::Relaxed)
+    }
 }
 
 /// What a client may have left in the server's session since it was last known.

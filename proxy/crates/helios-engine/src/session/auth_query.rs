@@ -229,7 +229,7 @@ impl AuthQuery {
         let timed_out = || ConnectError::Io(format!("no answer within {} ms", limit.as_millis()));
         let (conn, secret) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
         if conn.rbuf.is_empty() {
-            let address = conn.ends()?.map(|(address, _)| address);
+            let address = conn.ends()?.map(|(peer, _)| peer.ip());
             *link = conn.detach().ok().map(|moving| Link {
                 address,
                 host: node.host.clone(),

@@ -52,7 +52,7 @@ pub(super) fn new_key(worker: &Worker, conn: &Conn, minor: u16) -> (u32, Vec<u8>
     let is_long = minor.min(startup::NEWEST_MINOR) >= 2;
     let mut key = vec![0; if is_long { LONG_KEY } else { SHORT_KEY }];
     random::fill(&mut key);
-    let own = conn.ends().ok().flatten().map(|(_, own)| own);
+    let own = conn.ends().ok().flatten().map(|(_, own)| own.ip());
     if let (Some(own), Some(_)) = (own, &worker.config().peers) {
         key[..peer::NAME_LEN].copy_from_slice(&peer::name(own));
     }
@@ -65,7 +65,9 @@ pub(super) fn new_key(worker: &Worker, conn: &Conn, minor: u16) -> (u32, Vec<u8>
 pub(super) async fn request(worker: &Worker, conn: &Conn, pid: u32, key: Vec<u8>) {
     let ends = conn.ends().ok().flatten();
     // Over a Unix socket it comes from this machine.
-    let client = ends.map_or(Ipv4Addr::LOCALHOST.into(), |(client, _)| network(client));
+    let client = ends.map_or(Ipv4Addr::LOCALHOST.into(), |(client, _)| {
+        network(client.ip())
+    });
     let guesses = &worker.shared.guesses;
     if guesses.are_used_up(client) {
         return;
@@ -74,7 +76,7 @@ pub(super) async fn request(worker: &Worker, conn: &Conn, pid: u32, key: Vec<u8>
     if find(worker, pid, Claim::Key(Arc::clone(&key))).await {
         return;
     }
-    let own = ends.map(|(_, own)| own);
+    let own = ends.map(|(_, own)| own.ip());
     if peers::forward(worker, own, pid, &key).await == Some(false) {
         guesses.count(client);
     }

@@ -66,8 +66,8 @@ impl Demands {
         let origin = match conn.ends()? {
             None => Origin::Local,
             Some((address, own_address)) => Origin::Network {
-                address,
-                own_address,
+                address: address.ip(),
+                own_address: own_address.ip(),
             },
         };
         let visitor = Visitor {

@@ -1,6 +1,8 @@
 //! Server to client: headers are scanned in place and whole runs forwarded. The head of the FIFO says whom each
 //! reply belongs to; a reply that fits nothing means that we have lost our place, and ends the server connection.
 
+use std::time::Instant;
+
 use helios_wire::backend::{self, Status};
 use helios_wire::error_response::{self, ErrorFields, Severity};
 use helios_wire::frame::{self, Header, HEADER_LEN};
@@ -338,11 +340,7 @@ impl Session {
         }
         self.copying_in = false;
         self.sync_in_copy = false;
-        if self.fifo.is_empty() {
-            if let Some(started) = self.started.take() {
-                self.worker.stats().query.record(started.elapsed());
-            }
-        }
+        self.count_answer(status);
         let statement_mode = self
             .link
             .as_ref()
@@ -351,6 +349,32 @@ impl Session {
             return self.refuse_block(input, run);
         }
         Ok(Act::Forward)
+    }
+
+    /// Counts what ReadyForQuery ends.
+    fn count_answer(&mut self, status: Status) {
+        let Some(link) = &self.link else { return };
+        let counts = link.shard.counts();
+        counts.queries.add(1);
+        let is_over = status == Status::Idle;
+        if is_over {
+            counts.transactions.add(1);
+        }
+        if !self.fifo.is_empty() {
+            return;
+        }
+        self.handle.set_prepared(self.statements.len());
+        let Some(started) = self.started.take() else {
+            return;
+        };
+        let now = Instant::now();
+        let took = now.duration_since(started);
+        self.worker.stats().query.record(took);
+        counts.query_us.add(took.as_micros() as u64);
+        if let Some(began) = self.transaction.take_if(|_| is_over) {
+            let took = now.duration_since(began);
+            counts.transaction_us.add(took.as_micros() as u64);
+        }
     }
 
     /// A transaction block was begun in statement mode: the client gets an error and the server is rolled back.
@@ -538,13 +562,14 @@ impl Session {
         let default = plain
             .as_ref()
             .and_then(|plain| plain.iter().find(|(known, _)| known == name));
-        self.bucket = buckets.with(
+        let bucket = buckets.with(
             &self.bucket,
             name,
             value,
             default.map(|(_, value)| value.as_str()),
         );
-        link.server.state.bucket = std::sync::Arc::clone(&self.bucket);
+        link.server.state.bucket = std::sync::Arc::clone(&bucket);
+        self.set_bucket(bucket);
         Act::Forward
     }
 

@@ -1,8 +1,10 @@
 //! What the rest of a worker may do to a session: cancel what it runs, and ask it to end.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::{Instant, SystemTime};
 
 use super::cancel::Claim;
 use crate::config::UserLimits;
@@ -10,12 +12,14 @@ use crate::fault::Fault;
 use crate::random;
 use crate::rt::{Permits, Sender};
 use crate::server::{connect, Backend};
+use crate::session::Login;
+use crate::settings::Bucket;
 
 /// How often a worker looks at its sessions.
 pub(crate) const TICK_MS: u64 = 1000;
 
 /// What a session is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
     /// Nothing.
     None,
@@ -23,6 +27,21 @@ pub(crate) enum Signal {
     Cancel,
     /// End between transactions, with 57P01.
     Drain,
+    /// End at once, with 57P01.
+    End,
+}
+
+/// Who a client is and where it came from.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    /// Unique in the process.
+    pub(crate) id: u64,
+    pub(crate) login: Login,
+    /// Its address, and ours that it came to.
+    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
+    /// How it is encrypted; empty if it is not.
+    pub(crate) encryption: String,
+    pub(crate) since: SystemTime,
 }
 
 /// What a session does, as far as limits of time go.
@@ -47,9 +66,9 @@ struct Seen {
 /// One session as its worker knows it.
 #[derive(Debug)]
 pub(crate) struct Handle {
+    pub(crate) visit: Visit,
     pid: u32,
     key: Vec<u8>,
-    user: String,
     backend: RefCell<Option<Arc<Backend>>>,
     activity: Cell<Activity>,
     /// Requests begun and answered so far, wrapping: what has not changed has stood still.
@@ -64,6 +83,14 @@ pub(crate) struct Handle {
     is_overdue: Cell<bool>,
     /// It is to end when it rests, for its age.
     is_aged: Cell<bool>,
+    /// When it last asked for something.
+    requested: Cell<Option<Instant>>,
+    /// On the process clock, since when it waits for a server; 0 is that it does not.
+    waiting_since: Cell<u64>,
+    /// Its named statements.
+    prepared: Cell<usize>,
+    /// Its settings.
+    bucket: RefCell<Option<Arc<Bucket>>>,
     /// Who waits for a CancelRequest to be dealt with, beside those whose request is under way.
     cancels: RefCell<Vec<Sender<()>>>,
     is_cancelling: Cell<bool>,
@@ -75,11 +102,17 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// `now` is the worker's tick.
-    pub(crate) fn new(pid: u32, key: Vec<u8>, user: &str, limits: UserLimits, now: u32) -> Handle {
+    pub(crate) fn new(
+        visit: Visit,
+        pid: u32,
+        key: Vec<u8>,
+        limits: UserLimits,
+        now: u32,
+    ) -> Handle {
         Handle {
+            visit,
             pid,
             key,
-            user: user.to_owned(),
             backend: RefCell::default(),
             activity: Cell::new(Activity::Resting),
             turns: Cell::new(0),
@@ -93,6 +126,10 @@ impl Handle {
             jitter: random::below(101),
             is_overdue: Cell::new(false),
             is_aged: Cell::new(false),
+            requested: Cell::new(None),
+            waiting_since: Cell::new(0),
+            prepared: Cell::new(0),
+            bucket: RefCell::default(),
             cancels: RefCell::default(),
             is_cancelling: Cell::new(false),
             signal: Cell::new(Signal::None),
@@ -116,12 +153,18 @@ impl Handle {
 
     /// Notes which server serves the session now.
     pub(crate) fn set_backend(&self, backend: Option<Arc<Backend>>) {
-        self.backend.replace(backend);
+        if let Some(backend) = &backend {
+            backend.lend(self.visit.id);
+        }
+        if let Some(before) = self.backend.replace(backend) {
+            before.lend(0);
+        }
     }
 
     /// The server is asked for something.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, now: Instant) {
         self.activity.set(Activity::Busy);
+        self.requested.set(Some(now));
         self.turn();
     }
 
@@ -139,7 +182,7 @@ impl Handle {
     }
 
     pub(crate) fn user(&self) -> &str {
-        &self.user
+        &self.visit.login.user
     }
 
     pub(crate) fn limits(&self) -> UserLimits {
@@ -192,6 +235,45 @@ impl Handle {
         self.is_aged.get()
     }
 
+    /// The number of the server that serves it now.
+    pub(crate) fn server(&self) -> Option<u64> {
+        self.backend.borrow().as_ref().map(|backend| backend.id)
+    }
+
+    /// Notes how many named statements the client has.
+    pub(crate) fn set_prepared(&self, prepared: usize) {
+        self.prepared.set(prepared);
+    }
+
+    pub(crate) fn requested(&self) -> Option<Instant> {
+        self.requested.get()
+    }
+
+    pub(crate) fn prepared(&self) -> usize {
+        self.prepared.get()
+    }
+
+    /// Notes since when the session waits for a server; 0 is that it does not.
+    pub(crate) fn set_waiting(&self, since: u64) {
+        self.waiting_since.set(since);
+    }
+
+    pub(crate) fn waiting_since(&self) -> Option<u64> {
+        Some(self.waiting_since.get()).filter(|&since| since > 0)
+    }
+
+    pub(crate) fn set_bucket(&self, bucket: &Arc<Bucket>) {
+        self.bucket.replace(Some(Arc::clone(bucket)));
+    }
+
+    pub(crate) fn application_name(&self) -> String {
+        let bucket = self.bucket.borrow();
+        let name = bucket
+            .as_ref()
+            .and_then(|bucket| bucket.get("application_name"));
+        name.unwrap_or_default().to_owned()
+    }
+
     /// Takes a CancelRequest; `done` is dropped once it can do nothing any more. The caller runs `run_cancels` if this
     /// says so: requests of one session go one after the other, so that a storm of them takes one connection.
     pub(crate) fn request_cancel(&self, done: Sender<()>) -> bool {
@@ -235,8 +317,8 @@ impl Handle {
         if signal == Signal::Drain {
             self.rounds.set(self.rounds.get() + 1);
         }
-        // A drain outranks a cancel.
-        if self.signal.get() != Signal::Drain {
+        // An end outranks a drain, and that a cancel.
+        if self.signal.get() < signal {
             self.signal.set(signal);
         }
         self.wake();

@@ -12,11 +12,11 @@ use helios_wire::sqlstate;
 
 use super::residue::Pin;
 use super::startup::Ended;
-use super::{Homeless, Link, Session, Wait, HIGH_WATER};
+use super::{Homeless, Link, Session, HIGH_WATER};
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
 use crate::fault::Fault;
-use crate::pool::{Denial, PoolShard, Profile};
+use crate::pool::{Denial, Grant, PoolShard, Profile};
 use crate::rt;
 use crate::server::{connect, idle, Dirt, Doubts, Server};
 
@@ -24,6 +24,16 @@ use crate::server::{connect, idle, Dirt, Doubts, Server};
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a server that is held back looks whether it may go on.
 const CANCEL_POLL: Duration = Duration::from_millis(2);
+
+/// How a wait for a server ends.
+#[derive(Debug)]
+pub(super) enum Wait {
+    Granted(Grant),
+    Cancelled,
+    Draining,
+    Ended,
+    Left,
+}
 
 /// A server and the pool it is from.
 type Taken = (Box<Server>, Rc<PoolShard>);
@@ -63,7 +73,19 @@ impl Session {
 
     async fn wait_for_server(&mut self) -> Result<Taken, Ended> {
         let since = self.worker.clock();
-        let taken = loop {
+        self.handle.set_waiting(since);
+        let taken = self.wait_since(since).await;
+        self.handle.set_waiting(0);
+        let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
+        if let Ok((_, shard)) = &taken {
+            self.worker.stats().acquire.record(waited);
+            shard.counts().wait_us.add(waited.as_micros() as u64);
+        }
+        taken
+    }
+
+    async fn wait_since(&mut self, since: u64) -> Result<Taken, Ended> {
+        loop {
             let shard = match self.route().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
                 Err(homeless) => {
@@ -73,28 +95,23 @@ impl Session {
             };
             // The pool may be another one than a moment ago.
             if let Some(server) = shard.try_take(&self.bucket) {
-                break (server, shard);
+                return Ok((server, shard));
             }
             let ticket = shard.enqueue(since);
             let wait = poll_fn(|cx| self.poll_wait(Some(&ticket), cx)).await;
             drop(ticket);
             match wait {
-                Wait::Granted(Ok(server)) => break (server, shard),
+                Wait::Granted(Ok(server)) => return Ok((server, shard)),
                 Wait::Granted(Err(Denial::Moved)) => {}
                 Wait::Granted(Err(Denial::Refused(refusal))) => {
                     return Err(Ended::Refused(refusal))
                 }
                 Wait::Cancelled => return Err(self.cancelled()),
                 Wait::Draining => return Err(Ended::Refused(Refusal::shutdown())),
+                Wait::Ended => return Err(Ended::Refused(Refusal::terminated())),
                 Wait::Left => return Err(Ended::Quietly),
             }
-        };
-        let waited = self.worker.clock().saturating_sub(since);
-        self.worker
-            .stats()
-            .acquire
-            .record(Duration::from_nanos(waited));
-        Ok(taken)
+        }
     }
 
     pub(super) fn cancelled(&self) -> Ended {
@@ -139,6 +156,7 @@ impl Session {
             Some(None) => Ok(()),
             Some(Some(Wait::Cancelled)) => Err(self.cancelled()),
             Some(Some(Wait::Draining)) => Err(Ended::Refused(Refusal::shutdown())),
+            Some(Some(Wait::Ended)) => Err(Ended::Refused(Refusal::terminated())),
             Some(Some(Wait::Left | Wait::Granted(_))) => Err(Ended::Quietly),
         }
     }
@@ -165,6 +183,7 @@ impl Session {
 
     pub(super) fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
         let settings = shard.shared.settings();
+        shard.counts().assignments.add(1);
         self.handle
             .set_backend(Some(Arc::clone(&server.state.backend)));
         server.state.statements.begin_batch();
@@ -272,6 +291,7 @@ impl Session {
     fn recover(&self, mut server: Box<Server>, shard: Rc<PoolShard>, roll_back: bool) {
         let handle = Rc::clone(&self.handle);
         let worker = Rc::clone(&self.worker);
+        server.state.backend.set_cleaned(true);
         rt::spawn(async move {
             // Rare, and the handle's one waker belongs to the session.
             let settled = async {
@@ -284,6 +304,7 @@ impl Session {
             }
             let restored = restore(&mut server, &shard, &worker, roll_back).await;
             if restored.is_ok() {
+                server.state.backend.set_cleaned(false);
                 shard.give(server);
             }
         });

@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 pub(crate) mod auth_query;
 pub(crate) mod cancel;
+mod console;
 mod demand;
 mod down;
 mod fifo;
@@ -49,10 +50,11 @@ use crate::worker::{Active, Seat, Worker};
 
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
+use link::Wait;
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
-use startup::Ended;
+use startup::{Client, Ended};
 use timeouts::Pause;
 use up::Flow;
 
@@ -140,7 +142,6 @@ pub(crate) struct Session {
     place: usize,
     _seat: Seat,
     pub(crate) client: Conn,
-    login: Login,
     limits: Limits,
     /// Settings of the client's startup packet.
     startup: Arc<Bucket>,
@@ -186,6 +187,8 @@ pub(crate) struct Session {
     next_seq: u64,
     /// When the oldest outstanding request began.
     started: Option<Instant>,
+    /// When the first one of the transaction did.
+    transaction: Option<Instant>,
 }
 
 impl Drop for Session {
@@ -215,8 +218,10 @@ pub(crate) async fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) {
     let limit = seat.patience();
     // Boxed, so that the task of an established session is small.
     let login = Box::pin(startup::establish(&worker, conn, seat));
-    if let Some(Some(session)) = rt::timeout(limit, login).await {
-        session.serve().await;
+    match rt::timeout(limit, login).await.flatten() {
+        Some(Client::Session(session)) => session.serve().await,
+        Some(Client::Console(console)) => Box::pin(console.serve()).await,
+        None => {}
     }
 }
 
@@ -225,15 +230,11 @@ impl Session {
         worker: Rc<Worker>,
         client: Conn,
         seat: Seat,
-        login: Login,
         bucket: Arc<Bucket>,
         handle: Handle,
     ) -> Session {
-        let handle = Rc::new(handle);
-        if worker.shared.draining.load(Ordering::SeqCst) {
-            handle.signal(Signal::Drain);
-        }
-        let place = worker.sessions.borrow_mut().insert(Rc::clone(&handle));
+        handle.set_bucket(&bucket);
+        let (handle, place) = worker.enroll(handle);
         let limits = worker.config().limits.clone();
         Session {
             worker,
@@ -241,7 +242,6 @@ impl Session {
             place,
             _seat: seat,
             client,
-            login,
             limits,
             startup: Arc::clone(&bucket),
             bucket,
@@ -270,7 +270,14 @@ impl Session {
             own_settings: BTreeSet::new(),
             next_seq: 1,
             started: None,
+            transaction: None,
         }
+    }
+
+    /// The client's settings are others now.
+    fn set_bucket(&mut self, bucket: Arc<Bucket>) {
+        self.handle.set_bucket(&bucket);
+        self.bucket = bucket;
     }
 
     async fn serve(mut self) {
@@ -334,18 +341,6 @@ impl Session {
         self.client.wbuf.len() > HIGH_WATER
     }
 
-    /// Between two transactions, with nothing under way in either direction; or between two messages of a stream.
-    fn may_end(&self) -> bool {
-        if self.streaming {
-            return self.down.remaining == 0;
-        }
-        let quiet = self.fifo.is_empty()
-            && !self.unsynced
-            && self.up.remaining == 0
-            && self.client.rbuf.is_empty();
-        quiet && (self.link.is_none() || self.status == Status::Idle)
-    }
-
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         if self.link.is_none() {
             return Ok(false);
@@ -373,10 +368,13 @@ impl Session {
             }
             Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
             Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
-            Poll::Ready(Ok(_)) => match self.on_server_bytes() {
-                Ok(()) => Ok(true),
-                Err(Doubt(cause)) => Err(self.server_lost(&cause)),
-            },
+            Poll::Ready(Ok(n)) => {
+                link.shard.counts().sent.add(n as u64);
+                match self.on_server_bytes() {
+                    Ok(()) => Ok(true),
+                    Err(Doubt(cause)) => Err(self.server_lost(&cause)),
+                }
+            }
         }
     }
 
@@ -430,9 +428,16 @@ impl Session {
             }
             Poll::Ready(Ok(0) | Err(_)) => Err(Step::Left),
             Poll::Ready(Ok(n)) => {
-                self.worker.stats().received.add(n as u64);
+                self.count_received(n);
                 Ok(true)
             }
+        }
+    }
+
+    fn count_received(&self, n: usize) {
+        self.worker.stats().received.add(n as u64);
+        if let Some(route) = &self.route {
+            route.shard.counts().received.add(n as u64);
         }
     }
 
@@ -515,14 +520,18 @@ impl Session {
         let _ = rt::timeout(FAREWELL, self.client.flush()).await;
     }
 
+    fn login(&self) -> &Login {
+        &self.handle.visit.login
+    }
+
     /// The database entry that the client's name means now.
     fn entry(&self, active: &Active) -> Result<Arc<Database>, Refusal> {
         active
             .snapshot
-            .database(&self.login.database)
+            .database(&self.login().database)
             .cloned()
             .ok_or_else(|| {
-                let text = format!("database \"{}\" does not exist", self.login.database);
+                let text = format!("database \"{}\" does not exist", self.login().database);
                 Refusal::new(sqlstate::INVALID_CATALOG_NAME, text)
                     .hint("Add it to [[databases]], or an entry named \"*\".")
             })
@@ -550,7 +559,7 @@ impl Session {
                 }
             };
             // No pool: something has changed meanwhile, so look again.
-            if let Some(shard) = self.worker.pool(revision, node, &entry, &self.login) {
+            if let Some(shard) = self.worker.pool(revision, node, &entry, self.login()) {
                 self.route = Some(Route { revision, shard });
             }
         }
@@ -568,23 +577,15 @@ impl Session {
             // Who is in a queue has asked already, and is served like a transaction under way.
             Signal::Drain if ticket.is_some() => {}
             Signal::Drain => return Poll::Ready(Wait::Draining),
+            Signal::End => return Poll::Ready(Wait::Ended),
         }
         while self.client.rbuf.len() <= HIGH_WATER {
             match self.client.poll_fill(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Wait::Left),
-                Poll::Ready(Ok(n)) => self.worker.stats().received.add(n as u64),
+                Poll::Ready(Ok(n)) => self.count_received(n),
             }
         }
         Poll::Pending
     }
-}
-
-/// How a wait for a server ends.
-#[derive(Debug)]
-enum Wait {
-    Granted(crate::pool::Grant),
-    Cancelled,
-    Draining,
-    Left,
 }

@@ -11,8 +11,9 @@ use helios_sql::{Encoding, Syntax};
 use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::frontend;
 
+use super::link::Wait;
 use super::startup::Ended;
-use super::{Session, Wait};
+use super::Session;
 use crate::catalog::Definition;
 use crate::config::PoolMode;
 use crate::plans::{Plan, Statement, Wanted, PATIENCE};
@@ -141,7 +142,7 @@ impl Session {
         };
         let nobody = Context::from_waker(Waker::noop());
         let plans = &self.worker.shared.plans;
-        let _ = plans.poll(wanted, &self.login.user, statement, &nobody);
+        let _ = plans.poll(wanted, &self.login().user, statement, &nobody);
     }
 
     /// How the server reads what this client sends.
@@ -197,7 +198,7 @@ impl Session {
                 catalog: &shard.shared.catalog,
             };
             if plans
-                .poll(wanted, &self.login.user, statement, cx)
+                .poll(wanted, &self.login().user, statement, cx)
                 .is_ready()
             {
                 return Poll::Ready(Ok(()));

@@ -17,6 +17,8 @@ use super::Session;
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
 use crate::statements::{Columns, Named, Statement};
+use crate::stats::Counter;
+use crate::traffic::Counts;
 
 /// Longest portal and statement name together in a Bind.
 const MAX_BIND_HEAD: usize = 64 * 1024;
@@ -96,6 +98,7 @@ impl Session {
             .intern(rest, self.bucket.meaning());
         let seq = self.next_seq;
         self.next_seq += 1;
+        self.count(|counts| &counts.client_parses);
         let plan = self.plan.take();
         let names = plan.as_ref().is_some_and(|plan| plan.names);
         self.statements.insert(
@@ -120,6 +123,10 @@ impl Session {
         }
     }
 
+    fn count(&mut self, counter: impl Fn(&Counts) -> &Counter) {
+        counter(self.link_mut().shard.counts()).add(1);
+    }
+
     /// Sends a Parse under our own name; the client sees its reply if it asked for it.
     pub(super) fn prepare(&mut self, statement: Arc<Statement>, seq: Option<u64>) {
         let Some(parse) = parse_of(&statement) else {
@@ -129,6 +136,7 @@ impl Session {
             // What the server has under our names is not known for sure any more.
             self.close_on_server(&statement);
         }
+        self.count(|counts| &counts.server_parses);
         let link = self.link_mut();
         link.prepared = true;
         link.server.conn.wbuf.extend(&parse);
@@ -304,6 +312,7 @@ impl Session {
                     let described = Described::new(head.statement, named.seq, &statement);
                     (head.portal.into(), described)
                 });
+                self.count(|counts| &counts.binds);
                 self.expect(Expect::Bind {
                     statement: Some(Arc::clone(&statement)),
                 });

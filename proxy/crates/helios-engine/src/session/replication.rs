@@ -7,7 +7,7 @@ use crate::pool::Profile;
 
 impl Session {
     pub(super) fn is_replication(&self) -> bool {
-        self.login.replication.is_some()
+        self.login().replication.is_some()
     }
 
     /// Opens the client's server connection and links it for good. Returns what the client is to be greeted with.

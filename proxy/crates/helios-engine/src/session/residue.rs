@@ -245,6 +245,7 @@ impl Session {
         if std::mem::take(&mut link.discarded) && !doubts.settings {
             link.server.state.bucket = Arc::clone(&self.worker.shared.buckets.plain);
             self.bucket = Arc::clone(&self.startup);
+            self.handle.set_bucket(&self.bucket);
         }
         // What cannot be seen or undone is dealt with when the server is given back.
         link.server.state.dirt.state |= doubts.unseen;
@@ -318,8 +319,9 @@ impl Session {
         let buckets = &self.worker.shared.buckets;
         let Some(link) = &mut self.link else { return };
         let on_server = buckets.intern(settings);
-        self.bucket = buckets.over(&self.startup, &on_server);
+        let bucket = buckets.over(&self.startup, &on_server);
         link.server.state.bucket = on_server;
+        self.set_bucket(bucket);
     }
 
     /// Sets what RESET has gone back to, so that the client hears of it; whether that is under way now.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{self, HEADER_LEN};
@@ -14,8 +15,10 @@ use helios_wire::startup::{self, Startup, StartupError, StartupParams};
 use helios_wire::{backend, sqlstate};
 
 use super::cancel;
-use super::handle::Handle;
+use super::console::ConsoleSession;
+use super::handle::{Handle, Visit};
 use super::{Login, Session};
+use crate::config::Snapshot;
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
@@ -31,6 +34,16 @@ const MAX_APPLICATION_NAME: usize = 63;
 const UNNAMED_APPLICATION: &str = "app";
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a login leads to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are sessions, and each is moved once"
+)]
+pub(crate) enum Client {
+    Session(Session),
+    Console(Box<ConsoleSession>),
+}
 
 /// Why no session came about.
 #[derive(Debug)]
@@ -52,7 +65,7 @@ pub(crate) async fn establish(
     worker: &Rc<Worker>,
     mut conn: Conn,
     mut seat: Seat,
-) -> Option<Session> {
+) -> Option<Client> {
     match until_drain(worker, login(worker, &mut conn, &mut seat)).await {
         Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
@@ -107,14 +120,52 @@ async fn login(
     }
     let active = worker.active();
     active.users.admit(worker, conn, &params).await?;
+    check_database(worker, &active.snapshot, &params)?;
     // Who has not proven to be the user learns nothing of that user, and takes no place of theirs.
     seat.settle(&params.user, &params.database)
         .map_err(Ended::Refused)?;
     conn.wbuf.extend(backend::AUTHENTICATION_OK);
     let (pid, key) = cancel::new_key(worker, conn, params.minor);
+    let visit = Visit {
+        id: worker.shared.numbers.next(),
+        login: Login {
+            user: params.user.clone(),
+            database: params.database.clone(),
+            replication: params.replication,
+        },
+        ends: conn.ends().ok().flatten(),
+        encryption: conn.encryption(),
+        since: SystemTime::now(),
+    };
     let limits = *active.snapshot.user_limits(&params.user);
-    let handle = Handle::new(pid, key, &params.user, limits, worker.ticks());
+    let handle = Handle::new(visit, pid, key, limits, worker.ticks());
     Ok((params, handle))
+}
+
+/// Whether a client that has proven who it is may go where it wants to.
+fn check_database(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    params: &StartupParams,
+) -> Result<(), Ended> {
+    let (user, database) = (&params.user, &params.database);
+    if let Some(console) = snapshot.console(database) {
+        if console.users.contains(user) {
+            return Ok(());
+        }
+        let text = format!("user \"{user}\" is not allowed to use the console");
+        let refusal = Refusal::new(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, text)
+            .hint("Name it in console.admin_users or console.stats_users.");
+        return Err(Ended::Refused(refusal));
+    }
+    let shown = snapshot.shown(database);
+    if worker.shared.halts().is_disabled(shown) {
+        let text = format!("database \"{shown}\" is disabled");
+        let refusal = Refusal::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
+            .hint("An administrator has disabled it; ENABLE on the console ends that.");
+        return Err(Ended::Refused(refusal));
+    }
+    Ok(())
 }
 
 async fn begin(
@@ -123,22 +174,23 @@ async fn begin(
     seat: Seat,
     mut params: StartupParams,
     handle: Handle,
-) -> Option<Session> {
+) -> Option<Client> {
+    if worker.config().console(&params.database).is_some() {
+        handle.set_bucket(&worker.shared.buckets.of_startup(&params.parameters));
+        return Some(Client::Console(Box::new(ConsoleSession::new(
+            worker, conn, seat, handle,
+        ))));
+    }
     if adds_host(worker, &params) {
         label(&mut params.parameters, &conn.peer());
     }
-    let login = Login {
-        user: params.user,
-        database: params.database,
-        replication: params.replication,
-    };
     let buckets = &worker.shared.buckets;
     let bucket = match params.replication {
         None => buckets.of_startup(&params.parameters),
         // Its server is opened with them.
         Some(_) => Arc::clone(&buckets.plain),
     };
-    let mut session = Session::new(Rc::clone(worker), conn, seat, login, bucket, handle);
+    let mut session = Session::new(Rc::clone(worker), conn, seat, bucket, handle);
     let profile = match params.replication {
         None => session.profile().await,
         Some(_) => session.open_own(&params.parameters).await,
@@ -152,7 +204,7 @@ async fn begin(
             backend::backend_key_data(&mut out, session.handle.pid(), session.handle.key());
             backend::ready_for_query(&mut out, backend::Status::Idle);
             session.client.wbuf.extend(&out);
-            Some(session)
+            Some(Client::Session(session))
         }
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {

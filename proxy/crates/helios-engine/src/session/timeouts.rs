@@ -103,9 +103,24 @@ impl Session {
         is_timing_out
     }
 
-    /// What a session is told that is to end and rests: in a drain, or for its age. One that keeps its server would
+    /// Between two transactions, with nothing under way in either direction; or between two messages of a stream.
+    fn may_end(&self) -> bool {
+        if self.streaming {
+            return self.down.remaining == 0;
+        }
+        let quiet = self.fifo.is_empty()
+            && !self.unsynced
+            && self.up.remaining == 0
+            && self.client.rbuf.is_empty();
+        quiet && (self.link.is_none() || self.status == Status::Idle)
+    }
+
+    /// What a session is told that is to end: at once, or when it rests in a drain or for its age. One that keeps its server would
     /// lose what it has there, and is not ended for its age.
     pub(super) fn farewell(&mut self) -> Option<Refusal> {
+        if self.handle.pending() == Signal::End {
+            return Some(Refusal::terminated());
+        }
         let in_drain = self.handle.pending() == Signal::Drain;
         let keeps_server = self.pins.any() || self.is_replication();
         if !in_drain && (!self.handle.is_aged() || keeps_server) {

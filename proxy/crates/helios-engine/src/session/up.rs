@@ -212,7 +212,7 @@ impl Session {
         let header = frame::header(self.client.rbuf.bytes()).ok().flatten();
         // A FATAL of the server is one for the client too.
         let Some(header) =
-            header.filter(|_| !refusal.is_fatal() && self.handle.pending() != Signal::Drain)
+            header.filter(|_| !refusal.is_fatal() && self.handle.pending() < Signal::Drain)
         else {
             return Err(refusal);
         };
@@ -310,8 +310,9 @@ impl Session {
     /// Notes an outstanding request. Only called while linked.
     pub(super) fn expect(&mut self, expect: Expect) {
         if self.fifo.iter().all(Expect::is_ours) {
-            self.started.get_or_insert_with(Instant::now);
-            self.handle.begin();
+            let now = *self.started.get_or_insert_with(Instant::now);
+            self.transaction.get_or_insert(now);
+            self.handle.begin(now);
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);

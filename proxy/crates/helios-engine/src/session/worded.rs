@@ -159,7 +159,7 @@ impl Session {
         if message.len() < header.total {
             return Act::Wait;
         }
-        let portal = frontend::read_execute(&message[HEADER_LEN..]);
+        let portal = frontend::read_execute(&message[HEADER_LEN..]).map(|(portal, _)| portal);
         let mut all = self.link_mut().renamed.iter();
         let renamed = all.find(|(known, _)| portal == Some(known));
         let renamed = renamed.map(|(_, renamed)| Box::new(renamed.clone()));

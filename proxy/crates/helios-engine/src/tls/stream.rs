@@ -43,6 +43,20 @@ impl Stream {
         }
     }
 
+    /// What both ends agreed on, as PgBouncer writes it: `TLSv1.3/TLS_AES_256_GCM_SHA384/ECDH=X25519`.
+    pub(crate) fn terms(&self) -> String {
+        let version = match self.session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let suite = self.session.negotiated_cipher_suite();
+        let suite = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("");
+        let suite = suite.replacen("TLS13_", "TLS_", 1);
+        let group = self.session.negotiated_key_exchange_group();
+        let group = group.map_or_else(String::new, |group| format!("/ECDH={:?}", group.name()));
+        format!("{version}/{suite}{group}")
+    }
+
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.session.alpn_protocol()
     }

@@ -186,7 +186,7 @@ def test_an_imported_file_serves_as_the_one_it_was_made_of(postgres: PostgresClu
 
 
 def test_what_must_not_go_missing_is_not_served(postgres: PostgresCluster, tmp_path: Path) -> None:
-    text = pgbouncer_ini(postgres).replace("auth_type = md5", "auth_type = hba")
+    text = pgbouncer_ini(postgres).replace("auth_type = md5", "auth_type = pam")
     write_users_file(tmp_path / "userlist.txt", {APP: PASSWORDS[APP]})
     (tmp_path / "more.ini").touch()
 

@@ -290,7 +290,7 @@ def test_who_may_do_what(proxy: HeliosProcess, admin: Client) -> None:
         ("reload now", "42601"),
         ("shutdown sometime", "42601"),
         ("set listen_port = 1", "55P02"),
-        ("set query_timeout = 1", "55P02"),
+        ("set transaction_timeout = 1", "55P02"),
         ("set nothing = 1", "42704"),
         ("set default_pool_size = many", "22023"),
         ("set default_pool_size = 0", "22023"),

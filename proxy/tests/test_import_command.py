@@ -20,8 +20,14 @@ shop = host=db1 port=5433 dbname=shop_v2 user=app password='p w' pool_size=5 poo
 * = host=db2
 [pgbouncer]
 listen_addr = *
-auth_type = scram-sha-256
+auth_type = hba
+auth_hba_file = hba.conf
+auth_ident_file = ident.conf
+auth_user = asker
 auth_file = userlist.txt
+admin_users = ops, dba
+stats_users = exporter
+client_tls_ca_file = ca.pem
 pool_mode = transaction
 client_tls_sslmode = require
 client_tls_cert_file = c.pem
@@ -54,6 +60,8 @@ def folder(tmp_path: Path) -> Path:
         "c.pem": "CERTIFICATE OF THE PROXY\n",
         "k.pem": "KEY OF THE PROXY\n",
         "ca.pem": "AUTHORITY\n",
+        "hba.conf": "hostssl all all all cert map=users\n",
+        "ident.conf": "users one app\n",
     }.items():
         (tmp_path / name).write_text(text)
     return tmp_path
@@ -71,8 +79,8 @@ def test_toml_on_stdout_is_the_configuration_and_stderr_tells_the_rest(folder: P
     (folder / "helios.toml").write_text(result.stdout)
     assert load(folder / "helios.toml") == read_foreign(folder / "pgbouncer.ini").config
     lines = result.stderr.splitlines()
-    assert lines[-1].startswith("pgbouncer.ini: 17 settings carried over, 4 with a note, 1 ignored, 0 not carried over")
-    assert "ignored: pgbouncer.ini:14: pgbouncer.logfile: the log goes to stderr" in lines[-2]
+    assert lines[-1].startswith("pgbouncer.ini: 23 settings carried over, 8 with a note, 1 ignored, 0 not carried over")
+    assert "ignored: pgbouncer.ini:20: pgbouncer.logfile: the log goes to stderr" in lines[-2]
 
 
 def test_a_written_file_is_private_and_has_its_users_beside_it(folder: Path) -> None:

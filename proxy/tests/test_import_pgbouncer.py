@@ -30,6 +30,8 @@ DATABASE = "databases[0]"
 POOL = f"{DATABASE}.pool"
 TLS = "client_tls_cert_file = c.pem\nclient_tls_key_file = k.pem"
 CA = "server_tls_ca_file = ca.pem"
+CLIENT_CA = "client_tls_ca_file = client-ca.pem"
+IDENT = 'users "cn one" app\n# a comment\nusers  other all  # more\n'
 
 Becomes = dict[str, Any]
 """Our keys and their values; `{folder}` is the file's folder."""
@@ -60,7 +62,22 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("pgbouncer", "auth_type", "plain"): {"auth.method": "password"},
     ("pgbouncer", "auth_type", "md5"): {"auth.method": "md5"},
     ("pgbouncer", "auth_type", "scram-sha-256"): {"auth.method": "scram-sha-256"},
-    ("pgbouncer", "auth_type", "hba"): {"auth.method": "scram-sha-256"},
+    ("pgbouncer", "auth_type", f"cert\nclient_tls_sslmode=verify-ca\n{TLS}\n{CLIENT_CA}"): {"auth.method": "cert"},
+    ("pgbouncer", "auth_type", "hba\nauth_hba_file = hba.conf"): {"auth.hba_file": "{folder}/hba.conf"},
+    ("pgbouncer", "auth_hba_file", "/hba.conf\nauth_type = hba"): {"auth.hba_file": "/hba.conf"},
+    ("pgbouncer", "auth_ident_file", "ident.conf\nauth_type=hba\nauth_hba_file=hba.conf"): {
+        "auth.ident[0].system_user": "cn one",
+        "auth.ident[1].database_user": "all",
+    },
+    ("pgbouncer", "auth_user", "asker"): {"auth.query_user": "asker", "auth.query_database": "app"},
+    ("pgbouncer", "auth_dbname", "users\nauth_user = asker"): {"auth.query_database": "users"},
+    ("pgbouncer", "auth_query", "select 1\nauth_user = asker"): {"auth.query": "select 1"},
+    ("pgbouncer", "admin_users", "ops, dba"): {"console.admin_users": ("ops", "dba")},
+    ("pgbouncer", "stats_users", "exporter"): {"console.stats_users": ("exporter",)},
+    ("pgbouncer", "client_tls_ca_file", f"/ca.pem\nclient_tls_sslmode=allow\n{TLS}"): {
+        "tls.client_ca_file": "/ca.pem",
+        "tls.client_auth": "optional",
+    },
     ("pgbouncer", "auth_file", "userlist.txt"): {"auth.users_file": "{folder}/userlist.txt"},
     ("pgbouncer", "verbose", "0"): {"log.level": "info"},
     ("pgbouncer", "verbose", "2"): {"log.level": "debug"},
@@ -84,7 +101,11 @@ BECOMES: dict[tuple[str, str, str], Becomes] = {
     ("pgbouncer", "client_tls_sslmode", f"allow\n{TLS}"): {"tls.mode": "allow"},
     ("pgbouncer", "client_tls_sslmode", f"prefer\n{TLS}"): {"tls.mode": "allow"},
     ("pgbouncer", "client_tls_sslmode", f"require\n{TLS}"): {"tls.mode": "require"},
-    ("pgbouncer", "client_tls_sslmode", f"verify-full\n{TLS}"): {"tls.mode": "require"},
+    ("pgbouncer", "client_tls_sslmode", f"verify-full\n{TLS}\n{CLIENT_CA}"): {
+        "tls.mode": "require",
+        "tls.client_auth": "required",
+        "tls.client_ca_file": "{folder}/client-ca.pem",
+    },
     ("pgbouncer", "client_tls_key_file", "k.pem"): {"tls.key_file": "{folder}/k.pem"},
     ("pgbouncer", "client_tls_cert_file", "/etc/c.pem"): {"tls.cert_file": "/etc/c.pem"},
     ("pgbouncer", "server_tls_sslmode", "disable"): {"clusters[0].tls.mode": "disable"},
@@ -142,12 +163,10 @@ NOTED: dict[Fate, dict[str, str]] = {
         "databases": "load_balance_hosts=disable",
     },
     LOST: {
-        "pgbouncer": "unix_socket_group=g peer_id=1 disable_pqexec=1 "
-        "auth_hba_file=x auth_ident_file=x auth_user=x auth_query=select auth_dbname=x auth_ldap_options=x syslog=1 "
-        "admin_users=x stats_users=x server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
-        "client_tls_ca_file=x server_tls_key_file=x server_tls_cert_file=x transaction_timeout=1 max_packet_size=1000 "
-        "tcp_keepcnt=1 tcp_keepidle=1 "
-        "tcp_keepintvl=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
+        "pgbouncer": "unix_socket_group=g peer_id=1 disable_pqexec=1 auth_ldap_options=x syslog=1 "
+        "server_fast_close=1 resolv_conf=/x query_wait_notify=5 login_notify_message=hi "
+        "server_tls_key_file=x server_tls_cert_file=x transaction_timeout=1 max_packet_size=1000 "
+        "tcp_keepcnt=1 tcp_keepidle=1 tcp_keepintvl=1 server_round_robin=1 client_tls_protocols=tlsv1.3 "
         "server_tls_protocols=all",
         "databases": "auth_user=x auth_query=x auth_dbname=x connect_query=select "
         "target_session_attrs=read-only client_encoding=utf8 "
@@ -166,11 +185,8 @@ NOTED_ONE_BY_ONE = [
 ]
 
 UNSAFE = [
-    ("pgbouncer", "auth_type", "cert"),
-    ("pgbouncer", "auth_type", "hba"),
     ("pgbouncer", "auth_type", "ldap"),
     ("pgbouncer", "auth_type", "pam"),
-    ("pgbouncer", "client_tls_sslmode", f"verify-ca\n{TLS}"),
     ("pgbouncer", "disable_pqexec", "1"),
     ("databases", "connect_query", "'set role app'"),
     ("databases", "target_session_attrs", "standby"),
@@ -210,6 +226,7 @@ def _text(section: str, name: str, value: str) -> str:
 
 def _import(folder: Path, text: str) -> Imported:
     (folder / "userlist.txt").write_text(USERLIST)
+    (folder / "ident.conf").write_text(IDENT)
     (folder / "pgbouncer.ini").write_text(text)
     return read_pgbouncer(folder / "pgbouncer.ini")
 
@@ -355,9 +372,30 @@ def test_a_file_without_databases_is_refused_once(tmp_path: Path) -> None:
 
 
 def test_without_an_auth_file_there_is_nobody_to_let_in(tmp_path: Path) -> None:
-    (found,) = _problems(tmp_path, "[databases]\napp = host=db\n[pgbouncer]\nauth_user = x\n")
+    (found,) = _problems(tmp_path, "[databases]\napp = host=db\n[pgbouncer]\n")
 
     assert found.startswith("pgbouncer.ini: pgbouncer.auth_file: is missing, and method md5 needs it")
+
+
+def test_what_a_pg_hba_needs_is_said(tmp_path: Path) -> None:
+    (found,) = _problems(
+        tmp_path, "[databases]\napp = host=db\n[pgbouncer]\nauth_type = hba\nauth_file = userlist.txt\n"
+    )
+    assert found == "pgbouncer.ini:4: pgbouncer.auth_type: needs auth_hba_file; nobody could log in"
+    (tmp_path / "maps").write_text("users one\n")
+    ini = "[databases]\napp = host=db\n[pgbouncer]\nauth_type = hba\nauth_hba_file = h\nauth_ident_file = maps\n"
+    (found,) = _problems(tmp_path, ini)
+    assert "line 1 is none of a user map; write MAP SYSTEM-USER ROLE" in found
+
+
+def test_users_are_looked_up_where_an_application_has_the_function(tmp_path: Path) -> None:
+    """The first database that has a name, by its name on the server; that it is one for all is told."""
+    ini = "[databases]\n* = host=db\nshop = host=db dbname=shop_1\n[pgbouncer]\nauth_user = asker\n"
+    imported = _import(tmp_path, ini)
+
+    assert imported.config.auth.query_database == "shop_1"
+    (note,) = [str(note.problem) for note in imported.notes if "asks in database" in str(note.problem)]
+    assert "pgbouncer.auth_user: asks in database shop_1, whoever logs in" in note
 
 
 def test_databases_of_the_same_servers_share_a_cluster(tmp_path: Path) -> None:

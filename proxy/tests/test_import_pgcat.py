@@ -64,6 +64,13 @@ BECOMES: dict[tuple[str, str], dict[str, Any]] = {
     ("user", 'username = "bob"'): {"auth.users_file": "users.txt"},
     ("user", 'password = "x"'): {"auth.users_file": "users.txt"},
     ("shard", 'database = "other"'): {f"{DATABASE}.database": "other"},
+    ("general", 'admin_username = "ops"\nadmin_password = "y"'): {"console.admin_users": ("ops",)},
+    ("general", 'admin_password = "y"\nadmin_username = "ops"'): {"auth.users_file": "users.txt"},
+    ("general", 'auth_query_user = "asker"'): {"auth.query_user": "asker"},
+    ("general", 'auth_query_password = "z"\nauth_query_user = "asker"'): {"auth.query_password": "z"},
+    ("general", 'auth_query = "select a, b from t where a = \'$1\'"\nauth_query_user = "asker"'): {
+        "auth.query": "select a, b from t where a = $1"
+    },
     ("shard", 'servers = [["a", 5433, "Primary"], ["b", 5434, "replica"]]'): {
         "clusters[0].nodes[0].role": "primary",
         "clusters[0].nodes[1].role": "standby",
@@ -77,8 +84,8 @@ NOTED = {
     ("general", NEEDLESS): "healthcheck_timeout=1 healthcheck_delay=1 ban_time=1 log_client_connections=true "
     "log_client_disconnections=true dns_cache_enabled=true dns_max_ttl=1 server_round_robin=true validate_config=true",
     ("general", LOST): "tcp_keepalives_idle=5 tcp_keepalives_count=5 "
-    'tcp_keepalives_interval=5 tcp_user_timeout=1 verify_server_certificate=true admin_username="x" '
-    'admin_password="x" admin_auth_type="md5" auth_query="x" auth_query_user="x" auth_query_password="x"',
+    "tcp_keepalives_interval=5 tcp_user_timeout=1 verify_server_certificate=true "
+    'admin_auth_type="trust"',
     (
         "pool",
         NEEDLESS,

@@ -21,11 +21,12 @@ from helios_crds.base import SpecModel
 from helios_crds.pool_settings import names_of
 from helios_crds.v1alpha1.backends import ClusterSpec, DatabaseSpec, NodeSpec
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER, HeliosProxySpec
-from helios_crds.v1alpha1.references import CA_KEY, CERTIFICATE_KEY, PRIVATE_KEY, USERS_KEY
+from helios_crds.v1alpha1.references import CA_KEY, CERTIFICATE_KEY, HBA_KEY, PASSWORD_KEY, PRIVATE_KEY, USERS_KEY
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
     DatabasePoolSpec,
     DrainSpec,
+    IdentSpec,
     LimitsSpec,
     LogSpec,
     PoolSpec,
@@ -102,6 +103,7 @@ def _spec(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
         "users": [_mirror(UserSpec, user) for user in config.users],
         "pool": _mirror(PoolSpec, config.pool),
         "auth": _auth(imported, name, secrets),
+        "console": _console(config),
         "tls": _tls(config, name, secrets),
         "drain": _mirror(DrainSpec, config.drain),
         "limits": _mirror(LimitsSpec, config.limits),
@@ -167,7 +169,20 @@ def _auth(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
         block["usersSecretRef"] = _reference(secrets, f"{name}-users", texts={USERS_KEY: format_users(imported.users)})
     elif auth.users_file is not None:
         block["usersSecretRef"] = _reference(secrets, f"{name}-users", files={USERS_KEY: auth.users_file})
+    if auth.ident:
+        block["ident"] = [_mirror(IdentSpec, line) for line in auth.ident]
+    if auth.hba_file is not None:
+        block["hbaSecretRef"] = _reference(secrets, f"{name}-hba", files={HBA_KEY: auth.hba_file})
+        block.pop("method", None)
+    if auth.query_password is not None:
+        password = {PASSWORD_KEY: auth.query_password.get_secret_value()}
+        block["querySecretRef"] = _reference(secrets, f"{name}-query", texts=password)
     return block
+
+
+def _console(config: ProxyConfig) -> dict[str, Any]:
+    named = {"adminUsers": config.console.admin_users, "statsUsers": config.console.stats_users}
+    return {key: list(users) for key, users in named.items() if users}
 
 
 def _tls(config: ProxyConfig, name: str, secrets: list[_Secret]) -> dict[str, Any]:
@@ -175,6 +190,9 @@ def _tls(config: ProxyConfig, name: str, secrets: list[_Secret]) -> dict[str, An
     if config.tls.cert_file is not None and config.tls.key_file is not None:
         files = {CERTIFICATE_KEY: config.tls.cert_file, PRIVATE_KEY: config.tls.key_file}
         block["secretRef"] = _reference(secrets, f"{name}-tls", TLS, files=files)
+    if config.tls.client_ca_file is not None:
+        authorities = {CA_KEY: config.tls.client_ca_file}
+        block["clientCaSecretRef"] = _reference(secrets, f"{name}-client-ca", files=authorities)
     return block
 
 

@@ -6,6 +6,7 @@ takes more than one of them. Where a setting is left out PgBouncer's default hol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +32,30 @@ NO_ADDRESS: Final = "127.0.0.1"
 
 DEFAULT_RESET: Final = "DISCARD ALL"
 
+HBA: Final = "hba"
+"""The auth_type that leaves it to auth_hba_file."""
+
+IDENT_WORDS: Final = 3
+_IDENT_WORD: Final = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
+
 METHODS: Final = {"any": "trust", "plain": "password"}
 """Authentication that has another name here."""
 
 METHODS_ELSEWHERE: Final = {
-    "cert": "clients are not asked for certificates in this version",
-    "hba": "rules by address, database and user are not read in this version",
     "ldap": "clients are not checked against LDAP",
     "pam": "clients are not checked by PAM",
 }
 """Authentication that Helios lacks; the strictest that it has stands in."""
 
 _SPECIAL: Final = (
+    "auth_dbname",
     "auth_file",
+    "auth_hba_file",
+    "auth_ident_file",
+    "auth_query",
     "auth_type",
+    "auth_user",
+    "client_tls_ca_file",
     "client_tls_sslmode",
     "listen_addr",
     "listen_port",
@@ -194,6 +205,15 @@ class _Reading:
         found = self._settings.get("auth_type")
         if found is None:
             return
+        self._carry_auth_query()
+        self._carry_auth_file()
+        if found.value == HBA and self._value("auth_hba_file"):
+            self._put_file(("auth", "hba_file"), self._settings["auth_hba_file"])
+            self._carry_ident()
+            return
+        if found.value == HBA:
+            self._draft.wrong(found.origin, "needs auth_hba_file", "nobody could log in")
+            return
         if found.value in METHODS_ELSEWHERE:
             hint = "SCRAM-SHA-256 against auth_file is asked for instead"
             message = f'"{found.value}": {METHODS_ELSEWHERE[found.value]}'
@@ -204,10 +224,51 @@ class _Reading:
         if method == "trust":
             self._draft.note(Fate.CHANGED, found.origin, "lets in also who is not in auth_file")
         self._draft.put(("auth", "method"), method, found.origin)
+
+    def _carry_auth_file(self) -> None:
         file = self._settings.get("auth_file")
         self._draft.places["auth", "users_file"] = file.origin if file else self._default_of("auth_file")
         if file is not None and file.value:
             self._put_file(("auth", "users_file"), file)
+
+    def _carry_auth_query(self) -> None:
+        """What looks up users in PostgreSQL, where somebody is named to ask; its password is in auth_file."""
+        user = self._settings.get("auth_user")
+        if user is None or not user.value:
+            return
+        self._draft.put(("auth", "query_user"), user.value, user.origin)
+        query, database = self._settings.get("auth_query"), self._settings.get("auth_dbname")
+        if query is not None and query.value:
+            self._draft.put(("auth", "query"), query.value, query.origin)
+        if database is not None and database.value:
+            self._draft.put(("auth", "query_database"), database.value, database.origin)
+            return
+        asked = next((entry for entry in self._of("databases") if entry.key not in (CONSOLE, "*")), None)
+        if asked is not None:
+            strings = dict(pairs(asked.value)) if _is_pairs(asked.value) else {}
+            name = strings.get("dbname", asked.key)
+            message = f"asks in database {name}, whoever logs in; PgBouncer asks in the database of the client"
+            self._draft.note(Fate.CHANGED, user.origin, message, "set auth_dbname")
+            self._draft.put(("auth", "query_database"), name, user.origin)
+
+    def _carry_ident(self) -> None:
+        """The lines of the user maps, which have no file of their own here."""
+        found = self._settings.get("auth_ident_file")
+        if found is None or not found.value:
+            return
+        try:
+            written = (self._folder / found.value).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self._draft.wrong(found.origin, f"cannot be read: {error}")
+            return
+        lines = []
+        for number, text in enumerate(written.splitlines(), 1):
+            words = [quoted.replace('""', '"') or word for quoted, word in _IDENT_WORD.findall(text.partition("#")[0])]
+            if len(words) not in (0, IDENT_WORDS):
+                self._draft.wrong(found.origin, f"line {number} is none of a user map", "write MAP SYSTEM-USER ROLE")
+            elif words:
+                lines.append(dict(zip(("map", "system_user", "database_user"), words, strict=True)))
+        self._draft.put(("auth", "ident"), lines, found.origin)
 
     def _carry_client_tls(self) -> None:
         found = self._settings.get("client_tls_sslmode")
@@ -217,9 +278,15 @@ class _Reading:
         for name in _TLS_FILES:
             path = tuple(PGBOUNCER[name].becomes.split("."))
             self._draft.places.setdefault(path, self._default_of(name))
+        authorities = self._settings.get("client_tls_ca_file")
+        if found.value == "disable":
+            return
         if found.value.startswith("verify"):
-            message = f"{found.value}: clients are let in without a certificate, only encryption is demanded"
-            self._draft.note(Fate.LOST, found.origin, message, unsafe=True)
+            self._draft.put(("tls", "client_auth"), "required", found.origin)
+        elif authorities is not None and authorities.value:
+            self._draft.put(("tls", "client_auth"), "optional", authorities.origin)
+        if authorities is not None and authorities.value:
+            self._put_file(("tls", "client_ca_file"), authorities)
 
     def _carry_databases(self) -> None:
         first: dict[str, Origin] = {}
@@ -369,6 +436,14 @@ class _Reading:
 def _unwritten(origin: Origin) -> Origin:
     """The same place for something that need not be told again."""
     return Origin(origin.field, origin.source)
+
+
+def _is_pairs(text: str) -> bool:
+    try:
+        pairs(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cluster_names(clusters: Sequence[_Hosts]) -> dict[_Hosts, str]:

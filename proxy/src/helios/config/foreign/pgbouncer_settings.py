@@ -9,9 +9,9 @@ from typing import Final
 
 from helios.config.base import YEAR_SECONDS
 from helios.config.foreign.settings import Setting, Table, carried, lost, needless
-from helios.config.foreign.values import number, rounded, seconds, text, to_words, word
+from helios.config.foreign.values import names, number, rounded, seconds, text, to_words, word
 
-__all__ = ["DATABASES", "PEERS", "PENDING", "PGBOUNCER", "USERS"]
+__all__ = ["DATABASES", "PEERS", "PGBOUNCER", "USERS"]
 
 
 def _folder(written: str) -> str:
@@ -40,22 +40,19 @@ _NAMES = "names are looked up again every few seconds; see monitor.resolve_secon
 _KEEPALIVE = "a silent peer is asked after 30 seconds; see [tcp]"
 _ALL_TO_PRIMARY = "every new connection goes to the cluster's primary, which is found by asking the nodes"
 
-PENDING: Final[Table] = {
-    "auth_user": lost(
-        text, "users are not looked up in PostgreSQL in this version; who is not in auth_file is refused"
-    ),
-    "auth_query": lost(text, "users are not looked up in PostgreSQL in this version"),
-    "auth_dbname": lost(text, "users are not looked up in PostgreSQL in this version"),
-    "auth_hba_file": lost(text, "rules by address, database and user are not read in this version", ""),
-    "auth_ident_file": lost(text, "user name maps are not read in this version", ""),
-    "client_tls_ca_file": lost(text, "clients are not asked for certificates in this version", ""),
-    "admin_users": lost(text, "there is no console in this version; the admin API has its own token", ""),
-    "stats_users": lost(text, "there is no console in this version; /metrics of the admin API has the figures", ""),
-}
-"""Settings whose counterparts are about to come, in whatever section they stand."""
+_QUERY = "it runs on a connection of its own whose search_path is pg_catalog: other names must be qualified"
+_HBA = "a line that Helios cannot act on is an error, PgBouncer passes over it"
+_ONE_QUERY = "one query looks users up, for all databases: set it in [pgbouncer]"
 
 PGBOUNCER: Final[Table] = {
-    **PENDING,
+    "admin_users": carried(names, "console.admin_users"),
+    "auth_dbname": carried(text, "auth.query_database"),
+    "auth_hba_file": carried(text, "auth.hba_file", note=_HBA),
+    "auth_ident_file": carried(text, "auth.ident"),
+    "auth_query": carried(text, "auth.query", note=_QUERY),
+    "auth_user": carried(text, "auth.query_user"),
+    "client_tls_ca_file": carried(text, "tls.client_ca_file"),
+    "stats_users": carried(names, "console.stats_users"),
     "application_name_add_host": carried(number, "pool.application_name_add_host", "0", lambda value: (value != 0, "")),
     "auth_file": carried(text, "auth.users_file"),
     "auth_ldap_options": lost(text, "clients are not checked against LDAP", ""),
@@ -171,7 +168,7 @@ def _own(note: str) -> Setting:
 
 
 DATABASES: Final[Table] = {
-    **{name: PENDING[name] for name in ("auth_user", "auth_query", "auth_dbname")},
+    **{name: lost(text, _ONE_QUERY) for name in ("auth_user", "auth_query", "auth_dbname")},
     "application_name": _own("connections are not named by the database entry"),
     "client_encoding": _own("no encoding is set for a database"),
     "connect_query": lost(text, "no statement is run when a server connection is opened", unsafe=True),

@@ -28,6 +28,7 @@ ROLES: Final = {"primary": "primary", "replica": "standby"}
 SERVER_PARTS: Final = ("host", "port", "role")
 _TOP: Final = ("general", "pools", "plugins", "path")
 _SPECIAL: Final = (
+    "admin_password",
     "autoreload",
     "enable_prometheus_exporter",
     "host",
@@ -59,6 +60,7 @@ class _Reading:
         self._tree, text = parse_toml(decode(read_document(path), str(path)), str(path))
         self._lines = Locator(str(path), key_lines(text))
         self._users: dict[str, tuple[User, Origin]] = {}
+        self._asks = False
         self._methods: set[str] = set()
 
     def imported(self) -> Imported:
@@ -69,6 +71,7 @@ class _Reading:
             self._draft.tell(PLUGINS, self._tree["plugins"], self._at(("plugins",)))
         general = self._settings(("general",), self._table(("general",), self._tree.get("general")), GENERAL)
         self._carry_general(general)
+        self._asks = "auth_query_user" in general
         pools = self._table(("pools",), self._tree.get("pools"))
         self._draft.tree |= {"databases": [], "clusters": []}
         for name, pool in pools.items():
@@ -76,7 +79,7 @@ class _Reading:
         if not pools:
             self._draft.wrong(self._at(("pools",)), "names no pool", "nobody could connect")
         self._settle_clusters()
-        self._settle_users()
+        self._settle_users(general)
         return self._draft.finish(tuple(user for user, _ in self._users.values()), need_file=True)
 
     def _at(self, path: KeyPath) -> Origin:
@@ -225,7 +228,10 @@ class _Reading:
         if "username" not in user:
             self._draft.wrong(self._at(path), "has no username", "every user has a name")
             return
-        name, password = user["username"], user.get("password")
+        if user.get("password") or not self._asks:
+            self._add_user(path, user["username"], user.get("password"))
+
+    def _add_user(self, path: KeyPath, name: str, password: str | None) -> None:
         made = User(name, SecretStr(password) if password else None)
         known, origin = self._users.setdefault(name, (made, self._at(path)))
         if known != made:
@@ -263,9 +269,13 @@ class _Reading:
             message = "log in as one role, and users of the other pools may do so as well: users hold for all databases"
             self._draft.note(Fate.LOST, self._at(path), message, unsafe=True)
 
-    def _settle_users(self) -> None:
-        """One method holds for all users."""
+    def _settle_users(self, general: _Values) -> None:
+        """One method holds for all users, and one database to look up in those whose passwords are not here."""
         origin = self._at(("pools",))
+        if "admin_username" in general:
+            self._add_user(("general", "admin_username"), general["admin_username"], general.get("admin_password"))
+        if self._asks and (database := self._draft.get(("databases", 0, "database"))) is not None:
+            self._draft.put(("auth", "query_database"), database, self._at(("general", "auth_query_user")))
         if len(self._methods) > 1:
             message = "has users of auth_type md5 and of trust; md5 is asked of all"
             self._draft.note(Fate.LOST, origin, message)

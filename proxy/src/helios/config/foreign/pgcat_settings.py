@@ -25,8 +25,9 @@ _endless = ms_to_seconds(YEAR_SECONDS, _FOREVER)
 
 _PRIMARY = "every statement goes to the primary in this version"
 _POLLED = "each node is polled, see [monitor]"
-_LOOK_UP = "users are not looked up in PostgreSQL in this version"
-_CONSOLE = "there is no console in this version; the admin API has its own token"
+_QUERY = "it is asked for users that are not here too, and the search_path is pg_catalog: other names must be qualified"
+_ONE_QUERY = "one query looks users up, for all pools: set it in [general]"
+_CONSOLE = "the console is the database pgbouncer, and its users are users like all others"
 _METRICS = "/metrics is a path of the admin API, which listens there"
 _RESOLVED = "names are resolved whenever a connection is opened"
 _KEEPALIVE = "a silent peer is asked after 30 seconds"
@@ -35,12 +36,12 @@ _PER_USER = "pools are set per database, not per user"
 _SHARDS = "Helios does not shard"
 
 GENERAL: Final[Table] = {
-    "admin_auth_type": lost(_AUTH, _CONSOLE),
-    "admin_password": lost(_text, _CONSOLE),
-    "admin_username": lost(_text, _CONSOLE),
-    "auth_query": lost(_text, _LOOK_UP),
-    "auth_query_password": lost(_text, _LOOK_UP),
-    "auth_query_user": lost(_text, _LOOK_UP),
+    "admin_auth_type": lost(_AUTH, "who uses the console proves it as everybody does", "md5"),
+    "admin_password": carried(_text, "auth.users_file"),
+    "admin_username": carried(_text, "console.admin_users", "", lambda name: ([name], ""), _CONSOLE),
+    "auth_query": carried(_text, "auth.query", "", lambda sql: (sql.replace("'$1'", "$1"), ""), _QUERY),
+    "auth_query_password": carried(_text, "auth.query_password"),
+    "auth_query_user": carried(_text, "auth.query_user"),
     "autoreload": carried(anything, "watch.interval_ms"),
     "ban_time": needless(integer, _POLLED),
     "connect_timeout": carried(integer, "pool.acquire_timeout_seconds", "1000", _endless),
@@ -77,9 +78,9 @@ GENERAL: Final[Table] = {
 """`[general]`."""
 
 POOL: Final[Table] = {
-    "auth_query": GENERAL["auth_query"],
-    "auth_query_password": GENERAL["auth_query_password"],
-    "auth_query_user": GENERAL["auth_query_user"],
+    "auth_query": lost(_text, _ONE_QUERY),
+    "auth_query_password": lost(_text, _ONE_QUERY),
+    "auth_query_user": lost(_text, _ONE_QUERY),
     "automatic_sharding_key": lost(_text, _SHARDS, unsafe=True),
     "checkout_failure_limit": lost(integer, "a client that waits in vain again and again is not closed", 0),
     "cleanup_server_connections": lost(flag, "what a client changed on a server is always undone", True),

@@ -17,6 +17,7 @@ __all__ = [
     "flag",
     "integer",
     "ms_to_seconds",
+    "names",
     "number",
     "of_type",
     "rounded",
@@ -38,6 +39,11 @@ def text(written: str) -> str:
 def anything(written: Any) -> Any:
     """Whatever TOML holds; for settings of which only the presence matters."""
     return written
+
+
+def names(written: str) -> list[str]:
+    """A list of names with commas between them."""
+    return [name for part in written.split(",") if (name := part.strip())]
 
 
 def number(written: str) -> int:

@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::halts::Halts;
 use crate::listener;
 use crate::plans::{Plans, Recent};
-use crate::pool::{Budgets, PoolKey, PoolShard, PoolShared};
+use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Parcel;
@@ -243,16 +243,20 @@ impl Worker {
         }
         let pool = pools.entry(key).or_insert_with_key(|key| {
             let active = self.shared.active.load();
+            let common = Common {
+                catalog: self.shared.plans.catalogs.of(&key.cluster, &key.database),
+                traffic: self.shared.traffics.of(key.shown()),
+                shares: self.shared.budgets.of(key, &active.snapshot),
+                numbers: Arc::clone(&self.shared.numbers),
+                inboxes: Arc::clone(&self.shared.inboxes),
+            };
             PoolShared::new(
                 key.clone(),
-                self.shared.plans.catalogs.of(&key.cluster, &key.database),
+                common,
                 Arc::clone(&node.addresses),
-                self.shared.traffics.of(key.shown()),
                 &active.snapshot.pool_settings(database, &key.user),
                 credential(&active, database, &key.user),
-                self.shared.budgets.of(key, &active.snapshot),
                 self.shared.halts().is_paused(key.shown()),
-                (&self.shared.inboxes, &self.shared.numbers),
             )
         });
         let pool = Arc::clone(pool);

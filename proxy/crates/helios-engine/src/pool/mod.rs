@@ -8,7 +8,7 @@ mod waiters;
 
 pub(crate) use budget::Budgets;
 pub(crate) use shard::{PoolShard, Ticket};
-pub(crate) use shared::{PoolShared, Profile, Slot};
+pub(crate) use shared::{Common, PoolShared, Profile, Slot};
 pub(crate) use waiters::{Denial, Grant};
 
 use helios_wire::startup::Replication;

@@ -63,18 +63,31 @@ pub(crate) struct PoolShared {
     closed: AtomicU64,
 }
 
+/// What a pool has in common with others.
+pub(crate) struct Common {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) shares: Shares,
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) inboxes: Arc<[Sender<Message>]>,
+}
+
 impl PoolShared {
     pub(crate) fn new(
         key: PoolKey,
-        catalog: Arc<Catalog>,
+        common: Common,
         addresses: Arc<[IpAddr]>,
-        traffic: Arc<Traffic>,
         entry: &PoolSettings,
         credential: Credential,
-        shares: Shares,
         is_paused: bool,
-        (inboxes, numbers): (&Arc<[Sender<Message>]>, &Arc<Numbers>),
     ) -> Arc<PoolShared> {
+        let Common {
+            catalog,
+            traffic,
+            shares,
+            numbers,
+            inboxes,
+        } = common;
         let face = || Face {
             idle: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -86,12 +99,12 @@ impl PoolShared {
             catalog,
             addresses: ArcSwap::from_pointee(addresses),
             traffic,
-            numbers: Arc::clone(numbers),
+            numbers,
             credential: ArcSwap::from_pointee(credential),
             shares,
             total: AtomicUsize::new(0),
             faces: inboxes.iter().map(|_| face()).collect(),
-            inboxes: Arc::clone(inboxes),
+            inboxes,
             profiles: Mutex::default(),
             retired: AtomicBool::new(false),
             paused: AtomicBool::new(is_paused),

@@ -14,7 +14,6 @@ use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
 use crate::error::Doubt;
-use crate::fault::Fault;
 use crate::rt::Buf;
 use crate::server::evidence::{self, Effect};
 use crate::server::Doubts;
@@ -458,78 +457,6 @@ impl Session {
         self.client.wbuf.extend(&message);
         run.start = run.at;
         Act::Drop
-    }
-
-    /// Takes what an error says about the server's copy of our statements.
-    fn note_error(&mut self, fields: &ErrorFields<'_>) {
-        let state = fields.sqlstate();
-        let stale_plan = state == Some(sqlstate::FEATURE_NOT_SUPPORTED)
-            && fields.routine().as_deref() == Some("RevalidateCachedQuery");
-        let lost_statement = state == Some(sqlstate::INVALID_SQL_STATEMENT_NAME);
-        let is_expected = match self.fifo.front() {
-            Some(Expect::Doomed(_)) => true,
-            Some(head) => head
-                .renamed()
-                .is_some_and(|renamed| !renamed.is_lost(fields)),
-            None => false,
-        };
-        if let Some(link) = self
-            .link
-            .as_mut()
-            .filter(|_| stale_plan || (lost_statement && !is_expected))
-        {
-            if let Some(Expect::Bind {
-                statement: Some(statement),
-            }) = self.fifo.front()
-            {
-                // Whoever prepares the text from now on gets a plan of its own.
-                self.worker.shared.interner.retire(statement);
-            }
-            // DEALLOCATE ALL when the transaction is over, and every statement anew.
-            link.server.state.statements.clear();
-            link.server.state.dirt.prepared = true;
-        }
-    }
-
-    /// The server skips the rest of the batch: nothing up to its Sync will be answered, or has happened.
-    fn fail_batch(&mut self) {
-        while let Some(expect) = self.fifo.front() {
-            if matches!(expect, Expect::Sync) || Fault::FailedBatch.is_seeded() {
-                return;
-            }
-            if let Some(expect) = self.fifo.pop_front() {
-                self.undo(expect);
-            }
-        }
-        self.skipping = true;
-    }
-
-    fn undo(&mut self, expect: Expect) {
-        let Some(link) = &mut self.link else { return };
-        let state = &mut link.server.state;
-        match expect {
-            Expect::Parse { statement, seq } => {
-                state.statements.remove(statement.id);
-                self.statements.remove_seq(seq);
-            }
-            Expect::HiddenParse { statement } => state.statements.remove(statement.id),
-            // A later one may have been sent behind the failed batch.
-            Expect::ParseUnnamed { tag, .. } => {
-                if state.unnamed == tag {
-                    state.unnamed = 0;
-                }
-                if self.unnamed.tag == tag {
-                    self.unnamed.tag = 0;
-                }
-            }
-            Expect::FakeParse { seq } => self.statements.remove_seq(seq),
-            Expect::FakeClose {
-                restore: Some((name, named)),
-            } => self.statements.insert(&name, named),
-            // The server may have kept a statement that we took for evicted.
-            Expect::HiddenClose => state.dirt.prepared = true,
-            _ => {}
-        }
     }
 
     /// Only what this client listens to comes. The client knows itself by the process id that it was given here.

@@ -7,6 +7,7 @@ pub(crate) mod cancel;
 mod console;
 mod demand;
 mod down;
+mod failure;
 mod fifo;
 pub(crate) mod handle;
 mod link;

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from helios.errors import HeliosError, PlanError
-from helios.planner.explain import NO_OBJECTS, explain
+from helios.planner.explain import NO_OBJECTS, explain, refusal
 
 __all__ = ["add_parser", "run"]
 
@@ -60,18 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _local(sql: str) -> dict[str, Any]:
     try:
-        made = explain(sql, NO_OBJECTS)
+        return asdict(explain(sql, NO_OBJECTS))
     except PlanError as error:
-        place = "" if error.position is None else f" at character {error.position}"
-        raise ExplainFailed(f"{error}{place}") from error
-    return {
-        "kind": made.kind,
-        "route": made.route,
-        "reason": made.reason,
-        "effects": dict(made.effects),
-        "settings": list(made.settings),
-        "exact": made.exact,
-    }
+        raise ExplainFailed(refusal(error)) from error
 
 
 def _ask(url: str, token_file: Path | None, body: dict[str, str]) -> dict[str, Any]:

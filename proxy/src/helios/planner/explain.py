@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from helios.errors import PlanError
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context
 from helios.planner.decide import plan
 from helios.planner.plan import Kind, Route
 
-__all__ = ["NO_OBJECTS", "Explanation", "explain"]
+__all__ = ["NO_OBJECTS", "Explanation", "explain", "refusal"]
 
 NO_OBJECTS = Catalog("none")
 """Of a database that holds nothing but plain tables: what is assumed where no server can be asked."""
@@ -42,3 +43,8 @@ def explain(sql: str, catalog: Catalog | None) -> Explanation:
     made = plan(sql, Context(lambda: catalog, is_split=True))
     effects = {str(effect): reason for effect, reason in zip(made.effects, made.reasons, strict=True)}
     return Explanation(made.kind, made.route, made.route_reason, effects, made.settings, made.exact)
+
+
+def refusal(error: PlanError) -> str:
+    """Why a text has no plan, in the parser's words, and where."""
+    return str(error) if error.position is None else f"{error} at character {error.position}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helios.admin.control import CONTROL
 from helios.admin.models import ExplainView, answer
 from helios.errors import PlanError
+from helios.planner.explain import refusal
 
 __all__ = ["ROUTES"]
 
@@ -34,23 +37,10 @@ async def explain(request: web.Request) -> web.Response:
     try:
         made = await control.explain(asked.sql, asked.database)
     except PlanError as error:
-        raise web.HTTPBadRequest(reason=_sentence(error)) from error
+        raise web.HTTPBadRequest(reason=f"sql: {refusal(error)}") from error
     if made is None:
         raise web.HTTPNotFound(reason=f'database: "{asked.database}" is not configured')
-    view = ExplainView(
-        kind=made.kind,
-        route=made.route,
-        reason=made.reason,
-        effects=dict(made.effects),
-        settings=made.settings,
-        exact=made.exact,
-    )
-    return answer(view)
-
-
-def _sentence(error: PlanError) -> str:
-    place = "" if error.position is None else f" at character {error.position}"
-    return f"sql: {error}{place}"
+    return answer(ExplainView(**asdict(made)))
 
 
 ROUTES = [web.post("/api/explain", explain)]

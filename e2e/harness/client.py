@@ -259,6 +259,15 @@ class Client(Connection):
         raise AssertionError(f"no row from {sql!r}: {full(events)}")
 
 
+def asked(target: Target) -> list[str]:
+    """What a client is asked for first, or how it is refused."""
+    connection = Connection(target.host, target.port)
+    connection.send(frontend.startup({"user": target.user, "database": target.database}))
+    event = connection.receive()
+    connection.close()
+    return [event.fields.get("C", ""), event.fields.get("M", "")] if event.kind == "ErrorResponse" else [event.brief]
+
+
 def log_in(connection: Connection, user: str, password: str | None) -> list[Event]:
     """Answer authentication requests until the first ReadyForQuery; LoginRefusedError on an ErrorResponse."""
     exchange = scram.ScramClient(password or "")

@@ -9,9 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness import frontend
 from harness.certificates import Authority, Certificate
-from harness.client import Client, Connection, LoginRefusedError, Target
+from harness.client import Client, LoginRefusedError, Target, asked
 from harness.postgres import APP, APP_MD5, APP_PLAIN, APP_TRUST, DATABASE, PASSWORDS
 from harness.proxy import HeliosProcess, StartProxy
 from harness.tls_server import TlsServer, tls_server
@@ -55,15 +54,6 @@ def hba(folder: Path, text: str) -> Path:
 def behind(start_proxy: StartProxy, file: Path, **sections: object) -> HeliosProcess:
     """A proxy with this file and the users file of the other tests."""
     return start_proxy(auth={"method": None, "hba_file": str(file)}, **sections)
-
-
-def asked(target: Target) -> list[str]:
-    """What a client is asked for first, or how it is refused."""
-    connection = Connection(target.host, target.port)
-    connection.send(frontend.startup({"user": target.user, "database": target.database}))
-    event = connection.receive()
-    connection.close()
-    return [event.fields.get("C", ""), event.fields.get("M", "")] if event.kind == "ErrorResponse" else [event.brief]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 from harness import frontend
 from harness.certificates import Authority
-from harness.client import Client, Connection, LoginRefusedError, Target, rows, sqlstates
+from harness.client import Client, Connection, LoginRefusedError, Target, asked, rows, sqlstates
 from harness.postgres import APP, APP_MD5, APP_TRUST, DATABASE, PASSWORDS, PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy, base_settings
 from harness.tls_server import TlsServer, tls_server
@@ -74,15 +74,6 @@ def replace(cluster: PostgresCluster, name: str, text: str) -> None:
 
 def at(folder: Path, port: int, user: str = APP, database: str = DATABASE) -> Target:
     return Target(str(folder), port, user, PASSWORDS.get(user), database)
-
-
-def asked(target: Target) -> list[str]:
-    """What a client is asked for first, or how it is refused."""
-    connection = Connection(target.host, target.port)
-    connection.send(frontend.startup({"user": target.user, "database": target.database}))
-    event = connection.receive()
-    connection.close()
-    return [event.fields.get("C", ""), event.fields.get("M", "")] if event.kind == "ErrorResponse" else [event.brief]
 
 
 def with_hba(tmp_path: Path, text: str) -> dict[str, object]:

@@ -4,7 +4,6 @@ dashboards read. Pure: made of a `View`. Called by `table`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from helios.console.answer import Column, Kind
 from helios.console.averages import Averages
 from helios.console.settings import setting_rows
 from helios.core import ClientState, DatabaseTraffic, EngineState, PoolState, ServerState, SessionsState
+from helios.topology.addresses import is_address
 from helios.topology.status import ClusterStatus
 
 __all__ = ["SHOWS", "Show", "View"]
@@ -418,7 +418,7 @@ def _dns_hosts(view: View) -> Iterator[Row]:
     addresses: dict[str, set[str]] = defaultdict(set)
     for cluster in view.config.clusters:
         for node in cluster.nodes:
-            if not _is_address(node.host):
+            if not is_address(node.host):
                 addresses[node.host] |= _connected(view, cluster.name, node.name, node.port)
     for host, found in sorted(addresses.items()):
         yield host, 0, ",".join(f"{address}:0" for address in sorted(found))
@@ -428,14 +428,6 @@ def _connected(view: View, cluster: str, node: str, port: int) -> set[str]:
     names = {pool.name for pool in view.state.pools if (pool.cluster, pool.node) == (cluster, node)}
     servers = (server for server in view.sessions.servers if server.database in names and server.ends)
     return {server.ends[0][0] for server in servers if server.ends and server.ends[0][1] == port}
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _nothing(_view: View) -> Iterator[Row]:

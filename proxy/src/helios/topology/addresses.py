@@ -10,7 +10,7 @@ import socket
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
 
-__all__ = ["Addresses"]
+__all__ = ["Addresses", "is_address"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Addresses:
         self._is_name = not host.startswith("/")
         self._task: asyncio.Task[None] | None = None
         self._looked_up_at: float | None = None
-        if self._is_name and _is_address(host):
+        if self._is_name and is_address(host):
             self._is_name = False
             self.known = _ordered([host])
 
@@ -71,7 +71,8 @@ class Addresses:
         self.known = known
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::startup::read_packet;
 use crate::census::network;
+use crate::events::Level;
 use crate::peers::{self, Proven};
 use crate::random;
 use crate::rt::{self, Conn};
@@ -21,10 +22,10 @@ use crate::worker::{Message, Worker};
 const LONG_KEY: usize = 32;
 /// Bytes of a key before.
 const SHORT_KEY: usize = 4;
-/// An address gets one more wrong key in this time…
-const GUESS_EVERY: Duration = Duration::from_millis(50);
-/// …and has so many at once; keys of sessions that have just ended are wrong as well.
+/// An address that sends more wrong keys than this in `GUESS_TIME` is not listened to for as long; keys of sessions that
+/// have just ended are wrong as well.
 const GUESSES: u32 = 100;
+const GUESS_TIME: Duration = Duration::from_secs(5);
 /// Addresses with wrong keys that are remembered.
 const MAX_ADDRESSES: usize = 4096;
 
@@ -77,8 +78,12 @@ pub(super) async fn request(worker: &Worker, conn: &Conn, pid: u32, key: Vec<u8>
         return;
     }
     let own = ends.map(|(_, own)| own.ip());
-    if peers::forward(worker, own, pid, &key).await == Some(false) {
-        guesses.count(client);
+    if peers::forward(worker, own, pid, &key).await == Some(false) && guesses.count(client) {
+        worker.shared.events.log(
+            Level::Warning,
+            "an address sends too many wrong cancel requests and is not listened to for a while",
+            vec![("address", client.to_string())],
+        );
     }
 }
 
@@ -114,33 +119,57 @@ async fn find(worker: &Worker, pid: u32, claim: Claim) -> bool {
     is_found
 }
 
-/// Wrong keys by the address that they came from: by when each may have as many again as anybody.
+/// Wrong keys by the address that they came from.
 #[derive(Debug, Default)]
-pub(crate) struct Guesses(Mutex<HashMap<IpAddr, Instant>>);
+pub(crate) struct Guesses(Mutex<HashMap<IpAddr, Guessing>>);
+
+/// What an address has sent in the time that began `since`, or began anew when that was too much.
+#[derive(Debug)]
+struct Guessing {
+    since: Instant,
+    wrong: u32,
+}
+
+impl Guessing {
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= GUESS_TIME
+    }
+}
 
 impl Guesses {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Guessing>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn are_used_up(&self, client: IpAddr) -> bool {
-        let ahead = |until: &Instant| until.saturating_duration_since(Instant::now());
         self.lock()
             .get(&client)
-            .is_some_and(|until| ahead(until) >= GUESS_EVERY * GUESSES)
+            .is_some_and(|guessing| guessing.wrong >= GUESSES && !guessing.is_over())
     }
 
-    fn count(&self, client: IpAddr) {
-        let now = Instant::now();
+    /// Whether this one was the last that is let in for a while.
+    fn count(&self, client: IpAddr) -> bool {
         let mut addresses = self.lock();
         if addresses.len() >= MAX_ADDRESSES {
-            addresses.retain(|_, until| *until > now);
+            addresses.retain(|_, guessing| !guessing.is_over());
         }
         if addresses.len() >= MAX_ADDRESSES {
             addresses.clear();
         }
-        let until = addresses.entry(client).or_insert(now);
-        *until = (*until).max(now) + GUESS_EVERY;
+        let first = || Guessing {
+            since: Instant::now(),
+            wrong: 0,
+        };
+        let guessing = addresses.entry(client).or_insert_with(first);
+        if guessing.is_over() {
+            *guessing = first();
+        }
+        guessing.wrong += 1;
+        let is_last = guessing.wrong == GUESSES;
+        if is_last {
+            guessing.since = Instant::now();
+        }
+        is_last
     }
 }
 
@@ -153,9 +182,9 @@ mod tests {
         let guesses = Guesses::default();
         let address = |last| IpAddr::from([10, 0, 0, last]);
 
-        for _ in 0..=GUESSES {
+        for sent in 1..=GUESSES {
             assert!(!guesses.are_used_up(address(1)));
-            guesses.count(address(1));
+            assert_eq!(guesses.count(address(1)), sent == GUESSES);
         }
 
         assert!(guesses.are_used_up(address(1)));

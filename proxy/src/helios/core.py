@@ -33,6 +33,7 @@ __all__ = [
     "Halts",
     "Histogram",
     "LogEvent",
+    "NodePosition",
     "NodeSuspect",
     "NodeView",
     "PoolState",
@@ -320,6 +321,10 @@ class NodeView(_Message):
     addresses: tuple[str, ...] = ()
     """What the host's name stands for; none where that is for the system to find out."""
     healthy: bool
+    standby: bool = False
+    """It replays what the primary of its cluster writes, as far as is known."""
+    weight: int = 100
+    zone: str | None = None
 
 
 class ClusterView(_Message):
@@ -329,6 +334,18 @@ class ClusterView(_Message):
     primary: str | None
     reason: str | None
     nodes: tuple[NodeView, ...]
+
+
+class NodePosition(_Message):
+    """How far a node is, as last asked."""
+
+    cluster: str
+    name: str
+    position: int
+    """End of the WAL that a standby has applied or a primary has flushed, in bytes."""
+    lag_ms: float | None
+    """How long it is behind its primary; None where that cannot be known, as below."""
+    lag_bytes: int | None
 
 
 class _Listening(_Message):
@@ -386,12 +403,14 @@ class Question:
     text: str
     cluster: str
     database: str
+    split: bool
     defined: int
 
 
 EngineEvent = LogEvent | NodeSuspect | Command | Withdrawn
 
 _EVENT: TypeAdapter[EngineEvent] = TypeAdapter(Annotated[EngineEvent, Field(discriminator="kind")])
+_POSITIONS = TypeAdapter(dict[str, tuple[NodePosition, ...]])
 _CLUSTERS = TypeAdapter(dict[str, tuple[ClusterView, ...]])
 
 
@@ -424,6 +443,11 @@ class Core:
         """Tell the engine who is primary and which nodes are healthy."""
         with _helios_errors():
             self._engine.set_topology(_CLUSTERS.dump_json({"clusters": tuple(clusters)}))
+
+    def set_positions(self, nodes: Sequence[NodePosition]) -> None:
+        """Tell the engine how far nodes are; those that are not named stay as they were."""
+        with _helios_errors():
+            self._engine.set_positions(_POSITIONS.dump_json({"nodes": tuple(nodes)}))
 
     def state(self) -> EngineState:
         """Counters and gauges of this moment."""

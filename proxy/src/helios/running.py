@@ -104,7 +104,7 @@ class RunningProxy:
         self._workers = worker_count(loaded.config)
         self._loop = asyncio.get_running_loop()
         self.core = Core(self._prepared.snapshot)
-        self.topology = TopologyMonitor(self._publish)
+        self.topology = TopologyMonitor(self._publish, self._move)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
@@ -252,6 +252,12 @@ class RunningProxy:
             self.core.set_topology(clusters)
         except HeliosError as error:
             _log.error("engine refused the topology", extra=fields(error=error))
+
+    def _move(self, position: NodePosition) -> None:
+        try:
+            self.core.set_positions((position,))
+        except HeliosError as error:
+            _log.error("engine refused a position", extra=fields(error=error))
 
     def _outdate(self, cluster: str, database: str) -> None:
         try:

@@ -66,6 +66,11 @@ impl Engine {
         py.detach(|| self.0.set_topology(topology)).map_err(raise)
     }
 
+    /// Tells how far nodes are.
+    fn set_positions(&self, py: Python<'_>, positions: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.set_positions(positions)).map_err(raise)
+    }
+
     /// The state document.
     fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let document = py.detach(|| self.0.state());

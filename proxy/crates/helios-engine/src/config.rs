@@ -349,6 +349,54 @@ pub struct Database {
     pub max_server_connections: usize,
     /// Its pools.
     pub pool: PoolSettings,
+    /// How reads may be spread over nodes; absent is that all goes to the primary.
+    pub routing: Option<Routing>,
+}
+
+/// How reads may be spread over nodes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    /// Which of the nodes that may answer does.
+    pub read_strategy: ReadStrategy,
+    /// How old what a read sees may be.
+    pub consistency: Consistency,
+    /// How far behind a standby may be; 0 is any, as below.
+    pub max_lag_ms: u64,
+    /// The same in WAL.
+    pub max_lag_bytes: u64,
+    /// Where this process runs.
+    pub zone: Option<String>,
+}
+
+/// Which of the nodes that may answer a read does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadStrategy {
+    /// One after the other.
+    RoundRobin,
+    /// The same, by weight.
+    WeightedRoundRobin,
+    /// The one with the least to do, for its weight.
+    LeastConnections,
+    /// Of two at random, the one that will answer sooner.
+    LatencyBased,
+    /// Any.
+    Random,
+}
+
+/// How old what a read sees may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// Not at all.
+    Strong,
+    /// Not older than what the session has written or read.
+    Session,
+    /// As the limits of lag allow.
+    Bounded,
+    /// As it may be.
+    Eventual,
 }
 
 impl Database {

@@ -14,6 +14,7 @@ use crate::error::EngineError;
 use crate::events::{Events, Level};
 use crate::halts::{Halts, Order};
 use crate::listener::{self, Bound};
+use crate::nodes::Nodes;
 use crate::plans::Plans;
 use crate::pool::{Budgets, PoolKey, PoolShared};
 use crate::random;
@@ -115,6 +116,7 @@ impl Engine {
         let shared = Shared {
             active: ArcSwap::from_pointee(active),
             topology: ArcSwap::from_pointee(Topology::default()),
+            nodes: Nodes::default(),
             revision: AtomicU64::new(0),
             pools: Mutex::default(),
             inboxes: senders.into(),
@@ -239,17 +241,25 @@ impl Engine {
     /// # Errors
     /// `EngineError::Snapshot` when the document is not understood.
     pub fn set_topology(&self, document: &[u8]) -> Result<(), EngineError> {
-        let topology = Topology::parse(document).map_err(EngineError::Snapshot)?;
+        let topology =
+            Topology::parse(document, &self.shared.nodes).map_err(EngineError::Snapshot)?;
         let mut pools = lock(&self.shared.pools);
         pools.retain(|key, pool| {
-            // While nobody is the primary, the last one may turn out to be it again.
-            let kept = topology.primary(&key.cluster).map_or(true, |node| {
+            let primary = topology.primary(&key.cluster);
+            let nodes = topology.cluster(&key.cluster).map(|cluster| &cluster.nodes);
+            let node = nodes.into_iter().flatten().find(|node| {
                 node.name == key.node && node.host == key.host && node.port == key.port
             });
-            match topology.primary(&key.cluster) {
-                Ok(node) if kept => pool.set_addresses(&node.addresses),
-                Ok(_) => self.shared.retire(pool),
-                Err(_) => {}
+            if let Some(node) = node {
+                pool.set_addresses(&node.addresses);
+            }
+            // While nobody is the primary, the last one may turn out to be it again.
+            let kept = primary.is_err()
+                || node.is_some_and(|node| {
+                    node.standby || primary.is_ok_and(|primary| primary.name == node.name)
+                });
+            if !kept {
+                self.shared.retire(pool);
             }
             kept
         });
@@ -258,6 +268,17 @@ impl Engine {
         drop(pools);
         self.broadcast(|| Message::Changed);
         Ok(())
+    }
+
+    /// Tells how far nodes are: JSON `{"nodes": [{"cluster", "name", "position", "lag_ms", "lag_bytes"}]}`.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when the document is not understood.
+    pub fn set_positions(&self, document: &[u8]) -> Result<(), EngineError> {
+        self.shared
+            .nodes
+            .set_positions(document)
+            .map_err(EngineError::Snapshot)
     }
 
     /// The state document.

@@ -16,6 +16,7 @@ mod events;
 mod fault;
 mod halts;
 mod listener;
+mod nodes;
 mod peers;
 mod plans;
 mod pool;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) defines: bool,
     /// It may name prepared statements.
     pub(crate) names: bool,
+    /// It only reads, and a standby may answer it.
+    is_read: AtomicBool,
     /// What it depends on besides the text.
     by: Option<AsOf>,
 }
@@ -73,8 +75,19 @@ impl Plan {
             own_settings: Vec::new(),
             defines: false,
             names: true,
+            is_read: AtomicBool::new(false),
             by: None,
         }
+    }
+
+    /// Whether it only reads, so that a standby may answer it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Relaxed) && !self.doubts().any()
+    }
+
+    /// A standby has shown that it does not only read. True the first time.
+    pub(crate) fn learn_write(&self) -> bool {
+        self.is_read.swap(false, Ordering::Relaxed)
     }
 
     /// What is not known of the server's session after it.
@@ -106,6 +119,15 @@ struct Decided {
     exact: bool,
     reads: Vec<String>,
     defines: bool,
+    route: Route,
+}
+
+/// Which nodes may run a statement.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Route {
+    Primary,
+    Any,
 }
 
 impl Decided {
@@ -144,6 +166,7 @@ impl Decided {
             own_settings,
             defines: decided.defines,
             names: namers.into_iter().any(has),
+            is_read: AtomicBool::new(decided.route == Route::Any),
             by,
         }
     }
@@ -156,6 +179,8 @@ struct Question {
     text: String,
     cluster: String,
     database: String,
+    /// Whether reads may go to standbys.
+    split: bool,
     /// Grows when functions are defined through us: a catalog that was read for a lower one is too old.
     defined: u64,
 }
@@ -259,7 +284,12 @@ pub(crate) struct Statement<'a> {
     pub(crate) syntax: Syntax,
     /// That of the database it is for.
     pub(crate) catalog: &'a Arc<Catalog>,
+    /// Whether reads may go to standbys.
+    pub(crate) is_split: bool,
 }
+
+/// Keeps plans of split contexts apart from others.
+const SPLIT: u128 = 0x5bd1_e995_7fe2_43ac_93c4_67e3_7db0_c7a5;
 
 /// Where a statement's plan was looked for in vain.
 #[derive(Debug, Clone, Copy)]
@@ -318,8 +348,10 @@ impl Plans {
             sql,
             syntax,
             catalog,
+            is_split,
         } = statement;
-        let shape = helios_sql::shape(sql, syntax, &self.key).hash;
+        let class = if is_split { SPLIT } else { 0 };
+        let shape = helios_sql::shape(sql, syntax, &self.key).hash ^ class;
         let mut wanted = Wanted {
             hash: shape,
             shape,
@@ -330,7 +362,7 @@ impl Plans {
             match self.look_up(own, wanted.hash).ok_or(wanted)? {
                 Entry::Plan(plan) => return Ok(plan),
                 Entry::ByText if !wanted.by_text => {
-                    wanted.hash = helios_sql::exact(sql, syntax, &self.key);
+                    wanted.hash = helios_sql::exact(sql, syntax, &self.key) ^ class;
                     wanted.by_text = true;
                 }
                 Entry::ByCatalog if !wanted.by_catalog => {
@@ -363,6 +395,7 @@ impl Plans {
             sql,
             syntax,
             catalog,
+            is_split,
         } = statement;
         let hash = wanted.hash;
         let mut state = self.state();
@@ -393,13 +426,14 @@ impl Plans {
             text: String::from_utf8_lossy(sql).into_owned(),
             cluster: catalog.cluster.clone(),
             database: catalog.database.clone(),
+            split: is_split,
             defined: catalog.defined(),
         };
         state.enqueue(user, question);
         state.ids.insert(hash, id);
         let asked = Asked {
             wanted,
-            exact: helios_sql::exact(sql, syntax, &self.key),
+            exact: helios_sql::exact(sql, syntax, &self.key) ^ if is_split { SPLIT } else { 0 },
             by,
             since: Instant::now(),
             waiting: vec![cx.waker().clone()],

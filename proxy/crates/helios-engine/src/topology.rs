@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::nodes::{Nodes, Standing};
+
 /// Roles of all clusters at one moment.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// One entry a cluster.
-    pub clusters: Vec<ClusterTopology>,
+    pub clusters: Vec<Arc<ClusterTopology>>,
 }
 
 /// Roles of one cluster.
@@ -39,9 +41,17 @@ pub struct NodeTopology {
     pub port: u16,
     /// What the host's name stands for, in the order to try them; none where that is for the system to find out.
     pub addresses: Arc<[IpAddr]>,
-    /// Whether the last poll reached it. Routing to standbys will ask; a primary is healthy by definition.
-    #[serde(rename = "healthy")]
-    pub _healthy: bool,
+    /// Whether polls reach it; a primary is healthy by definition.
+    pub healthy: bool,
+    /// It replays what the primary writes.
+    pub standby: bool,
+    /// Its share of reads.
+    pub weight: u32,
+    /// Where it runs.
+    pub zone: Option<String>,
+    /// What is known of it by now.
+    #[serde(skip)]
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Topology {
@@ -49,13 +59,27 @@ impl Topology {
     ///
     /// # Errors
     /// What serde says.
-    pub fn parse(document: &[u8]) -> Result<Topology, String> {
-        crate::config::read("topology", document)
+    pub(crate) fn parse(document: &[u8], nodes: &Nodes) -> Result<Topology, String> {
+        let mut topology: Topology = crate::config::read("topology", document)?;
+        for cluster in &mut topology.clusters {
+            // Nobody else has it yet.
+            if let Some(cluster) = Arc::get_mut(cluster) {
+                for node in &mut cluster.nodes {
+                    node.standing = nodes.standing(&cluster.name, &node.name);
+                }
+            }
+        }
+        Ok(topology)
+    }
+
+    /// A cluster, if it has been polled.
+    pub(crate) fn cluster(&self, name: &str) -> Option<&Arc<ClusterTopology>> {
+        self.clusters.iter().find(|entry| entry.name == name)
     }
 
     /// The primary of a cluster, or why there is none.
     pub fn primary(&self, cluster: &str) -> Result<&NodeTopology, String> {
-        let Some(found) = self.clusters.iter().find(|entry| entry.name == cluster) else {
+        let Some(found) = self.cluster(cluster) else {
             return Err("its nodes have not been polled yet".to_owned());
         };
         let named = found

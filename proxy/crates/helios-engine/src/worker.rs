@@ -19,6 +19,7 @@ use crate::error::Refusal;
 use crate::events::Events;
 use crate::halts::Halts;
 use crate::listener;
+use crate::nodes::Nodes;
 use crate::plans::{Plans, Recent};
 use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
@@ -60,6 +61,7 @@ pub(crate) struct Active {
 pub(crate) struct Shared {
     pub(crate) active: ArcSwap<Active>,
     pub(crate) topology: ArcSwap<Topology>,
+    pub(crate) nodes: Nodes,
     /// Counts changes of the two, under the lock of `pools`.
     pub(crate) revision: AtomicU64,
     pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,

@@ -19,6 +19,7 @@ from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
 from helios.config.roles import UserConfig
+from helios.config.routing import Consistency, ReadStrategy, RoutingConfig, RoutingOverrides
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ClientTlsConfig",
     "ClientTlsMode",
     "ClusterConfig",
+    "Consistency",
     "ConsoleConfig",
     "DatabaseConfig",
     "DrainConfig",
@@ -53,6 +55,9 @@ __all__ = [
     "PoolOverrides",
     "PreparedStatements",
     "ProxyConfig",
+    "ReadStrategy",
+    "RoutingConfig",
+    "RoutingOverrides",
     "ServerTlsConfig",
     "ServerTlsMode",
     "UserConfig",

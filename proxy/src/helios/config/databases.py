@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from helios.config.base import Count, HeliosModel, Name, Path, SqlName
 from helios.config.pool import PoolOverrides
+from helios.config.routing import RoutingOverrides
 
 __all__ = ["ANY_DATABASE", "DatabaseConfig"]
 
@@ -45,3 +46,6 @@ class DatabaseConfig(HeliosModel):
 
     pool: PoolOverrides = PoolOverrides()
     """Pool settings that differ from `[pool]`. None by default."""
+
+    routing: RoutingOverrides = RoutingOverrides()
+    """Routing that differs from `[routing]`. None by default."""

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from helios.config.base import Flag, HeliosModel, Name, NodeHost, Port, Weight, join_address
+from helios.config.routing import Zone
 from helios.config.tls import ServerTlsConfig
 
 __all__ = ["ClusterConfig", "NodeConfig", "NodeRole"]
@@ -42,6 +43,9 @@ class NodeConfig(HeliosModel):
 
     weight: Weight = 100
     """Share of reads relative to the cluster's other nodes; 0 takes none. 100 leaves room to either side."""
+
+    zone: Zone | None = None
+    """Zone that it runs in. None: it is nobody's neighbour."""
 
     enabled: Flag = True
     """Whether the node is used at all. False keeps its entry while it is being repaired."""

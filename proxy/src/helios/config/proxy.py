@@ -21,6 +21,7 @@ from helios.config.peers import PeersConfig
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig
 from helios.config.roles import UserConfig
+from helios.config.routing import RoutingConfig
 from helios.config.tcp import TcpConfig
 from helios.config.tls import ClientTlsConfig
 from helios.config.watch import WatchConfig
@@ -85,6 +86,9 @@ class ProxyConfig(HeliosModel):
 
     pool: PoolConfig = PoolConfig()
     """Server connections."""
+
+    routing: RoutingConfig = RoutingConfig()
+    """Which node runs a statement."""
 
     clusters: tuple[ClusterConfig, ...] = ()
     """The PostgreSQL clusters, at least one."""

@@ -26,6 +26,7 @@ from helios.config.peers import split_peer
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
 from helios.config.roles import UserConfig
+from helios.config.routing import RoutingConfig
 from helios.config.secrets import admin_tokens, monitor_password, peer_secrets, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
@@ -218,7 +219,13 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
         "max_client_connections": _first(entry.max_client_connections, config.limits.max_database_client_connections),
         "max_server_connections": _first(entry.max_server_connections, config.limits.max_database_server_connections),
         "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
+        "routing": _routing(entry.routing.over(config.routing)),
     }
+
+
+def _routing(routing: RoutingConfig) -> dict[str, Any] | None:
+    """How reads are spread; None where all goes to the primary."""
+    return routing.model_dump(exclude={"read_write_split"}) if routing.read_write_split else None
 
 
 def _user_limits(limits: LimitsConfig, user: UserConfig | None = None) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class Question(Protocol):
         """The database on the server."""
 
     @property
+    def split(self) -> bool:
+        """Whether reads may go to standbys there."""
+
+    @property
     def defined(self) -> int:
         """Grows when functions of the database are defined through the proxy."""
 
@@ -165,7 +169,7 @@ class PlannerService:
 
 def plan_message(question: Question, catalogs: CatalogSource) -> dict[str, Any]:
     """The plan of a text as plain data: the fields of `Plan`, and `reads`, the fields of the context it holds for."""
-    context = Context(lambda: catalogs.catalog(question.cluster, question.database, question.defined))
+    context = Context(lambda: catalogs.catalog(question.cluster, question.database, question.defined), question.split)
     fields = asdict(plan(question.text, context))
     if context.lacks:
         catalogs.lacks(question.cluster, question.database)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from helios.config import NodeConfig
 from helios.config.base import join_address
-from helios.core import ClusterView, NodeView
+from helios.core import ClusterView, NodePosition, NodeView
 from helios.telemetry.logs import fields
 from helios.topology.elect import Election, elect
 from helios.topology.lag import Lag, WalHistory
@@ -28,13 +28,14 @@ _UNKNOWN_LAG = Lag(bytes=None, milliseconds=None)
 
 
 class ClusterMonitor:
-    """A primary and its standbys. `changed` is called when `view()` differs from before."""
+    """A primary and its standbys. `changed` is called when `view()` differs from before, `moved` with each position."""
 
-    def __init__(self, name: str, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, changed: Callable[[], None], moved: Callable[[NodePosition], None]) -> None:
         self.name = name
         self.polls: tuple[NodePoll, ...] = ()
         """Of the enabled nodes."""
         self._changed = changed
+        self._moved = moved
         self._nodes: tuple[NodeConfig, ...] = ()
         self._lags: dict[NodePoll, Lag] = {}
         self._history = WalHistory()
@@ -128,6 +129,16 @@ class ClusterMonitor:
             self._lags[poll] = self._history.lag(now, reading.replayed, reading.replay_age_ms)
         else:
             self._lags.pop(poll, None)
+            return
+        lag = self._lags[poll]
+        position = NodePosition(
+            cluster=self.name,
+            name=poll.node.name,
+            position=reading.replayed,
+            lag_ms=lag.milliseconds,
+            lag_bytes=lag.bytes,
+        )
+        self._moved(position)
 
     def _elected(self) -> NodePoll | None:
         return next((poll for poll in self.polls if poll.node.name == self._election.primary), None)
@@ -138,6 +149,7 @@ class ClusterMonitor:
     def _make_view(self) -> ClusterView:
         """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
         healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
+        standbys = {poll.node.name for poll in self.polls if self._healthy(poll) and poll.in_recovery}
         addresses = {poll.node.name: poll.addresses for poll in self.polls}
         nodes = tuple(
             NodeView(
@@ -146,6 +158,9 @@ class ClusterMonitor:
                 port=node.port,
                 addresses=addresses.get(node.name, ()),
                 healthy=node.name in healthy,
+                standby=node.name in standbys,
+                weight=node.weight,
+                zone=node.zone,
             )
             for node in self._nodes
         )

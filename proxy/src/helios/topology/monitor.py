@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from helios.config import ClusterConfig, ProxyConfig
-from helios.core import ClusterView, NodeView
+from helios.core import ClusterView, NodePosition, NodeView
 from helios.telemetry.logs import fields
 from helios.topology.cluster import ClusterMonitor
 from helios.topology.credentials import Login
@@ -24,10 +24,14 @@ _log = logging.getLogger(__name__)
 
 
 class TopologyMonitor:
-    """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time."""
+    """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time, and
+    `moved` with the position of a node after each poll that had an answer."""
 
-    def __init__(self, publish: Callable[[Sequence[ClusterView]], None]) -> None:
+    def __init__(
+        self, publish: Callable[[Sequence[ClusterView]], None], moved: Callable[[NodePosition], None]
+    ) -> None:
         self._publish = publish
+        self._moved = moved
         self._clusters: dict[str, ClusterMonitor] = {}
         self._tasks: dict[NodePoll, asyncio.Task[None]] = {}
         self._logins: Mapping[str, Login] = {}
@@ -75,7 +79,7 @@ class TopologyMonitor:
             resolve_seconds=config.monitor.resolve_seconds,
             failure_threshold=config.monitor.failure_threshold,
         )
-        monitor = self._clusters.get(cluster.name) or ClusterMonitor(cluster.name, self._publish_all)
+        monitor = self._clusters.get(cluster.name) or ClusterMonitor(cluster.name, self._publish_all, self._moved)
         monitor.configure(cluster.nodes, settings)
         return monitor
 

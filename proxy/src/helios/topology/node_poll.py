@@ -76,6 +76,11 @@ class NodePoll:
         return self.reading is not None and self.failure_count < self.settings.failure_threshold
 
     @property
+    def in_recovery(self) -> bool:
+        """Whether it last said that it is a standby."""
+        return self.reading is not None and self.reading.in_recovery
+
+    @property
     def fresh(self) -> bool:
         """Whether the last poll succeeded."""
         return self.reading is not None and self.failure_count == 0

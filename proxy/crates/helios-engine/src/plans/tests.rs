@@ -68,6 +68,7 @@ fn statement<'a>(catalog: &'a Arc<Catalog>, sql: &'a str) -> Statement<'a> {
         sql: sql.as_bytes(),
         syntax,
         catalog,
+        is_split: false,
     }
 }
 

@@ -78,6 +78,14 @@ impl Buf {
         }
     }
 
+    /// Drops what is behind the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.tail = self.tail.min(self.head + len);
+        if self.is_empty() {
+            self.release();
+        }
+    }
+
     /// Gives the block back, with whatever was in it.
     pub(crate) fn release(&mut self) {
         self.head = 0;

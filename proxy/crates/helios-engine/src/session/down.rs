@@ -10,6 +10,7 @@ use helios_wire::sqlstate;
 
 use super::fifo::Expect;
 use super::handle::Signal;
+use super::reading::Verdict;
 use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
@@ -45,6 +46,7 @@ impl Session {
         result?;
         self.emit_fakes();
         self.release_if_done();
+        self.ask_again();
         self.handle.set_activity(self.activity());
         Ok(())
     }
@@ -81,7 +83,13 @@ impl Session {
                 self.emit_fakes();
             }
             let end = input.len().min(run.at + header.total);
-            let act = self.on_reply(header, input.bytes(), run, end)?;
+            let act = match self.attempt.judge(header.tag, &input.bytes()[run.at..end]) {
+                Verdict::Withdrawn => {
+                    self.on_reply(header, input.bytes(), run, end)?;
+                    Act::Drop
+                }
+                Verdict::Stands => self.on_reply(header, input.bytes(), run, end)?,
+            };
             self.down.remaining = header.total;
             self.down.forward = act == Act::Forward;
         }

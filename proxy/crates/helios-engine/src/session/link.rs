@@ -61,7 +61,7 @@ impl Session {
 
     /// An idle server at once, if there is one.
     fn take_idle(&mut self) -> Result<Option<Taken>, Ended> {
-        let Ok(shard) = self.route().map_err(Ended::Refused)? else {
+        let Ok(shard) = self.reach_shard().map_err(Ended::Refused)? else {
             return Ok(None);
         };
         let taken = shard.try_take(&self.bucket).map(|server| (server, shard));
@@ -86,7 +86,7 @@ impl Session {
 
     async fn wait_since(&mut self, since: u64) -> Result<Taken, Ended> {
         loop {
-            let shard = match self.route().map_err(Ended::Refused)? {
+            let shard = match self.reach_shard().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
                 Err(homeless) => {
                     self.wait_for_primary(since, homeless).await?;
@@ -203,6 +203,7 @@ impl Session {
             reset: false,
             redefines: false,
             fatal: false,
+            reader: self.reader_of(&shard),
             shard,
         });
     }

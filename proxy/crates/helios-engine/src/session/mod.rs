@@ -12,6 +12,7 @@ mod fifo;
 pub(crate) mod handle;
 mod link;
 mod planning;
+mod reading;
 mod prepared;
 mod renaming;
 mod replication;
@@ -52,6 +53,7 @@ use crate::worker::{Active, Seat, Worker};
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use link::Wait;
+use reading::{Attempt, Reach, Reader, Reads};
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
@@ -79,7 +81,10 @@ pub(crate) struct Login {
 #[derive(Debug)]
 struct Route {
     revision: u64,
+    /// The primary's.
     shard: Rc<PoolShard>,
+    /// Absent where reads go there as well.
+    reads: Option<Reads>,
 }
 
 /// Which sockets have been found empty.
@@ -133,6 +138,8 @@ struct Link {
     definition: Option<Definition>,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
+    /// The node, for a transaction that only reads.
+    reader: Option<Reader>,
 }
 
 /// One client.
@@ -181,6 +188,10 @@ pub(crate) struct Session {
     unnamed: Unnamed,
     /// Of the statement at the head of the client's buffer, once it is had.
     plan: Option<Arc<Plan>>,
+    /// Where the next transaction may go, as far as what has come of it says.
+    reach: Reach,
+    /// The read that a standby has been asked.
+    attempt: Attempt,
     /// How statements are read under a bucket.
     syntax: Option<(Arc<Bucket>, Syntax)>,
     /// Settings with a dot in their names that the client has set; the catalog does not list them.
@@ -212,6 +223,8 @@ enum Step {
     Fatal(Refusal),
     /// The server is lost; a FATAL error has been passed on or cannot be.
     Silent,
+    /// A standby is lost, and the request is for another node now.
+    Again,
 }
 
 /// The whole life of a client on this worker.
@@ -267,6 +280,8 @@ impl Session {
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
             plan: None,
+            reach: Reach::Primary,
+            attempt: Attempt::default(),
             syntax: None,
             own_settings: BTreeSet::new(),
             next_seq: 1,
@@ -290,6 +305,7 @@ impl Session {
                 _ => None,
             };
             let fatal = match step {
+                Step::Again => continue,
                 Step::NeedServer | Step::NeedPlan(_) => match done.unwrap_or(Ok(())) {
                     Ok(()) => continue,
                     Err(Ended::Quietly) => None,
@@ -444,7 +460,8 @@ impl Session {
 
     fn flush_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
         let before = self.client.wbuf.len();
-        if before == 0 {
+        // What a standby says of a read is held back until it is its answer.
+        if before == 0 || self.attempt.is_open() {
             return Ok(());
         }
         let flushed = self.client.poll_flush(cx);
@@ -495,6 +512,9 @@ impl Session {
             node,
             reason: cause.to_owned(),
         });
+        if link.reader.is_some() && self.survive() {
+            return Step::Again;
+        }
         // A second error breaks libpq's pipeline.
         if link.fatal && !Fault::SecondError.is_seeded() {
             return Step::Silent;
@@ -561,7 +581,12 @@ impl Session {
             };
             // No pool: something has changed meanwhile, so look again.
             if let Some(shard) = self.worker.pool(revision, node, &entry, self.login()) {
-                self.route = Some(Route { revision, shard });
+                let reads = Reads::new(&entry, &topology, &shard);
+                self.route = Some(Route {
+                    revision,
+                    shard,
+                    reads,
+                });
             }
         }
     }

@@ -78,7 +78,7 @@ impl Session {
         (read_as == self.unnamed.syntax && plan.is_current()).then(|| Arc::clone(plan))
     }
 
-    fn plan_of(&mut self, sql: &[u8]) -> Result<Arc<Plan>, Wanted> {
+    pub(super) fn plan_of(&mut self, sql: &[u8]) -> Result<Arc<Plan>, Wanted> {
         let syntax = self.syntax();
         let plans = &self.worker.shared.plans;
         let Some(shard) = self.target() else {
@@ -88,6 +88,7 @@ impl Session {
             sql,
             syntax,
             catalog: &shard.shared.catalog,
+            is_split: self.is_split(),
         };
         plans.find(&mut self.worker.plans.borrow_mut(), statement)
     }
@@ -132,13 +133,14 @@ impl Session {
     }
 
     /// Has the planner work on a statement that does not wait for it.
-    fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
+    pub(super) fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
         let syntax = self.syntax();
         let Some(shard) = self.target() else { return };
         let statement = Statement {
             sql,
             syntax,
             catalog: &shard.shared.catalog,
+            is_split: self.is_split(),
         };
         let nobody = Context::from_waker(Waker::noop());
         let plans = &self.worker.shared.plans;
@@ -196,6 +198,7 @@ impl Session {
                 sql: text(message),
                 syntax,
                 catalog: &shard.shared.catalog,
+                is_split: self.is_split(),
             };
             if plans
                 .poll(wanted, &self.login().user, statement, cx)

@@ -108,16 +108,21 @@ impl Session {
                     return Ok(Flow::NeedPlan(wanted));
                 }
             }
+            if self.is_read_under_way() {
+                return Ok(Flow::Asking);
+            }
             if self.link.is_none() {
                 // A slow sender must not hold a server while it sends.
                 let whole =
                     available >= header.total || (header.total > BLOCK && !is_named(header.tag));
-                return Ok(if whole {
+                let is_seen = whole && self.look_ahead(&input.bytes()[cursor.at..]);
+                return Ok(if is_seen {
                     Flow::NeedServer
                 } else {
                     Flow::Starved
                 });
             }
+            self.begin_attempt();
             let end = input.len().min(cursor.at + header.total);
             let message = &input.bytes()[cursor.at..end];
             match self.on_message(

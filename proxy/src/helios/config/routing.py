@@ -1,0 +1,92 @@
+"""`[routing]` and `[databases.routing]`: which node runs a statement. Read by the planner and, through the snapshot, by
+the engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from helios.config.base import Bytes, Flag, HeliosModel, Milliseconds
+
+__all__ = ["Consistency", "ReadStrategy", "RoutingConfig", "RoutingOverrides", "Zone"]
+
+Zone = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^\S+$")]
+
+
+class ReadStrategy(StrEnum):
+    """Which of the nodes that may answer a read does. A node of weight 0 never does."""
+
+    ROUND_ROBIN = "round_robin"
+    """One after the other."""
+    WEIGHTED_ROUND_ROBIN = "weighted_round_robin"
+    """One after the other, each as often as its weight says."""
+    LEAST_CONNECTIONS = "least_connections"
+    """The one with the fewest transactions under way, for its weight."""
+    LATENCY_BASED = "latency_based"
+    """Of two taken at random, the one that answers sooner with what it has to do already."""
+    RANDOM = "random"
+
+
+class Consistency(StrEnum):
+    """How old what a read sees may be."""
+
+    STRONG = "strong"
+    """Not at all: reads go to the primary."""
+    SESSION = "session"
+    """As old as `max_lag_ms` allows, but never older than what its session has written or read."""
+    BOUNDED = "bounded"
+    """As old as `max_lag_ms` and `max_lag_bytes` allow."""
+    EVENTUAL = "eventual"
+    """As old as it happens to be."""
+
+
+class RoutingConfig(HeliosModel):
+    """Where statements go."""
+
+    read_write_split: Flag = False
+    """Whether reads may go to standbys. Off, since an application that asks one server for everything may count on
+    more than `consistency` keeps."""
+
+    read_strategy: ReadStrategy = ReadStrategy.LEAST_CONNECTIONS
+    """Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason
+    then gets less without anything being measured."""
+
+    consistency: Consistency = Consistency.SESSION
+    """How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has
+    written, and time does not run backwards."""
+
+    max_lag_ms: Milliseconds = 10_000
+    """Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby
+    that keeps up ever needs, and less than people take for stale."""
+
+    max_lag_bytes: Bytes = 0
+    """The same in bytes of WAL; 0 = any, since bytes say little about time."""
+
+    zone: Zone | None = None
+    """Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. None: zones do not
+    matter."""
+
+
+class RoutingOverrides(HeliosModel):
+    """Routing of one database; what is left out is taken from `[routing]`."""
+
+    read_write_split: Flag | None = None
+    """See routing.read_write_split. None: as `[routing]` says, here and below."""
+
+    read_strategy: ReadStrategy | None = None
+    """See routing.read_strategy."""
+
+    consistency: Consistency | None = None
+    """See routing.consistency."""
+
+    max_lag_ms: Milliseconds | None = None
+    """See routing.max_lag_ms."""
+
+    max_lag_bytes: Bytes | None = None
+    """See routing.max_lag_bytes."""
+
+    def over(self, routing: RoutingConfig) -> RoutingConfig:
+        """`routing` with every setting that these overrides state."""
+        return routing.model_copy(update=self.model_dump(exclude_none=True))

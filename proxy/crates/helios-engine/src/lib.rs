@@ -26,6 +26,7 @@ mod server;
 mod session;
 mod settings;
 mod socket_file;
+mod stamps;
 mod state;
 mod statements;
 mod stats;

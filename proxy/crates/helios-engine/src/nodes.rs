@@ -26,6 +26,8 @@ pub(crate) struct Standing {
     running: AtomicUsize,
     /// How often it was chosen.
     chosen: AtomicU64,
+    /// How long it takes to have what the primary has, in microseconds; learnt from what it says before reads.
+    delay_us: AtomicU64,
 }
 
 impl Default for Standing {
@@ -36,6 +38,7 @@ impl Default for Standing {
             lag_bytes: AtomicU64::new(UNKNOWN),
             running: AtomicUsize::new(0),
             chosen: AtomicU64::new(0),
+            delay_us: AtomicU64::new(0),
         }
     }
 }
@@ -55,19 +58,52 @@ impl Standing {
         self.position.load(Ordering::Acquire)
     }
 
-    /// Whether it may answer a read that must see everything before `floor`.
-    fn fits(&self, routing: &Routing, floor: Lsn) -> bool {
-        let within = |lag: &AtomicU64, limit: u64| limit == 0 || lag.load(Ordering::Relaxed) <= limit;
+    /// What it said of itself before a read that had to see what was written `age_us` ago.
+    pub(crate) fn learn(&self, position: Lsn, is_enough: bool, age_us: u64) {
+        self.position.fetch_max(position, Ordering::AcqRel);
+        let delay = self.delay_us.load(Ordering::Relaxed);
+        let delay = match is_enough {
+            true => delay - delay / 32,
+            false => delay.max(age_us) + delay.max(age_us) / 8,
+        };
+        self.delay_us.store(delay, Ordering::Relaxed);
+    }
+
+    /// Whether it may answer, as far as its lag goes and what must be seen: at once, or if it says that it has that.
+    fn fits(&self, routing: &Routing, need: Need) -> Option<Certainty> {
+        let within =
+            |lag: &AtomicU64, limit: u64| limit == 0 || lag.load(Ordering::Relaxed) <= limit;
+        let is_in_time = || {
+            within(&self.lag_ms, routing.max_lag_ms)
+                && within(&self.lag_bytes, routing.max_lag_bytes)
+        };
         match routing.consistency {
-            Consistency::Strong => false,
-            Consistency::Eventual => true,
-            Consistency::Session | Consistency::Bounded => {
-                within(&self.lag_ms, routing.max_lag_ms)
-                    && within(&self.lag_bytes, routing.max_lag_bytes)
-                    && self.position() >= floor
-            }
+            Consistency::Strong => None,
+            Consistency::Eventual => Some(Certainty::Known),
+            Consistency::Bounded => is_in_time().then_some(Certainty::Known),
+            Consistency::Session if !is_in_time() => None,
+            Consistency::Session if self.position() >= need.floor => Some(Certainty::Known),
+            Consistency::Session => (need.age_us >= self.delay_us.load(Ordering::Relaxed))
+                .then_some(Certainty::Asked),
         }
     }
+}
+
+/// What a read must see.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Need {
+    /// Everything before.
+    pub(crate) floor: Lsn,
+    /// How long ago that was written at least.
+    pub(crate) age_us: u64,
+}
+
+/// Whether a standby is known to have what a read must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Certainty {
+    Known,
+    /// It probably has, and is asked before.
+    Asked,
 }
 
 /// The nodes of the process, by cluster and name.
@@ -114,19 +150,32 @@ impl Nodes {
     }
 }
 
-/// The standby that answers a read which must see everything before `floor`, by its place among the cluster's nodes.
-pub(crate) fn choose(cluster: &ClusterTopology, routing: &Routing, floor: Lsn) -> Option<usize> {
+/// The standby that answers a read, by its place among the cluster's nodes. `kept` is one that is preferred as long as it
+/// is of use, since it has everything that must be seen.
+pub(crate) fn choose(
+    cluster: &ClusterTopology,
+    routing: &Routing,
+    need: Option<Need>,
+    kept: Option<&Arc<Standing>>,
+) -> Option<(usize, Certainty)> {
     let fits = |node: &NodeTopology| {
-        node.standby && node.healthy && node.weight > 0 && node.standing.fits(routing, floor)
+        let is_kept = kept.is_some_and(|kept| Arc::ptr_eq(kept, &node.standing));
+        let need = if is_kept { Some(Need::default()) } else { need };
+        let is_up = node.standby && node.healthy && node.weight > 0;
+        let certainty = node.standing.fits(routing, need.filter(|_| is_up)?)?;
+        Some((!is_kept, certainty))
     };
-    let able = cluster.nodes.iter().enumerate().filter(|(_, node)| fits(node));
-    let (place, node) = able.min_by_key(|(_, node)| {
+    let able = cluster.nodes.iter().enumerate();
+    let able = able.filter_map(|(place, node)| Some((place, node, fits(node)?)));
+    let (place, node, (_, certainty)) = able.min_by_key(|(_, node, (is_other, certainty))| {
         let standing = &node.standing;
         (
+            *is_other,
+            *certainty == Certainty::Asked,
             standing.running.load(Ordering::Relaxed),
             standing.chosen.load(Ordering::Relaxed),
         )
     })?;
     node.standing.chosen.fetch_add(1, Ordering::Relaxed);
-    Some(place)
+    Some((place, certainty))
 }

@@ -30,6 +30,7 @@ use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
 use crate::session::Login;
 use crate::settings::Buckets;
+use crate::stamps::Sampler;
 use crate::state;
 use crate::statements::Interner;
 use crate::stats::Stats;
@@ -163,6 +164,8 @@ pub(crate) struct Worker {
     ticks: Cell<u32>,
     /// A task asks sessions for their end that are too old.
     is_pressing: Cell<bool>,
+    /// By cluster, samples of the primary's position.
+    samplers: RefCell<HashMap<String, Rc<Sampler>>>,
     /// Plans that this worker has used lately.
     pub(crate) plans: RefCell<Recent>,
 }
@@ -264,6 +267,17 @@ impl Worker {
         let pool = Arc::clone(pool);
         drop(pools);
         self.shard(&pool)
+    }
+
+    /// The samples of a cluster's primary.
+    pub(crate) fn sampler(&self, cluster: &str) -> Rc<Sampler> {
+        let mut samplers = self.samplers.borrow_mut();
+        if let Some(sampler) = samplers.get(cluster) {
+            return Rc::clone(sampler);
+        }
+        let sampler = Rc::<Sampler>::default();
+        samplers.insert(cluster.to_owned(), Rc::clone(&sampler));
+        sampler
     }
 
     /// A place among those to be woken when the worker drains.
@@ -485,6 +499,7 @@ pub(crate) async fn run(
         tags: Cell::new(0),
         ticks: Cell::new(0),
         is_pressing: Cell::new(false),
+        samplers: RefCell::default(),
         plans: RefCell::default(),
     });
     for socket in sockets {

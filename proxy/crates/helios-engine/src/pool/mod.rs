@@ -1,5 +1,5 @@
 //! Pools of server connections, one per node, database and server role. `shared` is what all workers see of one,
-//! `shard` what one worker holds of it: its idle servers and its waiting clients, `budget` what pools share. `budget` is what pools share.
+//! `shard` what one worker holds of it: its idle servers and its waiting clients, `budget` what pools share.
 
 mod budget;
 mod shard;
@@ -8,7 +8,7 @@ mod waiters;
 
 pub(crate) use budget::Budgets;
 pub(crate) use shard::{PoolShard, Ticket};
-pub(crate) use shared::{Common, PoolShared, Profile, Slot};
+pub(crate) use shared::{Common, PoolShared, Profile, SamplerSeat, Slot};
 pub(crate) use waiters::{Denial, Grant};
 
 use helios_wire::startup::Replication;

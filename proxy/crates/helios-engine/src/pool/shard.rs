@@ -13,7 +13,7 @@ use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate;
 
 use super::waiters::{Denial, Grant, Waiters};
-use super::{PoolShared, Slot};
+use super::{PoolShared, SamplerSeat, Slot};
 use crate::error::Refusal;
 use crate::events::{Event, Level};
 use crate::rt;
@@ -340,6 +340,13 @@ impl PoolShard {
                 .hint("Raise pool.max_size of the database entry.")
         })?;
         Ok(self.connect(slot, worker, settings).await?)
+    }
+
+    /// Opens a connection that samples positions and serves no client.
+    pub(crate) async fn open_sampler(&self, worker: &Worker) -> Option<(Box<Server>, SamplerSeat)> {
+        let (slot, seat) = self.shared.reserve_sampler()?;
+        let server = self.connect(slot, worker, &[]).await.ok()?;
+        Some((server, seat))
     }
 
     async fn connect(

@@ -49,6 +49,8 @@ pub(crate) struct PoolShared {
     credential: ArcSwap<Credential>,
     shares: Shares,
     total: AtomicUsize,
+    /// Of them, those that sample positions and serve no client.
+    samplers: AtomicUsize,
     faces: Box<[Face]>,
     inboxes: Arc<[Sender<Message>]>,
     profiles: Mutex<HashMap<usize, (Arc<Bucket>, Profile)>>,
@@ -103,6 +105,7 @@ impl PoolShared {
             credential: ArcSwap::from_pointee(credential),
             shares,
             total: AtomicUsize::new(0),
+            samplers: AtomicUsize::new(0),
             faces: inboxes.iter().map(|_| face()).collect(),
             inboxes,
             profiles: Mutex::default(),
@@ -224,9 +227,16 @@ impl PoolShared {
         })
     }
 
+    /// A place beside those for clients, for sampling positions.
+    pub(crate) fn reserve_sampler(self: &Arc<Self>) -> Option<SamplerSlot> {
+        let seat = SamplerSeat::new(self);
+        self.reserve(true).map(|slot| (slot, seat))
+    }
+
     fn max_size(&self, with_reserve: bool) -> usize {
         let settings = self.settings.load();
         settings.max_size
+            + self.samplers.load(Ordering::Relaxed)
             + if with_reserve {
                 settings.reserve_size
             } else {
@@ -244,6 +254,7 @@ impl PoolShared {
     pub(crate) fn is_oversized(&self) -> bool {
         let settings = self.settings.load();
         let total = self.total.load(Ordering::Relaxed);
+        let total = total.saturating_sub(self.samplers.load(Ordering::Relaxed));
         total > settings.max_size + settings.reserve_size
             || (total > settings.max_size && self.waiting() == 0)
             || self.shares.are_overdrawn()
@@ -398,6 +409,26 @@ impl PoolShared {
 /// A bucket's identity. The map holds the bucket too, so that its address cannot come to mean another.
 fn id(bucket: &Arc<Bucket>) -> usize {
     Arc::as_ptr(bucket) as usize
+}
+
+/// With a place, what makes room for it.
+pub(crate) type SamplerSlot = (Slot, SamplerSeat);
+
+/// Room in a pool for a connection that samples positions, beside those for clients.
+#[derive(Debug)]
+pub(crate) struct SamplerSeat(Arc<PoolShared>);
+
+impl SamplerSeat {
+    fn new(pool: &Arc<PoolShared>) -> SamplerSeat {
+        pool.samplers.fetch_add(1, Ordering::SeqCst);
+        SamplerSeat(Arc::clone(pool))
+    }
+}
+
+impl Drop for SamplerSeat {
+    fn drop(&mut self) {
+        self.0.samplers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A place in a pool's count, held by a connection from the attempt to its end.

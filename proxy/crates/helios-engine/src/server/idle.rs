@@ -90,6 +90,27 @@ fn note_parameter(server: &mut Server, body: &[u8]) {
 /// # Errors
 /// `Ok(Err(message))` is the server's ErrorResponse, after which it is ready again; `Doubt` is a lost server.
 pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec<u8>>, Doubt> {
+    ask(server, sql, |_| {}).await
+}
+
+/// Runs a simple query of ours that gives one value; `None` for NULL, and for an error.
+///
+/// # Errors
+/// As `run`.
+pub(crate) async fn value(server: &mut Server, sql: &str) -> Result<Option<Vec<u8>>, Doubt> {
+    let mut value = None;
+    let outcome = ask(server, sql, |row| {
+        let columns = backend::read_data_row(row).unwrap_or_default();
+        value = columns.first().copied().flatten().map(<[u8]>::to_vec);
+    });
+    Ok(outcome.await?.ok().and(value))
+}
+
+async fn ask(
+    server: &mut Server,
+    sql: &str,
+    mut on_row: impl FnMut(&[u8]),
+) -> Result<Result<(), Vec<u8>>, Doubt> {
     let mut request = Vec::with_capacity(sql.len() + 8);
     frontend::query(&mut request, sql.as_bytes());
     server.conn.wbuf.extend(&request);
@@ -102,6 +123,7 @@ pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec
             match next(server).await? {
                 Reply::Ready => return Ok(outcome),
                 Reply::Error(message) => outcome = Err(message),
+                Reply::Row(message) => on_row(&message[HEADER_LEN..]),
                 Reply::Other => {}
             }
         }
@@ -115,6 +137,7 @@ pub(crate) async fn run(server: &mut Server, sql: &str) -> Result<Result<(), Vec
 enum Reply {
     Ready,
     Error(Vec<u8>),
+    Row(Vec<u8>),
     Other,
 }
 
@@ -135,6 +158,7 @@ async fn next(server: &mut Server) -> std::io::Result<Reply> {
                     Err(invalid(server_text(&message)))
                 }
                 b'E' => Ok(Reply::Error(message)),
+                b'D' => Ok(Reply::Row(message)),
                 b'S' => {
                     note_parameter(server, &message[HEADER_LEN..]);
                     Ok(Reply::Other)

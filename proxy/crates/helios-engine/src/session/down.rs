@@ -83,7 +83,9 @@ impl Session {
                 self.emit_fakes();
             }
             let end = input.len().min(run.at + header.total);
-            let act = match self.attempt.judge(header.tag, &input.bytes()[run.at..end]) {
+            let is_ours = self.fifo.front().is_some_and(Expect::is_ours);
+            let message = &input.bytes()[run.at..end];
+            let act = match self.attempt.judge(header.tag, message, is_ours) {
                 Verdict::Withdrawn => {
                     self.on_reply(header, input.bytes(), run, end)?;
                     Act::Drop
@@ -184,6 +186,7 @@ impl Session {
             b'D' | b'E' | b't' | b'n' | b'1' | b'3' => match (self.fifo.front_mut(), tag) {
                 (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
                 (Some(Expect::Adjustment), b'D' | b'E') => {}
+                (Some(Expect::Freshness), b'D' | b'E') => self.judge_freshness(body),
                 (Some(Expect::Preparation { error, .. }), b'E') => {
                     let message = &input[run.at..run.at + HEADER_LEN + body.len()];
                     *error = Some(message.into());

@@ -44,6 +44,8 @@ pub(crate) enum Expect {
         statement: Arc<Statement>,
         error: Option<Box<[u8]>>,
     },
+    /// A simple Query of ours ahead of a read, how far the standby is, not shown.
+    Freshness,
     /// A Describe and Sync of ours, for the types of a statement that SQL's PREPARE has made, not shown.
     Lesson(Arc<Statement>),
     /// Ended by ReadyForQuery.
@@ -76,12 +78,13 @@ impl Expect {
                 | Expect::Adjustment
                 | Expect::Preparation { .. }
                 | Expect::Lesson(_)
+                | Expect::Freshness
         )
     }
 
     /// Whether what the client sends next can be understood only after the reply.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.is_ours()
+        (self.is_ours() && !matches!(self, Expect::Freshness))
             || matches!(self, Expect::Comparison(_))
             || self
                 .renamed()

@@ -273,6 +273,7 @@ impl Session {
     fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
+        self.note_seen(link.reader.as_ref(), &link.shard);
         let Link {
             mut server,
             shard,

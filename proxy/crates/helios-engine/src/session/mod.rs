@@ -42,6 +42,7 @@ use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::events::{Event, Level};
 use crate::fault::Fault;
+use crate::nodes::Certainty;
 use crate::plans::{Plan, Wanted};
 use crate::pool::{PoolShard, Ticket};
 use crate::rt::{self, Conn};
@@ -53,7 +54,7 @@ use crate::worker::{Active, Seat, Worker};
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use link::Wait;
-use reading::{Attempt, Reach, Reader, Reads};
+use reading::{Attempt, Reach, Reader, Reads, Seen};
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
@@ -190,6 +191,10 @@ pub(crate) struct Session {
     plan: Option<Arc<Plan>>,
     /// Where the next transaction may go, as far as what has come of it says.
     reach: Reach,
+    /// What its reads must see.
+    seen: Seen,
+    /// Of the standby that was chosen last.
+    certainty: Certainty,
     /// The read that a standby has been asked.
     attempt: Attempt,
     /// How statements are read under a bucket.
@@ -281,6 +286,8 @@ impl Session {
             unnamed: Unnamed::default(),
             plan: None,
             reach: Reach::Primary,
+            seen: Seen::default(),
+            certainty: Certainty::Known,
             attempt: Attempt::default(),
             syntax: None,
             own_settings: BTreeSet::new(),
@@ -581,12 +588,13 @@ impl Session {
             };
             // No pool: something has changed meanwhile, so look again.
             if let Some(shard) = self.worker.pool(revision, node, &entry, self.login()) {
-                let reads = Reads::new(&entry, &topology, &shard);
+                let reads = Reads::new(&entry, &topology, &shard, &self.worker);
                 self.route = Some(Route {
                     revision,
                     shard,
                     reads,
                 });
+                self.note_primary(&node.name);
             }
         }
     }

@@ -4,22 +4,29 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use helios_wire::backend::{self, Status};
 use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::{self, HEADER_LEN};
 use helios_wire::frontend;
 use helios_wire::sqlstate;
 
+use super::fifo::Expect;
 use super::planning::text;
 use super::{Homeless, Session};
-use crate::config::{Database, PoolMode};
+use crate::config::{Consistency, Database, PoolMode};
 use crate::error::Refusal;
-use crate::nodes::{choose, Standing};
+use crate::nodes::{choose, Certainty, Lsn, Need, Standing};
 use crate::plans::Plan;
 use crate::pool::PoolShard;
+use crate::stamps::{read_lsn, Sampler};
 use crate::topology::{ClusterTopology, Topology};
+use crate::worker::Worker;
 
 /// Longest request that is looked through to its end, and kept for a second try.
 const MAX_ATTEMPT: usize = 64 * 1024;
+
+/// A Query for how far a standby is.
+const FRESHNESS: &[u8] = b"Q\0\0\0\x2fSELECT pg_catalog.pg_last_wal_replay_lsn()\0";
 
 /// Where the next transaction may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +41,7 @@ pub(super) enum Reach {
 pub(super) struct Reads {
     entry: Arc<Database>,
     cluster: Arc<ClusterTopology>,
+    sampler: Rc<Sampler>,
     /// Of the cluster's nodes, as far as they have been used.
     shards: Vec<Option<Rc<PoolShard>>>,
 }
@@ -44,30 +52,54 @@ impl Reads {
         entry: &Arc<Database>,
         topology: &Topology,
         primary: &PoolShard,
+        worker: &Worker,
     ) -> Option<Reads> {
         let is_split = entry.routing.is_some() && primary.shared.mode() != PoolMode::Session;
         let cluster = topology.cluster(&entry.cluster).filter(|_| is_split)?;
         Some(Reads {
             entry: Arc::clone(entry),
             cluster: Arc::clone(cluster),
+            sampler: worker.sampler(&cluster.name),
             shards: cluster.nodes.iter().map(|_| None).collect(),
         })
     }
+
+    fn consistency(&self) -> Consistency {
+        let routing = self.entry.routing.as_ref();
+        routing.map_or(Consistency::Strong, |routing| routing.consistency)
+    }
+}
+
+/// What a session has seen and written, which its reads must see as well.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// As far as it is known, with when that was, on the process clock.
+    floor: Lsn,
+    since: u64,
+    /// The number of the sample that will say the rest.
+    pending: Option<u64>,
+    /// A standby that has all of it.
+    on: Option<Arc<Standing>>,
+    /// The primary that all this is about.
+    primary: String,
 }
 
 /// A standby that a transaction is on.
 #[derive(Debug)]
 pub(super) struct Reader {
     standing: Arc<Standing>,
+    /// It must say first that it has what the session must see.
+    certainty: Certainty,
     /// The client's request is on its way.
     has_begun: bool,
 }
 
 impl Reader {
-    fn new(standing: &Arc<Standing>) -> Reader {
+    fn new(standing: &Arc<Standing>, certainty: Certainty) -> Reader {
         standing.begin();
         Reader {
             standing: Arc::clone(standing),
+            certainty,
             has_begun: false,
         }
     }
@@ -117,9 +149,11 @@ impl Attempt {
     }
 
     /// Looks at a message of the standby before it is passed on.
-    pub(super) fn judge(&mut self, tag: u8, message: &[u8]) -> Verdict {
+    pub(super) fn judge(&mut self, tag: u8, message: &[u8], is_ours: bool) -> Verdict {
         match (self.stage, tag) {
             (Stage::None | Stage::Again, _) => return Verdict::Stands,
+            // What is asked ahead of it has its own judge.
+            _ if is_ours => return Verdict::Stands,
             (Stage::Withdrawn, _) => return Verdict::Withdrawn,
             // Ahead of the answer.
             (Stage::Open, b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b'N' | b'S' | b'A') => {
@@ -165,6 +199,8 @@ enum Cause {
     Impossible,
     /// Replaying what the primary has done came first.
     Conflict,
+    /// It has not replayed what the session must see.
+    Behind,
 }
 
 impl Cause {
@@ -180,7 +216,7 @@ impl Cause {
 }
 
 /// What has come of a request.
-enum Seen {
+enum Request {
     /// Its end is not there yet.
     Part,
     /// The whole, which only reads; its length.
@@ -205,9 +241,9 @@ impl Session {
         }
         self.attempt.close();
         match self.survey(bytes) {
-            Seen::Part => bytes.len() >= MAX_ATTEMPT,
-            Seen::Other => true,
-            Seen::Reads(length) => {
+            Request::Part => bytes.len() >= MAX_ATTEMPT,
+            Request::Other => true,
+            Request::Reads(length) => {
                 self.reach = Reach::Standby;
                 self.attempt.request.clear();
                 self.attempt.request.extend_from_slice(&bytes[..length]);
@@ -216,7 +252,7 @@ impl Session {
         }
     }
 
-    fn survey(&mut self, bytes: &[u8]) -> Seen {
+    fn survey(&mut self, bytes: &[u8]) -> Request {
         let mut at = 0;
         let mut parsed: Vec<(&[u8], bool)> = Vec::new();
         while let Ok(Some(header)) = frame::header(&bytes[at..]) {
@@ -228,8 +264,8 @@ impl Session {
                 b'Q' if at == 0 => {
                     let plan = self.plan.clone();
                     return match self.note_read(plan) {
-                        true => Seen::Reads(header.total),
-                        false => Seen::Other,
+                        true => Request::Reads(header.total),
+                        false => Request::Other,
                     };
                 }
                 b'P' => {
@@ -252,19 +288,19 @@ impl Session {
                     _ => at > 0,
                 },
                 b'E' | b'H' => at > 0,
-                b'S' if at > 0 => return Seen::Reads(at + header.total),
+                b'S' if at > 0 => return Request::Reads(at + header.total),
                 _ => false,
             };
             if !is_read {
-                return Seen::Other;
+                return Request::Other;
             }
             at += header.total;
             if header.tag == b'H' {
                 // The client waits for an answer, and may go on with anything.
-                return Seen::Other;
+                return Request::Other;
             }
         }
-        Seen::Part
+        Request::Part
     }
 
     /// Of a Parse that begins here.
@@ -312,9 +348,13 @@ impl Session {
 
     /// The pool of a standby that may answer now.
     fn standby(&mut self) -> Option<Rc<PoolShard>> {
+        let need = self.need();
         let route = self.route.as_mut()?;
         let reads = route.reads.as_mut()?;
-        let place = choose(&reads.cluster, reads.entry.routing.as_ref()?, 0)?;
+        let routing = reads.entry.routing.as_ref()?;
+        let kept = self.seen.on.as_ref();
+        let (place, certainty) = choose(&reads.cluster, routing, need, kept)?;
+        self.certainty = certainty;
         if let Some(shard) = &reads.shards[place] {
             return Some(Rc::clone(shard));
         }
@@ -327,6 +367,56 @@ impl Session {
         Some(shard)
     }
 
+    /// What its next read must see; `None` while that is not known.
+    fn need(&mut self) -> Option<Need> {
+        let reads = self.route.as_ref()?.reads.as_ref()?;
+        if reads.consistency() != Consistency::Session {
+            return Some(Need::default());
+        }
+        if let Some(position) = self.seen.pending.and_then(|number| reads.sampler.position(number)) {
+            self.seen.pending = None;
+            self.seen.floor = self.seen.floor.max(position);
+        }
+        let age = self.worker.clock().saturating_sub(self.seen.since);
+        let need = Need {
+            floor: self.seen.floor,
+            age_us: age / 1000,
+        };
+        self.seen.pending.is_none().then_some(need)
+    }
+
+    /// A transaction is over: what it has shown or written must be seen from now on.
+    pub(super) fn note_seen(&mut self, reader: Option<&Reader>, shard: &Rc<PoolShard>) {
+        let Some(reads) = self.route.as_ref().and_then(|route| route.reads.as_ref()) else {
+            return;
+        };
+        if reads.consistency() != Consistency::Session {
+            return;
+        }
+        self.seen.pending = Some(reads.sampler.next());
+        self.seen.on = reader.map(|reader| Arc::clone(&reader.standing));
+        if reader.is_none() {
+            self.seen.since = self.worker.clock();
+            reads.sampler.want(shard, &self.worker);
+        }
+    }
+
+    /// Positions of one primary say nothing about another's: what was seen before it is found anew.
+    pub(super) fn note_primary(&mut self, name: &str) {
+        if self.seen.primary == name {
+            return;
+        }
+        let is_first = self.seen.primary.is_empty();
+        self.seen = Seen {
+            primary: name.to_owned(),
+            ..Seen::default()
+        };
+        let reads = self.route.as_ref().and_then(|route| route.reads.as_ref());
+        if let (false, Some(reads)) = (is_first, reads) {
+            self.seen.pending = Some(reads.sampler.next());
+        }
+    }
+
     /// The standby that a pool is of.
     pub(super) fn reader_of(&self, shard: &Rc<PoolShard>) -> Option<Reader> {
         let reads = self.route.as_ref()?.reads.as_ref()?;
@@ -334,12 +424,12 @@ impl Session {
             known.as_ref().is_some_and(|known| Rc::ptr_eq(known, shard))
         };
         let place = reads.shards.iter().position(is_it)?;
-        Some(Reader::new(&reads.cluster.nodes[place].standing))
+        let standing = &reads.cluster.nodes[place].standing;
+        Some(Reader::new(standing, self.certainty))
     }
 
     /// Whether the client's next request must wait for the answer of a standby: it may be for another node.
     pub(super) fn is_read_under_way(&self) -> bool {
-        use helios_wire::backend::Status;
         let reader = self.link.as_ref().and_then(|link| link.reader.as_ref());
         reader.is_some_and(|reader| reader.has_begun)
             && self.status == Status::Idle
@@ -352,13 +442,32 @@ impl Session {
         match &mut link.reader {
             Some(reader) if !reader.has_begun => {
                 reader.has_begun = true;
-                if self.reach == Reach::Standby {
-                    self.attempt.stage = Stage::Open;
-                    self.attempt.mark = self.client.wbuf.len();
+                self.attempt.stage = Stage::Open;
+                self.attempt.mark = self.client.wbuf.len();
+                if reader.certainty == Certainty::Asked {
+                    link.server.conn.wbuf.extend(FRESHNESS);
+                    // As any Query does, it ends the unnamed statement.
+                    link.server.state.unnamed = 0;
+                    self.fifo.push_back(Expect::Freshness);
                 }
             }
             Some(_) => {}
             None => self.attempt.close(),
+        }
+    }
+
+    /// How far the standby is, or its error.
+    pub(super) fn judge_freshness(&mut self, row: &[u8]) {
+        let Some(reader) = self.link.as_ref().and_then(|link| link.reader.as_ref()) else {
+            return;
+        };
+        let value = backend::read_data_row(row).and_then(|row| row.first().copied().flatten());
+        let position = value.and_then(read_lsn).unwrap_or(0);
+        let is_enough = position >= self.seen.floor;
+        let age = self.worker.clock().saturating_sub(self.seen.since);
+        reader.standing.learn(position, is_enough, age / 1000);
+        if !is_enough {
+            self.attempt.withdraw(Cause::Behind);
         }
     }
 
@@ -387,5 +496,16 @@ impl Session {
         self.attempt.stage = Stage::Withdrawn;
         self.ask_again();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_is_a_whole_query() {
+        let header = frame::header(FRESHNESS).ok().flatten();
+        assert_eq!(header.map(|header| header.total), Some(FRESHNESS.len()));
     }
 }

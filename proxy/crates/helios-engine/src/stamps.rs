@@ -1,0 +1,159 @@
+//! How far a primary's WAL is, sampled for sessions that have used it: whoever sees all of a sample that was begun after
+//! an answer of the primary sees what that answer said. One sample at a time for each worker and cluster, on a connection
+//! of its own, at most one a millisecond, and only while somebody wants one.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::nodes::Lsn;
+use crate::pool::{PoolShard, SamplerSeat};
+use crate::rt;
+use crate::server::{idle, Server};
+use crate::worker::Worker;
+
+/// From one sample to the next.
+const PACE: Duration = Duration::from_millis(1);
+/// Pause after a sample that could not be had.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// How long the connection is kept that nobody needs.
+const IDLE: Duration = Duration::from_secs(30);
+/// Where everything is that has been acknowledged, whatever synchronous_commit was.
+const SAMPLE: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()";
+
+/// One worker's samples of one cluster. They are numbered from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Sampler {
+    /// The last one that has begun.
+    begun: Cell<u64>,
+    /// The last one that was had.
+    done: Cell<u64>,
+    position: Cell<Lsn>,
+    wanted: Cell<u64>,
+    /// The primary's pool, of whoever asked last.
+    shard: RefCell<Option<Rc<PoolShard>>>,
+    is_running: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Sampler {
+    /// The number of the first sample that covers everything the primary has answered so far.
+    pub(crate) fn next(&self) -> u64 {
+        self.begun.get() + 1
+    }
+
+    /// Where the primary was, if the sample of this number or a later one has been had.
+    pub(crate) fn position(&self, number: u64) -> Option<Lsn> {
+        (self.done.get() >= number).then(|| self.position.get())
+    }
+
+    /// Has the next sample taken, of the primary that this pool is of.
+    pub(crate) fn want(self: &Rc<Self>, shard: &Rc<PoolShard>, worker: &Rc<Worker>) {
+        self.wanted.set(self.next());
+        let is_same = |known: &Rc<PoolShard>| Rc::ptr_eq(known, shard);
+        if !self.shard.borrow().as_ref().is_some_and(is_same) {
+            *self.shard.borrow_mut() = Some(Rc::clone(shard));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        if !self.is_running.replace(true) {
+            let (sampler, worker) = (Rc::clone(self), Rc::clone(worker));
+            rt::spawn(async move {
+                sampler.run(&worker).await;
+                sampler.shard.take();
+                sampler.is_running.set(false);
+            });
+        }
+    }
+
+    async fn run(&self, worker: &Rc<Worker>) {
+        let mut link: Option<Link> = None;
+        while rt::timeout(IDLE, self.wish()).await.is_some() {
+            let Some(shard) = self.shard.borrow().clone() else {
+                return;
+            };
+            // A primary that has been replaced says nothing of the new one.
+            if !link.as_ref().is_some_and(|link| link.is_to(&shard)) {
+                link = Link::open(&shard, worker).await;
+            }
+            let number = self.next();
+            self.begun.set(number);
+            let sampled = match &mut link {
+                Some(link) => sample(&mut link.server).await,
+                None => None,
+            };
+            // Whoever still needs one will say so.
+            let Some(position) = sampled else {
+                link = None;
+                rt::sleep(BACKOFF).await;
+                continue;
+            };
+            self.position.set(position);
+            self.done.set(number);
+            rt::sleep(PACE).await;
+        }
+    }
+
+    /// Until somebody wants a sample.
+    async fn wish(&self) {
+        poll_fn(|cx| {
+            if self.wanted.get() > self.begun.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// The sampler's connection.
+struct Link {
+    server: Box<Server>,
+    shard: Rc<PoolShard>,
+    _seat: SamplerSeat,
+}
+
+impl Link {
+    async fn open(shard: &Rc<PoolShard>, worker: &Worker) -> Option<Link> {
+        let (server, seat) = shard.open_sampler(worker).await?;
+        Some(Link {
+            server,
+            shard: Rc::clone(shard),
+            _seat: seat,
+        })
+    }
+
+    /// Whether it leads to the primary that this pool is of; any user's pool does.
+    fn is_to(&self, shard: &PoolShard) -> bool {
+        let (own, other) = (&self.shard.shared, &shard.shared);
+        !own.is_retired() && own.key.node == other.key.node
+    }
+}
+
+async fn sample(server: &mut Server) -> Option<Lsn> {
+    read_lsn(&idle::value(server, SAMPLE).await.ok()??)
+}
+
+/// A position as PostgreSQL writes it: `16/B374D848`.
+pub(crate) fn read_lsn(text: &[u8]) -> Option<Lsn> {
+    let (high, low) = std::str::from_utf8(text).ok()?.split_once('/')?;
+    let half = |digits| u32::from_str_radix(digits, 16).ok().map(Lsn::from);
+    Some(half(high)? << 32 | half(low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_postgresql_writes_them() {
+        assert_eq!(read_lsn(b"16/B374D848"), Some(0x16_B374_D848));
+        assert_eq!(read_lsn(b"0/0"), Some(0));
+        assert_eq!(read_lsn(b"16-B374D848"), None);
+        assert_eq!(read_lsn(b"16/123456789"), None);
+    }
+}

@@ -83,8 +83,9 @@ impl Standing {
             Consistency::Bounded => is_in_time().then_some(Certainty::Known),
             Consistency::Session if !is_in_time() => None,
             Consistency::Session if self.position() >= need.floor => Some(Certainty::Known),
-            Consistency::Session => (need.age_us >= self.delay_us.load(Ordering::Relaxed))
-                .then_some(Certainty::Asked),
+            Consistency::Session => {
+                (need.age_us >= self.delay_us.load(Ordering::Relaxed)).then_some(Certainty::Asked)
+            }
         }
     }
 }

@@ -20,8 +20,11 @@ const PACE: Duration = Duration::from_millis(1);
 const BACKOFF: Duration = Duration::from_millis(100);
 /// How long the connection is kept that nobody needs.
 const IDLE: Duration = Duration::from_secs(30);
-/// Where everything is that has been acknowledged, whatever synchronous_commit was.
-const SAMPLE: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()";
+/// Where the next record will be, behind everything that has been acknowledged, whatever synchronous_commit was.
+const SAMPLE: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn() || ' ' \
+    || pg_catalog.current_setting('wal_block_size')";
+/// Bytes that a page of WAL begins with: the first of a file, any other.
+const PAGE_HEADS: [Lsn; 2] = [40, 24];
 
 /// One worker's samples of one cluster. They are numbered from 1.
 #[derive(Debug, Default)]
@@ -135,7 +138,19 @@ impl Link {
 }
 
 async fn sample(server: &mut Server) -> Option<Lsn> {
-    read_lsn(&idle::value(server, SAMPLE).await.ok()??)
+    read_sample(&idle::value(server, SAMPLE).await.ok()??)
+}
+
+/// The end of the last record: behind one that fills its page, the next begins only after the head of another page, and
+/// no standby gets there before there is a next.
+fn read_sample(value: &[u8]) -> Option<Lsn> {
+    let (position, block) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let position = read_lsn(position.as_bytes())?;
+    let on_page = position.checked_rem(block.parse().ok()?)?;
+    Some(match PAGE_HEADS.contains(&on_page) {
+        true => position - on_page,
+        false => position,
+    })
 }
 
 /// A position as PostgreSQL writes it: `16/B374D848`.
@@ -148,6 +163,15 @@ pub(crate) fn read_lsn(text: &[u8]) -> Option<Lsn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_head_of_an_empty_page_is_no_part_of_what_was_written() {
+        assert_eq!(read_sample(b"0/3000028 8192"), Some(0x300_0000));
+        assert_eq!(read_sample(b"0/3002018 8192"), Some(0x300_2000));
+        assert_eq!(read_sample(b"0/3002018 16384"), Some(0x300_2018));
+        assert_eq!(read_sample(b"0/3002020 8192"), Some(0x300_2020));
+        assert_eq!(read_sample(b"0/3002020 0"), None);
+    }
 
     #[test]
     fn positions_are_read_as_postgresql_writes_them() {

@@ -373,7 +373,11 @@ impl Session {
         if reads.consistency() != Consistency::Session {
             return Some(Need::default());
         }
-        if let Some(position) = self.seen.pending.and_then(|number| reads.sampler.position(number)) {
+        if let Some(position) = self
+            .seen
+            .pending
+            .and_then(|number| reads.sampler.position(number))
+        {
             self.seen.pending = None;
             self.seen.floor = self.seen.floor.max(position);
         }

@@ -1,0 +1,171 @@
+"""Reads on standbys: `[routing] read_write_split`, on a primary with a streaming standby."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness import frontend
+from harness.client import Client, Target, brief, rows, sqlstates
+from harness.frontend import bind, close_statement, describe_statement, execute, parse, query, sync
+from harness.postgres import PostgresCluster
+from harness.proxy import HeliosProcess, StartProxy
+from harness.wait import until
+
+WHO = "select current_setting('cluster_name')"
+"""A read that tells which server answers it."""
+
+Ask = Callable[[Client, str], str | None]
+
+
+def simple(client: Client, sql: str) -> str | None:
+    return client.value(sql)
+
+
+def extended(client: Client, sql: str) -> str | None:
+    events = client.extended(sql)
+    assert not sqlstates(events), brief(events)
+    return rows(events)[0][0]
+
+
+def prepared(client: Client, sql: str) -> str | None:
+    """As a driver that prepares in a batch of its own."""
+    made = client.batch(parse(sql, "s"), describe_statement("s"), sync())
+    events = client.batch(bind(name="s"), execute(), sync())
+    closed = client.batch(close_statement("s"), sync())
+    assert not sqlstates([*made, *events, *closed]), brief([*made, *events, *closed])
+    return rows(events)[0][0]
+
+
+ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared])
+
+
+@pytest.fixture
+def split(start_proxy: StartProxy) -> HeliosProcess:
+    """A proxy that sends reads to the standby."""
+    return ready(start_proxy(routing={"read_write_split": True}))
+
+
+def ready(proxy: HeliosProcess) -> HeliosProcess:
+    """Once its standby has been found, and plans are made."""
+
+    def is_used() -> bool:
+        with Client(proxy.target()) as client:
+            return client.value(WHO) == "standby-1"
+
+    until(is_used, "reads to go to the standby")
+    return proxy
+
+
+def superuser_of(postgres: PostgresCluster) -> Target:
+    server = postgres.standby
+    assert server is not None
+    return Target(server.host, server.port, server.superuser, server.password, "app")
+
+
+@contextmanager
+def paused_replay(postgres: PostgresCluster) -> Iterator[None]:
+    """The standby receives what the primary writes and does not apply it."""
+    with Client(superuser_of(postgres)) as admin:
+        admin.query("select pg_wal_replay_pause()")
+        until(lambda: admin.value("select pg_get_wal_replay_pause_state()") == "paused", "replay to stop")
+        try:
+            yield
+        finally:
+            admin.query("select pg_wal_replay_resume()")
+
+
+@ASKS
+def test_reads_go_to_the_standby_and_writes_to_the_primary(split: HeliosProcess, ask: Ask) -> None:
+    with Client(split.target()) as client:
+        until(lambda: ask(client, WHO) == "standby-1", "a read on the standby")
+        assert ask(client, f"with w as (insert into notes values (7001, 'x') returning 1) {WHO} from w") == "primary"
+        assert ask(client, "select body from notes where id = 7001") == "x"
+        assert ask(client, f"with w as (delete from notes where id = 7001 returning 1) {WHO} from w") == "primary"
+        assert ask(client, "select count(*) from notes where id = 7001") == "0"
+
+
+@ASKS
+def test_a_session_sees_what_it_wrote_while_the_standby_stands_still(
+    split: HeliosProcess, postgres: PostgresCluster, ask: Ask
+) -> None:
+    with Client(split.target()) as client, Client(split.target()) as other, paused_replay(postgres):
+        until(lambda: ask(other, WHO) == "standby-1", "the other's reads on the standby")
+        for turn in range(20):
+            client.query(f"insert into notes values (7100, '{turn}') on conflict (id) do update set body = '{turn}'")
+            assert ask(client, "select body from notes where id = 7100") == str(turn)
+            assert ask(client, WHO) == "primary"
+        assert ask(other, WHO) == "standby-1", "it has written nothing"
+    with Client(split.target()) as client:
+        client.query("delete from notes where id = 7100")
+        until(lambda: ask(client, WHO) == "standby-1", "the standby to have caught up")
+        assert ask(client, "select count(*) from notes where id = 7100") == "0"
+
+
+def test_writes_and_reads_of_many_are_never_stale(split: HeliosProcess) -> None:
+    """Each writes a number and reads it back at once and a moment later, all the time."""
+    stale: list[str] = []
+    from_standby: list[int] = []
+
+    def work(id: int) -> None:
+        count = 0
+        with Client(split.target(), deadline=30) as client:
+            for turn in range(60):
+                client.query(f"insert into notes values ({id}, '{turn}') on conflict (id) do update set body = '{turn}'")
+                for _ in range(4):
+                    found = rows(client.query(f"select body, current_setting('cluster_name') from notes where id = {id}"))
+                    count += found[0][1] == "standby-1"
+                    if found[0][0] != str(turn):
+                        stale.append(f"{id}: {found} instead of {turn}")
+            client.query(f"delete from notes where id = {id}")
+        from_standby.append(count)
+
+    workers = [threading.Thread(target=work, args=(7200 + n,)) for n in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not stale, stale[:5]
+    assert len(from_standby) == len(workers)
+    assert sum(from_standby) > 0
+
+
+def test_requests_sent_ahead_are_answered_in_order(split: HeliosProcess) -> None:
+    with Client(split.target()) as client:
+        until(lambda: client.value(WHO) == "standby-1", "a read on the standby")
+        write = "insert into notes values (7300, 'a')"
+        events = client.batch(
+            query(WHO), query(write), query("select body from notes where id = 7300"), query("select nonsense"),
+            query("delete from notes where id = 7300"), *frontend_pipeline(), ready=8,
+        )
+        assert [row[0] for row in rows(events)] == ["standby-1", "a", "1", "2", "b"]
+        assert sqlstates(events) == ["42703"]
+
+
+def frontend_pipeline() -> tuple[bytes, ...]:
+    return (
+        frontend.extended("select 1"),
+        frontend.extended("with w as (insert into notes values (7301, 'b') returning body) select 2"),
+        frontend.extended("with w as (delete from notes where id = 7301 returning body) select body from w"),
+    )
+
+
+@ASKS
+def test_what_a_standby_refuses_runs_on_the_primary(split: HeliosProcess, postgres: PostgresCluster, ask: Ask) -> None:
+    """A function that says it is STABLE and is not: the client sees nothing of the standby's error."""
+    postgres.execute(
+        "create sequence if not exists lied; grant all on sequence lied to public;"
+        "create or replace function lies() returns text stable language plpgsql as "
+        "$$begin execute 'select nextval(''lied'')'; return current_setting('cluster_name'); end$$"
+    )
+    try:
+        with Client(split.target()) as client:
+            until(lambda: ask(client, WHO) == "standby-1", "a read on the standby")
+            for _ in range(3):
+                assert ask(client, "select lies()") == "primary"
+            assert ask(client, "select 1") == "1"
+    finally:
+        postgres.execute("drop function lies(); drop sequence lied")

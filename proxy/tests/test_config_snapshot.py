@@ -89,6 +89,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                     "prepared_statements": True,
                     "server_prepared_bytes": 4_194_304,
                 },
+                "routing": None,
             }
         ],
         "users": [],

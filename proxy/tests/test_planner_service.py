@@ -26,6 +26,7 @@ class Text:
     cluster: str = "main"
     database: str = "app"
     defined: int = 1
+    split: bool = False
 
 
 class Catalogs:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from harness.postgres import APP, MONITOR, PASSWORDS, PostgresCluster
 from helios.config import ClusterConfig, MonitorConfig, NodeConfig, ProxyConfig
-from helios.core import ClusterView
+from helios.core import ClusterView, NodePosition
 from helios.play import sql
 from helios.play.process import free_port
 from helios.topology.credentials import logins_of
@@ -31,11 +31,15 @@ class Watched:
 
     def __init__(self, config: ProxyConfig) -> None:
         self.published: Sequence[ClusterView] = ()
-        self.monitor = TopologyMonitor(self._keep)
+        self.positions: dict[str, NodePosition] = {}
+        self.monitor = TopologyMonitor(self._keep, self._move)
         self.configure(config)
 
     def _keep(self, clusters: Sequence[ClusterView]) -> None:
         self.published = clusters
+
+    def _move(self, position: NodePosition) -> None:
+        self.positions[position.name] = position
 
     def configure(self, config: ProxyConfig) -> None:
         self.monitor.configure(config, logins_of(config))
@@ -120,6 +124,11 @@ async def test_lag_grows_while_replay_is_paused_and_goes_back_to_nothing(
         postgres.execute("create table lag_test as select generate_series(1, 20000) n; drop table lag_test")
         await watched.until(lambda: (watched.node("standby-1").replication_lag_bytes or 0) > 500_000, "bytes of lag")
         await watched.until(lambda: (watched.node("standby-1").replication_lag_ms or 0) > 200, "time of lag")
+        behind, ahead = watched.positions["standby-1"], watched.positions["primary"]
+        assert (behind.lag_bytes or 0) > 500_000
+        assert (behind.lag_ms or 0) > 200
+        assert (ahead.lag_bytes, ahead.lag_ms) == (0, 0)
+        assert ahead.position > behind.position
     finally:
         standby_execute(postgres, "select pg_wal_replay_resume()")
 

@@ -203,6 +203,7 @@ impl Session {
             reset: false,
             redefines: false,
             fatal: false,
+            has_run: false,
             reader: self.reader_of(&shard),
             shard,
         });
@@ -273,7 +274,9 @@ impl Session {
     fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
-        self.note_seen(link.reader.as_ref(), &link.shard);
+        if link.has_run {
+            self.note_seen(link.reader.as_ref(), &link.shard);
+        }
         let Link {
             mut server,
             shard,

@@ -139,6 +139,8 @@ struct Link {
     definition: Option<Definition>,
     /// A FATAL of the server has been passed on: the end of its stream needs no second error.
     fatal: bool,
+    /// Something was run on it, of which the client sees or knows the outcome.
+    has_run: bool,
     /// The node, for a transaction that only reads.
     reader: Option<Reader>,
 }

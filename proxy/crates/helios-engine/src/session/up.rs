@@ -250,6 +250,9 @@ impl Session {
         if self.copying_in {
             return self.on_copy_message(header);
         }
+        if matches!(header.tag, b'Q' | b'E' | b'F') {
+            self.link_mut().has_run = true;
+        }
         match header.tag {
             b'Q' => {
                 let plan = self.plan.take();

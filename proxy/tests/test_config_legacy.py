@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from helios.config import AuthMethod, ClientTlsMode, LogFormat, LogLevel, NodeRole, PoolMode, PreparedStatements
+from helios.config import (
+    AuthMethod,
+    ClientTlsMode,
+    Consistency,
+    LogFormat,
+    LogLevel,
+    NodeRole,
+    PoolMode,
+    PreparedStatements,
+)
 from helios.config.legacy import IGNORED, NOT_ACTED_ON, REFUSED, RENAMED
 from helios.config.loader import Loaded, dumps, load_with_warnings, loads, loads_with_warnings
 from helios.errors import ConfigError
@@ -94,13 +103,21 @@ def test_features_without_effect_that_protect_nobody_are_one_warning_each() -> N
     loaded = _load("product-page-cache")
 
     idle = {w.field for w in loaded.warnings if w.message == "is read but this version does not act on it"}
-    assert idle == {"cache.enabled", "ai_cache.enabled", "graphql.enabled", "routing", "circuit_breaker.enabled"}
+    assert idle == {"cache.enabled", "ai_cache.enabled", "graphql.enabled", "routing.schema_aware", "circuit_breaker.enabled"}
     assert [w.line for w in loaded.warnings if w.field == "cache.enabled"] == [9]
 
 
 def test_features_that_are_switched_off_are_passed_over() -> None:
-    assert not _fields(_load("demo")) & {"plugins.enabled", "tls.enabled", "rate_limit.enabled"}
-    assert {"lag_routing_enabled", "max_replica_lag_ms", "ryw_enabled"} <= _fields(_load("demo"))
+    assert not _fields(_load("demo")) & {"plugins.enabled", "tls.enabled", "rate_limit.enabled", "lag_routing_enabled"}
+
+
+def test_what_the_original_says_of_reads_is_said_of_routing() -> None:
+    assert _load("integration-guide").config.routing.read_write_split
+    assert not _load("full").config.routing.read_write_split
+    demo = _load("demo").config.routing
+    assert (demo.max_lag_ms, demo.consistency) == (1_000, Consistency.SESSION)
+    lag = loads_with_warnings("ryw_enabled = false\n[lag_routing]\nenabled = true\nmax_lag_bytes = 9\n" + NODE)
+    assert (lag.config.routing.max_lag_bytes, lag.config.routing.consistency) == (9, Consistency.BOUNDED)
 
 
 def test_every_key_that_acts_is_carried_over() -> None:

@@ -63,6 +63,8 @@ BECOMES: dict[tuple[str, str], dict[str, Any]] = {
     ("user", "min_pool_size = 2"): {f"{DATABASE}.pool.min_idle": 2},
     ("user", 'username = "bob"'): {"auth.users_file": "users.txt"},
     ("user", 'password = "x"'): {"auth.users_file": "users.txt"},
+    ("pool", "query_parser_read_write_splitting = true"): {f"{DATABASE}.routing.read_write_split": True},
+    ("pool", 'load_balancing_mode = "loc"'): {f"{DATABASE}.routing.read_strategy": "least_connections"},
     ("shard", 'database = "other"'): {f"{DATABASE}.database": "other"},
     ("general", 'admin_username = "ops"\nadmin_password = "y"'): {"console.admin_users": ("ops",)},
     ("general", 'admin_password = "y"\nadmin_username = "ops"'): {"auth.users_file": "users.txt"},
@@ -89,11 +91,11 @@ NOTED = {
     (
         "pool",
         NEEDLESS,
-    ): 'load_balancing_mode="loc" primary_reads_enabled=true query_parser_max_length=1 db_activity_init_delay=1 '
+    ): 'primary_reads_enabled=true query_parser_enabled=true db_activity_based_routing=true query_parser_max_length=1 db_activity_init_delay=1 '
     'db_activity_ttl=1 table_mutation_cache_ms_ttl=1 sharding_function="sha1" regex_search_limit=1 '
     "log_client_parameter_status_changes=true",
-    ("pool", LOST): 'checkout_failure_limit=1 default_role="replica" query_parser_enabled=true '
-    'query_parser_read_write_splitting=true db_activity_based_routing=true automatic_sharding_key="a.b" '
+    ("pool", LOST): 'checkout_failure_limit=1 default_role="replica" '
+    'automatic_sharding_key="a.b" '
     'sharding_key_regex="x" shard_id_regex="x" default_shard="random" auth_query="x" auth_query_user="x" '
     'auth_query_password="x" cleanup_server_connections=false plugins={}',
     ("user", LOST): 'pool_mode="session" connect_timeout=1 idle_timeout=1 server_lifetime=1 statement_timeout=1',

@@ -17,11 +17,13 @@ from helios_crds.v1alpha1.settings import (
     AuthSpec,
     ConsoleSpec,
     DatabasePoolSpec,
+    DatabaseRoutingSpec,
     DrainSpec,
     LimitsSpec,
     LogSpec,
     MonitorSpec,
     PoolSpec,
+    RoutingSpec,
     TlsSpec,
     UserSpec,
 )
@@ -37,6 +39,7 @@ _BLOCKS: Final[dict[str, type[SpecModel]]] = {
     "log": LogSpec,
     "monitor": MonitorSpec,
     "pool": PoolSpec,
+    "routing": RoutingSpec,
     "tls": TlsSpec,
 }
 _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
@@ -100,6 +103,8 @@ def _in_spec(path: Path, proxy: HeliosProxy) -> tuple[Path, str]:
             return ("clusters", cluster, "nodes", *_renamed(NodeSpec, tuple(rest))), ""
         case ("databases", int(index), "pool", *rest):
             return ("databases", index, "pool", *_renamed(DatabasePoolSpec, tuple(rest))), ""
+        case ("databases", int(index), "routing", *rest):
+            return ("databases", index, "routing", *_renamed(DatabaseRoutingSpec, tuple(rest))), ""
         case ("databases", int(index), "password_file"):
             return ("databases", index, "passwordSecretRef"), ""
         case ("databases", int(index), *rest):

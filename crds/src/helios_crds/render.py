@@ -261,6 +261,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "tls": _tls(spec.tls, placement),
         "monitor": mirrored(spec.monitor),
         "pool": pool,
+        "routing": mirrored(spec.routing),
         "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
         "users": tuple(mirrored(user) for user in spec.users),
@@ -346,6 +347,6 @@ def _databases(proxy: HeliosProxy, placement: Placement) -> tuple[dict[str, Any]
         if database.password_secret_ref is not None:
             ref = database.password_secret_ref
             made["password_file"] = _secret_path(ref.name, ref.key, placement)
-        pool = mirrored(database.pool)
-        databases.append({**made, "pool": pool} if pool else made)
+        blocks = {"pool": mirrored(database.pool), "routing": mirrored(database.routing)}
+        databases.append({**made, **{name: block for name, block in blocks.items() if block}})
     return tuple(databases)

@@ -13,7 +13,7 @@ from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, cel, list_map, mirrors
 from helios_crds.types import ServiceName
 from helios_crds.v1alpha1.references import PasswordRef
-from helios_crds.v1alpha1.settings import DatabasePoolSpec, ServerTlsSpec
+from helios_crds.v1alpha1.settings import DatabasePoolSpec, DatabaseRoutingSpec, ServerTlsSpec
 
 __all__ = [
     "MAX_CLUSTERS",
@@ -44,6 +44,7 @@ class NodeSpec(SpecModel):
     name: Annotated[str | None, mirrors(NodeConfig, "name")] = None
     role: Annotated[NodeRole | None, mirrors(NodeConfig, "role")] = None
     weight: Annotated[int | None, mirrors(NodeConfig, "weight")] = None
+    zone: Annotated[str | None, mirrors(NodeConfig, "zone")] = None
 
 
 def _mappings(items: Any) -> list[dict[str, Any]]:
@@ -131,3 +132,6 @@ class DatabaseSpec(SpecModel):
 
     pool: DatabasePoolSpec | None = None
     """Pool settings that differ from those of the proxy."""
+
+    routing: DatabaseRoutingSpec | None = None
+    """Routing that differs from that of the proxy."""

@@ -25,6 +25,7 @@ from helios_crds.v1alpha1.settings import (
     PluginsSpec,
     PoolSpec,
     ResourcesSpec,
+    RoutingSpec,
     ServerTlsSpec,
     TlsSpec,
     UserSpec,
@@ -155,6 +156,9 @@ class HeliosProxySpec(SpecModel):
 
     pool: PoolSpec | None = None
     """Server connections. Each field goes before the same field of the PoolProfile."""
+
+    routing: RoutingSpec | None = None
+    """Which node runs a statement. Left out: the primary runs all."""
 
     features: FeaturesSpec | None = None
     """Switches."""

@@ -14,6 +14,7 @@ from helios.config import (
     ClientAuth,
     ClientTlsConfig,
     ClientTlsMode,
+    Consistency,
     DrainConfig,
     IdentConfig,
     LimitsConfig,
@@ -24,6 +25,8 @@ from helios.config import (
     PoolConfig,
     PoolMode,
     PreparedStatements,
+    ReadStrategy,
+    RoutingConfig,
     ServerTlsConfig,
     ServerTlsMode,
     UserConfig,
@@ -38,6 +41,7 @@ __all__ = [
     "AuthSpec",
     "ConsoleSpec",
     "DatabasePoolSpec",
+    "DatabaseRoutingSpec",
     "DrainSpec",
     "FeaturesSpec",
     "IdentSpec",
@@ -47,6 +51,7 @@ __all__ = [
     "PluginsSpec",
     "PoolSpec",
     "ResourcesSpec",
+    "RoutingSpec",
     "ServerTlsSpec",
     "TlsSpec",
     "UserSpec",
@@ -110,6 +115,31 @@ class DatabasePoolSpec(SpecModel):
     prepared_statement_mode: Annotated[PreparedStatements | None, _as_proxy("prepared_statements")] = None
     reset_query: Annotated[str | None, _as_proxy("reset_query")] = None
     application_name_add_host: Annotated[bool | None, _as_proxy("application_name_add_host")] = None
+
+
+class RoutingSpec(SpecModel):
+    """Which node runs a statement."""
+
+    read_write_split: Annotated[bool | None, mirrors(RoutingConfig, "read_write_split")] = None
+    read_strategy: Annotated[ReadStrategy | None, mirrors(RoutingConfig, "read_strategy")] = None
+    consistency: Annotated[Consistency | None, mirrors(RoutingConfig, "consistency")] = None
+    max_lag_millis: Annotated[int | None, mirrors(RoutingConfig, "max_lag_ms")] = None
+    max_lag_bytes: Annotated[int | None, mirrors(RoutingConfig, "max_lag_bytes")] = None
+    zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
+
+
+def _as_proxy_routes(name: str) -> mirrors:
+    return mirrors(RoutingConfig, name, otherwise="as for the whole proxy")
+
+
+class DatabaseRoutingSpec(SpecModel):
+    """Routing of one database. What is left out is as for the whole proxy."""
+
+    read_write_split: Annotated[bool | None, _as_proxy_routes("read_write_split")] = None
+    read_strategy: Annotated[ReadStrategy | None, _as_proxy_routes("read_strategy")] = None
+    consistency: Annotated[Consistency | None, _as_proxy_routes("consistency")] = None
+    max_lag_millis: Annotated[int | None, _as_proxy_routes("max_lag_ms")] = None
+    max_lag_bytes: Annotated[int | None, _as_proxy_routes("max_lag_bytes")] = None
 
 
 def _is_off(value: object) -> bool:

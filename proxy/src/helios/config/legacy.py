@@ -44,6 +44,11 @@ def _words(**replacements: str) -> Convert:
     return convert
 
 
+def _keeps_own_writes(value: Any) -> Any:
+    """The consistency that the switch for reading one's own writes stands for."""
+    return {"true": "session", "false": "bounded"}.get(str(value).lower(), value)
+
+
 def _switched(value: Any) -> Any:
     """The mode that `enabled` stands for: the original let clients choose."""
     return {"true": "allow", "false": "disable"}.get(str(value).lower(), value)
@@ -70,6 +75,11 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "health.check_interval_secs": ("monitor.interval_ms", _to_ms),
     "health.check_timeout_secs": ("monitor.timeout_ms", _to_ms),
     "health.failure_threshold": ("monitor.failure_threshold", _as_is),
+    "load_balancer.read_write_split": ("routing.read_write_split", _as_is),
+    "load_balancer.read_strategy": ("routing.read_strategy", _words()),
+    "lag_routing.max_lag_bytes": ("routing.max_lag_bytes", _as_is),
+    "max_replica_lag_ms": ("routing.max_lag_ms", _as_is),
+    "ryw_enabled": ("routing.consistency", _keeps_own_writes),
     "limits.startup_timeout_secs": ("limits.startup_timeout_seconds", _as_is),
     "auth.mode": ("auth.method", _words(scram="scram-sha-256", passthrough="trust")),
     "auth.auth_file": ("auth.users_file", _as_is),
@@ -95,17 +105,12 @@ NOT_ACTED_ON: Final = (
     "ha",
     "http_gateway",
     "lag",
-    "lag_routing",
-    "lag_routing_enabled",
-    "load_balancer.read_write_split",
-    "max_replica_lag_ms",
     "mcp",
     "metrics",
     "mirror",
     "routing.schema_aware",
     "routing.workload",
     "routing_hints",
-    "ryw_enabled",
     "schema_routing",
     "session_migration",
     "tr_enabled",
@@ -119,6 +124,9 @@ IGNORED: Final = (
     "admin_allow_insecure",
     "health.check_query",
     "health.success_threshold",
+    "lag_routing.enabled",
+    "lag_routing.ryw_window_ms",
+    "lag_routing_enabled",
     "limits.backend_read_timeout_secs",
     "limits.backend_write_timeout_secs",
     "limits.client_write_timeout_secs",
@@ -128,7 +136,6 @@ IGNORED: Final = (
     "limits.pool_reap_interval_secs",
     "limits.reprepare_timeout_secs",
     "load_balancer.latency_threshold_ms",
-    "load_balancer.read_strategy",
     "optimize_unnamed_parse",
     "pool.test_on_acquire",
     "pool_mode.skip_clean_reset",
@@ -157,7 +164,7 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Features without effect in this version that protect somebody: refused where they are switched on, and why."""
 
-SECTIONS: Final = ("health", "load_balancer", "logging", "pool_mode")
+SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode")
 """Sections of the original that have no successor of the same name."""
 
 _role = _words(replica="standby")

@@ -24,6 +24,9 @@ _lifetime = ms_to_seconds()
 _endless = ms_to_seconds(YEAR_SECONDS, _FOREVER)
 
 _PRIMARY = "every statement goes to the primary in this version"
+_PARSED = "every statement is planned"
+_STANDBYS = "reads go to standbys where there are any that are fresh enough"
+_FRESH = "no read is older than what its session has written, see routing.consistency"
 _POLLED = "each node is polled, see [monitor]"
 _QUERY = "it is asked for users that are not here too, and the search_path is pg_catalog: other names must be qualified"
 _ONE_QUERY = "one query looks users up, for all pools: set it in [general]"
@@ -85,13 +88,17 @@ POOL: Final[Table] = {
     "checkout_failure_limit": lost(integer, "a client that waits in vain again and again is not closed", 0),
     "cleanup_server_connections": lost(flag, "what a client changed on a server is always undone", True),
     "connect_timeout": carried(integer, "databases[].pool.acquire_timeout_seconds", convert=_endless),
-    "db_activity_based_routing": lost(flag, _PRIMARY, False),
-    "db_activity_init_delay": needless(integer, _PRIMARY),
-    "db_activity_ttl": needless(integer, _PRIMARY),
+    "db_activity_based_routing": needless(flag, _FRESH),
+    "db_activity_init_delay": needless(integer, _FRESH),
+    "db_activity_ttl": needless(integer, _FRESH),
     "default_role": lost(word("any", "primary", "replica"), _PRIMARY, "primary", "any"),
     "default_shard": lost(_text, _SHARDS, "shard_0"),
     "idle_timeout": carried(integer, "databases[].pool.idle_timeout_seconds", convert=_lifetime),
-    "load_balancing_mode": needless(word("random", "loc", "least_outstanding_connections"), _PRIMARY),
+    "load_balancing_mode": carried(
+        word("random", "loc", "least_outstanding_connections"),
+        "databases[].routing.read_strategy",
+        convert=lambda mode: ("random" if mode == "random" else "least_connections", ""),
+    ),
     "log_client_parameter_status_changes": needless(flag, "parameters follow the client, which is not logged"),
     "plugins": lost(_table, "there are no plugins in this version", unsafe=True),
     "pool_mode": carried(_MODE, "databases[].pool.mode", "transaction"),
@@ -102,17 +109,17 @@ POOL: Final[Table] = {
         lambda value: ("track" if value else "disable", ""),
         "a server connection is bounded by bytes of text (limits.server_prepared_bytes), not by a number",
     ),
-    "primary_reads_enabled": needless(flag, _PRIMARY),
-    "query_parser_enabled": lost(flag, _PRIMARY, False),
-    "query_parser_max_length": needless(integer, _PRIMARY),
-    "query_parser_read_write_splitting": lost(flag, _PRIMARY, False),
+    "primary_reads_enabled": needless(flag, _STANDBYS),
+    "query_parser_enabled": needless(flag, _PARSED),
+    "query_parser_max_length": needless(integer, _PARSED),
+    "query_parser_read_write_splitting": carried(flag, "databases[].routing.read_write_split"),
     "regex_search_limit": needless(integer, _SHARDS),
     "server_lifetime": carried(integer, "databases[].pool.max_lifetime_seconds", convert=_lifetime),
     "shard_id_regex": lost(_text, _SHARDS, unsafe=True),
     "sharding_function": needless(_text, _SHARDS),
     "sharding_key_regex": lost(_text, _SHARDS, unsafe=True),
     "shards": carried(_table, "clusters[]"),
-    "table_mutation_cache_ms_ttl": needless(integer, _PRIMARY),
+    "table_mutation_cache_ms_ttl": needless(integer, _FRESH),
     "users": carried(_table, "auth.users_file"),
 }
 """`[pools.<name>]`."""

@@ -114,9 +114,13 @@ def test_writes_and_reads_of_many_are_never_stale(split: HeliosProcess) -> None:
         count = 0
         with Client(split.target(), deadline=30) as client:
             for turn in range(60):
-                client.query(f"insert into notes values ({id}, '{turn}') on conflict (id) do update set body = '{turn}'")
+                client.query(
+                    f"insert into notes values ({id}, '{turn}') on conflict (id) do update set body = '{turn}'"
+                )
                 for _ in range(4):
-                    found = rows(client.query(f"select body, current_setting('cluster_name') from notes where id = {id}"))
+                    found = rows(
+                        client.query(f"select body, current_setting('cluster_name') from notes where id = {id}")
+                    )
                     count += found[0][1] == "standby-1"
                     if found[0][0] != str(turn):
                         stale.append(f"{id}: {found} instead of {turn}")
@@ -138,8 +142,13 @@ def test_requests_sent_ahead_are_answered_in_order(split: HeliosProcess) -> None
         until(lambda: client.value(WHO) == "standby-1", "a read on the standby")
         write = "insert into notes values (7300, 'a')"
         events = client.batch(
-            query(WHO), query(write), query("select body from notes where id = 7300"), query("select nonsense"),
-            query("delete from notes where id = 7300"), *frontend_pipeline(), ready=8,
+            query(WHO),
+            query(write),
+            query("select body from notes where id = 7300"),
+            query("select nonsense"),
+            query("delete from notes where id = 7300"),
+            *frontend_pipeline(),
+            ready=8,
         )
         assert [row[0] for row in rows(events)] == ["standby-1", "a", "1", "2", "b"]
         assert sqlstates(events) == ["42703"]

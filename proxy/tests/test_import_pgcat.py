@@ -91,7 +91,8 @@ NOTED = {
     (
         "pool",
         NEEDLESS,
-    ): 'primary_reads_enabled=true query_parser_enabled=true db_activity_based_routing=true query_parser_max_length=1 db_activity_init_delay=1 '
+    ): "primary_reads_enabled=true query_parser_enabled=true db_activity_based_routing=true "
+    "query_parser_max_length=1 db_activity_init_delay=1 "
     'db_activity_ttl=1 table_mutation_cache_ms_ttl=1 sharding_function="sha1" regex_search_limit=1 '
     "log_client_parameter_status_changes=true",
     ("pool", LOST): 'checkout_failure_limit=1 default_role="replica" '

@@ -30,7 +30,7 @@ from helios.config.users import users_of
 from helios.config.validation import build
 from helios.console.control import Shutdown
 from helios.console.service import ConsoleService
-from helios.core import ClusterView, Core, EngineState, NodeSuspect, SessionsState
+from helios.core import ClusterView, Core, EngineState, NodePosition, NodeSuspect, SessionsState
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.planner.explain import Explanation, explain
 from helios.telemetry import logs

@@ -358,6 +358,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Routing {
     /// Which of the nodes that may answer does.
+    #[allow(dead_code, reason = "the choice by strategy comes with the next step")]
     pub read_strategy: ReadStrategy,
     /// How old what a read sees may be.
     pub consistency: Consistency,
@@ -366,6 +367,7 @@ pub struct Routing {
     /// The same in WAL.
     pub max_lag_bytes: u64,
     /// Where this process runs.
+    #[allow(dead_code, reason = "as above")]
     pub zone: Option<String>,
 }
 

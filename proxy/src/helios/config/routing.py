@@ -50,8 +50,8 @@ class RoutingConfig(HeliosModel):
     more than `consistency` keeps."""
 
     read_strategy: ReadStrategy = ReadStrategy.LEAST_CONNECTIONS
-    """Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason
-    then gets less without anything being measured."""
+    """Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever
+    reason then gets less without anything being measured."""
 
     consistency: Consistency = Consistency.SESSION
     """How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has

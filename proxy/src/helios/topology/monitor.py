@@ -27,9 +27,7 @@ class TopologyMonitor:
     """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time, and
     `moved` with the position of a node after each poll that had an answer."""
 
-    def __init__(
-        self, publish: Callable[[Sequence[ClusterView]], None], moved: Callable[[NodePosition], None]
-    ) -> None:
+    def __init__(self, publish: Callable[[Sequence[ClusterView]], None], moved: Callable[[NodePosition], None]) -> None:
         self._publish = publish
         self._moved = moved
         self._clusters: dict[str, ClusterMonitor] = {}

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import yaml
 
@@ -55,7 +56,15 @@ def kubeconfig_of_operator(cluster: Cluster, folder: Path, server: str | None = 
 class OperatorProcess:
     """One running operator. Its log is `log_file`; ended by `stop`, or killed as a node's failure would."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, *options: str, name: str = "operator") -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        *options: str,
+        name: str = "operator",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`environment` is added to that of this process."""
         folder.mkdir(parents=True, exist_ok=True)
         self.kubeconfig = kubeconfig
         self.log_file = folder / f"{name}.log"
@@ -66,7 +75,7 @@ class OperatorProcess:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={key: value for key, value in os.environ.items() if key != "KUBECONFIG"},
+                env={**{key: value for key, value in os.environ.items() if key != "KUBECONFIG"}, **environment},
             )
 
     def __enter__(self) -> OperatorProcess:

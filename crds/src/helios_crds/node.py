@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -85,6 +86,16 @@ class Node:
             yield from child.walk((*path, name))
         if self.items is not None:
             yield from self.items.walk((*path, "[]"))
+
+    @cached_property
+    def holds_rules(self) -> bool:
+        """Whether this node or one below has a rule; parts of a resource without any need no walk."""
+        return any(node.rules for _, node in self.walk())
+
+    @cached_property
+    def holds_marks(self) -> bool:
+        """Whether this node or one below is not acted on."""
+        return any(node.not_acted_on is not None for _, node in self.walk())
 
     def leaves(self) -> Iterator[tuple[tuple[str, ...], Node]]:
         """Nodes that hold a value of their own: everything but objects and lists of objects."""

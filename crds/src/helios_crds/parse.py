@@ -22,6 +22,7 @@ from helios_crds.yaml import Document
 
 __all__ = ["API_VERSION", "check_rules", "is_helios", "parse", "parse_as"]
 
+_CONTAINERS: Final[dict[str, type[dict[str, Any]] | type[list[Any]]]] = {"object": dict, "map": dict, "array": list}
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 Path = tuple[str | int, ...]
 R = TypeVar("R", bound=Resource)
@@ -209,7 +210,7 @@ def check_rules(root: Node, value: Any, old: Any = None) -> list[tuple[Path, Pro
 
 
 def _check(node: Node, value: Any, old: Any, path: Path, found: list[tuple[Path, Problem]]) -> None:
-    wanted = {"object": dict, "map": dict, "array": list}.get(node.kind)
+    wanted = _CONTAINERS.get(node.kind)
     if wanted is None or not isinstance(value, wanted):
         return
     for rule in node.rules:
@@ -220,6 +221,6 @@ def _check(node: Node, value: Any, old: Any, path: Path, found: list[tuple[Path,
     children = value.items() if isinstance(value, dict) else enumerate(value)
     for key, child in children:
         below = node.child(key)
-        if below is not None:
+        if below is not None and below.holds_rules:
             before = old.get(key) if isinstance(old, dict) else None
             _check(below, child, before, (*path, key), found)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 from helios.config import PoolConfig, PoolMode
@@ -37,7 +39,8 @@ class Effective:
         return {"field": self.field, "value": "none" if self.value is None else str(self.value), "source": self.source}
 
 
-def names_of(model: type[SpecModel]) -> dict[str, str]:
+@cache
+def names_of(model: type[SpecModel]) -> Mapping[str, str]:
     """Configuration field → name in the resource, for every field of `model` that mirrors one."""
     return {node.mirror.name: name for name, node in tree(model).properties.items() if node.mirror is not None}
 
@@ -46,9 +49,15 @@ def mirrored(block: SpecModel | None) -> dict[str, Any]:
     """Configuration field → value, for every mirroring field of `block` that is set."""
     if block is None:
         return {}
-    aliases = {field.alias: name for name, field in type(block).model_fields.items()}
-    values = {config: getattr(block, aliases[alias]) for config, alias in names_of(type(block)).items()}
-    return {name: value for name, value in values.items() if value is not None}
+    values = vars(block)
+    return {config: values[name] for config, name in _mirrors(type(block)) if values[name] is not None}
+
+
+@cache
+def _mirrors(model: type[SpecModel]) -> tuple[tuple[str, str], ...]:
+    """(configuration field, attribute) for every mirroring field."""
+    aliases = {field.alias: name for name, field in model.model_fields.items()}
+    return tuple((config, aliases[alias]) for config, alias in names_of(model).items())
 
 
 def effective_pool(proxy: HeliosProxy, profile: PoolProfile | None) -> tuple[dict[str, Any], tuple[Effective, ...]]:

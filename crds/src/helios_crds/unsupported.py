@@ -46,7 +46,7 @@ def _search(node: Node, value: Any, path: Path, found: list[Problem]) -> None:
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
         below = node.child(key)
-        if below is not None:
+        if below is not None and below.holds_marks:
             _search(below, child, (*path, key), found)
 
 

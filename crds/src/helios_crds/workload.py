@@ -18,6 +18,7 @@ __all__ = ["GRACE_MARGIN_SECONDS", "Workload", "workload"]
 
 GRACE_MARGIN_SECONDS: Final = 5
 """Seconds beyond both drain times, for the end of the process itself."""
+_DEFAULTS: Final = ProxyConfig()
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,12 @@ class Workload:
 def workload(proxy: HeliosProxy) -> Workload:
     """The workload of `proxy`, with the defaults of the configuration for what the spec leaves out."""
     spec = proxy.spec
-    defaults = ProxyConfig()
     drain = DrainConfig.model_validate(mirrored(spec.drain))
     return Workload(
         image=spec.image,
         replicas=spec.replicas,
-        listen_port=spec.listen_port or split_address(defaults.listen_address)[1],
-        admin_port=spec.admin_port or split_address(defaults.admin.address)[1],
+        listen_port=spec.listen_port or split_address(_DEFAULTS.listen_address)[1],
+        admin_port=spec.admin_port or split_address(_DEFAULTS.admin.address)[1],
         requests={name: str(amount) for name, amount in spec.resources.requests.items()},
         limits={name: str(amount) for name, amount in spec.resources.limits.items()},
         termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from helios.config import ProxyConfig
 from helios.config.base import split_address
@@ -26,6 +28,7 @@ from helios_operator.writer import digest
 __all__ = ["ConfigDocument", "config_hash", "next_document", "present_document"]
 
 DEFAULTS: Final = ProxyConfig()
+RESTART: Final = {path: attrgetter(path) for path in RESTART_FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,12 @@ def next_document(config: ProxyConfig, config_map: Child | None, known: Iterable
 
     `known` are generations seen elsewhere: on the Deployment, in the pods.
     """
-    present = max(_generations(config_map), default=0)
-    highest = max((present, *known))
-    if present == highest and present > 0:
-        made = _document(config, present)
-        if made.text == _text(config_map):
+    text = _text(config_map)
+    highest = max(known, default=0)
+    for present in _generations(config_map):
+        if present > 0 and present >= highest and (made := _document(config, present)).text == text:
             return made
+        highest = max(highest, present)
     return _document(config, highest + 1)
 
 
@@ -96,21 +99,21 @@ def _described(config: ProxyConfig, text: str) -> ConfigDocument:
 
 def _restart(config: ProxyConfig) -> str:
     """Only settings that differ from their defaults count, so that a release with more of them restarts nobody."""
-    values: dict[str, str] = {}
-    for path in RESTART_FIELDS:
-        value: Any = config
-        default: Any = DEFAULTS
-        for step in path.split("."):
-            value, default = getattr(value, step), getattr(default, step)
-        if value != default:
-            values[path] = str(value)
-    return digest(values)[:16]
+    values = {path: (value_of(config), value_of(DEFAULTS)) for path, value_of in RESTART.items()}
+    return digest({path: str(value) for path, (value, default) in values.items() if value != default})[:16]
 
 
 def _secrets(config: ProxyConfig) -> set[tuple[str, str]]:
     """(Secret, key) of the named files that are mounted from Secrets of users."""
-    paths = [PurePosixPath(file) for file in named_files(config)]
-    return {(path.parent.name, path.name) for path in paths if path.is_relative_to(SECRETS_FOLDER)}
+    places = map(_secret_of, named_files(config))
+    return {place for place in places if place is not None}
+
+
+@lru_cache(maxsize=4096)
+def _secret_of(file: str) -> tuple[str, str] | None:
+    """(Secret, key) of a file; the files of the operator's own Secret are the same for all proxies."""
+    path = PurePosixPath(file)
+    return (path.parent.name, path.name) if path.is_relative_to(SECRETS_FOLDER) else None
 
 
 def _text(config_map: Child | None) -> str | None:
@@ -118,13 +121,14 @@ def _text(config_map: Child | None) -> str | None:
     return data.get(CONFIG_KEY)
 
 
-def _generations(config_map: Child | None) -> list[int]:
-    """What the ConfigMap says about its generation, in the annotation and in the document itself."""
-    found = [config_map.generation] if config_map is not None else []
+def _generations(config_map: Child | None) -> Iterator[int]:
+    """What the ConfigMap says: its annotation, then the document itself, which takes long to read."""
+    if config_map is None:
+        return
+    yield config_map.generation
     try:
         written = tomllib.loads(_text(config_map) or "").get("generation")
     except tomllib.TOMLDecodeError:
-        written = None  # somebody wrote something else into it; the annotation knows
+        return  # somebody wrote something else into it; the annotation knows
     if isinstance(written, int) and 0 <= written < MAX_GENERATION:
-        found.append(written)
-    return found
+        yield written

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from helios.kube import AlreadyExists, Client, Conflict, Invalid, Kind, NotFound
@@ -23,13 +23,14 @@ __all__ = ["Writer", "digest", "is_within", "stamped"]
 
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
+_SORTED: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 ATTEMPTS: Final = 3
 """Looks at an object that others change or delete in the same moment."""
 
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()
 
 
 def stamped(value: Json) -> Json:
@@ -41,13 +42,15 @@ def stamped(value: Json) -> Json:
 
 def is_within(wanted: Any, present: Any) -> bool:
     """Whether everything in `wanted` is in `present` too; lists are of one length, their items matched by position."""
-    if isinstance(wanted, Mapping):
-        return isinstance(present, Mapping) and all(
+    if wanted == present:
+        return True
+    if isinstance(wanted, dict):
+        return isinstance(present, dict) and all(
             key in present and is_within(item, present[key]) for key, item in wanted.items()
         )
     if isinstance(wanted, list):
         return isinstance(present, list) and len(wanted) == len(present) and all(map(is_within, wanted, present))
-    return bool(wanted == present)
+    return False
 
 
 class Writer:

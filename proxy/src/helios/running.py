@@ -129,7 +129,7 @@ class RunningProxy:
 
     def files(self) -> tuple[Path, ...]:
         """The configuration file and every file that the configuration in force names."""
-        return (self._config_file, *named_files(self.config))
+        return (self._config_file, *map(Path, named_files(self.config)))
 
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""

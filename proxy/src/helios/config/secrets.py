@@ -6,9 +6,10 @@ and repr are stars.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from helios.config.proxy import ProxyConfig
 from helios.errors import Problem, SecretError
@@ -63,12 +64,17 @@ def peer_secrets(config: ProxyConfig, base_dir: Path | None = None) -> tuple[str
     return secrets
 
 
-def named_files(config: ProxyConfig) -> tuple[Path, ...]:
+def named_files(config: ProxyConfig) -> tuple[str, ...]:
     """Every file that the configuration names: secrets, users, certificate and key."""
     upstream = (cluster.tls for cluster in config.clusters)
     models = (config.admin, config.auth, config.monitor, config.peers, config.tls, *upstream, *config.databases)
-    names = (getattr(model, name) for model in models for name in type(model).model_fields if name.endswith("_file"))
-    return tuple(Path(name) for name in names if name is not None)
+    names = (getattr(model, name) for model in models for name in _file_fields(type(model)))
+    return tuple(name for name in dict.fromkeys(names) if name is not None)
+
+
+@cache
+def _file_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(name for name in model.model_fields if name.endswith("_file"))
 
 
 def secret(inline: SecretStr | None, file: str | None, field: str, base_dir: Path | None = None) -> SecretStr | None:

@@ -7,18 +7,21 @@ in the configuration itself are written as they are: such a file belongs into a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
 from helios.config.environment import escape
 from helios.config.proxy import ProxyConfig
 from helios.config.tree import Path
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "stated"]
 
+_QUOTED = json.JSONEncoder(ensure_ascii=False)
 _ALWAYS = ("config_version", "generation")
 
 
@@ -31,32 +34,46 @@ def dumps(config: ProxyConfig, variables: Mapping[Path, str] | None = None) -> s
     return "\n".join(_table(tree, "")) + "\n"
 
 
+def stated(model: BaseModel, also: Container[str | int] = ()) -> Iterator[tuple[str, Any]]:
+    """(name, value) of the fields that a file states: those that are required or differ from their defaults."""
+    values = vars(model)
+    for name, default in _defaults(type(model)).items():
+        value = values[name]
+        wanted = default.of(values) if isinstance(default, _Dependent) else default
+        # Most settings are the very object that is the default; comparing models field by field takes longer.
+        if name in also or (value is not wanted and value != wanted):
+            yield name, value
+
+
 def _plain(model: BaseModel, path: Path, variables: Mapping[Path, str]) -> dict[str, Any]:
     """Fields that differ from their defaults, as tables, lists and values of TOML."""
-    out: dict[str, Any] = {}
-    fixed = _fixed_defaults(type(model))
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if name in fixed:
-            default = fixed[name]
-        else:
-            default = field.get_default(call_default_factory=True, validated_data=vars(model))
-        below = (*path, name)
-        stated = any(variable[: len(below)] == below for variable in variables)
-        if field.is_required() or stated or value != default:
-            out[name] = _plain_value(value, below, variables)
-    return out
+    depth = len(path)
+    also = {variable[depth] for variable in variables if variable[:depth] == path and len(variable) > depth}
+    return {name: _plain_value(value, (*path, name), variables) for name, value in stated(model, also)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Dependent:
+    """A default that depends on other fields."""
+
+    of: Callable[[dict[str, Any]], Any]
 
 
 @cache
-def _fixed_defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """Defaults that do not depend on other fields, made once: an operator writes thousands of documents."""
-    fields = model.model_fields.items()
-    return {
-        name: field.get_default(call_default_factory=True)
-        for name, field in fields
-        if not field.default_factory_takes_validated_data
-    }
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """The default of each field, looked up once: an operator writes thousands of documents.
+
+    A required field has one that no value equals.
+    """
+    return {name: _default(field) for name, field in model.model_fields.items()}
+
+
+def _default(field: FieldInfo) -> Any:
+    if field.default_factory is None:
+        return field.default
+    if field.default_factory_takes_validated_data:
+        return _Dependent(cast("Callable[[dict[str, Any]], Any]", field.default_factory))
+    return cast("Callable[[], Any]", field.default_factory)()
 
 
 def _plain_value(value: Any, path: Path, variables: Mapping[Path, str]) -> Any:
@@ -104,5 +121,5 @@ def _value(value: Any) -> str:
 def _scalar(value: str | int | bool) -> str:
     if isinstance(value, str):
         text = value if isinstance(value, _Variable) else escape(value)
-        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _QUOTED.encode(text).replace("\x7f", "\\u007f")
     return str(value).lower()

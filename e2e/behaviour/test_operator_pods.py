@@ -202,7 +202,7 @@ async def test_pod_of_an_older_release_refuses_what_it_does_not_know_and_serves_
 
 
 def pod(name: str, ip: str) -> Pod:
-    return Pod(name, ip, ready=True, running=True, deleting=False, trouble=None)
+    return Pod(name, "", ip, ready=True, running=True, deleting=False, trouble=None)
 
 
 def config_of(poller: Poller, name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_unknown_level_is_refused_with_those_there_are() -> None:
 
     assert answer.returncode != 0
     assert "LEVEL=moon: unknown; one of apiserver, node, kind, kubeconfig" in answer.stderr
+
+
+@pytest.mark.skipif(shutil.which("kind") is not None, reason="kind is installed: the level may run here")
+def test_kind_says_in_one_sentence_why_it_cannot_run() -> None:
+    answer = make("e2e", "LEVEL=kind", "SELECT=e2e/kubernetes/test_operator_kube.py")
+
+    assert re.search(
+        r"^skipped in kind: \d × level kind cannot run here: the program kind is not installed; "
+        r"levels that can: apiserver(, node)?(, kubeconfig)?$",
+        answer.stdout,
+        re.M,
+    ), answer.stdout + answer.stderr
+    assert answer.returncode != 0, "no test ran"
 
 
 def test_cluster_stays_until_cluster_down() -> None:

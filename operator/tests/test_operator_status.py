@@ -10,6 +10,7 @@ from operator_objects import KEY, proxy, rendered
 
 from helios.config import NodeConfig
 from helios_crds import HeliosProxy
+from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.references import References
 from helios_crds.v1alpha1.status import HeliosProxyStatus
 from helios_operator.document import next_document
@@ -22,7 +23,7 @@ NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def pods_of(count: int = 2, **changes: Any) -> tuple[Pod, ...]:
-    pod = Pod("", "198.18.0.1", ready=True, running=True, deleting=False, trouble=None)
+    pod = Pod("", "helios-proxy:0.1.0", "198.18.0.1", ready=True, running=True, deleting=False, trouble=None)
     return tuple(replace(pod, name=f"web-{number}", **changes) for number in range(count))
 
 
@@ -194,3 +195,19 @@ def test_new_image_that_cannot_be_had_is_told_while_the_old_pods_serve() -> None
     assert found["Available"][0] == "True"
     assert found["Ready"] == ("False", "ImagePullBackOff")
     assert found["Reconciling"] == ("True", "ImagePullBackOff")
+
+
+def test_key_that_an_older_image_lacks_is_told_and_stalls_nothing() -> None:
+    lacks = Problem("does not know it", "spec.io", reason=Reason.NOT_IN_IMAGE, severity=Severity.WARNING)
+    well = seen(proxy())
+
+    told = status_of(replace(well, problems=(lacks,)), {}, NOW)
+    assert conditions(told)["ConfigValid"] == ("True", "NotInImage")
+    assert conditions(told)["Ready"] == ("True", "Ready")
+
+    assert well.result is not None
+    guard = replace(lacks, severity=Severity.ERROR)
+    waiting = status_of(replace(well, problems=(guard,), result=replace(well.result, config=None)), {}, NOW)
+    assert conditions(waiting)["ConfigValid"] == ("False", "NotInImage")
+    assert conditions(waiting)["Ready"] == ("False", "NotInImage")
+    assert "Stalled" not in conditions(waiting)

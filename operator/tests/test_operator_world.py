@@ -134,11 +134,12 @@ def test_pod_is_known_by_its_proxy_and_forgotten_when_it_is_gone() -> None:
     streams, queue = informers(world)
     pod = {
         "metadata": {"name": "web-1", "namespace": "shop", "labels": labels_of(KEY)},
+        "spec": {"containers": [{"name": "proxy", "image": "helios-proxy:0.1.0"}]},
         "status": {"podIP": "198.18.0.9"},
     }
 
     watch_of(streams, POD.name).seen(pod)
-    assert [each.ip for each in world.pods(KEY)] == ["198.18.0.9"]
+    assert [(each.ip, each.image) for each in world.pods(KEY)] == [("198.18.0.9", "helios-proxy:0.1.0")]
     assert len(queue) == 1
 
     watch_of(streams, POD.name).lost(pod)

@@ -9,6 +9,7 @@ from typing import Final
 from helios.config import ProxyConfig
 from helios.config.checks import check
 from helios_crds.base import SpecModel
+from helios_crds.node import tree
 from helios_crds.pool_settings import SOURCE_SPEC, Effective, names_of
 from helios_crds.problems import Problem, Reason, format_path
 from helios_crds.v1alpha1 import HeliosProxy
@@ -28,7 +29,7 @@ from helios_crds.v1alpha1.settings import (
     UserSpec,
 )
 
-__all__ = ["check_config"]
+__all__ = ["check_config", "field_of"]
 
 Path = tuple[str | int, ...]
 _BLOCKS: Final[dict[str, type[SpecModel]]] = {
@@ -75,6 +76,12 @@ def check_config(config: ProxyConfig, proxy: HeliosProxy, effective: Sequence[Ef
         hint = hint or _reworded(finding.hint, finding.path)
         problems.append(Problem(message, field, hint, reason=Reason.CONFIG_INVALID))
     return problems
+
+
+def field_of(path: Path, proxy: HeliosProxy) -> str:
+    """The field of `proxy` that makes the configuration at `path`, or the nearest one; empty where none does."""
+    steps, _ = _in_spec(path, proxy)
+    return format_path(("spec", *steps)) if steps[0] in tree(HeliosProxy).properties["spec"].properties else ""
 
 
 def _reworded(message: str, path: Path) -> str:

@@ -1,7 +1,8 @@
 """`python -m helios_crds.generate [--check]`: write everything that is made from the models.
 
 Called by `make generate` and, with `--check`, by `make generate-check`: CRDs into crds/, JSON Schemas for editors into
-docs/schemas/, reference pages into docs/reference/, among them what becomes of other poolers' settings.
+docs/schemas/, reference pages into docs/reference/, among them what becomes of other poolers' settings, and the record
+of the keys of helios.toml.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from helios_crds.editor import editor_schema, index_schema
 from helios_crds.foreign import foreign_pages
 from helios_crds.reference import reference_index, reference_page
+from helios_crds.since_record import RecordError, record_text
 from helios_crds.structural import custom_resource_definition
 from helios_crds.v1alpha1 import KINDS
 from helios_crds.yaml import dump
@@ -40,6 +42,7 @@ def outputs() -> dict[str, str]:
     files["docs/schemas/helios.json"] = _json(index_schema(schemas))
     files["docs/reference/index.md"] = reference_index(KINDS)
     files |= foreign_pages()
+    files["crds/src/helios_crds/since.toml"] = record_text()
     return files
 
 
@@ -55,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[3], help="the repository")
     options = parser.parse_args(arguments)
-    made = outputs()
+    try:
+        made = outputs()
+    except RecordError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     surplus = sorted(
         str(path.relative_to(options.root))
         for pattern in OWNED

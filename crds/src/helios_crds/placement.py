@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from helios_crds.since import Version
+
 __all__ = ["ADMIN_FOLDER", "PEERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
 
 SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
@@ -47,6 +49,9 @@ class Placement:
 
     watch_interval_ms: int = 1000
     """Milliseconds between two looks at the mounted files; 0: a reload is asked for."""
+
+    version: Version | None = None
+    """Version of the oldest proxy that reads the configuration; None: this one."""
 
     generation: int = 0
     """Number of the configuration; a proxy never loads a lower one."""

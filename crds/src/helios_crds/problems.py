@@ -38,6 +38,8 @@ class Reason(StrEnum):
     """A referenced object, or a key of it, does not exist."""
     NOT_ACTED_ON = "NotActedOn"
     """The field is part of the contract, but this version does nothing with it."""
+    NOT_IN_IMAGE = "NotInImage"
+    """The proxy that is to read the configuration is of an older version, which does not know a key of it."""
     BACKENDS_MISSING = "BackendsMissing"
     """A cluster has no node yet: discovery found none."""
     CONFIG_INVALID = "ConfigInvalid"

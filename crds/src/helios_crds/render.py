@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
 from helios.config.base import join_address, split_address
-from helios_crds.config_check import check_config
+from helios.config.tree import Path as KeyPath
+from helios.config.tree import path_text
+from helios_crds.config_check import check_config, field_of
 from helios_crds.placement import PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.references import References
+from helios_crds.since import fitting, is_guard
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
@@ -35,6 +38,9 @@ from helios_crds.v1alpha1.references import (
 from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
+
+
+_DEFAULTS: Final = ProxyConfig()
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
     try:
         config = ProxyConfig.model_validate(_payload(proxy, references, place, pool))
         problems += check_config(config, proxy, effective)
+        config, left_out = fitting(config, place.version)
+        problems += [_not_in_image(path, proxy, place) for path in left_out]
     except ValidationError as err:
         problems += [
             Problem(error["msg"], ".".join(map(str, error["loc"])), reason=Reason.CONFIG_INVALID)
@@ -253,7 +261,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
     payload: dict[str, Any] = {
         "generation": placement.generation,
         "listen_address": _address(
-            placement.listen_host, placement.listen_port, spec.listen_port, ProxyConfig().listen_address
+            placement.listen_host, placement.listen_port, spec.listen_port, _DEFAULTS.listen_address
         ),
         "admin": _admin(proxy, placement),
         "auth": _auth(proxy, references, placement),
@@ -278,13 +286,25 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
     return {key: value for key, value in payload.items() if value not in ({}, (), 0)}
 
 
+def _not_in_image(path: KeyPath, proxy: HeliosProxy, placement: Placement) -> Problem:
+    """A key that is left out for an older proxy; where it protects something, nothing is rendered without it."""
+    version = ".".join(map(str, placement.version or ()))
+    message = f"a proxy of version {version} reads helios.toml, and does not know {path_text(path)} in it"
+    hint = "use a newer image for all pods"
+    if is_guard(path):
+        return Problem(message, field_of(path, proxy), hint, reason=Reason.NOT_IN_IMAGE)
+    return Problem(
+        f"{message}; it is left out", field_of(path, proxy), hint, reason=Reason.NOT_IN_IMAGE, severity=Severity.WARNING
+    )
+
+
 def _address(host: str, override: int | None, port: int | None, default: str) -> str:
     chosen = override if override is not None else port
     return join_address(host, split_address(default)[1] if chosen is None else chosen)
 
 
 def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
-    address = _address(placement.admin_host, placement.admin_port, proxy.spec.admin_port, ProxyConfig().admin.address)
+    address = _address(placement.admin_host, placement.admin_port, proxy.spec.admin_port, _DEFAULTS.admin.address)
     admin: dict[str, Any] = {
         "address": address,
         "token_file": placement.admin_token_file,

@@ -22,6 +22,7 @@ __all__ = [
     "OPERATOR",
     "POLICIES",
     "PROXY",
+    "PROXY_CONTAINER",
     "RESTART",
     "ROTATE",
     "ROTATED",
@@ -55,6 +56,8 @@ ROTATE: Final = f"{GROUP}/rotate-admin"
 ROTATED: Final = f"{GROUP}/rotated-at"
 """Annotation of the admin Secret: when the token before the present one was replaced."""
 
+PROXY_CONTAINER: Final = "proxy"
+"""Name of the container in a proxy's pod."""
 CONFIG_KEY: Final = "helios.toml"
 CONFIG_FOLDER: Final = "/etc/heliosproxy"
 

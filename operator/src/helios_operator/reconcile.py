@@ -20,6 +20,7 @@ from helios_crds.placement import Placement
 from helios_crds.problems import Problem, Reason
 from helios_crds.references import References
 from helios_crds.render import RenderResult, discoveries, render, secret_files
+from helios_crds.since import Version, version_of_image
 from helios_crds.workload import workload
 from helios_operator.admin_secrets import AdminSecrets
 from helios_operator.desired import Owner, config_map, deployment, services
@@ -102,10 +103,16 @@ class Reconciler:
             await self._users.keys_of(key.namespace, _secrets_of(resource)),
             await discover(self._client, self._world, key.namespace, discoveries(resource)),
         )
-        look.result = render(resource, references)
+        look.result = render(resource, references, Placement(version=self._oldest_reader(key, resource)))
         look.problems = look.result.problems
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
+
+    def _oldest_reader(self, key: ProxyKey, resource: HeliosProxy) -> Version | None:
+        """The oldest version among the wanted image and the pods that are there; None where no tag tells one."""
+        images = {resource.spec.image or self._settings.image, *(pod.image for pod in self._world.pods(key))}
+        told = [version for version in map(version_of_image, images) if version is not None]
+        return min(told, default=None)
 
     async def _present(self, key: ProxyKey, proxy: Stored) -> Child | None:
         """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""

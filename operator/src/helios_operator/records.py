@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from helios_operator.names import GENERATION, MANAGER, ROTATE
+from helios_operator.names import GENERATION, MANAGER, PROXY_CONTAINER, ROTATE
 
 __all__ = [
     "MAX_GENERATION",
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Json = Mapping[str, Any]
+_COMPACT: Final = json.JSONEncoder(default=dict, separators=(",", ":"))
 MAX_GENERATION: Final = 1 << 62
 """What somebody else may have written as a generation, and is taken for one."""
 
@@ -86,6 +87,8 @@ class Pod:
     """A pod of a proxy."""
 
     name: str
+    image: str
+    """Of its proxy; its tag tells which version of the document it reads."""
     ip: str | None
     ready: bool
     running: bool
@@ -111,11 +114,11 @@ class Slice:
 
 
 def _packed(value: Any) -> bytes:
-    return zlib.compress(json.dumps(value, default=dict, separators=(",", ":")).encode(), 1)
+    return zlib.compress(_COMPACT.encode(value).encode(), 1)
 
 
 def _unpacked(packed: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(zlib.decompress(packed))
+    value: dict[str, Any] = json.loads(zlib.decompress(packed).decode())
     return value
 
 
@@ -196,6 +199,7 @@ def pod_of(body: Json) -> Pod:
     states = [each.get("state") or {} for each in status.get("containerStatuses") or ()]
     return Pod(
         name=body["metadata"]["name"],
+        image=next((each["image"] for each in body["spec"]["containers"] if each["name"] == PROXY_CONTAINER), ""),
         ip=status.get("podIP"),
         ready=ready,
         running=any("running" in state for state in states),

@@ -143,9 +143,9 @@ def _config_valid(seen: Observed) -> Finding:
     refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.views.items()) if view.refusal]
     if refusals:
         return Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
-    ignored = _named(seen.problems, Reason.NOT_ACTED_ON)
+    ignored = _named(seen.problems, Reason.NOT_ACTED_ON, Reason.NOT_IN_IMAGE)
     if ignored:
-        return Finding("ConfigValid", "True", Reason.NOT_ACTED_ON.value, told(ignored))
+        return Finding("ConfigValid", "True", ignored[0].reason.value, told(ignored))
     return Finding("ConfigValid", "True", "Valid", "the configuration is valid")
 
 
@@ -210,13 +210,17 @@ def _topology(seen: Observed) -> Finding:
 
 
 def _stalled(seen: Observed) -> Finding | None:
-    """What waits for a person. A missing object that may come any moment does not, unless the proxy once had it."""
+    """What waits for a person.
+
+    A missing object that may come any moment does not, unless the proxy once had it; nor does a key that older pods do
+    not know, for these may be about to go.
+    """
     if seen.trouble is not None:
         return Finding("Stalled", "True", seen.trouble.reason, seen.trouble.message)
     if seen.is_rendered:
         return None
     errors = [problem for problem in seen.problems if problem.severity is Severity.ERROR]
-    may_come = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
+    may_come = (Reason.REF_MISSING, Reason.BACKENDS_MISSING, Reason.NOT_IN_IMAGE)
     final = [problem for problem in errors if problem.reason not in may_come]
     if final:
         return Finding("Stalled", "True", final[0].reason.value, told(final))

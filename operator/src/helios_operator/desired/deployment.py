@@ -15,7 +15,15 @@ from helios_crds.placement import ADMIN_FOLDER, SECRETS_FOLDER
 from helios_crds.workload import Workload
 from helios_operator.desired.metadata import Owner
 from helios_operator.document import ConfigDocument
-from helios_operator.names import CONFIG_FOLDER, CONFIG_KEY, GENERATION, RESTART, labels_of, pod_labels
+from helios_operator.names import (
+    CONFIG_FOLDER,
+    CONFIG_KEY,
+    GENERATION,
+    PROXY_CONTAINER,
+    RESTART,
+    labels_of,
+    pod_labels,
+)
 
 __all__ = ["ADMIN_PORT", "POSTGRES_PORT", "deployment"]
 
@@ -68,7 +76,7 @@ def _container(
     work: Workload, document: ConfigDocument, image: str, secrets: Iterable[tuple[str, str]]
 ) -> dict[str, Any]:
     return {
-        "name": "proxy",
+        "name": PROXY_CONTAINER,
         "image": image,
         "command": ["helios"],
         "args": ["serve", "-c", f"{CONFIG_FOLDER}/{CONFIG_KEY}"],

@@ -141,7 +141,8 @@ async def test_sessions(admin: TestClient[Any, Any]) -> None:
     assert await get(admin, "/sessions") == {
         "active_sessions": 3,
         "waiting_sessions": 1,
-        "pinned_sessions": {"listen": 2},
+        "pinned_sessions": {"advisory_lock": 2},
+        "listening_sessions": 4,
     }
 
 

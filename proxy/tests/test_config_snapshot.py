@@ -120,6 +120,8 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "connect_timeout_ms": 5_000,
             "max_prepared_statements": 8_192,
             "max_prepared_bytes": 67_108_864,
+            "max_channels": 1_000,
+            "max_notification_bytes": 4_194_304,
         },
     }
 

@@ -90,8 +90,15 @@ def test_queries_by_type() -> None:
 
 
 def test_pinned_sessions_by_reason() -> None:
-    assert values(families()["heliosproxy_sessions_pinned"]) == {("listen",): 2, ("library",): 0}
-    assert values(families()["heliosproxy_session_pins"]) == {("listen",): 3, ("library",): 0}
+    assert values(families()["heliosproxy_sessions_pinned"]) == {("advisory_lock",): 2, ("library",): 0}
+    assert values(families()["heliosproxy_session_pins"]) == {("advisory_lock",): 3, ("library",): 0}
+
+
+def test_listening_sessions() -> None:
+    found = families()
+
+    names = ("sessions_listening", "listen_connections", "notifications", "listeners_lost")
+    assert [found[f"heliosproxy_{name}"].samples[0].value for name in names] == [4, 1, 8, 1]
 
 
 def test_histograms_are_cumulative() -> None:

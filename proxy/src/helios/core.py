@@ -110,12 +110,25 @@ class PinCount(_Message):
     """Sessions below session mode that keep their server between transactions, by what would be lost otherwise."""
 
     reason: str
-    """`temporary_object`, `holdable_cursor`, `listen`, `prepared_statement`, `advisory_lock`,
-    `session_authorization`, `library`, or `unknown` where the server could not be asked."""
+    """`temporary_object`, `holdable_cursor`, `prepared_statement`, `advisory_lock`, `session_authorization`, `library`,
+    or `unknown` where the server could not be asked."""
     sessions: int
     """Now."""
     total: int
     """How often a session began to."""
+
+
+class ListeningCounts(_Message):
+    """LISTEN below session mode."""
+
+    sessions: int
+    """Clients that listen now."""
+    links: int
+    """Server connections that listen for them, beyond the pools' own."""
+    notifications_total: int
+    """Notifications given to clients."""
+    lost_total: int
+    """Clients that were disconnected since they may have missed one."""
 
 
 class ByteCounts(_Message):
@@ -252,8 +265,8 @@ class ServerState(_Message):
     user: str
     database: str
     replication: Literal["none", "physical", "logical"]
-    state: Literal["active", "tested", "idle"]
-    """A client has it, it is made fit for the next one, or neither."""
+    state: Literal["active", "tested", "idle", "listening"]
+    """A client has it, it is made fit for the next one, or neither; or it listens for all clients of its pool."""
     ends: tuple[End, End] | None
     tls: str
     connected_us: int
@@ -304,6 +317,7 @@ class EngineState(_Message):
     queries: QueryCounts
     plans: PlanCounts
     pins: tuple[PinCount, ...]
+    listening: ListeningCounts
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
     open: tuple[OpenPool, ...]

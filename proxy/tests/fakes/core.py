@@ -37,7 +37,11 @@ def engine_state(**changes: Any) -> EngineState:
         },
         "queries": {"read_total": 20, "write_total": 5},
         "plans": {"kept": 7, "made_total": 9, "missed_total": 1},
-        "pins": [{"reason": "listen", "sessions": 2, "total": 3}, {"reason": "library", "sessions": 0, "total": 0}],
+        "pins": [
+            {"reason": "advisory_lock", "sessions": 2, "total": 3},
+            {"reason": "library", "sessions": 0, "total": 0},
+        ],
+        "listening": {"sessions": 4, "links": 1, "notifications_total": 8, "lost_total": 1},
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "open": [],

@@ -380,6 +380,8 @@ class LimitsSpec(SpecModel):
     max_prepared_statements: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_statements")] = None
     max_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_bytes")] = None
     server_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "server_prepared_bytes")] = None
+    max_channels: Annotated[int | None, mirrors(LimitsConfig, "max_channels")] = None
+    max_notification_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_notification_bytes")] = None
 
 
 class UserSpec(SpecModel):

@@ -527,6 +527,10 @@ pub struct Limits {
     pub max_prepared_statements: usize,
     /// Their bytes.
     pub max_prepared_bytes: usize,
+    /// That one client listens to.
+    pub max_channels: usize,
+    /// Of notifications that wait for one client.
+    pub max_notification_bytes: usize,
 }
 
 impl Snapshot {

@@ -20,6 +20,7 @@ use crate::pool::{Budgets, PoolKey, PoolShared};
 use crate::random;
 use crate::rt::{self, Inbox, Io, Permits};
 use crate::server::auth::KeyCache;
+use crate::server::Backends;
 use crate::session::auth::Users;
 use crate::session::cancel::Guesses;
 use crate::settings::Buckets;
@@ -130,6 +131,7 @@ impl Engine {
             interner: Interner::default(),
             plans: Plans::new(&plan_key),
             keys: KeyCache::default(),
+            backends: Backends::default(),
             events: Events::new(),
             draining: AtomicBool::new(false),
             numbers: Arc::default(),
@@ -252,6 +254,10 @@ impl Engine {
             });
             if let Some(node) = node {
                 pool.set_addresses(&node.addresses);
+            }
+            if matches!(primary, Ok(primary) if primary.name != key.node) {
+                // What is notified from now on, is notified elsewhere.
+                pool.hub.end();
             }
             // While nobody is the primary, the last one may turn out to be it again.
             let kept = primary.is_err()

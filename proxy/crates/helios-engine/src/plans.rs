@@ -140,7 +140,8 @@ impl Decided {
                 Effect::Settings => Doubts::SETTINGS,
                 Effect::Load => Doubts::LIBRARY,
                 Effect::Unknown => Doubts::ANYTHING,
-                Effect::Temp | Effect::Cursor | Effect::Listen | Effect::Advisory => Doubts::HOLDS,
+                Effect::Listen => Doubts::LISTENS,
+                Effect::Temp | Effect::Cursor | Effect::Advisory => Doubts::HOLDS,
                 // Prepared statements follow the client, and what one leaves is said by its own plan.
                 Effect::Prepare | Effect::Execute => Doubts::NONE,
                 Effect::Reset | Effect::Deallocate | Effect::Discard | Effect::Release => {

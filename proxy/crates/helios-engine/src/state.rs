@@ -57,6 +57,12 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "sessions": total(stats(), |stats| &stats.pinned[pin as usize]),
             "total": total(stats(), |stats| &stats.pins[pin as usize]),
         })),
+        "listening": {
+            "sessions": total(stats(), |stats| &stats.listening),
+            "links": pools.iter().map(|pool| pool.hub.len()).sum::<usize>(),
+            "notifications_total": total(stats(), |stats| &stats.notifications),
+            "lost_total": total(stats(), |stats| &stats.listeners_lost),
+        },
         "bytes": {
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),
@@ -76,8 +82,17 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
 pub(crate) fn sessions(shared: &Shared, clients: Vec<Value>) -> Value {
     let pools = shared.all_pools();
     let servers = pools.iter().flat_map(|pool| {
-        let servers = pool.servers().into_iter();
-        servers.map(|(server, is_closing)| self::server(shared, pool, &server, is_closing))
+        let servers = pool.servers().into_iter().map(|(server, is_closing)| {
+            let state = match (server.client(), server.is_cleaned()) {
+                (0, true) => "tested",
+                (0, false) => "idle",
+                _ => "active",
+            };
+            self::server(shared, pool, &server, state, is_closing)
+        });
+        let links = pool.hub.servers().into_iter();
+        let links = links.map(|link| self::server(shared, pool, &link, "listening", false));
+        servers.chain(links).collect::<Vec<_>>()
     });
     let sizes = [
         ("client", size_of::<Session>() + size_of::<Handle>()),
@@ -125,12 +140,13 @@ pub(crate) fn client(shared: &Shared, handle: &Handle, now: u64) -> Value {
     })
 }
 
-fn server(shared: &Shared, pool: &PoolShared, server: &Backend, is_closing: bool) -> Value {
-    let state = match (server.client(), server.is_cleaned()) {
-        (0, true) => "tested",
-        (0, false) => "idle",
-        _ => "active",
-    };
+fn server(
+    shared: &Shared,
+    pool: &PoolShared,
+    server: &Backend,
+    state: &str,
+    is_closing: bool,
+) -> Value {
     let returned =
         SystemTime::now() - shared.epoch.elapsed() + Duration::from_nanos(server.returned());
     json!({

@@ -65,6 +65,12 @@ pub(crate) struct Stats {
     pub(crate) sent: Counter,
     pub(crate) query: Histogram,
     pub(crate) acquire: Histogram,
+    /// Sessions that listen over a shared link.
+    pub(crate) listening: Counter,
+    /// Notifications that came that way.
+    pub(crate) notifications: Counter,
+    /// Sessions that were ended since they may have missed some.
+    pub(crate) listeners_lost: Counter,
     /// By reason, how often a session began to keep its server between transactions.
     pub(crate) pins: [Counter; Pin::ALL.len()],
     /// By reason, the sessions that do now.

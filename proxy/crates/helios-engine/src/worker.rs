@@ -12,19 +12,19 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use slab::Slab;
 
-use crate::census::{Census, Member, Stranger};
+use crate::census::Census;
 use crate::config::{Database, Snapshot};
 use crate::console::Console;
-use crate::error::Refusal;
 use crate::events::Events;
 use crate::halts::Halts;
 use crate::listener;
 use crate::nodes::Nodes;
+use crate::notify::{Address, Mail};
 use crate::plans::{Plans, Recent};
 use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
-use crate::server::Parcel;
+use crate::server::{Backends, Parcel};
 use crate::session::auth::Users;
 use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
@@ -42,9 +42,6 @@ use crate::traffic::Traffics;
 const TICK_EVERY: Duration = Duration::from_millis(TICK_MS);
 /// Between two rounds of a drain; a client that is silent for so long is not between a ping and its transaction.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
-
-/// How long a client that is refused for want of room has for saying who it is.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A snapshot with what is derived from it once.
 #[derive(Debug)]
@@ -76,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) interner: Interner,
     pub(crate) plans: Plans,
     pub(crate) keys: KeyCache,
+    pub(crate) backends: Backends,
     pub(crate) events: Events,
     pub(crate) draining: AtomicBool,
     /// Given to clients and servers.
@@ -130,6 +128,8 @@ pub(crate) enum Message {
     Report(mpsc::Sender<Vec<Value>>),
     /// End these clients at once.
     End(Whom),
+    /// From a shared link to a session of this worker.
+    Mail { to: Address, mail: Mail },
     /// Configuration or topology changed.
     Changed,
     /// Stop accepting; end sessions between transactions.
@@ -203,6 +203,11 @@ impl Worker {
     /// Nanoseconds since the engine started.
     pub(crate) fn clock(&self) -> u64 {
         self.shared.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// The same at a moment that is known already.
+    pub(crate) fn clock_at(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.shared.epoch).as_nanos() as u64
     }
 
     /// This worker's part of a pool; `None` once the worker ends.
@@ -400,6 +405,15 @@ impl Worker {
         }));
     }
 
+    /// Gives mail to its session, if that is still there.
+    fn forward(&self, to: Address, mail: Mail) {
+        let sessions = self.sessions.borrow();
+        let found = sessions.get(to.place).filter(|it| it.pid() == to.pid);
+        if let Some(handle) = found {
+            handle.put(mail);
+        }
+    }
+
     fn reap(&self) {
         self.each_shard(|shard| shard.reap());
         self.shards
@@ -441,6 +455,7 @@ impl Worker {
                 let _ = to.send(rows.collect());
             }
             Message::End(whom) => self.end(&whom),
+            Message::Mail { to, mail } => self.forward(to, mail),
             Message::Changed => {
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {
@@ -547,71 +562,5 @@ impl Newcomer {
 impl Drop for Newcomer {
     fn drop(&mut self) {
         self.worker.newcomers.borrow_mut().try_remove(self.place);
-    }
-}
-
-/// Counts a client in for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    worker: Rc<Worker>,
-    /// Until it is logged in.
-    stranger: Option<Stranger>,
-    /// From then on.
-    member: Option<Member>,
-}
-
-impl Seat {
-    pub(crate) fn take(worker: &Rc<Worker>, stranger: Stranger) -> Seat {
-        worker.shared.clients[worker.id].fetch_add(1, Ordering::Relaxed);
-        worker.stats().accepted.add(1);
-        Seat {
-            worker: Rc::clone(worker),
-            stranger: Some(stranger),
-            member: None,
-        }
-    }
-
-    /// How long the login may take. Who is refused anyway is only waited for until it can be told so.
-    pub(crate) fn patience(&self) -> Duration {
-        if self.stranger.as_ref().is_some_and(Stranger::is_refused) {
-            return REFUSAL_PATIENCE;
-        }
-        Duration::from_millis(self.worker.config().limits.startup_timeout_ms)
-    }
-
-    /// Whether there is room for whoever it is.
-    ///
-    /// # Errors
-    /// Too many clients, or too many logins at a time.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        self.stranger.as_ref().map_or(Ok(()), Stranger::check)?;
-        self.worker
-            .shared
-            .census
-            .check(&self.worker.config().limits)
-    }
-
-    /// The client has proven who it is.
-    ///
-    /// # Errors
-    /// Too many clients of its user, its database or its address.
-    pub(crate) fn settle(&mut self, user: &str, database: &str) -> Result<(), Refusal> {
-        if let Some(stranger) = &self.stranger {
-            self.member = Some(stranger.enter(user, database, &self.worker.config())?);
-        }
-        self.stranger = None;
-        Ok(())
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.worker.shared.clients[self.worker.id].fetch_sub(1, Ordering::SeqCst);
-        self.worker.stats().closed.add(1);
-        if self.worker.shared.draining.load(Ordering::SeqCst) {
-            // Under the lock, so that the drain cannot look just before and wait just after.
-            let _departures = self.worker.shared.departures.lock();
-            self.worker.shared.departed.notify_all();
-        }
     }
 }

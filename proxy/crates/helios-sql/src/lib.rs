@@ -24,6 +24,7 @@
 //! | `boundary`, `statements` | where a statement ends |
 //! | `control`, `control_table` | control statements |
 //! | `hint` | hint comments |
+//! | `identifier` | what an operand names |
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,7 @@ mod control;
 mod control_table;
 mod digest;
 mod hint;
+mod identifier;
 mod scan;
 #[cfg(test)]
 mod scan_postgres;
@@ -44,6 +46,7 @@ mod walk;
 pub use control::{Control, Span};
 pub use control_table::ControlKind;
 pub use digest::Key;
+pub use identifier::identifier;
 pub use statements::{statements, Statement, Statements};
 
 /// What a text's bytes mean to the server: settings of the session that sends it.

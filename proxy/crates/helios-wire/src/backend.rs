@@ -1,6 +1,6 @@
 //! Server messages that the proxy originates itself, and the few server bodies it reads.
 
-use crate::frame::{read_cstr, write, write_cstr};
+use crate::frame::{read_cstr, write, write_cstr, HEADER_LEN};
 
 /// ParseComplete.
 pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
@@ -245,6 +245,21 @@ pub fn read_parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     ))
 }
 
+/// Process id of the sender and channel of a NotificationResponse's body.
+pub fn read_notification(body: &[u8]) -> Option<(u32, &[u8])> {
+    let pid = body.first_chunk::<4>()?;
+    let (channel, payload) = read_cstr(body, pid.len())?;
+    read_cstr(body, payload)?;
+    Some((u32::from_be_bytes(*pid), channel))
+}
+
+/// Writes another sender into a complete NotificationResponse.
+pub fn set_sender(message: &mut [u8], pid: u32) {
+    if let Some(sender) = message.get_mut(HEADER_LEN..HEADER_LEN + 4) {
+        sender.copy_from_slice(&pid.to_be_bytes());
+    }
+}
+
 /// Process id and secret key of a BackendKeyData body.
 pub fn read_backend_key_data(body: &[u8]) -> Option<(u32, &[u8])> {
     let (pid, key) = body.split_first_chunk::<4>()?;
@@ -330,5 +345,14 @@ mod tests {
             Some((7, &[1_u8, 2, 3, 4][..]))
         );
         assert_eq!(read_backend_key_data(&[0, 0, 0, 1, 9]), None);
+    }
+
+    #[test]
+    fn reads_notifications_and_changes_their_sender() {
+        let mut message = b"A\0\0\0\x0e\0\0\0\x07ab\0c\0".to_vec();
+        assert_eq!(read_notification(&message[5..]), Some((7, &b"ab"[..])));
+        assert_eq!(read_notification(&message[5..13]), None);
+        set_sender(&mut message, 9);
+        assert_eq!(read_notification(&message[5..]), Some((9, &b"ab"[..])));
     }
 }

@@ -192,6 +192,8 @@ class Sessions(_Answer):
     pinned_sessions: dict[str, int]
     """Reason → sessions below session mode that keep their server between transactions for it. A session may have
     several reasons."""
+    listening_sessions: int
+    """Sessions below session mode that LISTEN, without keeping a server for it."""
 
 
 class Pool(_Answer):

@@ -81,3 +81,11 @@ class LimitsConfig(HeliosModel):
     server_prepared_bytes: Bytes = 4_194_304
     """Bytes of text of prepared statements kept at most on one server connection (4 MiB), oldest use dropped first.
     PostgreSQL needs a multiple of the text for its plans, on each of its connections."""
+
+    max_channels: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1_000
+    """Channels at most that one client may LISTEN to. Applications use a few; names that are made up without end would
+    fill memory here and on the server. One that listens to more is disconnected with 53400. Not in session mode."""
+
+    max_notification_bytes: Annotated[int, Field(strict=True, ge=16_384, le=1 << 40)] = 4_194_304
+    """Bytes of notifications kept at most for one client that listens and does not read, or is in a transaction
+    (4 MiB). One that has more is disconnected with 53400, since a gap would go unnoticed. Not in session mode."""

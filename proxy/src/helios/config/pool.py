@@ -34,10 +34,11 @@ class PoolConfig(HeliosModel):
 
     mode: PoolMode = PoolMode.TRANSACTION
     """When a server connection returns to the pool: at the end of the session, the transaction or the statement.
-    Transaction, because only then many clients share few connections; use `session` for LISTEN and temporary tables."""
+    Transaction, because only then many clients share few connections; use `session` for temporary tables."""
 
     max_size: PositiveCount = 100
-    """Server connections at most, per node, database and user. PostgreSQL's own `max_connections` is 100 by default."""
+    """Server connections at most, per node, database and user. PostgreSQL's own `max_connections` is 100 by default.
+    While clients LISTEN in transaction or statement mode there is one more, which listens for all of them."""
 
     reserve_size: Count = 0
     """Server connections beyond `max_size` for clients that have waited for `reserve_timeout_seconds`; closed once

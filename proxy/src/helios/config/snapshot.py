@@ -99,6 +99,8 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "connect_timeout_ms": config.limits.connect_timeout_seconds * 1000,
             "max_prepared_statements": config.limits.max_prepared_statements,
             "max_prepared_bytes": config.limits.max_prepared_bytes,
+            "max_channels": config.limits.max_channels,
+            "max_notification_bytes": config.limits.max_notification_bytes,
         },
     }
     return json.dumps(document, ensure_ascii=False).encode()

@@ -128,6 +128,11 @@ def _pins(engine: EngineState) -> Iterator[Metric]:
         pins.add_metric([pin.reason], pin.total)
     yield pinned
     yield pins
+    listening = engine.listening
+    yield _gauge("sessions_listening", "Sessions that LISTEN without keeping a server.", listening.sessions)
+    yield _gauge("listen_connections", "Server connections that listen for them.", listening.links)
+    yield _counter("notifications", "Notifications given to clients.", listening.notifications_total)
+    yield _counter("listeners_lost", "Clients ended as they may have missed notifications.", listening.lost_total)
     yield _gauge("plans_kept", "Plans of statements, by shape.", engine.plans.kept)
     yield _counter("plans_made", "Plans made.", engine.plans.made_total)
     yield _counter("plans_missed", "Statements that ran without a plan.", engine.plans.missed_total)

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use helios_wire::error_response::ErrorFields;
-use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate;
 
 use super::waiters::{Denial, Grant, Waiters};
@@ -307,7 +305,7 @@ impl PoolShard {
                 Ok(server) => return Some(server),
                 Err(err) => err,
             };
-            if !may_pass(&err) {
+            if !err.may_pass() {
                 self.deny_all(&Denial::Refused(err.into()));
                 return None;
             }
@@ -355,13 +353,7 @@ impl PoolShard {
         worker: &Worker,
         settings: &[(String, String)],
     ) -> Result<Box<Server>, ConnectError> {
-        let active = worker.active();
-        let limit = Duration::from_millis(active.snapshot.limits.connect_timeout_ms);
-        let tls = active.connectors.get(&self.shared.key.cluster);
-        let plain = &worker.shared.buckets.plain;
-        let keys = &worker.shared.keys;
-        let tcp = &active.snapshot.tcp;
-        let opened = connect::connect(slot, limit, tcp, tls, plain, keys, settings).await;
+        let opened = connect::connect(slot, worker, settings).await;
         match &opened {
             Ok(_) => *self.last_error.borrow_mut() = None,
             Err(err) => self.report(worker, err),
@@ -558,25 +550,6 @@ impl PoolShard {
 fn is_clearly_older(theirs: u64, ours: u64, now: u64, margin: Duration) -> bool {
     let (theirs, ours) = (now.saturating_sub(theirs), now.saturating_sub(ours));
     theirs > ours * 3 / 2 + margin.as_nanos() as u64
-}
-
-/// Whether the cause may pass: a node that starts, is full or unreachable.
-fn may_pass(err: &ConnectError) -> bool {
-    match err {
-        ConnectError::Io(_) => true,
-        ConnectError::Server(message) => {
-            let fields = ErrorFields::new(&message[HEADER_LEN..]);
-            let passing = [
-                sqlstate::TOO_MANY_CONNECTIONS,
-                sqlstate::CANNOT_CONNECT_NOW,
-                sqlstate::ADMIN_SHUTDOWN,
-            ];
-            fields
-                .sqlstate()
-                .is_some_and(|state| passing.contains(&state))
-        }
-        ConnectError::Auth(_) | ConnectError::Tls(_) | ConnectError::Protocol(_) => false,
-    }
 }
 
 impl From<ConnectError> for Refusal {

@@ -12,6 +12,7 @@ use super::budget::{Claims, Shares};
 use super::PoolKey;
 use crate::catalog::Catalog;
 use crate::config::{PoolMode, PoolSettings};
+use crate::notify::Hub;
 use crate::rt::Sender;
 use crate::server::auth::Credential;
 use crate::server::{Backend, Server};
@@ -63,6 +64,8 @@ pub(crate) struct PoolShared {
     servers: Mutex<Vec<Arc<Backend>>>,
     created: AtomicU64,
     closed: AtomicU64,
+    /// Its shared links.
+    pub(crate) hub: Hub,
 }
 
 /// What a pool has in common with others.
@@ -115,6 +118,7 @@ impl PoolShared {
             servers: Mutex::default(),
             created: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            hub: Hub::default(),
         });
         pool.shares.join(&pool);
         pool
@@ -137,6 +141,7 @@ impl PoolShared {
         let settings = self.key.settings(entry);
         if **self.settings.load() != settings {
             self.settings.store(Arc::new(settings));
+            self.hub.look();
         }
         let changed = **self.credential.load() != credential;
         if changed {
@@ -153,6 +158,7 @@ impl PoolShared {
     pub(crate) fn set_addresses(&self, addresses: &Arc<[IpAddr]>) {
         if **self.addresses.load() != *addresses {
             self.addresses.store(Arc::new(Arc::clone(addresses)));
+            self.hub.look();
         }
     }
 
@@ -165,13 +171,13 @@ impl PoolShared {
     /// Marks the pool as out of use: its servers are closed as they come back.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
+        self.hub.look();
     }
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// A place for one more connection, if there is one. The reserve is for clients that have waited long.
     /// Stops lending servers, or begins again.
     pub(crate) fn pause(&self, on: bool) {
         self.paused.store(on, Ordering::SeqCst);
@@ -184,6 +190,21 @@ impl PoolShared {
     /// Has every server replaced that is open now.
     pub(crate) fn reconnect(&self) {
         self.era.fetch_add(1, Ordering::SeqCst);
+        self.hub.look();
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
+    }
+
+    /// A number for one more connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.next()
+    }
+
+    /// Whether a connection is to be replaced by one to where the node is now.
+    pub(crate) fn is_outdated(&self, server: &Backend) -> bool {
+        server.era < self.era() || !self.leads_to(server.address())
     }
 
     /// Whether a server that nobody uses is to be closed.
@@ -191,15 +212,14 @@ impl PoolShared {
         self.is_retired()
             || self.is_paused()
             || self.is_oversized()
-            || server.state.slot.is_outdated()
+            || self.is_outdated(&server.state.backend)
             || server.is_expired(now)
-            || !self.leads_to(server.state.backend.address())
     }
 
     /// The servers that are logged in, and whether each is to be replaced as soon as it comes back.
     pub(crate) fn servers(&self) -> Vec<(Arc<Backend>, bool)> {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let era = self.era.load(Ordering::SeqCst);
+        let era = self.era();
         let is_retired = self.is_retired();
         servers
             .iter()
@@ -221,8 +241,8 @@ impl PoolShared {
         Some(Slot {
             pool: Arc::clone(self),
             claims,
-            number: self.numbers.next(),
-            era: self.era.load(Ordering::SeqCst),
+            number: self.number(),
+            era: self.era(),
             server: None,
         })
     }
@@ -459,11 +479,6 @@ impl Slot {
 
     pub(crate) fn era(&self) -> u64 {
         self.era
-    }
-
-    /// Whether its connection is to be replaced.
-    fn is_outdated(&self) -> bool {
-        self.era < self.pool.era.load(Ordering::Relaxed)
     }
 
     /// Its connection is logged in.

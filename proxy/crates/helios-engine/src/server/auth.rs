@@ -7,7 +7,7 @@ use helios_wire::backend::{self, Authentication};
 use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::{self, HEADER_LEN};
 use helios_wire::scram::{self, Challenge, Channel, ClientExchange, ClientKeys, Verifier};
-use helios_wire::{frontend, md5, startup};
+use helios_wire::{frontend, md5, sqlstate, startup};
 
 use crate::config::{ChannelBinding, PoolSettings};
 use crate::rt::{self, Conn};
@@ -110,6 +110,22 @@ impl ConnectError {
         match self {
             ConnectError::Server(message) => ErrorFields::new(&message[HEADER_LEN..]).sqlstate(),
             _ => None,
+        }
+    }
+
+    /// Whether another attempt may do better: the node starts, is full or cannot be reached.
+    pub(crate) fn may_pass(&self) -> bool {
+        let passing = [
+            sqlstate::TOO_MANY_CONNECTIONS,
+            sqlstate::CANNOT_CONNECT_NOW,
+            sqlstate::ADMIN_SHUTDOWN,
+        ];
+        match self {
+            ConnectError::Io(_) => true,
+            ConnectError::Server(_) => self
+                .sqlstate()
+                .is_some_and(|state| passing.contains(&state)),
+            ConnectError::Auth(_) | ConnectError::Tls(_) | ConnectError::Protocol(_) => false,
         }
     }
 }

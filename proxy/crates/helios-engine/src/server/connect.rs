@@ -1,5 +1,6 @@
 //! Opening a server connection for a pool, and the connection that carries a CancelRequest.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,84 +8,46 @@ use std::time::{Duration, Instant, SystemTime};
 
 use helios_wire::startup;
 
-use super::auth::{self, ConnectError, KeyCache, Who};
-use super::{Backend, Dirt, Server, ServerState, Usage};
+use super::auth::{self, ConnectError, Who};
+use super::{Backend, Dirt, Holder, Server, ServerState, Usage};
 use crate::config::{ChannelBinding, Tcp};
-use crate::pool::Slot;
+use crate::pool::{PoolShared, Slot};
 use crate::rt::{self, Conn, Permits};
-use crate::settings::Bucket;
 use crate::statements::ServerStatements;
 use crate::tls::Connector;
+use crate::worker::Worker;
 
 /// How long a server may take to end the connection that carried a CancelRequest.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Connects and logs in with these settings within `limit`. The slot is given up when that fails.
+/// Connects and logs in with these settings. The slot is given up when that fails.
 pub(crate) async fn connect(
     mut slot: Slot,
-    limit: Duration,
-    tcp: &Tcp,
-    tls: Option<&Arc<Connector>>,
-    plain: &Arc<Bucket>,
-    cache: &KeyCache,
+    worker: &Worker,
     settings: &[(String, String)],
 ) -> Result<Box<Server>, ConnectError> {
     let pool = Arc::clone(slot.pool());
-    let key = &pool.key;
-    let replication = key.replication.map(|kind| ("replication", kind.as_str()));
+    let replication = pool.key.replication;
+    let replication = replication.map(|kind| ("replication", kind.as_str()));
     let settings: Vec<_> = settings
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .chain(replication)
         .collect();
-    let attempt = async {
-        let way = Way {
-            host: &key.host,
-            port: key.port,
-            addresses: &pool.addresses(),
-            tcp,
-            tls,
-        };
-        let mut conn = way.reach(limit).await?;
-        let binding = tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding);
-        let who = Who {
-            user: &key.user,
-            database: &key.database,
-            settings: &settings,
-            credential: &pool.credential(),
-            binding,
-        };
-        let done = auth::login(&mut conn, &who, cache).await?;
-        Ok::<_, ConnectError>((conn, done))
-    };
-    let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));
-    let (conn, done) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
+    let opened = log_in(worker, &pool, slot.number(), slot.era(), &settings).await?;
+    let (conn, backend, parameters) = opened;
     let now = Instant::now();
-    let backend = Arc::new(Backend {
-        id: slot.number(),
-        era: slot.era(),
-        ends: conn.ends().ok().flatten(),
-        encryption: conn.encryption(),
-        since: SystemTime::now(),
-        usage: Usage::default(),
-        host: key.host.clone(),
-        port: key.port,
-        tcp: *tcp,
-        pid: done.pid,
-        key: done.key,
-        tls: tls.filter(|_| conn.is_encrypted()).cloned(),
-    });
     slot.end_login();
     slot.occupy(&backend);
+    let plain = &worker.shared.buckets.plain;
     pool.count_created();
-    let reported = done
-        .parameters
+    let reported = parameters
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));
     pool.set_plain_profile(plain, reported.collect());
     let state = ServerState {
         backend,
-        parameters: done.parameters,
+        parameters,
         bucket: Arc::clone(plain),
         statements: ServerStatements::default(),
         unnamed: 0,
@@ -94,6 +57,61 @@ pub(crate) async fn connect(
         slot,
     };
     Ok(Box::new(Server { conn, state }))
+}
+
+/// A connection that is logged in, how others see it, and what it has reported.
+pub(crate) type Opened = (Conn, Arc<Backend>, BTreeMap<String, String>);
+
+/// Connects and logs in as a pool does, with these settings; `id` and `era` are the new connection's.
+pub(crate) async fn log_in(
+    worker: &Worker,
+    pool: &PoolShared,
+    id: u64,
+    era: u64,
+    settings: &[(&str, &str)],
+) -> Result<Opened, ConnectError> {
+    let active = worker.active();
+    let limit = Duration::from_millis(active.snapshot.limits.connect_timeout_ms);
+    let key = &pool.key;
+    let tls = active.connectors.get(&key.cluster);
+    let attempt = async {
+        let way = Way {
+            host: &key.host,
+            port: key.port,
+            addresses: &pool.addresses(),
+            tcp: &active.snapshot.tcp,
+            tls,
+        };
+        let mut conn = way.reach(limit).await?;
+        let who = Who {
+            user: &key.user,
+            database: &key.database,
+            settings,
+            credential: &pool.credential(),
+            binding: tls.map_or(ChannelBinding::Disable, |tls| tls.channel_binding),
+        };
+        let done = auth::login(&mut conn, &who, &worker.shared.keys).await?;
+        Ok::<_, ConnectError>((conn, done))
+    };
+    let timed_out = || ConnectError::Io(format!("no login within {} ms", limit.as_millis()));
+    let (conn, done) = rt::timeout(limit, attempt).await.ok_or_else(timed_out)??;
+    let backend = Arc::new(Backend {
+        id,
+        era,
+        ends: conn.ends().ok().flatten(),
+        encryption: conn.encryption(),
+        since: SystemTime::now(),
+        usage: Usage::default(),
+        host: key.host.clone(),
+        port: key.port,
+        tcp: active.snapshot.tcp,
+        pid: done.pid,
+        key: done.key,
+        tls: tls.filter(|_| conn.is_encrypted()).cloned(),
+        holder: Holder::default(),
+    });
+    worker.shared.backends.add(&backend);
+    Ok((conn, backend, done.parameters))
 }
 
 /// How to get to a server.

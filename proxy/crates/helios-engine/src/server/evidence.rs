@@ -32,7 +32,7 @@ pub(crate) fn effect(tag: &[u8]) -> Effect {
     match tag {
         b"SET" => Effect::Leaves(Doubts::SETTINGS),
         b"RESET" => Effect::Resets,
-        b"LISTEN" => Effect::Leaves(Doubts::HOLDS),
+        b"LISTEN" => Effect::Leaves(Doubts::LISTENS),
         b"PREPARE" => Effect::Prepared,
         b"DEALLOCATE" => Effect::Forgotten,
         b"LOAD" => Effect::Leaves(Doubts::LIBRARY),

@@ -2,6 +2,7 @@
 //! it while nobody uses it.
 
 pub(crate) mod auth;
+mod backends;
 pub(crate) mod connect;
 pub(crate) mod evidence;
 pub(crate) mod idle;
@@ -11,6 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+pub(crate) use backends::{Backends, Holder};
 
 use crate::config::Tcp;
 use crate::pool::{Profile, Slot};
@@ -39,6 +42,8 @@ pub(crate) struct Backend {
     pub(crate) key: Vec<u8>,
     /// How it was encrypted, and so must be a CancelRequest.
     pub(crate) tls: Option<Arc<Connector>>,
+    /// Which client it works for.
+    pub(crate) holder: Holder,
 }
 
 /// What a server connection does; its worker writes, others look.
@@ -102,6 +107,8 @@ pub(crate) struct Doubts {
     pub(crate) settings: bool,
     /// Temporary objects, cursors, listens, statements of SQL's PREPARE, advisory locks.
     pub(crate) holds: bool,
+    /// It may have begun to listen; one of the holds.
+    pub(crate) listens: bool,
     /// What no catalog shows, such as a setting of an extension.
     pub(crate) unseen: bool,
     /// A library, which nothing unloads.
@@ -112,6 +119,7 @@ impl Doubts {
     pub(crate) const NONE: Doubts = Doubts {
         settings: false,
         holds: false,
+        listens: false,
         unseen: false,
         library: false,
     };
@@ -124,6 +132,10 @@ impl Doubts {
         holds: true,
         ..Doubts::NONE
     };
+    pub(crate) const LISTENS: Doubts = Doubts {
+        listens: true,
+        ..Doubts::HOLDS
+    };
     pub(crate) const LIBRARY: Doubts = Doubts {
         library: true,
         ..Doubts::NONE
@@ -132,6 +144,7 @@ impl Doubts {
     pub(crate) const ANYTHING: Doubts = Doubts {
         settings: true,
         holds: true,
+        listens: true,
         unseen: true,
         library: false,
     };
@@ -150,6 +163,7 @@ impl Doubts {
     pub(crate) fn add(&mut self, other: Doubts) {
         self.settings |= other.settings;
         self.holds |= other.holds;
+        self.listens |= other.listens;
         self.unseen |= other.unseen;
         self.library |= other.library;
     }

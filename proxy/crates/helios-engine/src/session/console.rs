@@ -18,7 +18,8 @@ use crate::console::{unheard, Answer};
 use crate::error::Refusal;
 use crate::events::Event;
 use crate::rt::{self, Conn, Inbox};
-use crate::worker::{Seat, Worker};
+use crate::seat::Seat;
+use crate::worker::Worker;
 
 /// Longest message of a client.
 const MAX_MESSAGE: usize = MAX_SMALL_LEN;

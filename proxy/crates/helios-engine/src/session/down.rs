@@ -303,6 +303,7 @@ impl Session {
         if let Some(link) = &mut self.link {
             link.redefines |= evidence::redefines(tag);
         }
+        self.note_command(tag);
         match effect {
             Effect::Read | Effect::Write => {}
             Effect::Leaves(doubts) => self.doubt(doubts),
@@ -358,6 +359,10 @@ impl Session {
         if statement_mode && self.status != Status::Idle {
             return self.refuse_block(input, run);
         }
+        // An answer that is dropped takes nothing else with it.
+        if self.status == Status::Idle && self.may_listen() && !self.attempt.is_open() {
+            return Ok(self.on_transaction_end(body, input, run));
+        }
         Ok(Act::Forward)
     }
 
@@ -385,6 +390,20 @@ impl Session {
             let took = now.duration_since(began);
             counts.transaction_us.add(took.as_micros() as u64);
         }
+        self.note_holder(|holder, worker| holder.end(worker.clock_at(now)));
+    }
+
+    /// For a client that listens, or may have begun to: what it hears comes in front of ReadyForQuery, which may be held
+    /// back together with what comes before.
+    fn on_transaction_end(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
+        let end = run.at + HEADER_LEN + body.len();
+        let begin = std::mem::replace(&mut run.start, run.at);
+        if self.holds_ready(&input[begin..end]) {
+            return Act::Drop;
+        }
+        self.client.wbuf.extend(&input[begin..run.at]);
+        self.deliver();
+        Act::Forward
     }
 
     /// A transaction block was begun in statement mode: the client gets an error and the server is rolled back.
@@ -422,6 +441,7 @@ impl Session {
         if fatal {
             return Ok(Act::Forward);
         }
+        self.note_failure();
         if self.sync_in_copy {
             // Whether the server took that Sync before or after it failed decides how many ReadyForQuery come.
             return Err(Doubt(
@@ -470,11 +490,17 @@ impl Session {
         Act::Drop
     }
 
-    /// Only what this client listens to comes. The client knows itself by the process id that it was given here.
+    /// Only what this client listens to comes. The client knows itself by the process id that it was given here. What the
+    /// shared link tells it comes from there only.
     fn on_notification(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
+        let Some((sender, channel)) = backend::read_notification(body) else {
+            return Act::Forward;
+        };
+        if self.hears(channel) {
+            return Act::Drop;
+        }
         let own = self.link.as_ref().map(|link| link.server.state.backend.pid);
-        let sender = body.first_chunk::<4>().map(|pid| u32::from_be_bytes(*pid));
-        if own.is_none() || sender != own {
+        if own != Some(sender) {
             return Act::Forward;
         }
         self.client

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Instant, SystemTime};
@@ -9,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use super::cancel::Claim;
 use crate::config::UserLimits;
 use crate::fault::Fault;
+use crate::notify::{Mail, Mailbox};
 use crate::random;
 use crate::rt::{Permits, Sender};
 use crate::server::{connect, Backend};
@@ -98,6 +100,8 @@ pub(crate) struct Handle {
     /// How often the worker has asked for an end.
     rounds: Cell<u32>,
     waker: RefCell<Option<Waker>>,
+    /// While the session listens.
+    mailbox: RefCell<Option<Rc<Mailbox>>>,
 }
 
 impl Handle {
@@ -135,6 +139,7 @@ impl Handle {
             signal: Cell::new(Signal::None),
             rounds: Cell::new(0),
             waker: RefCell::default(),
+            mailbox: RefCell::default(),
         }
     }
 
@@ -149,6 +154,18 @@ impl Handle {
     /// Whether a CancelRequest for this pid is for this session, and may be.
     pub(crate) fn is_claimed(&self, pid: u32, claim: &Claim) -> bool {
         self.pid == pid && (claim.fits(pid, &self.key) || Fault::AnyKey.is_seeded())
+    }
+
+    pub(crate) fn set_mailbox(&self, mailbox: Option<Rc<Mailbox>>) {
+        self.mailbox.replace(mailbox);
+    }
+
+    /// Takes in what a shared link has sent. What comes too late is for nobody.
+    pub(crate) fn put(&self, mail: Mail) {
+        if let Some(mailbox) = &*self.mailbox.borrow() {
+            mailbox.put(mail);
+            self.wake();
+        }
     }
 
     /// Notes which server serves the session now.

@@ -4,19 +4,20 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
+use super::handle::Signal;
 use super::residue::Pin;
 use super::startup::Ended;
 use super::{Homeless, Link, Session, HIGH_WATER};
 use crate::config::PoolMode;
 use crate::error::{Doubt, Refusal};
 use crate::fault::Fault;
-use crate::pool::{Denial, Grant, PoolShard, Profile};
+use crate::pool::{Denial, Grant, PoolShard, Profile, Ticket};
 use crate::rt;
 use crate::server::{connect, idle, Dirt, Doubts, Server};
 
@@ -112,6 +113,34 @@ impl Session {
                 Wait::Left => return Err(Ended::Quietly),
             }
         }
+    }
+
+    /// Waits for a granted server, and for the client to leave, cancel or, without a queue, be asked to end.
+    pub(super) fn poll_wait(
+        &mut self,
+        ticket: Option<&Ticket>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Wait> {
+        self.handle.listen(cx);
+        if let Some(Poll::Ready(grant)) = ticket.map(|ticket| ticket.poll(cx)) {
+            return Poll::Ready(Wait::Granted(grant));
+        }
+        match self.handle.pending() {
+            Signal::None => {}
+            Signal::Cancel => return Poll::Ready(Wait::Cancelled),
+            // Who is in a queue has asked already, and is served like a transaction under way.
+            Signal::Drain if ticket.is_some() => {}
+            Signal::Drain => return Poll::Ready(Wait::Draining),
+            Signal::End => return Poll::Ready(Wait::Ended),
+        }
+        while self.client.rbuf.len() <= HIGH_WATER {
+            match self.client.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Wait::Left),
+                Poll::Ready(Ok(n)) => self.count_received(n),
+            }
+        }
+        Poll::Pending
     }
 
     pub(super) fn cancelled(&self) -> Ended {
@@ -265,6 +294,9 @@ impl Session {
             return;
         }
         let is_own = |link: &Link| link.mode == PoolMode::Session;
+        if self.awaits_itself() {
+            return;
+        }
         if !self.link.as_ref().is_some_and(is_own) && !self.pins.any() {
             self.release();
         }

@@ -11,6 +11,7 @@ mod failure;
 mod fifo;
 pub(crate) mod handle;
 mod link;
+mod listening;
 mod planning;
 mod prepared;
 mod reading;
@@ -44,16 +45,17 @@ use crate::events::{Event, Level};
 use crate::fault::Fault;
 use crate::nodes::Certainty;
 use crate::plans::{Plan, Wanted};
-use crate::pool::{PoolShard, Ticket};
+use crate::pool::PoolShard;
 use crate::rt::{self, Conn};
+use crate::seat::Seat;
 use crate::server::{Doubts, Server};
 use crate::settings::Bucket;
 use crate::statements::{ClientStatements, Statement, Unnamed};
-use crate::worker::{Active, Seat, Worker};
+use crate::worker::{Active, Worker};
 
 use fifo::{Described, Fifo};
-use handle::{Handle, Signal};
-use link::Wait;
+use handle::Handle;
+use listening::Listening;
 use reading::{Attempt, Reach, Reader, Reads, Seen};
 use renaming::Renamed;
 pub(crate) use residue::Pin;
@@ -160,6 +162,10 @@ pub(crate) struct Session {
     bucket: Arc<Bucket>,
     /// Why it keeps its server between transactions.
     pins: Pins,
+    /// What it listens to over the shared link.
+    listening: Option<Box<Listening>>,
+    /// The end of an answer, which waits until the shared link listens to what the client was promised.
+    held: Vec<u8>,
     route: Option<Route>,
     link: Option<Link>,
     fifo: Fifo,
@@ -213,6 +219,7 @@ pub(crate) struct Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.pin(Pins::NONE);
+        self.stop_listening();
         self.worker.sessions.borrow_mut().try_remove(self.place);
     }
 }
@@ -267,6 +274,8 @@ impl Session {
             startup: Arc::clone(&bucket),
             bucket,
             pins: Pins::NONE,
+            listening: None,
+            held: Vec::new(),
             route: None,
             link: None,
             fifo: Fifo::new(),
@@ -338,6 +347,9 @@ impl Session {
         for _ in 0..MAX_ROUNDS {
             if let Some(refusal) = self.farewell() {
                 return Poll::Ready(Step::Fatal(refusal));
+            }
+            if let Err(step) = self.open_mail() {
+                return Poll::Ready(step);
             }
             let (from_server, from_client) = match self.poll_round(cx) {
                 Ok(moved) => moved,
@@ -599,29 +611,5 @@ impl Session {
                 self.note_primary(&node.name);
             }
         }
-    }
-
-    /// Waits for a granted server, and for the client to leave, cancel or, without a queue, be asked to end.
-    fn poll_wait(&mut self, ticket: Option<&Ticket>, cx: &mut Context<'_>) -> Poll<Wait> {
-        self.handle.listen(cx);
-        if let Some(Poll::Ready(grant)) = ticket.map(|ticket| ticket.poll(cx)) {
-            return Poll::Ready(Wait::Granted(grant));
-        }
-        match self.handle.pending() {
-            Signal::None => {}
-            Signal::Cancel => return Poll::Ready(Wait::Cancelled),
-            // Who is in a queue has asked already, and is served like a transaction under way.
-            Signal::Drain if ticket.is_some() => {}
-            Signal::Drain => return Poll::Ready(Wait::Draining),
-            Signal::End => return Poll::Ready(Wait::Ended),
-        }
-        while self.client.rbuf.len() <= HIGH_WATER {
-            match self.client.poll_fill(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Wait::Left),
-                Poll::Ready(Ok(n)) => self.count_received(n),
-            }
-        }
-        Poll::Pending
     }
 }

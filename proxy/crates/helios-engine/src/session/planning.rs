@@ -43,6 +43,12 @@ pub(super) fn until_zero(bytes: &[u8]) -> &[u8] {
     CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
+/// A prepared statement: its plan, which may hold no longer, and its text, where it is known.
+pub(super) struct Planned<'a> {
+    pub(super) plan: Option<&'a Arc<Plan>>,
+    pub(super) sql: Option<&'a [u8]>,
+}
+
 impl Session {
     /// Whether statements are planned: in session mode the server is the client's own.
     pub(super) fn is_planned(&mut self) -> bool {
@@ -103,19 +109,15 @@ impl Session {
     /// The plan of a prepared statement, made anew if it holds no longer. Nothing waits for that: until it is there the
     /// statement may do anything.
     pub(super) fn current_plan(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
-        let (kept, rest) = if name.is_empty() {
-            (self.unnamed.plan.as_ref()?, Some(&self.unnamed.rest[..]))
-        } else {
-            let named = self.statements.get(name)?;
-            (named.plan.as_ref()?, named.statement.rest())
-        };
+        let Planned { plan, sql } = self.prepared(name)?;
+        let kept = plan?;
         if kept.is_current() {
             return Some(Arc::clone(kept));
         }
-        let Some(rest) = rest else {
+        let Some(sql) = sql else {
             return Some(self.worker.shared.plans.missed());
         };
-        let sql = until_zero(rest).to_vec();
+        let sql = sql.to_vec();
         match self.plan_of(&sql) {
             Ok(plan) => {
                 if name.is_empty() {
@@ -130,6 +132,18 @@ impl Session {
                 Some(self.worker.shared.plans.missed())
             }
         }
+    }
+
+    /// What was planned for a name of the client.
+    pub(super) fn prepared(&self, name: &[u8]) -> Option<Planned<'_>> {
+        let (plan, rest) = if name.is_empty() {
+            (&self.unnamed.plan, Some(&self.unnamed.rest[..]))
+        } else {
+            let named = self.statements.get(name)?;
+            (&named.plan, named.statement.rest())
+        };
+        let (plan, sql) = (plan.as_ref(), rest.map(until_zero));
+        Some(Planned { plan, sql })
     }
 
     /// Has the planner work on a statement that does not wait for it.

@@ -13,6 +13,7 @@ use helios_wire::frontend;
 use super::fifo::Expect;
 use super::Session;
 use crate::config::PoolMode;
+use crate::notify::Channel;
 use crate::server::Doubts;
 use crate::settings::literal;
 
@@ -24,8 +25,6 @@ pub(crate) enum Pin {
     TemporaryObject,
     /// A cursor WITH HOLD.
     HoldableCursor,
-    /// LISTEN.
-    Listen,
     /// A statement that SQL's PREPARE made without our seeing its name.
     PreparedStatement,
     /// An advisory lock of the session.
@@ -39,10 +38,9 @@ pub(crate) enum Pin {
 }
 
 impl Pin {
-    pub(crate) const ALL: [Pin; 8] = [
+    pub(crate) const ALL: [Pin; 7] = [
         Pin::TemporaryObject,
         Pin::HoldableCursor,
-        Pin::Listen,
         Pin::PreparedStatement,
         Pin::AdvisoryLock,
         Pin::SessionAuthorization,
@@ -55,7 +53,6 @@ impl Pin {
         match self {
             Pin::TemporaryObject => "temporary_object",
             Pin::HoldableCursor => "holdable_cursor",
-            Pin::Listen => "listen",
             Pin::PreparedStatement => "prepared_statement",
             Pin::AdvisoryLock => "advisory_lock",
             Pin::SessionAuthorization => "session_authorization",
@@ -65,10 +62,9 @@ impl Pin {
     }
 
     /// Those that the server's catalog shows.
-    const CATALOGUED: [Pin; 5] = [
+    const CATALOGUED: [Pin; 4] = [
         Pin::TemporaryObject,
         Pin::HoldableCursor,
-        Pin::Listen,
         Pin::PreparedStatement,
         Pin::AdvisoryLock,
     ];
@@ -118,10 +114,11 @@ pub(crate) struct Inspection {
     asked: Doubts,
     settings: BTreeMap<String, String>,
     found: Pins,
+    channels: BTreeSet<Channel>,
     failed: bool,
 }
 
-/// Of `Inspection`, what one row says: a setting by its name, or a reason.
+/// Of `Inspection`, what one row says: a setting by its name, a channel that is listened to, or a reason.
 const SETTINGS_ROWS: &str = "\
     SELECT 'setting', pg_catalog.lower(name), setting FROM pg_catalog.pg_settings \
         WHERE source OPERATOR(pg_catalog.=) 'session' \
@@ -133,13 +130,13 @@ const HOLDS_ROWS: &str = "\
          UNION ALL \
          SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
     UNION ALL SELECT 'holdable_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
-    UNION ALL SELECT 'listen', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
     UNION ALL SELECT 'prepared_statement', '', '' WHERE EXISTS \
         (SELECT FROM pg_catalog.pg_prepared_statements \
          WHERE from_sql AND name OPERATOR(pg_catalog.!~) '^helios_[0-9]+$') \
     UNION ALL SELECT 'advisory_lock', '', '' WHERE EXISTS \
         (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
+const CHANNELS: &str = "pg_catalog.pg_listening_channels() AS channel (name)";
 
 impl Inspection {
     fn new(asked: Doubts) -> Inspection {
@@ -147,12 +144,13 @@ impl Inspection {
             asked,
             settings: BTreeMap::new(),
             found: Pins::NONE,
+            channels: BTreeSet::new(),
             failed: false,
         }
     }
 
     /// The question, with the settings that the catalog does not list.
-    fn sql(&self, own_settings: &BTreeSet<String>) -> String {
+    fn sql(&self, own_settings: &BTreeSet<String>, max_channels: usize) -> String {
         let mut parts = Vec::new();
         if self.asked.settings {
             parts.push(SETTINGS_ROWS.to_owned());
@@ -166,6 +164,9 @@ impl Inspection {
         }
         if self.asked.holds {
             parts.push(HOLDS_ROWS.to_owned());
+            parts.push(format!(
+                "(SELECT 'channel', name, '' FROM {CHANNELS} LIMIT {max_channels})"
+            ));
         }
         parts.join(" UNION ALL ")
     }
@@ -182,6 +183,8 @@ impl Inspection {
         };
         if let Some(pin) = Pin::named(what) {
             self.found.set(pin, true);
+        } else if what == b"channel" {
+            self.channels.insert(name.into());
         } else {
             let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
             self.settings.insert(text(name)?, text(value)?);
@@ -226,6 +229,7 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         link.doubts = Doubts::NONE;
         link.discarded = true;
+        self.stop_listening();
     }
 
     /// Notes that something may be gone which keeps this session on its server.
@@ -278,12 +282,13 @@ impl Session {
 
     fn inspect(&mut self, doubts: Doubts) {
         let inspection = Inspection::new(doubts);
-        let sql = inspection.sql(&self.own_settings);
+        // One more is too many.
+        let sql = inspection.sql(&self.own_settings, self.limits.max_channels + 1);
         self.send_own(&sql, Expect::Inspection(Box::new(inspection)));
     }
 
     /// Sends a Query of ours, which ends the server's unnamed statement as any does.
-    fn send_own(&mut self, sql: &str, expect: Expect) {
+    pub(super) fn send_own(&mut self, sql: &str, expect: Expect) {
         let Some(link) = &mut self.link else { return };
         let mut out = Vec::new();
         frontend::query(&mut out, sql.as_bytes());
@@ -298,7 +303,11 @@ impl Session {
         let mut pins = self.pins;
         pins.set(Pin::Unknown, inspection.failed);
         if inspection.failed {
-            return self.pin(pins);
+            self.pin(pins);
+            if inspection.asked.listens {
+                self.settle(BTreeSet::new());
+            }
+            return;
         }
         if inspection.asked.holds {
             for pin in Pin::CATALOGUED {
@@ -312,6 +321,10 @@ impl Session {
             self.carry(inspection.settings);
         }
         self.pin(pins);
+        // A statement whose plan says nothing of it may have listened all the same.
+        if inspection.asked.listens || !inspection.channels.is_empty() {
+            self.settle(inspection.channels);
+        }
     }
 
     /// Has the server's settings follow the client. RESET goes back to what the client asked for at its start.

@@ -23,8 +23,9 @@ use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
 use crate::rt::Conn;
+use crate::seat::Seat;
 use crate::tls::{self, Acceptor};
-use crate::worker::{Seat, Worker};
+use crate::worker::Worker;
 
 /// Longest password, JWT or SASL message of a login.
 const MAX_PASSWORD_LEN: usize = 64 * 1024;

@@ -109,6 +109,7 @@ impl Session {
             return self.down.remaining == 0;
         }
         let quiet = self.fifo.is_empty()
+            && self.held.is_empty()
             && !self.unsynced
             && self.up.remaining == 0
             && self.client.rbuf.is_empty();

@@ -15,6 +15,8 @@ use super::{Link, Session};
 use crate::error::Refusal;
 use crate::plans::Wanted;
 use crate::rt::{Buf, BLOCK};
+use crate::server::Holder;
+use crate::worker::Worker;
 
 /// What stopped the scan of the client's bytes.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(super) enum Flow {
     /// The server does not keep up.
     Blocked,
     /// The server is being asked what the last transaction left, or set accordingly; or its answer decides what names
-    /// mean.
+    /// mean, or is held back.
     Asking,
     /// The client said Terminate.
     Terminate,
@@ -87,7 +89,7 @@ impl Session {
             if header.tag == b'X' {
                 return Ok(Flow::Terminate);
             }
-            if self.fifo.back().is_some_and(Expect::is_awaited) && !self.copying_in {
+            if self.must_wait() && !self.copying_in {
                 return Ok(Flow::Asking);
             }
             self.check_size(header)?;
@@ -146,6 +148,12 @@ impl Session {
                 Act::Ask => return Ok(Flow::Asking),
             }
         }
+    }
+
+    /// Whether an answer must have come before the message at hand can be understood, or may be sent.
+    fn must_wait(&self) -> bool {
+        let awaits = self.fifo.back().is_some_and(Expect::is_awaited) || self.holds_back();
+        awaits && !self.copying_in
     }
 
     fn begin_partial(&mut self, header: Header, forward: bool) {
@@ -257,6 +265,7 @@ impl Session {
             b'Q' => {
                 let plan = self.plan.take();
                 self.act_on_plan(plan.as_ref());
+                self.note_unlistens(plan.as_deref(), planning::text(message));
                 let (renamed, act) = match self.rename_query(plan, message, pending) {
                     Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
                     None => (None, Act::Forward),
@@ -321,9 +330,20 @@ impl Session {
             let now = *self.started.get_or_insert_with(Instant::now);
             self.transaction.get_or_insert(now);
             self.handle.begin(now);
+            self.note_holder(|holder, worker| {
+                holder.begin(self.handle.pid(), worker.clock_at(now));
+            });
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);
+    }
+
+    /// Has the server's holder kept, if anybody wants to know whom notifications are from.
+    #[inline]
+    pub(super) fn note_holder(&self, note: impl FnOnce(&Holder, &Worker)) {
+        if let (true, Some(link)) = (self.worker.shared.backends.are_watched(), &self.link) {
+            note(&link.server.state.backend.holder, &self.worker);
+        }
     }
 
     pub(super) fn link_mut(&mut self) -> &mut Link {

@@ -1,4 +1,4 @@
-"""GET /sessions: how many clients are connected, and which of them keep their server and why."""
+"""GET /sessions: how many clients are connected, which of them keep their server and why, and how many listen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ async def sessions(request: web.Request) -> web.Response:
     state = request.app[CONTROL].engine_state()
     clients = state.clients
     pinned = {pin.reason: pin.sessions for pin in state.pins if pin.sessions}
-    return answer(Sessions(active_sessions=clients.active, waiting_sessions=clients.waiting, pinned_sessions=pinned))
+    return answer(
+        Sessions(
+            active_sessions=clients.active,
+            waiting_sessions=clients.waiting,
+            pinned_sessions=pinned,
+            listening_sessions=state.listening.sessions,
+        )
+    )
 
 
 ROUTES = [web.get("/sessions", sessions)]

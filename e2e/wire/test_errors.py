@@ -12,7 +12,7 @@ from harness.client import Client, ClosedError, LoginRefusedError, brief, rows, 
 from harness.frontend import bind, describe_statement, execute, message, parse, query, sync
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
-from harness.routes import Route
+from harness.routes import Parity, Route
 from harness.wait import until
 from helios.play.process import free_port
 
@@ -306,6 +306,16 @@ def test_unreachable_node_is_an_error_in_time_not_a_hang(lonely_proxy: HeliosPro
     assert event.fields["M"]
     until(lambda: "gone" in lonely_proxy.log(), "a log line that names the node")
     assert lonely_proxy.get("/readyz")[0] == 503
+
+
+def flush_with_a_body(c: Client) -> None:
+    c.batch(message(b"H", b"x"), message(b"F"), parse("select 1"), sync(), query("select 2"), ready=2)
+    c.batch(message(b"F"), message(b"H", b"x"), sync(), query("select 3"), ready=3)
+
+
+@pytest.mark.routes("session", "transaction", chunks=("none", "7"))
+def test_flush_with_a_body_is_an_error_of_its_own(parity: Parity) -> None:
+    parity(flush_with_a_body)
 
 
 @pytest.mark.routes("transaction", "statement", chunks=("none", "7"))

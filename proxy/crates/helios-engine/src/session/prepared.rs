@@ -164,7 +164,8 @@ impl Session {
         self.expect(Expect::HiddenClose);
     }
 
-    fn doom(&mut self, sqlstate: &str, message: &str) {
+    /// Has the client's request fail with this error.
+    pub(super) fn doom(&mut self, sqlstate: &str, message: &str) {
         self.doom_with(error_response::error(
             Severity::Error,
             sqlstate,

@@ -281,6 +281,12 @@ impl Session {
             b'B' => self.on_bind(header, message, pending),
             b'D' | b'C' => self.on_target(header, message, pending),
             b'E' => Ok(self.on_execute(header, message, pending)),
+            b'H' if header.body_len() > 0 => {
+                // The server's error would be taken for one of the request before, as a right Flush has no answer.
+                pending.flush(self.link_mut());
+                self.doom(sqlstate::PROTOCOL_VIOLATION, "invalid message format");
+                Ok(Act::Drop)
+            }
             b'H' => Ok(Act::Forward),
             b'S' => {
                 self.expect(Expect::Sync);

@@ -1,10 +1,13 @@
-//! What an error of the server takes back: the rest of its batch, and what we thought of its statements.
+//! What an error of the server takes back: the rest of its batch, and what we thought of its statements; and the loss of
+//! the server.
 
 use helios_wire::error_response::ErrorFields;
 use helios_wire::sqlstate;
 
 use super::fifo::Expect;
-use super::Session;
+use super::{Session, Step};
+use crate::error::Refusal;
+use crate::events::{Event, Level};
 use crate::fault::Fault;
 
 impl Session {
@@ -77,6 +80,43 @@ impl Session {
             // The server may have kept a statement that we took for evicted.
             Expect::HiddenClose => state.dirt.prepared = true,
             _ => {}
+        }
+    }
+
+    /// The server connection is not to be used again. Says what the client is to be told.
+    pub(super) fn server_lost(&mut self, cause: &str) -> Step {
+        let Some(link) = self.link.take() else {
+            return Step::Silent;
+        };
+        self.handle.set_backend(None);
+        let key = &link.shard.shared.key;
+        let (cluster, node) = (key.cluster.clone(), key.node.clone());
+        let fields = vec![("node", node.clone()), ("error", cause.to_owned())];
+        self.worker
+            .shared
+            .events
+            .log(Level::Warning, "server connection lost", fields);
+        self.worker.shared.events.send(Event::NodeSuspect {
+            cluster,
+            node,
+            reason: cause.to_owned(),
+        });
+        if link.reader.is_some() && self.survive() {
+            return Step::Again;
+        }
+        // A second error breaks libpq's pipeline.
+        if link.fatal && !Fault::SecondError.is_seeded() {
+            return Step::Silent;
+        }
+        self.fatal(Refusal::server_lost(cause))
+    }
+
+    /// The end with an error; with none inside a half-sent message, which would be read as part of it.
+    pub(super) fn fatal(&self, refusal: Refusal) -> Step {
+        if self.down.remaining > 0 && self.down.forward {
+            Step::Silent
+        } else {
+            Step::Fatal(refusal)
         }
     }
 }

@@ -41,8 +41,6 @@ use helios_wire::startup::Replication;
 use crate::catalog::Definition;
 use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
-use crate::events::{Event, Level};
-use crate::fault::Fault;
 use crate::nodes::Certainty;
 use crate::plans::{Plan, Wanted};
 use crate::pool::PoolShard;
@@ -512,43 +510,6 @@ impl Session {
                 Ok(false)
             }
             _ => Err(Step::Left),
-        }
-    }
-
-    /// The server connection is not to be used again. Says what the client is to be told.
-    fn server_lost(&mut self, cause: &str) -> Step {
-        let Some(link) = self.link.take() else {
-            return Step::Silent;
-        };
-        self.handle.set_backend(None);
-        let key = &link.shard.shared.key;
-        let (cluster, node) = (key.cluster.clone(), key.node.clone());
-        let fields = vec![("node", node.clone()), ("error", cause.to_owned())];
-        self.worker
-            .shared
-            .events
-            .log(Level::Warning, "server connection lost", fields);
-        self.worker.shared.events.send(Event::NodeSuspect {
-            cluster,
-            node,
-            reason: cause.to_owned(),
-        });
-        if link.reader.is_some() && self.survive() {
-            return Step::Again;
-        }
-        // A second error breaks libpq's pipeline.
-        if link.fatal && !Fault::SecondError.is_seeded() {
-            return Step::Silent;
-        }
-        self.fatal(Refusal::server_lost(cause))
-    }
-
-    /// The end with an error; with none inside a half-sent message, which would be read as part of it.
-    fn fatal(&self, refusal: Refusal) -> Step {
-        if self.down.remaining > 0 && self.down.forward {
-            Step::Silent
-        } else {
-            Step::Fatal(refusal)
         }
     }
 

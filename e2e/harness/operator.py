@@ -36,8 +36,19 @@ def install(cluster: Cluster) -> None:
     """Apply install.yaml without the Deployment of the operator, and wait until the kinds are served."""
     documents = [each for each in yaml.safe_load_all(INSTALL.read_text()) if each["kind"] != "Deployment"]
     cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
-    crds = [each["metadata"]["name"] for each in documents if each["kind"] == "CustomResourceDefinition"]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in crds))
+    crds = {each["metadata"]["name"] for each in documents if each["kind"] == "CustomResourceDefinition"}
+    until(lambda: crds <= established(cluster), "the CRDs are served", START_SECONDS)
+
+
+def established(cluster: Cluster) -> set[str]:
+    """Names of the CRDs that are served. `kubectl wait` fails on one that has no condition yet."""
+    items = json.loads(cluster.kubectl("get", "crd", "-o", "json"))["items"]
+    conditions = {item["metadata"]["name"]: (item.get("status") or {}).get("conditions") or () for item in items}
+    return {name for name, listed in conditions.items() if ("Established", "True") in map(_turned, listed)}
+
+
+def _turned(condition: dict[str, str]) -> tuple[str, str]:
+    return condition["type"], condition["status"]
 
 
 def kubeconfig_of_operator(cluster: Cluster, folder: Path, server: str | None = None) -> Path:

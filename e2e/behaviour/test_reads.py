@@ -137,6 +137,33 @@ def test_writes_and_reads_of_many_are_never_stale(split: HeliosProcess) -> None:
     assert sum(from_standby) > 0
 
 
+@ASKS
+def test_a_transaction_that_only_reads_is_the_standbys(split: HeliosProcess, ask: Ask) -> None:
+    def run(client: Client, sql: str) -> list[str]:
+        return sqlstates(client.query(sql) if ask is simple else client.extended(sql))
+
+    with Client(split.target()) as client:
+        until(lambda: ask(client, WHO) == "standby-1", "a read on the standby")
+        for begin in ("begin read only", "start transaction isolation level repeatable read, read only"):
+            assert run(client, begin) == []
+            assert ask(client, WHO) == "standby-1"
+            assert run(client, "delete from notes") == ["25006"]
+            assert run(client, "select 1") == ["25P02"]
+            assert run(client, "rollback") == []
+        for begin in ("begin", "begin read write", "begin isolation level serializable read only"):
+            assert run(client, begin) == []
+            assert ask(client, WHO) == "primary"
+            assert run(client, "commit") == []
+        assert run(client, "set default_transaction_read_only = on") == []
+        until(lambda: ask(client, WHO) == "standby-1", "a read on the standby again")
+        assert run(client, "begin") == []
+        assert ask(client, WHO) == "standby-1"
+        assert run(client, "commit") == []
+        assert run(client, "begin read write") == []
+        assert ask(client, WHO) == "primary"
+        assert run(client, "rollback") == []
+
+
 def test_requests_sent_ahead_are_answered_in_order(split: HeliosProcess) -> None:
     with Client(split.target()) as client:
         until(lambda: client.value(WHO) == "standby-1", "a read on the standby")

@@ -61,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) names: bool,
     /// It only reads, and a standby may answer it.
     is_read: AtomicBool,
+    /// What it says of the transaction that it opens.
+    opens: Option<Opening>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
 }
@@ -76,6 +78,7 @@ impl Plan {
             defines: false,
             names: true,
             is_read: AtomicBool::new(false),
+            opens: None,
             by: None,
         }
     }
@@ -83,6 +86,15 @@ impl Plan {
     /// Whether it only reads, so that a standby may answer it.
     pub(crate) fn is_read(&self) -> bool {
         self.is_read.load(Ordering::Relaxed) && !self.doubts().any()
+    }
+
+    /// Whether it opens a transaction that only reads, where one that says nothing is as `by_default`.
+    pub(crate) fn opens_read_only(&self, by_default: bool) -> bool {
+        match self.opens {
+            Some(Opening::ReadOnly) => true,
+            Some(Opening::Unsaid) => by_default,
+            Some(Opening::ReadWrite) | None => false,
+        }
     }
 
     /// A standby has shown that it does not only read. True the first time.
@@ -119,7 +131,17 @@ struct Decided {
     exact: bool,
     reads: Vec<String>,
     defines: bool,
+    opens: Option<Opening>,
     route: Route,
+}
+
+/// What a BEGIN says of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Opening {
+    ReadOnly,
+    ReadWrite,
+    Unsaid,
 }
 
 /// Which nodes may run a statement.
@@ -168,6 +190,7 @@ impl Decided {
             defines: decided.defines,
             names: namers.into_iter().any(has),
             is_read: AtomicBool::new(decided.route == Route::Any),
+            opens: decided.opens,
             by,
         }
     }

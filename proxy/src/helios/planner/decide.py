@@ -12,6 +12,7 @@ from __future__ import annotations
 from helios.planner.context import Context
 from helios.planner.effects import Findings, examine
 from helios.planner.kinds import kind_of, strongest
+from helios.planner.opening import opening_of
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
@@ -43,6 +44,7 @@ def plan(text: str, context: Context) -> Plan:
         exact=findings.exact,
         is_multi=len(statements) > 1,
         defines=findings.defines,
+        opens=opening_of(statements),
         route=route,
         route_reason=route_reason,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Effect", "Kind", "Plan", "Route"]
+__all__ = ["Effect", "Kind", "Opening", "Plan", "Route"]
 
 
 class Kind(StrEnum):
@@ -66,6 +66,17 @@ class Route(StrEnum):
     """A read: a standby that is fresh enough answers it as the primary would."""
 
 
+class Opening(StrEnum):
+    """What a BEGIN says of its transaction."""
+
+    READ_ONLY = "read_only"
+    """READ ONLY, and nothing that a standby cannot do."""
+    READ_WRITE = "read_write"
+    """READ WRITE, or SERIALIZABLE, which a standby has not."""
+    UNSAID = "unsaid"
+    """Nothing: default_transaction_read_only decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
@@ -83,6 +94,8 @@ class Plan:
     """The text holds more than one statement."""
     defines: bool = False
     """Makes functions, or others of those there are: what is known of the database's catalog is old then."""
+    opens: Opening | None = None
+    """What is said of the transaction that a BEGIN opens; None for other texts."""
     route: Route = Route.PRIMARY
     route_reason: str = ""
     """One sentence; names constructs, functions and relations, never a literal."""

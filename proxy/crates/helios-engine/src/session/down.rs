@@ -521,6 +521,10 @@ impl Session {
             return Act::Forward;
         };
         link.server.set_parameter(name, value);
+        // Of the server and not of the session, which stays what it was told at first: that of the primary.
+        if name == "in_hot_standby" {
+            return Act::Drop;
+        }
         let buckets = &self.worker.shared.buckets;
         let plain = link.shard.shared.profile(&buckets.plain);
         let default = plain

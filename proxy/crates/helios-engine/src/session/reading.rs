@@ -328,11 +328,19 @@ impl Session {
 
     /// Whether the plan is one of a read; remembered for what the standby will say.
     fn note_read(&mut self, plan: Option<Arc<Plan>>) -> bool {
-        let Some(plan) = plan.filter(|plan| plan.is_read()) else {
+        let Some(plan) = plan else { return false };
+        if !plan.is_read() && !plan.opens_read_only(self.is_read_only_by_default()) {
             return false;
-        };
+        }
         self.attempt.plans.push(plan);
         true
+    }
+
+    /// Whether its transactions are READ ONLY unless they say otherwise, and of a kind that a standby has.
+    fn is_read_only_by_default(&self) -> bool {
+        let is = |name, value| self.bucket.get(name).is_some_and(|set| set == value);
+        is("default_transaction_read_only", "on")
+            && !is("default_transaction_isolation", "serializable")
     }
 
     /// The pool for the next transaction, by its reach; as `route` otherwise.

@@ -164,6 +164,22 @@ def test_a_transaction_that_only_reads_is_the_standbys(split: HeliosProcess, ask
         assert run(client, "rollback") == []
 
 
+@ASKS
+def test_a_read_survives_its_standbys_connection(split: HeliosProcess, postgres: PostgresCluster, ask: Ask) -> None:
+    """The server process ends before it has answered: the primary answers."""
+    slow = "select name, pg_sleep(1) from items where id = 1"
+    with Client(split.target(), deadline=20) as client, Client(superuser_of(postgres)) as admin:
+        until(lambda: ask(client, f"{WHO} from items where id = 1") == "standby-1", "a read on the standby")
+        answers: list[str | None] = []
+        reader = threading.Thread(target=lambda: answers.append(ask(client, slow)))
+        reader.start()
+        end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(1)%' "
+        until(lambda: admin.value(f"{end} and pid <> pg_backend_pid() and state = 'active'") == "1", "the read to run")
+        reader.join()
+        assert answers == ["item 1"]
+        assert ask(client, "select 1") == "1"
+
+
 def test_requests_sent_ahead_are_answered_in_order(split: HeliosProcess) -> None:
     with Client(split.target()) as client:
         until(lambda: client.value(WHO) == "standby-1", "a read on the standby")

@@ -16,7 +16,7 @@ from harness.wait import until
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context
 from helios.planner.decide import plan
-from helios.planner.plan import Plan, Route
+from helios.planner.plan import Opening, Plan, Route
 from helios.topology.catalog_reader import read_catalog
 from helios.topology.credentials import Login
 
@@ -157,3 +157,22 @@ def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> N
 
     assert plan("select * from orders where a <-> b < 1", context).route is Route.PRIMARY
     assert context.reads == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("sql", "opens"),
+    [
+        ("begin", Opening.UNSAID),
+        ("start transaction isolation level repeatable read", Opening.UNSAID),
+        ("BEGIN READ ONLY", Opening.READ_ONLY),
+        ("begin isolation level read committed, read only, deferrable", Opening.READ_ONLY),
+        ("begin read write", Opening.READ_WRITE),
+        ("begin isolation level serializable, read only", Opening.READ_WRITE),
+        ("begin read only; select 1", None),
+        ("commit", None),
+        ("set transaction read only", None),
+        ("select 1", None),
+    ],
+)
+def test_what_a_begin_says_of_its_transaction(sql: str, opens: Opening | None) -> None:
+    assert plan(sql, Context(is_split=True)).opens is opens

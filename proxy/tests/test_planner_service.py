@@ -106,6 +106,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "is_multi": True,
             "reads": [],
             "defines": False,
+            "opens": None,
             "route": "primary",
             "route_reason": "reads are not told from writes here",
         },

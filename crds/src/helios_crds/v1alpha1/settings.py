@@ -125,6 +125,8 @@ class RoutingSpec(SpecModel):
     consistency: Annotated[Consistency | None, mirrors(RoutingConfig, "consistency")] = None
     max_lag_millis: Annotated[int | None, mirrors(RoutingConfig, "max_lag_ms")] = None
     max_lag_bytes: Annotated[int | None, mirrors(RoutingConfig, "max_lag_bytes")] = None
+    catch_up_millis: Annotated[int | None, mirrors(RoutingConfig, "catch_up_ms")] = None
+    catch_up_after: Annotated[int | None, mirrors(RoutingConfig, "catch_up_after")] = None
     zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
 
 
@@ -140,6 +142,8 @@ class DatabaseRoutingSpec(SpecModel):
     consistency: Annotated[Consistency | None, _as_proxy_routes("consistency")] = None
     max_lag_millis: Annotated[int | None, _as_proxy_routes("max_lag_ms")] = None
     max_lag_bytes: Annotated[int | None, _as_proxy_routes("max_lag_bytes")] = None
+    catch_up_millis: Annotated[int | None, _as_proxy_routes("catch_up_ms")] = None
+    catch_up_after: Annotated[int | None, _as_proxy_routes("catch_up_after")] = None
 
 
 def _is_off(value: object) -> bool:

@@ -284,6 +284,10 @@ pub struct Routing {
     pub max_lag_ms: u64,
     /// The same in WAL.
     pub max_lag_bytes: u64,
+    /// How long a read waits for a standby to come as far as its session.
+    pub catch_up_ms: u64,
+    /// Reads in a row that the primary answers before that.
+    pub catch_up_after: u32,
     /// Where this process runs.
     #[allow(dead_code, reason = "as above")]
     pub zone: Option<String>,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from helios.config.base import Bytes, Flag, HeliosModel, Milliseconds
+from helios.config.base import Bytes, Count, Flag, HeliosModel, Milliseconds
 
 __all__ = ["Consistency", "ReadStrategy", "RoutingConfig", "RoutingOverrides", "Zone"]
 
@@ -64,6 +64,15 @@ class RoutingConfig(HeliosModel):
     max_lag_bytes: Bytes = 0
     """The same in bytes of WAL; 0 = any, since bytes say little about time."""
 
+    catch_up_ms: Milliseconds = 100
+    """Milliseconds that a read waits at most for a standby to come as far as its session; 0 = it never waits, and goes
+    to the primary. A tenth of a second is more than a standby that keeps up needs."""
+
+    catch_up_after: Count = 4
+    """Reads in a row that the primary answers before one waits for a standby; 0 = none, which spares the primary most
+    and makes the first read after a write wait. Few, since while others write a session that keeps reading from the
+    primary is ahead of every standby for ever."""
+
     zone: Zone | None = None
     """Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. None: zones do not
     matter."""
@@ -86,6 +95,12 @@ class RoutingOverrides(HeliosModel):
 
     max_lag_bytes: Bytes | None = None
     """See routing.max_lag_bytes."""
+
+    catch_up_ms: Milliseconds | None = None
+    """See routing.catch_up_ms."""
+
+    catch_up_after: Count | None = None
+    """See routing.catch_up_after."""
 
     def over(self, routing: RoutingConfig) -> RoutingConfig:
         """`routing` with every setting that these overrides state."""

@@ -44,6 +44,7 @@ impl Session {
     pub(super) async fn acquire(&mut self) -> Result<(), Ended> {
         // A cancel that came while nothing ran has nothing to stop.
         self.handle.clear_cancel();
+        self.catch_up().await?;
         let (mut server, shard) = loop {
             let (server, shard) = match self.take_idle()? {
                 Some(taken) => taken,
@@ -107,10 +108,7 @@ impl Session {
                 Wait::Granted(Err(Denial::Refused(refusal))) => {
                     return Err(Ended::Refused(refusal))
                 }
-                Wait::Cancelled => return Err(self.cancelled()),
-                Wait::Draining => return Err(Ended::Refused(Refusal::shutdown())),
-                Wait::Ended => return Err(Ended::Refused(Refusal::terminated())),
-                Wait::Left => return Err(Ended::Quietly),
+                wait => return Err(self.end_by(&wait)),
             }
         }
     }
@@ -141,6 +139,25 @@ impl Session {
             }
         }
         Poll::Pending
+    }
+
+    /// Waits, and for the client to leave, cancel or be ended. False: no time for that, since the worker drains.
+    pub(super) async fn wait_a_while(&mut self, time: Duration) -> Result<bool, Ended> {
+        match rt::timeout(time, poll_fn(|cx| self.poll_wait(None, cx))).await {
+            None => Ok(true),
+            Some(Wait::Draining) => Ok(false),
+            Some(wait) => Err(self.end_by(&wait)),
+        }
+    }
+
+    /// What becomes of a session whose wait ended so.
+    fn end_by(&self, wait: &Wait) -> Ended {
+        match wait {
+            Wait::Cancelled => self.cancelled(),
+            Wait::Draining => Ended::Refused(Refusal::shutdown()),
+            Wait::Ended => Ended::Refused(Refusal::terminated()),
+            Wait::Left | Wait::Granted(_) => Ended::Quietly,
+        }
     }
 
     pub(super) fn cancelled(&self) -> Ended {
@@ -183,10 +200,7 @@ impl Session {
         match rt::timeout(left, changed).await {
             None => Err(timed_out()),
             Some(None) => Ok(()),
-            Some(Some(Wait::Cancelled)) => Err(self.cancelled()),
-            Some(Some(Wait::Draining)) => Err(Ended::Refused(Refusal::shutdown())),
-            Some(Some(Wait::Ended)) => Err(Ended::Refused(Refusal::terminated())),
-            Some(Some(Wait::Left | Wait::Granted(_))) => Err(Ended::Quietly),
+            Some(Some(wait)) => Err(self.end_by(&wait)),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use helios_wire::backend::{self, Status};
 use helios_wire::error_response::ErrorFields;
@@ -12,6 +13,7 @@ use helios_wire::sqlstate;
 
 use super::fifo::Expect;
 use super::planning::text;
+use super::startup::Ended;
 use super::{Homeless, Session};
 use crate::config::{Consistency, Database, PoolMode};
 use crate::error::Refusal;
@@ -25,6 +27,10 @@ use crate::worker::Worker;
 /// Longest request that is looked through to its end, and kept for a second try.
 const MAX_ATTEMPT: usize = 64 * 1024;
 
+/// How often a session that waits for a standby looks for one.
+const CATCH_UP_POLL: Duration = Duration::from_millis(1);
+/// Reads on the primary at most, beside those configured, until one waits again.
+const MOST_DOUBLED: u32 = 1023;
 /// A Query for how far a standby is.
 const FRESHNESS: &[u8] = b"Q\0\0\0\x2fSELECT pg_catalog.pg_last_wal_replay_lsn()\0";
 
@@ -80,6 +86,10 @@ pub(super) struct Seen {
     pending: Option<u64>,
     /// A standby that has all of it.
     on: Option<Arc<Standing>>,
+    /// Reads in a row that went to the primary, as no standby had it.
+    behind: u32,
+    /// So many more than configured make one wait, since waiting was of no use.
+    doubled: u32,
     /// The primary that all this is about.
     primary: String,
 }
@@ -397,6 +407,49 @@ impl Session {
         self.seen.pending.is_none().then_some(need)
     }
 
+    /// Waits for a standby to come as far as this session, if it has been on the primary for long with what a standby
+    /// could answer: as others write, it would stay there for ever.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Ended> {
+        let Some(limit) = self.catch_up_limit() else {
+            return Ok(());
+        };
+        let since = self.worker.clock();
+        while self.standby().is_none() {
+            let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
+            if waited >= limit || !self.is_split() {
+                self.seen.behind = 0;
+                self.seen.doubled = (self.seen.doubled * 2 + 1).min(MOST_DOUBLED);
+                return Ok(());
+            }
+            if !self.wait_a_while(CATCH_UP_POLL).await? {
+                return Ok(());
+            }
+        }
+        self.seen.doubled = 0;
+        Ok(())
+    }
+
+    /// How long to wait; `None` where that is not called for, or of no use.
+    fn catch_up_limit(&mut self) -> Option<Duration> {
+        if self.reach != Reach::Standby {
+            return None;
+        }
+        let reads = self.route.as_ref()?.reads.as_ref()?;
+        let routing = reads.entry.routing.as_ref()?;
+        let is_due = self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled);
+        if !is_due || routing.catch_up_ms == 0 || self.seen.on.is_some() {
+            return None;
+        }
+        let limit = Duration::from_millis(routing.catch_up_ms);
+        choose(&reads.cluster, routing, Some(Need::default()), None)?;
+        if self.seen.pending.is_some() {
+            reads
+                .sampler
+                .want(&self.route.as_ref()?.shard, &self.worker);
+        }
+        Some(limit)
+    }
+
     /// A transaction is over: what it has shown or written must be seen from now on.
     pub(super) fn note_seen(&mut self, reader: Option<&Reader>, shard: &Rc<PoolShard>) {
         let Some(reads) = self.route.as_ref().and_then(|route| route.reads.as_ref()) else {
@@ -405,6 +458,10 @@ impl Session {
         if reads.consistency() != Consistency::Session {
             return;
         }
+        self.seen.behind = match (reader, self.reach) {
+            (None, Reach::Standby) => self.seen.behind.saturating_add(1),
+            _ => 0,
+        };
         self.seen.pending = Some(reads.sampler.next());
         self.seen.on = reader.map(|reader| Arc::clone(&reader.standing));
         if reader.is_none() {

@@ -300,3 +300,33 @@ def test_bad_commands_are_told(admin: Client, command: str, state: str) -> None:
     assert sqlstates(admin.query(command)) == [state]
     assert sqlstates(admin.extended(command))[-1:] == [state]
     assert admin.query("show version")[-1].kind == "ReadyForQuery"
+
+
+def test_process_of_pg_stat_activity_leads_to_its_client(
+    proxy: HeliosProcess, admin: Client, postgres: PostgresCluster
+) -> None:
+    with Client(proxy.target(user=APP_PLAIN).with_options(application_name="looked for")) as client:
+        client.query("begin")
+        pid = client.value("select pg_backend_pid()")
+        address, port = client.socket.getsockname()
+
+        [found] = proxy.json(f"/servers?pid={pid}")
+
+        assert (found["state"], found["user"], found["node_name"]) == ("active", APP_PLAIN, "primary")
+        holder = {name: found["client"][name] for name in ("user", "database", "address", "port", "application_name")}
+        assert holder == {
+            "user": APP_PLAIN,
+            "database": DATABASE,
+            "address": address,
+            "port": port,
+            "application_name": "looked for",
+        }
+        [server] = [row for row in table(admin, "show servers") if row["remote_pid"] == pid]
+        [shown] = [row for row in table(admin, "show clients") if row["ptr"] == server["link"]]
+        assert (shown["id"], shown["port"]) == (str(found["client"]["id"]), str(port))
+
+        client.extended("commit")
+        until(lambda: proxy.json(f"/servers?pid={pid}")[0]["client"] is None, "the server to be given back")
+        monitor = postgres.value("select pg_backend_pid()")
+        assert proxy.json(f"/servers?pid={monitor}") == []
+    assert proxy.get("/servers?pid=one")[0] == proxy.get("/servers?process=1")[0] == 400

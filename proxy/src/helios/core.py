@@ -262,6 +262,8 @@ class ServerState(_Message):
     """One server connection that is logged in."""
 
     id: int
+    cluster: str
+    node: str
     user: str
     database: str
     replication: Literal["none", "physical", "logical"]
@@ -275,6 +277,7 @@ class ServerState(_Message):
     client: int
     """The id of the client that has it; 0 for nobody."""
     pid: int
+    """Of its process, as in the node's `pg_stat_activity`."""
     prepared: int
     closing: bool
     """It is closed as soon as it comes back."""

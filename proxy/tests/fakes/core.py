@@ -11,7 +11,7 @@ from typing import Any
 
 from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
-from helios.core import EngineState
+from helios.core import EngineState, SessionsState
 from helios.errors import HeliosError
 from helios.planner.explain import NO_OBJECTS, Explanation, explain
 from helios.topology.catalogs import CatalogCounts
@@ -118,6 +118,10 @@ class ScriptedControl:
         if isinstance(self.state, Exception):
             raise self.state
         return self.state
+
+    def sessions(self) -> SessionsState:
+        """Nobody."""
+        return SessionsState(logins=0, clients=(), servers=(), sizes={})
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """What was set."""

@@ -151,6 +151,8 @@ fn server(
         SystemTime::now() - shared.epoch.elapsed() + Duration::from_nanos(server.returned());
     json!({
         "id": server.id,
+        "cluster": pool.key.cluster,
+        "node": pool.key.node,
         "user": pool.key.user,
         "database": pool.key.shown(),
         "replication": replication(pool.key.replication),

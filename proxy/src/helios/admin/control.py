@@ -9,7 +9,7 @@ from typing import Protocol
 from aiohttp import web
 
 from helios.config import ProxyConfig
-from helios.core import EngineState
+from helios.core import EngineState, SessionsState
 from helios.errors import Problem
 from helios.planner.explain import Explanation
 from helios.topology.catalogs import CatalogCounts
@@ -61,6 +61,9 @@ class Control(Protocol):
 
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
+
+    def sessions(self) -> SessionsState:
+        """Clients and servers of this moment; waits for the workers, so not on an event loop."""
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""

@@ -215,6 +215,43 @@ class Pool(_Answer):
     max_size: int
 
 
+class ServerClient(_Answer):
+    """The client that has a server."""
+
+    id: int
+    """As SHOW CLIENTS has it, and KILL_CLIENT takes it."""
+    user: str
+    database: str
+    """By the name that it asked for."""
+    address: str | None
+    """None for a Unix socket."""
+    port: int | None
+    application_name: str
+    tls: str
+    connected_at: datetime
+    requested_at: datetime
+    """When it last asked for something."""
+
+
+class Server(_Answer):
+    """One of GET /servers."""
+
+    pid: int
+    """Of its process, as in the node's `pg_stat_activity`."""
+    node: str
+    """Address of the node."""
+    node_name: str
+    cluster: str
+    database: str
+    """By the name that clients ask for."""
+    user: str
+    state: str
+    """`active`: `client` has it. `tested`: it is made fit for the next one. `idle`: nobody has it. `listening`: it
+    listens for all clients of its pool."""
+    connected_at: datetime
+    client: ServerClient | None
+
+
 class ExplainView(_Answer):
     """POST /api/explain."""
 
@@ -236,7 +273,7 @@ def answer(model: BaseModel, status: int = 200) -> web.Response:
     return web.Response(text=model.model_dump_json(), status=status, content_type="application/json")
 
 
-def answer_list(models: list[Node] | list[Pool]) -> web.Response:
+def answer_list(models: list[Node] | list[Pool] | list[Server]) -> web.Response:
     """A list of objects as JSON."""
     text = ",".join(model.model_dump_json() for model in models)
     return web.Response(text=f"[{text}]", content_type="application/json")

@@ -221,3 +221,30 @@ def test_what_a_standby_refuses_runs_on_the_primary(split: HeliosProcess, postgr
             assert ask(client, "select 1") == "1"
     finally:
         postgres.execute("drop function lies(); drop sequence lied")
+
+
+@pytest.mark.parametrize("message", [query, frontend.extended])
+def test_a_listener_hears_what_comes_while_a_standby_is_asked_in_vain(
+    split: HeliosProcess, postgres: PostgresCluster, message: Callable[[str], bytes]
+) -> None:
+    """The standby's answer is dropped, and not the notification that came meanwhile."""
+    postgres.execute(
+        "create sequence if not exists lied; grant all on sequence lied to public;"
+        "create or replace function lies_late() returns text stable language plpgsql as $$begin perform pg_sleep(0.5);"
+        " execute 'select nextval(''lied'')'; return current_setting('cluster_name'); end$$"
+    )
+    try:
+        with Client(split.target()) as client, Client(postgres.direct()) as speaker:
+            client.query("listen news")
+            until(lambda: client.value(WHO) == "standby-1", "a read on the standby")
+
+            client.send(message("select lies_late()"))
+            speaker.query("notify news, 'meanwhile'")
+
+            assert rows(client.until_ready()) == [["primary"]]
+            if not any(event.kind == "NotificationResponse" for event in client.transcript):
+                client.receive()
+            heard = [event.brief for event in client.transcript if event.kind == "NotificationResponse"]
+            assert heard == ["NotificationResponse news meanwhile"]
+    finally:
+        postgres.execute("drop function lies_late(); drop sequence lied")

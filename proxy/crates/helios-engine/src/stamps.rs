@@ -3,6 +3,7 @@
 //! of its own, at most one a millisecond, and only while somebody wants one.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -18,6 +19,8 @@ use crate::worker::Worker;
 const PACE: Duration = Duration::from_millis(1);
 /// Pause after a sample that could not be had.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Samples that are kept; sessions that come later get a later one than they need.
+const KEPT: usize = 1024;
 /// How long the connection is kept that nobody needs.
 const IDLE: Duration = Duration::from_secs(30);
 /// Where the next record will be, behind everything that has been acknowledged, whatever synchronous_commit was.
@@ -31,9 +34,8 @@ const PAGE_HEADS: [Lsn; 2] = [40, 24];
 pub(crate) struct Sampler {
     /// The last one that has begun.
     begun: Cell<u64>,
-    /// The last one that was had.
-    done: Cell<u64>,
-    position: Cell<Lsn>,
+    /// Those that were had lately, by their numbers.
+    done: RefCell<VecDeque<(u64, Lsn)>>,
     wanted: Cell<u64>,
     /// The primary's pool, of whoever asked last.
     shard: RefCell<Option<Rc<PoolShard>>>,
@@ -47,9 +49,20 @@ impl Sampler {
         self.begun.get() + 1
     }
 
-    /// Where the primary was, if the sample of this number or a later one has been had.
+    /// Where the primary was by the first sample of this number or a later one, if it has been had. Not the last one:
+    /// while others write that is further than it need be.
     pub(crate) fn position(&self, number: u64) -> Option<Lsn> {
-        (self.done.get() >= number).then(|| self.position.get())
+        let done = self.done.borrow();
+        let first = done.partition_point(|(known, _)| *known < number);
+        done.get(first).map(|(_, position)| *position)
+    }
+
+    fn keep(&self, number: u64, position: Lsn) {
+        let mut done = self.done.borrow_mut();
+        if done.len() >= KEPT {
+            done.pop_front();
+        }
+        done.push_back((number, position));
     }
 
     /// Has the next sample taken, of the primary that this pool is of.
@@ -94,8 +107,7 @@ impl Sampler {
                 rt::sleep(BACKOFF).await;
                 continue;
             };
-            self.position.set(position);
-            self.done.set(number);
+            self.keep(number, position);
             rt::sleep(PACE).await;
         }
     }
@@ -163,6 +175,17 @@ pub(crate) fn read_lsn(text: &[u8]) -> Option<Lsn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_gets_the_first_sample_that_is_late_enough() {
+        let sampler = Sampler::default();
+        for number in [1, 2, 4] {
+            sampler.keep(number, 10 * number);
+        }
+        assert_eq!(sampler.position(2), Some(20));
+        assert_eq!(sampler.position(3), Some(40));
+        assert_eq!(sampler.position(5), None);
+    }
 
     #[test]
     fn the_head_of_an_empty_page_is_no_part_of_what_was_written() {

@@ -1,0 +1,213 @@
+"""Reads on standbys: how many, whether any is stale, and what the split costs. Prints one JSON object.
+
+Run with the environment of this clone. A primary with two standbys that apply everything 20 ms late, and Helios before
+them with the split on; for the cost, the same with the split off and pgbench, alternating.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "e2e")]
+
+from harness.client import Client, Target  # noqa: E402 - the folder is put on the path above
+from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster, start_cluster  # noqa: E402
+from harness.proxy import HeliosProcess, base_settings  # noqa: E402
+from harness.wait import until  # noqa: E402
+from helios.play.postgres import PostgresServer, ServerOptions, start_standby  # noqa: E402
+from helios.play.process import Spawn, run  # noqa: E402
+from proc import cpu_of  # noqa: E402
+
+DELAY_MS = 20
+SESSIONS = 16
+WRITE = "update pairs set n = $2 where id = $1"
+READ = "select n, current_setting('cluster_name') from pairs where id = $1"
+
+
+@dataclass
+class Pairs:
+    """What came of the pairs."""
+
+    done: int = 0
+    stale: int = 0
+    backwards: int = 0
+    on_standby: int = 0
+
+
+@contextmanager
+def servers() -> Iterator[tuple[PostgresCluster, list[PostgresServer]]]:
+    """A primary and two standbys that are late."""
+    cluster = start_cluster(with_standby=False)
+    late = {"recovery_min_apply_delay": f"{DELAY_MS}ms", "max_connections": "150", "max_prepared_transactions": "4"}
+    standbys: list[PostgresServer] = []
+    try:
+        for number in (1, 2):
+            options = ServerOptions(fsync=False, settings=late)
+            standbys.append(start_standby(cluster.primary, f"standby-{number}", options))
+        cluster.execute("create table pairs (id int primary key, n int)")
+        cluster.execute(
+            f"insert into pairs select id, 0 from generate_series(1, {SESSIONS}) id; grant all on pairs to app"
+        )
+        yield cluster, standbys
+    finally:
+        for standby in standbys:
+            standby.stop("immediate")
+        cluster.stop()
+
+
+@contextmanager
+def helios(cluster: PostgresCluster, standbys: list[PostgresServer], **routing: Any) -> Iterator[HeliosProcess]:
+    """A proxy before all of them."""
+    nodes = [*cluster.nodes(), *({"name": node.name, "host": node.host, "port": node.port} for node in standbys)]
+    clusters = [{"name": "main", "nodes": nodes}]
+    with tempfile.TemporaryDirectory(prefix="helios-bench-") as folder:
+        settings = base_settings(
+            cluster, Path(folder), clusters=clusters, routing=routing, pool={"max_size": 20}, workers=0
+        )
+        with HeliosProcess(Path(folder), settings) as process:
+            yield process
+
+
+async def pairs(proxy: HeliosProcess, count: int, think_ms: float) -> Pairs:
+    """Each session writes a number and reads it back after at most `think_ms`."""
+    result, each = Pairs(), count // SESSIONS
+    target = proxy.target()
+
+    async def session(id: int) -> None:
+        connection = await asyncpg.connect(
+            host=target.host, port=target.port, user=APP, password=PASSWORDS[APP], database=DATABASE, ssl=False
+        )
+        seen = 0
+        for n in range(1, each + 1):
+            await connection.execute(WRITE, id, n)
+            if think_ms:
+                await asyncio.sleep(random.uniform(0, think_ms) / 1000)
+            found, name = await connection.fetchrow(READ, id)
+            result.done += 1
+            result.stale += found < n
+            result.backwards += found < seen
+            result.on_standby += name != "primary"
+            seen = found
+        await connection.close()
+
+    await asyncio.gather(*(session(id) for id in range(1, SESSIONS + 1)))
+    return result
+
+
+def shown(result: Pairs) -> dict[str, float]:
+    """As figures."""
+    share = round(result.on_standby / result.done, 4)
+    return {"pairs": result.done, "stale": result.stale, "backwards": result.backwards, "on_standby": share}
+
+
+def scanned(server: PostgresServer) -> int:
+    """Reads of pgbench that a server has answered, as far as its statistics know by now."""
+    sql = "select coalesce(sum(idx_scan), 0) from pg_stat_user_tables where relname = 'pgbench_accounts'"
+    with Client(Target(server.host, server.port, server.superuser, server.password, DATABASE)) as client:
+        return int(client.value(sql) or 0)
+
+
+def pgbench(cluster: PostgresCluster, proxy: HeliosProcess, seconds: int) -> tuple[int, float]:
+    """Transactions of `pgbench -S` with 64 clients, and microseconds of the proxy for each."""
+    target, before = proxy.target(), cpu_of(proxy.pid)
+    argv = [cluster.primary.binaries.tool("pgbench"), "-n", "-S", "-c", "64", "-T", str(seconds), "-h", target.host]
+    environment = {"PGPASSWORD": str(target.password), "PGSSLMODE": "disable", "LC_ALL": "C"}
+    done = run(
+        [*argv, "-p", str(target.port), "-U", target.user, DATABASE], Spawn(env=environment), timeout=seconds + 60
+    )
+    assert done.returncode == 0, done.stdout
+    line = next(line for line in done.stdout.splitlines() if "actually processed" in line)
+    count = int(line.rpartition(":")[2].split("/")[0])
+    return count, (cpu_of(proxy.pid) - before).total / count
+
+
+def cost(cluster: PostgresCluster, standbys: list[PostgresServer], seconds: int, rounds: int) -> dict[str, Any]:
+    """The share of `pgbench -S` that standbys answer, and CPU per query with the split on ÷ off."""
+    made = run(
+        [
+            cluster.primary.binaries.tool("pgbench"),
+            "-i",
+            "-q",
+            "-h",
+            cluster.primary.host,
+            "-p",
+            str(cluster.primary.port),
+            "-U",
+            APP,
+            DATABASE,
+        ],
+        Spawn(env={"PGPASSWORD": PASSWORDS[APP]}),
+    )
+    assert made.returncode == 0, made.stdout
+    ratios, shares = [], []
+    with ExitStack() as stack:
+        split = stack.enter_context(helios(cluster, standbys, read_write_split=True))
+        pure = stack.enter_context(helios(cluster, standbys, read_write_split=False))
+        for proxy in (split, pure):
+            pgbench(cluster, proxy, 2)
+        for _ in range(rounds):
+            before = _settled(cluster, standbys)
+            count, dear = pgbench(cluster, split, seconds)
+            after = _settled(cluster, standbys, sum(before) + count)
+            shares.append((sum(after[1:]) - sum(before[1:])) / count)
+            ratios.append(dear / pgbench(cluster, pure, seconds)[1])
+    return {
+        "on_standby": round(statistics.median(shares), 4),
+        "cpu_ratio": round(statistics.median(ratios), 3),
+        "cpu_ratios": [round(ratio, 3) for ratio in ratios],
+    }
+
+
+def _settled(cluster: PostgresCluster, standbys: list[PostgresServer], least: int = 0) -> list[int]:
+    """Reads of each server, the primary first, once their statistics stand still and tell of `least` in all.
+
+    A server tells them when a session of its has been idle for a second or more.
+    """
+    known: list[int] = []
+
+    def stands_still() -> bool:
+        nonlocal known
+        before, known = known, [scanned(server) for server in (cluster.primary, *standbys)]
+        time.sleep(2)
+        return known == before and sum(known) >= least
+
+    until(stands_still, "the statistics of the servers", 60)
+    return known
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Reads on standbys; see the docstring.")
+    parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    figures: dict[str, Any] = {"delay_ms": DELAY_MS, "sessions": SESSIONS}
+    with servers() as (cluster, standbys):
+        with helios(cluster, standbys, read_write_split=True) as proxy:
+            figures["pairs, read 0 to 100 ms after the write"] = shown(asyncio.run(pairs(proxy, args.pairs, 100)))
+            figures["pairs, read at once"] = shown(asyncio.run(pairs(proxy, args.pairs // 10, 0)))
+        with helios(cluster, standbys, read_write_split=True, catch_up_after=0) as proxy:
+            waiting = asyncio.run(pairs(proxy, args.pairs // 10, 0))
+            figures["pairs, read at once, catch_up_after 0"] = shown(waiting)
+        figures["pgbench -S, 64 clients"] = cost(cluster, standbys, args.seconds, args.rounds)
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

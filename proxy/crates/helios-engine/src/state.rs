@@ -119,9 +119,9 @@ pub(crate) fn client(shared: &Shared, handle: &Handle, now: u64) -> Value {
         (None, Some(_)) => "waiting",
         (None, None) => "idle",
     };
-    let requested = handle
-        .requested()
-        .map_or(visit.since, |at| SystemTime::now() - at.elapsed());
+    let requested = handle.requested().map_or(visit.since, |at| {
+        SystemTime::now() - Duration::from_nanos(now.saturating_sub(at))
+    });
     json!({
         "id": visit.id,
         "user": visit.login.user,

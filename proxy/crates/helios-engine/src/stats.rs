@@ -1,10 +1,8 @@
 //! Counters and histograms of one worker. Only the worker writes, so an update is a load and a store, not a
 //! locked instruction; the admin thread reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use serde_json::{json, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Pin;
 
@@ -46,11 +44,11 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    pub(crate) fn record(&self, took: Duration) {
-        let us = took.as_micros() as u64;
+    pub(crate) fn record(&self, took_ns: u64) {
+        let us = took_ns / 1000;
         let at = BOUNDS_US.partition_point(|&bound| bound < us);
         self.counts[at].add(1);
-        self.sum_ns.add(took.as_nanos() as u64);
+        self.sum_ns.add(took_ns);
     }
 }
 

@@ -162,6 +162,8 @@ pub(crate) struct Worker {
     tags: Cell<u64>,
     /// Seconds, roughly, since the worker began.
     ticks: Cell<u32>,
+    /// When it last looked at the clock.
+    now: Cell<u64>,
     /// A task asks sessions for their end that are too old.
     is_pressing: Cell<bool>,
     /// By cluster, samples of the primary's position.
@@ -200,9 +202,17 @@ impl Worker {
         Guard(self.shared.active.load())
     }
 
-    /// Nanoseconds since the engine started.
+    /// Nanoseconds since the engine started: looks at the clock.
     pub(crate) fn clock(&self) -> u64 {
-        self.shared.epoch.elapsed().as_nanos() as u64
+        let now = self.shared.epoch.elapsed().as_nanos() as u64;
+        self.now.set(now);
+        now
+    }
+
+    /// The same as of the last look, which whoever took bytes from a socket has had: what follows from them needs no
+    /// other. Who has waited for something else looks itself.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
     }
 
     /// The same at a moment that is known already.
@@ -430,6 +440,7 @@ impl Worker {
                 }
             }
             Message::Deliver(parcel) => {
+                self.clock();
                 if let Some(shard) = self.shard(parcel.slot().pool()) {
                     shard.deliver(*parcel);
                 }
@@ -513,6 +524,7 @@ pub(crate) async fn run(
         newcomers: RefCell::default(),
         tags: Cell::new(0),
         ticks: Cell::new(0),
+        now: Cell::new(0),
         is_pressing: Cell::new(false),
         samplers: RefCell::default(),
         plans: RefCell::default(),

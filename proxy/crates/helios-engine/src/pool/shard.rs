@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use helios_wire::sqlstate;
 
+use super::shared::Seen;
 use super::waiters::{Denial, Grant, Waiters};
 use super::{PoolShared, SamplerSeat, Slot};
+use crate::config::PoolSettings;
 use crate::error::Refusal;
 use crate::events::{Event, Level};
 use crate::rt;
@@ -39,6 +41,7 @@ const BUCKET_SEARCH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct PoolShard {
     pub(crate) shared: Arc<PoolShared>,
+    seen: RefCell<Seen>,
     worker: Weak<Worker>,
     me: usize,
     /// Last used last, so that caches stay warm and the rest may age out.
@@ -73,8 +76,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let left = self.shard.waiters.borrow_mut().remove(self.slot);
-        self.shard.publish();
+        let (was_queued, left) = self.shard.waiters.borrow_mut().remove(self.slot);
+        if was_queued {
+            self.shard.publish();
+        }
         if let Some(Ok(server)) = left {
             self.shard.give(server);
         }
@@ -84,6 +89,7 @@ impl Drop for Ticket {
 impl PoolShard {
     pub(crate) fn new(shared: Arc<PoolShared>, worker: &Rc<Worker>) -> PoolShard {
         PoolShard {
+            seen: RefCell::new(Seen::new(&shared)),
             shared,
             worker: Rc::downgrade(worker),
             me: worker.id,
@@ -95,6 +101,16 @@ impl PoolShard {
             epoch: worker.shared.epoch,
             last_error: RefCell::default(),
         }
+    }
+
+    /// What `look` finds in the pool's settings.
+    pub(crate) fn with_settings<T>(&self, look: impl FnOnce(&PoolSettings) -> T) -> T {
+        look(self.seen.borrow_mut().settings())
+    }
+
+    fn is_unwanted(&self, server: &Server, now: Instant) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        self.shared.is_unwanted(server, now, &mut seen)
     }
 
     /// What this worker counts for the database.
@@ -153,10 +169,7 @@ impl PoolShard {
     /// Takes back a clean server with nothing outstanding.
     pub(crate) fn give(&self, mut server: Box<Server>) {
         let now = self.now.get();
-        if self.shared.is_unwanted(&server, now) {
-            return;
-        }
-        if self.must_yield() {
+        if self.is_unwanted(&server, now) || self.must_yield() {
             return;
         }
         // What came behind its last reply is for no client, and must not get lost on the way to another worker.
@@ -193,7 +206,7 @@ impl PoolShard {
         if mine == u64::MAX {
             return Some(worker);
         }
-        let now = self.worker.upgrade()?.clock();
+        let now = self.worker.upgrade()?.now();
         is_clearly_older(since, mine, now, CLEARLY_OLDER).then_some(worker)
     }
 
@@ -255,10 +268,11 @@ impl PoolShard {
         while self.waiters.borrow().len() > self.connecting.get()
             && self.connecting.get() < MAX_CONNECTING
         {
-            if self.must_yield() {
+            let with_reserve = self.may_use_reserve();
+            // The rule where clients wait, and quicker to find out than what others may have.
+            if !self.shared.has_own_room(with_reserve) || self.must_yield() {
                 return;
             }
-            let with_reserve = self.may_use_reserve();
             let Some(slot) = self.shared.reserve(with_reserve) else {
                 if self.shared.has_own_room(with_reserve) {
                     self.shared.make_room();
@@ -270,13 +284,14 @@ impl PoolShard {
     }
 
     fn may_use_reserve(&self) -> bool {
-        let settings = self.shared.settings();
-        if settings.reserve_size == 0 || self.shared.has_own_room(false) {
+        let (reserve, patience_ms) =
+            self.with_settings(|settings| (settings.reserve_size, settings.reserve_timeout_ms));
+        if reserve == 0 || self.shared.has_own_room(false) {
             return false;
         }
         let (oldest, worker) = (self.waiters.borrow().oldest(), self.worker.upgrade());
         let now = worker.map_or(0, |worker| worker.clock());
-        now.saturating_sub(oldest) >= settings.reserve_timeout_ms * 1_000_000
+        now.saturating_sub(oldest) >= patience_ms * 1_000_000
     }
 
     fn open(&self, slot: Slot) {
@@ -290,6 +305,7 @@ impl PoolShard {
         rt::spawn(async move {
             let opened = shard.open_with_patience(slot, &worker).await;
             shard.connecting.set(shard.connecting.get() - 1);
+            worker.clock();
             if let Some(server) = opened {
                 shard.give(server);
             }
@@ -482,7 +498,7 @@ impl PoolShard {
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();
         for server in self.idle.take() {
-            let unwanted = self.shared.is_unwanted(&server, now);
+            let unwanted = self.is_unwanted(&server, now);
             let rusty = !timeout.is_zero() && server.idle_for(now) >= timeout && spare > 0;
             if unwanted || rusty {
                 spare = spare.saturating_sub(1);

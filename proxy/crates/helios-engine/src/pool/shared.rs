@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
 use super::budget::{Claims, Shares};
 use super::PoolKey;
 use crate::catalog::Catalog;
-use crate::config::{PoolMode, PoolSettings};
+use crate::config::PoolSettings;
 use crate::notify::Hub;
 use crate::rt::Sender;
 use crate::server::auth::Credential;
@@ -43,10 +43,10 @@ pub(crate) struct PoolShared {
     pub(crate) key: PoolKey,
     pub(crate) catalog: Arc<Catalog>,
     /// Where the node's name leads.
-    addresses: ArcSwap<Arc<[IpAddr]>>,
+    addresses: Arc<ArcSwap<Arc<[IpAddr]>>>,
     pub(crate) traffic: Arc<Traffic>,
     numbers: Arc<Numbers>,
-    settings: ArcSwap<PoolSettings>,
+    settings: Arc<ArcSwap<PoolSettings>>,
     credential: ArcSwap<Credential>,
     shares: Shares,
     total: AtomicUsize,
@@ -66,6 +66,27 @@ pub(crate) struct PoolShared {
     closed: AtomicU64,
     /// Its shared links.
     pub(crate) hub: Hub,
+}
+
+/// What a worker last saw of a pool's values that are replaced whole. That they still are the same takes one comparison
+/// to find out, which a query can afford.
+#[derive(Debug)]
+pub(super) struct Seen {
+    settings: Cache<Arc<ArcSwap<PoolSettings>>, Arc<PoolSettings>>,
+    addresses: Cache<Arc<ArcSwap<Arc<[IpAddr]>>>, Arc<Arc<[IpAddr]>>>,
+}
+
+impl Seen {
+    pub(super) fn new(pool: &PoolShared) -> Seen {
+        Seen {
+            settings: Cache::new(Arc::clone(&pool.settings)),
+            addresses: Cache::new(Arc::clone(&pool.addresses)),
+        }
+    }
+
+    pub(super) fn settings(&mut self) -> &PoolSettings {
+        self.settings.load()
+    }
 }
 
 /// What a pool has in common with others.
@@ -99,10 +120,10 @@ impl PoolShared {
             oldest: AtomicU64::new(u64::MAX),
         };
         let pool = Arc::new(PoolShared {
-            settings: ArcSwap::from_pointee(key.settings(entry)),
+            settings: Arc::new(ArcSwap::from_pointee(key.settings(entry))),
             key,
             catalog,
-            addresses: ArcSwap::from_pointee(addresses),
+            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
             traffic,
             numbers,
             credential: ArcSwap::from_pointee(credential),
@@ -126,10 +147,6 @@ impl PoolShared {
 
     pub(crate) fn settings(&self) -> Arc<PoolSettings> {
         self.settings.load_full()
-    }
-
-    pub(crate) fn mode(&self) -> PoolMode {
-        self.settings.load().mode
     }
 
     pub(crate) fn credential(&self) -> Arc<Credential> {
@@ -160,12 +177,6 @@ impl PoolShared {
             self.addresses.store(Arc::new(Arc::clone(addresses)));
             self.hub.look();
         }
-    }
-
-    /// Whether the node's name still stands for this address.
-    fn leads_to(&self, address: Option<IpAddr>) -> bool {
-        let known = self.addresses.load();
-        known.is_empty() || address.is_none_or(|address| known.contains(&address))
     }
 
     /// Marks the pool as out of use: its servers are closed as they come back.
@@ -204,15 +215,19 @@ impl PoolShared {
 
     /// Whether a connection is to be replaced by one to where the node is now.
     pub(crate) fn is_outdated(&self, server: &Backend) -> bool {
-        server.era < self.era() || !self.leads_to(server.address())
+        self.outdates(server, &self.addresses.load())
+    }
+
+    fn outdates(&self, server: &Backend, addresses: &[IpAddr]) -> bool {
+        server.era < self.era() || !leads_to(addresses, server.address())
     }
 
     /// Whether a server that nobody uses is to be closed.
-    pub(crate) fn is_unwanted(&self, server: &Server, now: Instant) -> bool {
+    pub(super) fn is_unwanted(&self, server: &Server, now: Instant, seen: &mut Seen) -> bool {
         self.is_retired()
             || self.is_paused()
-            || self.is_oversized()
-            || self.is_outdated(&server.state.backend)
+            || self.is_oversized(seen.settings())
+            || self.outdates(&server.state.backend, seen.addresses.load())
             || server.is_expired(now)
     }
 
@@ -271,8 +286,7 @@ impl PoolShared {
 
     /// Whether there are more connections than there may be, as after a reload that shrank the pool, or when a reserve
     /// is not needed any more.
-    pub(crate) fn is_oversized(&self) -> bool {
-        let settings = self.settings.load();
+    fn is_oversized(&self, settings: &PoolSettings) -> bool {
         let total = self.total.load(Ordering::Relaxed);
         let total = total.saturating_sub(self.samplers.load(Ordering::Relaxed));
         total > settings.max_size + settings.reserve_size
@@ -424,6 +438,11 @@ impl PoolShared {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
+}
+
+/// Whether the node's name still stands for this address.
+fn leads_to(known: &[IpAddr], address: Option<IpAddr>) -> bool {
+    known.is_empty() || address.is_none_or(|address| known.contains(&address))
 }
 
 /// A bucket's identity. The map holds the bucket too, so that its address cannot come to mean another.

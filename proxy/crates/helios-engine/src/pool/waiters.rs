@@ -26,6 +26,7 @@ struct Waiter {
     since: u64,
     waker: Option<Waker>,
     grant: Option<Grant>,
+    is_queued: bool,
 }
 
 /// The queue. A granted waiter is out of it, but keeps its slot until it takes what it got.
@@ -56,6 +57,7 @@ impl Waiters {
             since,
             waker: None,
             grant: None,
+            is_queued: true,
         });
         self.queue.push_back(slot);
         slot
@@ -67,6 +69,7 @@ impl Waiters {
             return Some(grant);
         };
         let waiter = &mut self.slots[slot];
+        waiter.is_queued = false;
         waiter.grant = Some(grant);
         if let Some(waker) = waiter.waker.take() {
             waker.wake();
@@ -86,11 +89,12 @@ impl Waiters {
         Poll::Pending
     }
 
-    /// Takes a waiter out, with what it was given and did not take.
-    pub(crate) fn remove(&mut self, slot: usize) -> Option<Grant> {
-        if let Some(at) = self.queue.iter().position(|&queued| queued == slot) {
-            self.queue.remove(at);
+    /// Takes a waiter out: whether it was in the queue, or what it was given and did not take.
+    pub(crate) fn remove(&mut self, slot: usize) -> (bool, Option<Grant>) {
+        let waiter = self.slots.remove(slot);
+        if waiter.is_queued {
+            self.queue.retain(|&queued| queued != slot);
         }
-        self.slots.remove(slot).grant
+        (waiter.is_queued, waiter.grant)
     }
 }

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{is_folder, socket_path, uring, Conn, Detached, Io, Socket};
+use super::{is_folder, socket_path, uring, Conn, Detached, Io};
 use crate::config::Tcp;
 
 /// Connections the kernel may hold ready for `accept`.
@@ -57,11 +57,10 @@ impl Listener {
     }
 
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Detached>> {
-        let socket = match self {
-            Listener::Tcp(listener) => Socket::Tcp(ready!(listener.poll_accept(cx))?.0),
-            Listener::Unix(listener) => Socket::Unix(ready!(listener.poll_accept(cx))?.0),
-        };
-        Poll::Ready(socket.detach())
+        Poll::Ready(match self {
+            Listener::Tcp(listener) => tcp(ready!(listener.poll_accept(cx))?.0),
+            Listener::Unix(listener) => unix(ready!(listener.poll_accept(cx))?.0),
+        })
     }
 }
 
@@ -72,21 +71,28 @@ pub(crate) async fn connect(
     port: u16,
     addresses: &[IpAddr],
     limit: Duration,
-    tcp: &Tcp,
+    options: &Tcp,
 ) -> io::Result<Conn> {
     let socket = timeout(limit, async {
         if is_folder(host) {
-            let stream = UnixStream::connect(socket_path(host, port)).await;
-            return stream.map(Socket::Unix);
+            return unix(UnixStream::connect(socket_path(host, port)).await?);
         }
         let mut ends: Vec<_> = addresses.iter().map(|&ip| (ip, port).into()).collect();
         if ends.is_empty() {
             ends = tokio::net::lookup_host((host, port)).await?.collect();
         }
-        connect_any(&ends, limit).await.map(Socket::Tcp)
+        tcp(connect_any(&ends, limit).await?)
     });
     let socket = socket.await.ok_or_else(timed_out)??;
-    Conn::new(socket.detach()?, tcp)
+    Conn::new(socket, options)
+}
+
+fn tcp(stream: TcpStream) -> io::Result<Detached> {
+    stream.into_std().map(Detached::Tcp)
+}
+
+fn unix(stream: UnixStream) -> io::Result<Detached> {
+    stream.into_std().map(Detached::Unix)
 }
 
 async fn connect_any(ends: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
@@ -147,7 +153,7 @@ pub(crate) fn run_worker(io: Io, main: impl Future<Output = ()>) -> io::Result<(
 
 /// Starts a task on this worker. A panic ends the task alone.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
-    // Sessions limit their own rounds, so tokio's budget would be counted for nothing.
+    // Sessions limit their own rounds, so tokio's budget would be counted for nothing, and `evented` relies on none.
     drop(tokio::task::spawn_local(tokio::task::unconstrained(task)));
 }
 

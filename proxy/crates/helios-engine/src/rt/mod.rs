@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod buf;
 mod conn;
 mod epoll;
+mod evented;
 mod provided;
 mod socket;
 mod uring;

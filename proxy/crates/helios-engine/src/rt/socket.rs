@@ -1,23 +1,22 @@
 //! A connected socket: on the ring of its worker, or on the reactor of tokio.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{ready, Context, Poll, Waker};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
-use super::{uring, Buf, BLOCK, LOCAL};
+use super::evented::Evented;
+use super::{uring, Buf, LOCAL};
 use crate::config::Tcp;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Evented<TcpStream>),
+    Unix(Evented<UnixStream>),
     /// A TCP connection of a worker on io_uring.
     Ring(uring::Socket),
 }
@@ -25,8 +24,8 @@ pub(crate) enum Socket {
 /// A connected, non-blocking socket that belongs to no worker.
 #[derive(Debug)]
 pub(crate) enum Detached {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl Detached {
@@ -57,29 +56,27 @@ impl Socket {
             Detached::Tcp(stream) if uring::is_open() => {
                 Ok(Socket::Ring(uring::Socket::new(stream)))
             }
-            Detached::Tcp(stream) => TcpStream::from_std(stream).map(Socket::Tcp),
-            Detached::Unix(stream) => UnixStream::from_std(stream).map(Socket::Unix),
+            Detached::Tcp(stream) => Evented::attach(stream).map(Socket::Tcp),
+            Detached::Unix(stream) => Evented::attach(stream).map(Socket::Unix),
         }
     }
 
     pub(super) fn detach(self) -> io::Result<Detached> {
         match self {
-            Socket::Tcp(stream) => stream.into_std().map(Detached::Tcp),
-            Socket::Unix(stream) => stream.into_std().map(Detached::Unix),
+            Socket::Tcp(stream) => Ok(Detached::Tcp(stream.detach())),
+            Socket::Unix(stream) => Ok(Detached::Unix(stream.detach())),
             Socket::Ring(socket) => socket.into_std().map(Detached::Tcp),
         }
     }
 
     /// Both ends: the peer's address, and our own that it connected to. `None` on a Unix socket.
     pub(super) fn ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
-        match self {
-            Socket::Tcp(stream) => Ok(Some((stream.peer_addr()?, stream.local_addr()?))),
-            Socket::Ring(socket) => {
-                let stream = socket.stream();
-                Ok(Some((stream.peer_addr()?, stream.local_addr()?)))
-            }
-            Socket::Unix(_) => Ok(None),
-        }
+        let stream = match self {
+            Socket::Tcp(stream) => stream.get_ref(),
+            Socket::Ring(socket) => socket.stream(),
+            Socket::Unix(_) => return Ok(None),
+        };
+        Ok(Some((stream.peer_addr()?, stream.local_addr()?)))
     }
 
     pub(super) fn peer(&self) -> String {
@@ -93,29 +90,17 @@ impl Socket {
     /// The user that the process at the other end of a Unix socket ran as when it connected.
     pub(super) fn peer_user(&self) -> io::Result<u32> {
         match self {
-            Socket::Unix(stream) => stream.peer_cred().map(|credentials| credentials.uid()),
+            Socket::Unix(stream) => peer_user(stream.get_ref()),
             Socket::Tcp(_) | Socket::Ring(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Ready when a read will find bytes or the end, or when that cannot be told. Not for the ring.
-    #[inline]
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_read_ready(cx),
-            Socket::Unix(stream) => stream.poll_read_ready(cx),
-            Socket::Ring(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// Whether bytes or the end have come that nobody has read, or that cannot be told.
     pub(super) fn is_readable(&self) -> bool {
         match self {
+            Socket::Tcp(stream) => stream.is_readable(),
+            Socket::Unix(stream) => stream.is_readable(),
             Socket::Ring(socket) => socket.is_readable(),
-            _ => {
-                let mut cx = Context::from_waker(Waker::noop());
-                self.poll_readable(&mut cx).is_ready()
-            }
         }
     }
 
@@ -133,19 +118,11 @@ impl Socket {
         rbuf: &mut Buf,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if let Socket::Ring(socket) = self {
-            return socket.poll_fill(rbuf, cx);
+        match self {
+            Socket::Tcp(stream) => stream.poll_fill(rbuf, cx),
+            Socket::Unix(stream) => stream.poll_fill(rbuf, cx),
+            Socket::Ring(socket) => socket.poll_fill(rbuf, cx),
         }
-        ready!(self.poll_readable(cx))?;
-        rbuf.reserve(BLOCK / 4);
-        let result = self.poll_read(cx, rbuf.spare());
-        if let Poll::Ready(Ok(n)) = result {
-            rbuf.commit(n);
-        }
-        if rbuf.is_empty() {
-            rbuf.release();
-        }
-        result
     }
 
     /// Hands `wbuf` over until it is empty.
@@ -155,17 +132,11 @@ impl Socket {
         wbuf: &mut Buf,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Socket::Ring(socket) = self {
-            return socket.poll_flush(wbuf, cx);
+        match self {
+            Socket::Tcp(stream) => stream.poll_flush(wbuf, cx),
+            Socket::Unix(stream) => stream.poll_flush(wbuf, cx),
+            Socket::Ring(socket) => socket.poll_flush(wbuf, cx),
         }
-        while !wbuf.is_empty() {
-            let n = ready!(self.poll_write(cx, wbuf.bytes()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            wbuf.consume(n);
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Ready when the kernel has all that was handed over.
@@ -182,13 +153,11 @@ impl Socket {
         cx: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut read = ReadBuf::new(into);
-        ready!(match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
-            Socket::Ring(socket) => return socket.poll_read(cx, into),
-        })?;
-        Poll::Ready(Ok(read.filled().len()))
+        match self {
+            Socket::Tcp(stream) => stream.poll_read(into, cx),
+            Socket::Unix(stream) => stream.poll_read(into, cx),
+            Socket::Ring(socket) => socket.poll_read(cx, into),
+        }
     }
 
     /// Writes what it takes at once.
@@ -207,9 +176,15 @@ impl Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tcp(stream) => stream.poll_write(bytes, cx),
+            Socket::Unix(stream) => stream.poll_write(bytes, cx),
             Socket::Ring(socket) => socket.poll_write(cx, bytes),
         }
     }
+}
+
+/// Through tokio, whose way to ask is safe; on a copy of the socket, since a socket is registered once. Only at a login.
+fn peer_user(stream: &UnixStream) -> io::Result<u32> {
+    let copy = tokio::net::UnixStream::from_std(stream.try_clone()?)?;
+    copy.peer_cred().map(|credentials| credentials.uid())
 }

@@ -1,8 +1,6 @@
 //! Server to client: headers are scanned in place and whole runs forwarded. The head of the FIFO says whom each
 //! reply belongs to; a reply that fits nothing means that we have lost our place, and ends the server connection.
 
-use std::time::Instant;
-
 use helios_wire::backend::{self, Status};
 use helios_wire::error_response::{self, ErrorFields, Severity};
 use helios_wire::frame::{self, Header, HEADER_LEN};
@@ -382,13 +380,12 @@ impl Session {
         let Some(started) = self.started.take() else {
             return;
         };
-        let now = Instant::now();
-        let took = now.duration_since(started);
+        let now = self.worker.now();
+        let took = now.saturating_sub(started);
         self.worker.stats().query.record(took);
-        counts.query_us.add(took.as_micros() as u64);
+        counts.query_us.add(took / 1000);
         if let Some(began) = self.transaction.take_if(|_| is_over) {
-            let took = now.duration_since(began);
-            counts.transaction_us.add(took.as_micros() as u64);
+            counts.transaction_us.add(now.saturating_sub(began) / 1000);
         }
         self.note_holder(|holder, worker| holder.end(worker.clock_at(now)));
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::cancel::Claim;
 use crate::config::UserLimits;
@@ -85,8 +85,8 @@ pub(crate) struct Handle {
     is_overdue: Cell<bool>,
     /// It is to end when it rests, for its age.
     is_aged: Cell<bool>,
-    /// When it last asked for something.
-    requested: Cell<Option<Instant>>,
+    /// On the process clock, when it last asked for something.
+    requested: Cell<Option<u64>>,
     /// On the process clock, since when it waits for a server; 0 is that it does not.
     waiting_since: Cell<u64>,
     /// Its named statements.
@@ -179,7 +179,7 @@ impl Handle {
     }
 
     /// The server is asked for something.
-    pub(crate) fn begin(&self, now: Instant) {
+    pub(crate) fn begin(&self, now: u64) {
         self.activity.set(Activity::Busy);
         self.requested.set(Some(now));
         self.turn();
@@ -262,7 +262,7 @@ impl Handle {
         self.prepared.set(prepared);
     }
 
-    pub(crate) fn requested(&self) -> Option<Instant> {
+    pub(crate) fn requested(&self) -> Option<u64> {
         self.requested.get()
     }
 

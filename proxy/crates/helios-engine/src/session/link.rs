@@ -55,7 +55,7 @@ impl Session {
             }
         };
         if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
-            server = self.apply_settings(server, &shard).await?;
+            server = Box::pin(self.apply_settings(server, &shard)).await?;
         }
         self.attach(server, shard);
         Ok(())
@@ -68,20 +68,21 @@ impl Session {
         };
         let taken = shard.try_take(&self.bucket).map(|server| (server, shard));
         if taken.is_some() {
-            self.worker.stats().acquire.record(Duration::ZERO);
+            self.worker.stats().acquire.record(0);
         }
         Ok(taken)
     }
 
     async fn wait_for_server(&mut self) -> Result<Taken, Ended> {
-        let since = self.worker.clock();
+        let since = self.worker.now();
         self.handle.set_waiting(since);
         let taken = self.wait_since(since).await;
         self.handle.set_waiting(0);
-        let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
         if let Ok((_, shard)) = &taken {
+            // As of the answer that freed the server.
+            let waited = self.worker.now().saturating_sub(since);
             self.worker.stats().acquire.record(waited);
-            shard.counts().wait_us.add(waited.as_micros() as u64);
+            shard.counts().wait_us.add(waited / 1000);
         }
         taken
     }
@@ -91,7 +92,7 @@ impl Session {
             let shard = match self.reach_shard().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
                 Err(homeless) => {
-                    self.wait_for_primary(since, homeless).await?;
+                    Box::pin(self.wait_for_primary(since, homeless)).await?;
                     continue;
                 }
             };
@@ -225,12 +226,12 @@ impl Session {
     }
 
     pub(super) fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
-        let settings = shard.shared.settings();
         shard.counts().assignments.add(1);
         self.handle
             .set_backend(Some(Arc::clone(&server.state.backend)));
         server.state.statements.begin_batch();
-        self.link = Some(Link {
+        let kept = Rc::clone(&shard);
+        self.link = Some(kept.with_settings(|settings| Link {
             server,
             mode: settings.mode,
             prepared_statements: settings.prepared_statements,
@@ -249,7 +250,7 @@ impl Session {
             has_run: false,
             reader: self.reader_of(&shard),
             shard,
-        });
+        }));
     }
 
     /// The reported parameters that this client is to be greeted with.
@@ -261,6 +262,7 @@ impl Session {
         {
             return Ok(profile);
         }
+        self.worker.clock();
         self.acquire().await?;
         let Some(link) = &self.link else {
             return Err(Ended::Quietly);

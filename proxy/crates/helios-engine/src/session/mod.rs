@@ -24,13 +24,13 @@ mod up;
 mod worded;
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::future::{poll_fn, Future};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use helios_sql::Syntax;
 use helios_wire::backend::Status;
@@ -208,10 +208,10 @@ pub(crate) struct Session {
     /// Settings with a dot in their names that the client has set; the catalog does not list them.
     own_settings: BTreeSet<String>,
     next_seq: u64,
-    /// When the oldest outstanding request began.
-    started: Option<Instant>,
+    /// On the process clock, when the oldest outstanding request began.
+    started: Option<u64>,
     /// When the first one of the transaction did.
-    transaction: Option<Instant>,
+    transaction: Option<u64>,
 }
 
 impl Drop for Session {
@@ -240,14 +240,16 @@ enum Step {
 }
 
 /// The whole life of a client on this worker.
-pub(crate) async fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) {
+pub(crate) fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) -> impl Future<Output = ()> {
     let limit = seat.patience();
-    // Boxed, so that the task of an established session is small.
-    let login = Box::pin(startup::establish(&worker, conn, seat));
-    match rt::timeout(limit, login).await.flatten() {
-        Some(Client::Session(session)) => session.serve().await,
-        Some(Client::Console(console)) => Box::pin(console.serve()).await,
-        None => {}
+    // Whatever is boxed here and in `serve` is no part of the task that an idle client keeps.
+    let login = Box::pin(startup::establish(worker, conn, seat));
+    async move {
+        match rt::timeout(limit, login).await.flatten() {
+            Some(Client::Session(session)) => session.serve().await,
+            Some(Client::Console(console)) => Box::pin(console.serve()).await,
+            None => {}
+        }
     }
 }
 
@@ -312,30 +314,28 @@ impl Session {
         self.bucket = bucket;
     }
 
-    async fn serve(mut self) {
-        loop {
-            let step = poll_fn(|cx| self.poll_step(cx)).await;
-            let done = match step {
-                Step::NeedServer => Some(self.acquire().await),
-                Step::NeedPlan(wanted) => Some(self.await_plan(wanted).await),
-                _ => None,
-            };
-            let fatal = match step {
+    async fn serve(mut self: Box<Self>) {
+        let last_words = loop {
+            let done = match poll_fn(|cx| self.poll_step(cx)).await {
+                Step::NeedServer => self.acquire().await,
+                Step::NeedPlan(wanted) => Box::pin(self.await_plan(wanted)).await,
                 Step::Again => continue,
-                Step::NeedServer | Step::NeedPlan(_) => match done.unwrap_or(Ok(())) {
-                    Ok(()) => continue,
-                    Err(Ended::Quietly) => None,
-                    Err(Ended::Refused(refusal)) => match self.refuse_request(refusal) {
-                        Ok(()) => continue,
-                        Err(refusal) => Some(refusal),
-                    },
-                },
-                Step::Left | Step::Silent => None,
-                Step::Fatal(refusal) => Some(refusal),
+                Step::Left | Step::Silent => break None,
+                Step::Fatal(refusal) => break Some(refusal),
             };
-            self.end(fatal).await;
-            return;
-        }
+            match done {
+                Ok(()) => {}
+                Err(Ended::Quietly) => break None,
+                Err(Ended::Refused(refusal)) => {
+                    // It may have waited long, and another request may be there already.
+                    self.worker.clock();
+                    if let Err(refusal) = self.refuse_request(refusal) {
+                        break Some(refusal);
+                    }
+                }
+            }
+        };
+        self.end(last_words).await;
     }
 
     /// Moves bytes both ways until something must be awaited or decided.
@@ -405,6 +405,7 @@ impl Session {
             Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
             Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
             Poll::Ready(Ok(n)) => {
+                self.worker.clock();
                 link.shard.counts().sent.add(n as u64);
                 match self.on_server_bytes() {
                     Ok(()) => Ok(true),
@@ -464,6 +465,7 @@ impl Session {
             }
             Poll::Ready(Ok(0) | Err(_)) => Err(Step::Left),
             Poll::Ready(Ok(n)) => {
+                self.worker.clock();
                 self.count_received(n);
                 Ok(true)
             }
@@ -514,7 +516,7 @@ impl Session {
     }
 
     /// Tells the client, lets go of the server, and ends.
-    async fn end(mut self, fatal: Option<Refusal>) {
+    async fn end(mut self: Box<Self>, fatal: Option<Refusal>) {
         self.let_go();
         if let Some(refusal) = fatal {
             self.client.wbuf.extend(&refusal.message(Severity::Fatal));

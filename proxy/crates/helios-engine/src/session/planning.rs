@@ -56,7 +56,7 @@ impl Session {
             return link.mode != PoolMode::Session;
         }
         match self.route() {
-            Ok(Ok(shard)) => shard.shared.mode() != PoolMode::Session,
+            Ok(Ok(shard)) => shard.with_settings(|settings| settings.mode) != PoolMode::Session,
             // Whoever asks for a server will say why there is none.
             Ok(Err(_)) | Err(_) => false,
         }
@@ -231,6 +231,7 @@ impl Session {
         if let Some(ended) = rt::timeout(PATIENCE, planned).await {
             ended?;
         }
+        self.worker.clock();
         let message = head(self.client.rbuf.bytes()).unwrap_or_default().to_vec();
         if let Err(next) = self.find_plan(&message) {
             if next.goes_beyond(wanted) {

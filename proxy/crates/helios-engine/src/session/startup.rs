@@ -37,12 +37,8 @@ const UNNAMED_APPLICATION: &str = "app";
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a login leads to.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all are sessions, and each is moved once"
-)]
 pub(crate) enum Client {
-    Session(Session),
+    Session(Box<Session>),
     Console(Box<ConsoleSession>),
 }
 
@@ -63,15 +59,15 @@ impl From<std::io::Error> for Ended {
 
 /// Brings a client to the point where it may send queries.
 pub(crate) async fn establish(
-    worker: &Rc<Worker>,
+    worker: Rc<Worker>,
     mut conn: Conn,
     mut seat: Seat,
 ) -> Option<Client> {
-    match until_drain(worker, login(worker, &mut conn, &mut seat)).await {
-        Ok((params, handle)) => begin(worker, conn, seat, params, handle).await,
+    match until_drain(&worker, login(&worker, &mut conn, &mut seat)).await {
+        Ok((params, handle)) => begin(&worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
-            refuse(worker, &mut conn, &refusal).await;
+            refuse(&worker, &mut conn, &refusal).await;
             None
         }
     }
@@ -191,7 +187,7 @@ async fn begin(
         // Its server is opened with them.
         Some(_) => Arc::clone(&buckets.plain),
     };
-    let mut session = Session::new(Rc::clone(worker), conn, seat, bucket, handle);
+    let mut session = Box::new(Session::new(Rc::clone(worker), conn, seat, bucket, handle));
     let profile = match params.replication {
         None => session.profile().await,
         Some(_) => session.open_own(&params.parameters).await,

@@ -1,8 +1,6 @@
 //! Client to server: headers are scanned in place, whole runs forwarded, and only what names a statement is read
 //! (`prepared`). Every request that will be answered leaves an entry in the FIFO.
 
-use std::time::Instant;
-
 use helios_wire::backend::{self, Status};
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{self, Header, MAX_SMALL_LEN};
@@ -333,7 +331,7 @@ impl Session {
     /// Notes an outstanding request. Only called while linked.
     pub(super) fn expect(&mut self, expect: Expect) {
         if self.fifo.iter().all(Expect::is_ours) {
-            let now = *self.started.get_or_insert_with(Instant::now);
+            let now = *self.started.get_or_insert(self.worker.now());
             self.transaction.get_or_insert(now);
             self.handle.begin(now);
             self.note_holder(|holder, worker| {

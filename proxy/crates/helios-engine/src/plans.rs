@@ -1,6 +1,8 @@
 //! Plans: what the planner has decided about statements, by their shape. Python makes them, one for a shape, and pulls
 //! the work; a session whose statement has none yet waits for it, for a bounded time. Bounded in number.
 
+mod familiar;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::server::Doubts;
+
+use familiar::Familiar;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -113,6 +117,12 @@ impl Plan {
     /// Whether it still holds, as far as is known.
     pub(crate) fn is_current(&self) -> bool {
         self.by.as_ref().is_none_or(AsOf::is_current)
+    }
+
+    /// The same for a statement that is for the database of this catalog.
+    fn is_for(&self, catalog: &Catalog) -> bool {
+        let is_for = |by: &AsOf| by.hash() == catalog.hash && by.is_current();
+        self.by.as_ref().is_none_or(is_for)
     }
 }
 
@@ -254,7 +264,7 @@ impl Entry {
 
 /// What was used lately: when the younger generation is full it becomes the older one, which is forgotten.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+struct Recent {
     young: ByHash<Entry>,
     old: ByHash<Entry>,
 }
@@ -278,6 +288,13 @@ impl Recent {
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+}
+
+/// What one worker has used lately, so that it needs no lock for it.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    familiar: Familiar,
+    recent: Recent,
 }
 
 /// A question under way.
@@ -365,9 +382,12 @@ impl Plans {
     /// The plan of a statement, if a worker's own cache or the common one has it.
     pub(crate) fn find(
         &self,
-        own: &mut Recent,
+        own: &mut Own,
         statement: Statement<'_>,
     ) -> Result<Arc<Plan>, Wanted> {
+        if let Some(plan) = own.familiar.get(statement) {
+            return Ok(Arc::clone(plan));
+        }
         let Statement {
             sql,
             syntax,
@@ -383,8 +403,13 @@ impl Plans {
             by_catalog: false,
         };
         loop {
-            match self.look_up(own, wanted.hash).ok_or(wanted)? {
-                Entry::Plan(plan) => return Ok(plan),
+            match self.look_up(&mut own.recent, wanted.hash).ok_or(wanted)? {
+                Entry::Plan(plan) => {
+                    if !wanted.by_text {
+                        own.familiar.learn(statement, &plan);
+                    }
+                    return Ok(plan);
+                }
                 Entry::ByText if !wanted.by_text => {
                     wanted.hash = helios_sql::exact(sql, syntax, &self.key) ^ class;
                     wanted.by_text = true;

@@ -20,7 +20,7 @@ use crate::halts::Halts;
 use crate::listener;
 use crate::nodes::Nodes;
 use crate::notify::{Address, Mail};
-use crate::plans::{Plans, Recent};
+use crate::plans::{Own, Plans};
 use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
@@ -169,7 +169,7 @@ pub(crate) struct Worker {
     /// By cluster, samples of the primary's position.
     samplers: RefCell<HashMap<String, Rc<Sampler>>>,
     /// Plans that this worker has used lately.
-    pub(crate) plans: RefCell<Recent>,
+    pub(crate) plans: RefCell<Own>,
 }
 
 impl Worker {

@@ -25,6 +25,7 @@
 //! | `control`, `control_table` | control statements |
 //! | `hint` | hint comments |
 //! | `identifier` | what an operand names |
+//! | `pattern` | texts that differ in their literals alone, without a lexer |
 
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ mod control_table;
 mod digest;
 mod hint;
 mod identifier;
+mod pattern;
 mod scan;
 #[cfg(test)]
 mod scan_postgres;
@@ -47,6 +49,7 @@ pub use control::{Control, Span};
 pub use control_table::ControlKind;
 pub use digest::Key;
 pub use identifier::identifier;
+pub use pattern::{beginning, Pattern};
 pub use statements::{statements, Statement, Statements};
 
 /// What a text's bytes mean to the server: settings of the session that sends it.

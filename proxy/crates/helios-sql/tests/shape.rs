@@ -1,6 +1,6 @@
 //! What a shape keeps and drops, rule by rule.
 
-use helios_sql::{exact, normalized, shape, Encoding, Key, Shape, Syntax};
+use helios_sql::{exact, normalized, shape, Encoding, Key, Pattern, Shape, Syntax};
 
 const SYNTAX: Syntax = Syntax {
     standard_conforming_strings: true,
@@ -442,4 +442,48 @@ fn hostile_texts_take_no_longer_than_others() {
         text(&sql);
         assert!(start.elapsed().as_secs() < 20, "{part}");
     }
+}
+
+#[test]
+fn a_pattern_fits_other_literals_and_nothing_else() {
+    let fits =
+        |one: &str, other: &str| Pattern::of(one.as_bytes(), SYNTAX).fits(other.as_bytes(), SYNTAX);
+    for (one, other) in [
+        (
+            "select a from t where b = 1",
+            "select a from t where b = 99999",
+        ),
+        ("select 'x', 1 in (1, -2)", "select '', 0 in (77, -8)"),
+        ("select '--', '/*'", "select '\\', '\n'"),
+        ("select 0", "select 123"),
+    ] {
+        assert!(fits(one, other) && fits(other, one), "{one} / {other}");
+        assert_eq!(of(one).hash, of(other).hash);
+    }
+    for (one, other) in [
+        ("select 1", "select "),
+        ("select 1", "select 1a"),
+        ("select 1", "select 1.5"),
+        ("select 1", "select -1"),
+        ("select 1", "select 1 "),
+        ("select a1", "select a2"),
+        ("select $1", "select $2"),
+        ("select 'a'", "select 'a''b'"),
+        ("select 'a'", "select 'a"),
+        ("select 'a\0'", "select 'b\0'"),
+        ("select e'a'", "select e'b'"),
+        ("select 0x1", "select 0x2"),
+        ("select \"1\"", "select \"2\""),
+        ("select /* 1 */ 2", "select /* 3 */ 2"),
+        ("select 1 'open", "select 2 'open"),
+    ] {
+        assert!(!fits(one, other), "{one} / {other}");
+    }
+    let one = Pattern::of(b"select 'a'", SYNTAX);
+    let syntax = Syntax {
+        standard_conforming_strings: false,
+        ..SYNTAX
+    };
+    assert!(!one.fits(b"select 'a'", syntax));
+    assert!(!Pattern::of(b"select 'a'", syntax).fits(b"select 'b'", syntax));
 }

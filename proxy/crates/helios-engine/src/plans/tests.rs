@@ -11,14 +11,14 @@ const SETTINGS: &str = "[\"settings\"]";
 /// Plans, and what a worker remembers of them.
 struct Desk {
     plans: Plans,
-    own: Recent,
+    own: Own,
 }
 
 impl Desk {
     fn new() -> Desk {
         Desk {
             plans: Plans::new(&[7; 16]),
-            own: Recent::default(),
+            own: Own::default(),
         }
     }
 
@@ -101,6 +101,44 @@ fn a_plan_by_the_catalog_is_for_its_database() {
         let found = desk.find(catalog, "select f(3)").expect("a plan");
         assert!(Arc::ptr_eq(&found, plan));
     }
+}
+
+#[test]
+fn a_familiar_text_has_the_plan_that_its_shape_has() {
+    let mut desk = Desk::new();
+    let (one, two) = (
+        desk.plans.catalogs.of("main", "one"),
+        desk.plans.catalogs.of("main", "two"),
+    );
+    let clean = desk.plan(&one, "select f(1), 'a'", CLEAN, BY_CATALOG);
+    let is_known =
+        |desk: &Desk, catalog, sql| desk.own.familiar.get(statement(catalog, sql)).is_some();
+
+    assert!(is_known(&desk, &one, "select f(22), 'b'"));
+    assert!(!is_known(&desk, &one, "select f(22), 'it''s'"));
+    assert!(!is_known(&desk, &two, "select f(1), 'a'"));
+
+    desk.plans.catalogs.outdate("main", "one");
+    assert!(!is_known(&desk, &one, "select f(1), 'a'"));
+    let sets = desk.plan(&one, "select f(1), 'a'", SETTINGS, BY_CATALOG);
+    let found = desk.find(&one, "select f(3), 'c'").expect("a plan");
+    assert!(is_known(&desk, &one, "select f(3), 'c'"));
+    assert!(Arc::ptr_eq(&found, &sets) && !Arc::ptr_eq(&found, &clean));
+}
+
+#[test]
+fn a_text_whose_literals_matter_does_not_become_familiar() {
+    let mut desk = Desk::new();
+    let catalog = desk.plans.catalogs.of("main", "app");
+    desk.plan(
+        &catalog,
+        "select g('a')",
+        CLEAN,
+        "\"exact\":true,\"reads\":[]",
+    );
+
+    assert!(desk.find(&catalog, "select g('a')").is_ok());
+    assert!(desk.find(&catalog, "select g('b')").is_err());
 }
 
 #[test]

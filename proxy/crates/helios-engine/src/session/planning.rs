@@ -1,7 +1,6 @@
 //! The plan of a statement before it is sent. A statement whose shape nobody has planned yet waits here for the planner,
 //! and goes on as one that may do anything if that takes too long.
 
-use std::ffi::CStr;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,7 +39,7 @@ pub(super) fn text(message: &[u8]) -> &[u8] {
 }
 
 pub(super) fn until_zero(bytes: &[u8]) -> &[u8] {
-    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
+    memchr::memchr(0, bytes).map_or(bytes, |end| &bytes[..end])
 }
 
 /// A prepared statement: its plan, which may hold no longer, and its text, where it is known.

@@ -1,7 +1,7 @@
 //! Any bytes are a text. The first one chooses the syntax; a 0xff cuts the rest into two texts.
 #![no_main]
 
-use helios_sql::{exact, normalized, shape, statements, Encoding, Key, Syntax};
+use helios_sql::{exact, normalized, shape, statements, Encoding, Key, Pattern, Syntax};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,6 +22,9 @@ fuzz_target!(|bytes: &[u8]| {
     if a.hash == b.hash {
         assert_eq!(text(one, syntax), text(other, syntax));
         assert_eq!(a.is_exact, b.is_exact);
+    }
+    if Pattern::of(one, syntax).fits(other, syntax) {
+        assert_eq!(a.hash, b.hash);
     }
 });
 

@@ -112,10 +112,10 @@ fn reason(err: &io::Error) -> String {
 }
 
 /// Accepts until the worker stops accepting.
-pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
+pub(crate) async fn accept_loop(worker: Rc<Worker>, mut listener: Listener) {
     let newcomer = worker.newcomer();
     while worker.accepting.get() {
-        match poll_fn(|cx| poll_accept(&newcomer, &worker, &listener, cx)).await {
+        match poll_fn(|cx| poll_accept(&newcomer, &worker, &mut listener, cx)).await {
             None => return,
             Some(Ok(socket)) => dispatch(&worker, socket),
             Some(Err(err)) if is_exhausted(&err) => {
@@ -136,7 +136,7 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, listener: Listener) {
 fn poll_accept(
     newcomer: &Newcomer,
     worker: &Worker,
-    listener: &Listener,
+    listener: &mut Listener,
     cx: &mut Context<'_>,
 ) -> Poll<Option<io::Result<Detached>>> {
     if !worker.accepting.get() {

@@ -80,7 +80,9 @@ pub fn write(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
 
 /// Appends `text` and its terminator. A NUL inside ends the string early, as the receiver would read it.
 pub fn write_cstr(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend(text.iter().copied().take_while(|&byte| byte != 0));
+    // The standard library looks at a word at a time here.
+    let end = CStr::from_bytes_until_nul(text).map_or(text.len(), |text| text.count_bytes());
+    out.extend_from_slice(&text[..end]);
     out.push(0);
 }
 

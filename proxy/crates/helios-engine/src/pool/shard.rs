@@ -56,7 +56,8 @@ pub(crate) struct PoolShard {
     watched: Cell<bool>,
     /// The time of the last reap: idle times and lifetimes need no better, and a clock read costs.
     now: Cell<Instant>,
-    /// When the process clock began.
+    /// The same on the process clock, and when that began.
+    now_ns: Cell<u64>,
     epoch: Instant,
     last_error: RefCell<Option<String>>,
 }
@@ -98,6 +99,7 @@ impl PoolShard {
             connecting: Cell::new(0),
             watched: Cell::new(false),
             now: Cell::new(Instant::now()),
+            now_ns: Cell::new(worker.clock()),
             epoch: worker.shared.epoch,
             last_error: RefCell::default(),
         }
@@ -181,7 +183,7 @@ impl PoolShard {
         }
         server.state.idle_since = now;
         let backend = &server.state.backend;
-        backend.set_returned(now.saturating_duration_since(self.epoch).as_nanos() as u64);
+        backend.set_returned(self.now_ns.get());
         backend.set_prepared(server.state.statements.len());
         let grant = self.waiters.borrow_mut().grant(Ok(server));
         self.publish();
@@ -494,6 +496,8 @@ impl PoolShard {
         let settings = self.shared.settings();
         let now = Instant::now();
         self.now.set(now);
+        let since = now.saturating_duration_since(self.epoch);
+        self.now_ns.set(since.as_nanos() as u64);
         let timeout = Duration::from_millis(settings.idle_timeout_ms);
         let mut spare = self.shared.idle().saturating_sub(settings.min_idle);
         let mut kept = Vec::new();

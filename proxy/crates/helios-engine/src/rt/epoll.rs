@@ -11,9 +11,10 @@ use std::task::{ready, Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
+use super::evented::Evented;
 use super::{is_folder, socket_path, uring, Conn, Detached, Io};
 use crate::config::Tcp;
 
@@ -22,8 +23,8 @@ const BACKLOG: i32 = 4096;
 
 /// A listening socket of one worker; several share a TCP address by SO_REUSEPORT.
 pub(crate) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Tcp(Evented<socket2::Socket>),
+    Unix(Evented<socket2::Socket>),
 }
 
 impl Listener {
@@ -51,16 +52,16 @@ impl Listener {
 
     pub(crate) fn new(socket: socket2::Socket) -> io::Result<Listener> {
         Ok(match socket.domain()? {
-            Domain::UNIX => Listener::Unix(UnixListener::from_std(socket.into())?),
-            _ => Listener::Tcp(TcpListener::from_std(socket.into())?),
+            Domain::UNIX => Listener::Unix(Evented::attach(socket)?),
+            _ => Listener::Tcp(Evented::attach(socket)?),
         })
     }
 
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Detached>> {
-        Poll::Ready(match self {
-            Listener::Tcp(listener) => tcp(ready!(listener.poll_accept(cx))?.0),
-            Listener::Unix(listener) => unix(ready!(listener.poll_accept(cx))?.0),
-        })
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Detached>> {
+        Poll::Ready(Ok(match self {
+            Listener::Tcp(listener) => Detached::Tcp(ready!(listener.poll_accept(cx))?.into()),
+            Listener::Unix(listener) => Detached::Unix(ready!(listener.poll_accept(cx))?.into()),
+        }))
     }
 }
 

@@ -2,7 +2,8 @@
 //! the four times that a query asks for bytes which have not come, three are repetitions.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::null_mut;
 use std::task::{ready, Context, Poll};
 
 use tokio::io::unix::AsyncFd;
@@ -57,6 +58,36 @@ impl<S: AsRawFd> Evented<S> {
                 self.reader = task;
                 Poll::Pending
             }
+        }
+    }
+}
+
+/// Something to accept connections from.
+impl<S: AsRawFd> Evented<S> {
+    /// The next connection, ready for `attach`: one system call, where tokio's own would register it for nothing.
+    #[allow(
+        unsafe_code,
+        reason = "the standard library cannot say how the socket is to be"
+    )]
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+        loop {
+            let Evented { fd, reader } = self;
+            let accepted = fd.try_io(Interest::READABLE, |listener| {
+                *reader = 0;
+                let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+                // SAFETY: nobody asks for an address, and a descriptor that was just made is ours.
+                unsafe {
+                    let fd = libc::accept4(listener.as_raw_fd(), null_mut(), null_mut(), flags);
+                    if fd < 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                    Ok(OwnedFd::from_raw_fd(fd))
+                }
+            });
+            if !would_block(&accepted) {
+                return Poll::Ready(accepted);
+            }
+            ready!(self.poll_readable(cx))?;
         }
     }
 }
@@ -167,6 +198,6 @@ where
     }
 }
 
-fn would_block(result: &io::Result<usize>) -> bool {
+fn would_block<T>(result: &io::Result<T>) -> bool {
     matches!(result, Err(err) if err.kind() == ErrorKind::WouldBlock)
 }

@@ -126,7 +126,7 @@ impl Users {
     async fn secret(&self, worker: &Worker, cluster: &str, user: &str) -> Result<Secret, Ended> {
         match (self.secrets.get(user), &self.query) {
             (Some(secret), _) => Ok(secret.clone()),
-            (None, Some(query)) => query.secret(worker, cluster, user).await,
+            (None, Some(query)) => Box::pin(query.secret(worker, cluster, user)).await,
             (None, None) => Ok(Secret::None),
         }
     }

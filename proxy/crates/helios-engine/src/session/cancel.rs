@@ -53,9 +53,10 @@ pub(super) fn new_key(worker: &Worker, conn: &Conn, minor: u16) -> (u32, Vec<u8>
     let is_long = minor.min(startup::NEWEST_MINOR) >= 2;
     let mut key = vec![0; if is_long { LONG_KEY } else { SHORT_KEY }];
     random::fill(&mut key);
-    let own = conn.ends().ok().flatten().map(|(_, own)| own.ip());
-    if let (Some(own), Some(_)) = (own, &worker.config().peers) {
-        key[..peer::NAME_LEN].copy_from_slice(&peer::name(own));
+    if worker.config().peers.is_some() {
+        if let Ok(Some((_, own))) = conn.ends() {
+            key[..peer::NAME_LEN].copy_from_slice(&peer::name(own.ip()));
+        }
     }
     // Drivers take it for a signed number.
     let pid = random::below(i32::MAX as u64) as u32 + 1;

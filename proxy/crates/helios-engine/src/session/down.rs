@@ -73,10 +73,11 @@ impl Session {
                 return Ok(());
             };
             let front = self.fifo.front();
-            if is_read(header, front) && available < header.total {
+            let is_whole = available >= header.total;
+            if !is_whole && is_read(header, front) {
                 return Ok(());
             }
-            if self.fifo.front().is_some_and(is_fake) {
+            if front.is_some_and(is_fake) {
                 self.flush_run(input, run);
                 self.emit_fakes();
             }
@@ -90,6 +91,10 @@ impl Session {
                 }
                 Verdict::Stands => self.on_reply(header, input.bytes(), run, end)?,
             };
+            if is_whole && act == Act::Forward {
+                run.at = end;
+                continue;
+            }
             self.down.remaining = header.total;
             self.down.forward = act == Act::Forward;
         }

@@ -50,7 +50,8 @@ impl Session {
                 Some(taken) => taken,
                 None => self.wait_for_server().await?,
             };
-            if !server.state.bucket.shows_through(&self.bucket) {
+            let is_set = Arc::ptr_eq(&server.state.bucket, &self.bucket);
+            if is_set || !server.state.bucket.shows_through(&self.bucket) {
                 break (server, shard);
             }
         };

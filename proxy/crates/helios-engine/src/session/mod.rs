@@ -353,7 +353,7 @@ impl Session {
                 Ok(moved) => moved,
                 Err(step) => return Poll::Ready(step),
             };
-            if !from_server && !from_client {
+            if !from_client && (!from_server || self.is_settled()) {
                 return self.poll_overdue();
             }
         }
@@ -370,6 +370,12 @@ impl Session {
             from_server || (was_full && !self.is_client_full()),
             from_client,
         ))
+    }
+
+    /// Nothing can come before the task yields, and nobody has asked for an end.
+    fn is_settled(&self) -> bool {
+        let is_dry = self.dry.client && (self.dry.server || self.link.is_none());
+        is_dry && self.handle.pending() == Signal::None && !self.handle.is_aged()
     }
 
     /// Bytes are waiting for the client beyond what is reasonable.
@@ -435,7 +441,7 @@ impl Session {
         if self.is_timing_out() {
             return Ok(false);
         }
-        if !self.client.rbuf.is_empty() {
+        if !self.client.rbuf.is_empty() || self.read_client(cx)? {
             let flow = self.on_client_bytes().map_err(Step::Fatal)?;
             if let Err(err) = self.flush_server(cx) {
                 return Err(self.server_lost(&err.to_string()));
@@ -455,6 +461,11 @@ impl Session {
                 Flow::Starved => {}
             }
         }
+        self.read_client(cx)
+    }
+
+    /// Reads once; whether anything came.
+    fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         if self.is_client_full() || self.dry.client {
             return Ok(false);
         }
@@ -479,12 +490,17 @@ impl Session {
         }
     }
 
+    #[inline]
     fn flush_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
-        let before = self.client.wbuf.len();
         // What a standby says of a read is held back until it is its answer.
-        if before == 0 || self.attempt.is_open() {
+        if self.client.wbuf.is_empty() || self.attempt.is_open() {
             return Ok(());
         }
+        self.write_client(cx)
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
+        let before = self.client.wbuf.len();
         let flushed = self.client.poll_flush(cx);
         self.worker
             .stats()

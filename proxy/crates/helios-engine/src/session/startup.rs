@@ -2,7 +2,7 @@
 //! authentication. Nothing here allocates by an announced length that has not been checked.
 
 use std::future::{poll_fn, Future};
-use std::pin::pin;
+use std::pin::{pin, Pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ const MAX_PASSWORD_LEN: usize = 64 * 1024;
 const MAX_APPLICATION_NAME: usize = 63;
 /// What stands for the name of an application that gives none, as in PgBouncer.
 const UNNAMED_APPLICATION: &str = "app";
+/// About as long is what a client is greeted with.
+const GREETING: usize = 1024;
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -57,13 +59,18 @@ impl From<std::io::Error> for Ended {
     }
 }
 
-/// Brings a client to the point where it may send queries.
+/// Brings a client to the point where it may send queries. What few logins need is boxed, so that the rest of them do
+/// not carry the room for it about.
 pub(crate) async fn establish(
     worker: Rc<Worker>,
     mut conn: Conn,
     mut seat: Seat,
 ) -> Option<Client> {
-    match until_drain(&worker, login(&worker, &mut conn, &mut seat)).await {
+    let admitted = {
+        let login = pin!(login(&worker, &mut conn, &mut seat));
+        until_drain(&worker, login).await
+    };
+    match admitted {
         Ok((params, handle)) => begin(&worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
@@ -76,9 +83,8 @@ pub(crate) async fn establish(
 /// The login, unless the proxy begins to shut down before it is done: then nobody waits for it.
 async fn until_drain<T>(
     worker: &Rc<Worker>,
-    login: impl Future<Output = Result<T, Ended>>,
+    mut login: Pin<&mut impl Future<Output = Result<T, Ended>>>,
 ) -> Result<T, Ended> {
-    let mut login = pin!(login);
     let newcomer = worker.newcomer();
     poll_fn(|cx| {
         if let Poll::Ready(done) = login.as_mut().poll(cx) {
@@ -190,11 +196,11 @@ async fn begin(
     let mut session = Box::new(Session::new(Rc::clone(worker), conn, seat, bucket, handle));
     let profile = match params.replication {
         None => session.profile().await,
-        Some(_) => session.open_own(&params.parameters).await,
+        Some(_) => Box::pin(session.open_own(&params.parameters)).await,
     };
     match profile {
         Ok(profile) => {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(GREETING);
             for (name, value) in profile.iter() {
                 backend::parameter_status(&mut out, name, value);
             }
@@ -286,11 +292,11 @@ async fn negotiate(worker: &Worker, conn: &mut Conn) -> Result<StartupParams, En
                 }))
             }
             Startup::Cancel { pid, key } => {
-                cancel::request(worker, conn, pid, key).await;
+                Box::pin(cancel::request(worker, conn, pid, key)).await;
                 return Err(Ended::Quietly);
             }
             Startup::Peer => {
-                cancel::passed_on(worker, conn).await;
+                Box::pin(cancel::passed_on(worker, conn)).await;
                 return Err(Ended::Quietly);
             }
             Startup::Start(_)

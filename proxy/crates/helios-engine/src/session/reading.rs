@@ -60,7 +60,8 @@ impl Reads {
         primary: &PoolShard,
         worker: &Worker,
     ) -> Option<Reads> {
-        let is_split = entry.routing.is_some() && primary.with_settings(|settings| settings.mode) != PoolMode::Session;
+        let is_split = entry.routing.is_some()
+            && primary.with_settings(|settings| settings.mode) != PoolMode::Session;
         let cluster = topology.cluster(&entry.cluster).filter(|_| is_split)?;
         Some(Reads {
             entry: Arc::clone(entry),

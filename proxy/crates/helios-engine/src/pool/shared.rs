@@ -68,12 +68,14 @@ pub(crate) struct PoolShared {
     pub(crate) hub: Hub,
 }
 
+type View<T> = Cache<Arc<ArcSwap<T>>, Arc<T>>;
+
 /// What a worker last saw of a pool's values that are replaced whole. That they still are the same takes one comparison
 /// to find out, which a query can afford.
 #[derive(Debug)]
 pub(super) struct Seen {
-    settings: Cache<Arc<ArcSwap<PoolSettings>>, Arc<PoolSettings>>,
-    addresses: Cache<Arc<ArcSwap<Arc<[IpAddr]>>>, Arc<Arc<[IpAddr]>>>,
+    settings: View<PoolSettings>,
+    addresses: View<Arc<[IpAddr]>>,
 }
 
 impl Seen {

@@ -215,11 +215,6 @@ impl Worker {
         self.now.get()
     }
 
-    /// The same at a moment that is known already.
-    pub(crate) fn clock_at(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.shared.epoch).as_nanos() as u64
-    }
-
     /// This worker's part of a pool; `None` once the worker ends.
     pub(crate) fn shard(self: &Rc<Self>, pool: &Arc<PoolShared>) -> Option<Rc<PoolShard>> {
         let make = || Rc::new(PoolShard::new(Arc::clone(pool), self));

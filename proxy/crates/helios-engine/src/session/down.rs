@@ -392,7 +392,7 @@ impl Session {
         if let Some(began) = self.transaction.take_if(|_| is_over) {
             counts.transaction_us.add(now.saturating_sub(began) / 1000);
         }
-        self.note_holder(|holder, worker| holder.end(worker.clock_at(now)));
+        self.note_holder(|holder| holder.end(now));
     }
 
     /// For a client that listens, or may have begun to: what it hears comes in front of ReadyForQuery, which may be held

@@ -52,7 +52,7 @@ use crate::statements::{ClientStatements, Statement, Unnamed};
 use crate::worker::{Active, Worker};
 
 use fifo::{Described, Fifo};
-use handle::Handle;
+use handle::{Handle, Signal};
 use listening::Listening;
 use reading::{Attempt, Reach, Reader, Reads, Seen};
 use renaming::Renamed;
@@ -372,10 +372,12 @@ impl Session {
         ))
     }
 
-    /// Nothing can come before the task yields, and nobody has asked for an end.
+    /// Nothing can come before the task yields, and what else a round looks for is not there: an end that somebody has
+    /// asked for, and mail.
     fn is_settled(&self) -> bool {
         let is_dry = self.dry.client && (self.dry.server || self.link.is_none());
-        is_dry && self.handle.pending() == Signal::None && !self.handle.is_aged()
+        let is_asked = self.handle.pending() != Signal::None || self.handle.is_aged();
+        is_dry && !is_asked && self.listening.is_none()
     }
 
     /// Bytes are waiting for the client beyond what is reasonable.

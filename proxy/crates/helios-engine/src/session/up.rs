@@ -14,7 +14,6 @@ use crate::error::Refusal;
 use crate::plans::Wanted;
 use crate::rt::{Buf, BLOCK};
 use crate::server::Holder;
-use crate::worker::Worker;
 
 /// What stopped the scan of the client's bytes.
 #[derive(Debug)]
@@ -334,9 +333,7 @@ impl Session {
             let now = *self.started.get_or_insert(self.worker.now());
             self.transaction.get_or_insert(now);
             self.handle.begin(now);
-            self.note_holder(|holder, worker| {
-                holder.begin(self.handle.pid(), worker.clock_at(now));
-            });
+            self.note_holder(|holder| holder.begin(self.handle.pid(), now));
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);
@@ -344,9 +341,9 @@ impl Session {
 
     /// Has the server's holder kept, if anybody wants to know whom notifications are from.
     #[inline]
-    pub(super) fn note_holder(&self, note: impl FnOnce(&Holder, &Worker)) {
+    pub(super) fn note_holder(&self, note: impl FnOnce(&Holder)) {
         if let (true, Some(link)) = (self.worker.shared.backends.are_watched(), &self.link) {
-            note(&link.server.state.backend.holder, &self.worker);
+            note(&link.server.state.backend.holder);
         }
     }
 

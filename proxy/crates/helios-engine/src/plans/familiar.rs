@@ -13,7 +13,7 @@ const PLACES: usize = 1024;
 const MAX_TEXT: usize = 4096;
 /// Statements without a place that may pass before one takes that of another: where texts never come again, as those
 /// with a number in a comment, the pattern of each would be made for nothing.
-const PATIENCE: u8 = 16;
+const STRANGERS: u8 = 16;
 
 /// One place, and the statements that came to it since it was taken.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Familiar {
         place.strangers += 1;
         let known = place.known.as_ref();
         let is_free = known.is_none_or(|known| !known.plan.is_current());
-        if is_free || place.strangers >= PATIENCE {
+        if is_free || place.strangers >= STRANGERS {
             place.known = Some(Known {
                 pattern: Pattern::of(statement.sql, statement.syntax),
                 is_split: statement.is_split,

@@ -97,7 +97,9 @@ async def pairs(proxy: HeliosProcess, count: int, think_ms: float) -> Pairs:
             await connection.execute(WRITE, id, n)
             if think_ms:
                 await asyncio.sleep(random.uniform(0, think_ms) / 1000)
-            found, name = await connection.fetchrow(READ, id)
+            row = await connection.fetchrow(READ, id)
+            assert row is not None
+            found, name = row
             result.done += 1
             result.stale += found < n
             result.backwards += found < seen
@@ -125,7 +127,17 @@ def scanned(server: PostgresServer) -> int:
 def pgbench(cluster: PostgresCluster, proxy: HeliosProcess, seconds: int) -> tuple[int, float]:
     """Transactions of `pgbench -S` with 64 clients, and microseconds of the proxy for each."""
     target, before = proxy.target(), cpu_of(proxy.pid)
-    argv = [cluster.primary.binaries.tool("pgbench"), "-n", "-S", "-c", "64", "-T", str(seconds), "-h", target.host]
+    argv: list[str | Path] = [
+        cluster.primary.binaries.tool("pgbench"),
+        "-n",
+        "-S",
+        "-c",
+        "64",
+        "-T",
+        str(seconds),
+        "-h",
+        target.host,
+    ]
     environment = {"PGPASSWORD": str(target.password), "PGSSLMODE": "disable", "LC_ALL": "C"}
     done = run(
         [*argv, "-p", str(target.port), "-U", target.user, DATABASE], Spawn(env=environment), timeout=seconds + 60

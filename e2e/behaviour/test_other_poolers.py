@@ -173,7 +173,7 @@ def test_pgcat_users_share_the_primary(cat: HeliosProcess, user: str) -> None:
         row = connection.execute("select current_user, current_database(), pg_is_in_recovery()").fetchone()
         assert row == (user, DATABASE, False)
     assert cat.get("/metrics")[0] == 200
-    assert "pools.shop.query_parser_enabled: every statement goes to the primary" in cat.log()
+    assert "pools.shop.prepared_statements_cache_size: a server connection is bounded by bytes of text" in cat.log()
 
 
 def test_an_imported_file_serves_as_the_one_it_was_made_of(postgres: PostgresCluster, tmp_path: Path) -> None:

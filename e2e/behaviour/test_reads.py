@@ -45,8 +45,8 @@ ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared])
 
 @pytest.fixture
 def split(start_proxy: StartProxy) -> HeliosProcess:
-    """A proxy that sends reads to the standby."""
-    return ready(start_proxy(routing={"read_write_split": True}))
+    """A proxy that sends reads to the standby, however slow the machine is."""
+    return ready(start_proxy(routing={"read_write_split": True, "max_lag_ms": 0}))
 
 
 def ready(proxy: HeliosProcess) -> HeliosProcess:
@@ -117,7 +117,7 @@ def test_writes_and_reads_of_many_are_never_stale(split: HeliosProcess) -> None:
                 client.query(
                     f"insert into notes values ({id}, '{turn}') on conflict (id) do update set body = '{turn}'"
                 )
-                for _ in range(4):
+                for _ in range(6):  # so many that one waits for the standby
                     found = rows(
                         client.query(f"select body, current_setting('cluster_name') from notes where id = {id}")
                     )
@@ -167,13 +167,14 @@ def test_a_transaction_that_only_reads_is_the_standbys(split: HeliosProcess, ask
 @ASKS
 def test_a_read_survives_its_standbys_connection(split: HeliosProcess, postgres: PostgresCluster, ask: Ask) -> None:
     """The server process ends before it has answered: the primary answers."""
-    slow = "select name, pg_sleep(1) from items where id = 1"
+    slow = "select name, pg_sleep(3) from items where id = 1"
     with Client(split.target(), deadline=20) as client, Client(superuser_of(postgres)) as admin:
         until(lambda: ask(client, f"{WHO} from items where id = 1") == "standby-1", "a read on the standby")
+        assert ask(client, slow.replace("(3)", "(0)")) == "item 1", "its plan is known"
         answers: list[str | None] = []
         reader = threading.Thread(target=lambda: answers.append(ask(client, slow)))
         reader.start()
-        end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(1)%' "
+        end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(3)%' "
         until(lambda: admin.value(f"{end} and pid <> pg_backend_pid() and state = 'active'") == "1", "the read to run")
         reader.join()
         assert answers == ["item 1"]

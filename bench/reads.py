@@ -25,8 +25,8 @@ import asyncpg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "e2e")]
 
-from harness.client import Client, Target  # noqa: E402 - the folder is put on the path above
-from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster, start_cluster  # noqa: E402
+from harness.client import Client  # noqa: E402 - the folder is put on the path above
+from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster, start_cluster, superuser_of  # noqa: E402
 from harness.proxy import HeliosProcess, base_settings  # noqa: E402
 from harness.wait import until  # noqa: E402
 from helios.play.postgres import PostgresServer, ServerOptions, start_standby  # noqa: E402
@@ -120,7 +120,7 @@ def shown(result: Pairs) -> dict[str, float]:
 def scanned(server: PostgresServer) -> int:
     """Reads of pgbench that a server has answered, as far as its statistics know by now."""
     sql = "select coalesce(sum(idx_scan), 0) from pg_stat_user_tables where relname = 'pgbench_accounts'"
-    with Client(Target(server.host, server.port, server.superuser, server.password, DATABASE)) as client:
+    with Client(superuser_of(server)) as client:
         return int(client.value(sql) or 0)
 
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from harness import frontend
-from harness.client import Client, Target, brief, rows, sqlstates
+from harness.client import Client, brief, rows, sqlstates
 from harness.frontend import bind, close_statement, describe_statement, execute, parse, query, sync
-from harness.postgres import PostgresCluster
+from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy
 from harness.wait import until
 
@@ -60,16 +60,15 @@ def ready(proxy: HeliosProcess) -> HeliosProcess:
     return proxy
 
 
-def superuser_of(postgres: PostgresCluster) -> Target:
-    server = postgres.standby
-    assert server is not None
-    return Target(server.host, server.port, server.superuser, server.password, "app")
+def on_standby(postgres: PostgresCluster) -> Client:
+    assert postgres.standby is not None
+    return Client(superuser_of(postgres.standby))
 
 
 @contextmanager
 def paused_replay(postgres: PostgresCluster) -> Iterator[None]:
     """The standby receives what the primary writes and does not apply it."""
-    with Client(superuser_of(postgres)) as admin:
+    with on_standby(postgres) as admin:
         admin.query("select pg_wal_replay_pause()")
         until(lambda: admin.value("select pg_get_wal_replay_pause_state()") == "paused", "replay to stop")
         try:
@@ -168,7 +167,7 @@ def test_a_transaction_that_only_reads_is_the_standbys(split: HeliosProcess, ask
 def test_a_read_survives_its_standbys_connection(split: HeliosProcess, postgres: PostgresCluster, ask: Ask) -> None:
     """The server process ends before it has answered: the primary answers."""
     slow = "select name, pg_sleep(3) from items where id = 1"
-    with Client(split.target(), deadline=20) as client, Client(superuser_of(postgres)) as admin:
+    with Client(split.target(), deadline=20) as client, on_standby(postgres) as admin:
         until(lambda: ask(client, f"{WHO} from items where id = 1") == "standby-1", "a read on the standby")
         assert ask(client, slow.replace("(3)", "(0)")) == "item 1", "its plan is known"
         answers: list[str | None] = []

@@ -47,6 +47,11 @@ SETTINGS = {
 }
 
 
+def superuser_of(server: PostgresServer, database: str = DATABASE) -> Target:
+    """Log in to a server as its superuser."""
+    return Target(server.host, server.port, server.superuser, server.password, database)
+
+
 @dataclass
 class PostgresCluster:
     """A primary and its standby. `root` is the folder that holds both data folders and logs."""
@@ -61,8 +66,7 @@ class PostgresCluster:
 
     def superuser(self, database: str = DATABASE) -> Target:
         """Log in to the primary as the superuser."""
-        server = self.primary
-        return Target(server.host, server.port, server.superuser, server.password, database)
+        return superuser_of(self.primary, database)
 
     def nodes(self) -> list[dict[str, object]]:
         """The `[[clusters.nodes]]` entries of helios.toml for both servers, rightly labelled."""

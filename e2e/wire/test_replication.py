@@ -15,7 +15,7 @@ import pytest
 from harness import frontend
 from harness.client import Client, Connection, LoginRefusedError, Target, brief, sqlstates
 from harness.frontend import copy_data, copy_done, extended, function_call, query
-from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster
+from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster, superuser_of
 from harness.programs import Programs
 from harness.proxy import HeliosProcess, Settings, base_settings, write_users_file
 from harness.wait import until
@@ -293,7 +293,7 @@ def test_standby_is_made_and_follows_and_then_subscribes(proxy: HeliosProcess, p
     primary.port = proxy.port
     standby = start_standby(primary, "behind-helios", options)
     try:
-        own = Target(standby.host, standby.port, standby.superuser, standby.password, DATABASE)
+        own = superuser_of(standby)
 
         def there(sql: str) -> str | None:
             with Client(own) as client:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from planner_corpus import CORPUS
 
-from harness.client import Client, Target, sqlstates
-from harness.postgres import PostgresCluster, start_cluster
+from harness.client import Client, sqlstates
+from harness.postgres import PostgresCluster, start_cluster, superuser_of
 from harness.wait import until
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context
@@ -42,7 +42,7 @@ class Shop:
         """A session on the standby."""
         server = self.cluster.standby
         assert server is not None, "started with one"
-        return Client(Target(server.host, server.port, server.superuser, server.password, DATABASE), deadline=DEADLINE)
+        return Client(superuser_of(server, DATABASE), deadline=DEADLINE)
 
     def read_only(self) -> Client:
         """A session on the primary that may not write."""
@@ -70,18 +70,14 @@ def shop() -> Iterator[Shop]:
         catalog = asyncio.run(read_catalog(server.host, server.port, (), login, DEADLINE, None))
         made = Shop(cluster, catalog)
         position = cluster.value("select pg_current_wal_flush_lsn()", DATABASE)
-        with Client(Target(*_standby(cluster), server.superuser, server.password, "postgres")) as client:
+        assert cluster.standby is not None, "started with one"
+        with Client(superuser_of(cluster.standby, "postgres")) as client:
             until(
                 lambda: client.value(f"select pg_last_wal_replay_lsn() >= '{position}'") == "t", "the standby follows"
             )
         yield made
     finally:
         cluster.stop()
-
-
-def _standby(cluster: PostgresCluster) -> tuple[str, int]:
-    assert cluster.standby is not None, "started with one"
-    return cluster.standby.host, cluster.standby.port
 
 
 def lines(name: str) -> list[str]:

@@ -71,6 +71,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.tls.clientAuth": ("optional", "required"),
     "spec.monitor.intervalMillis": (100, 200),
     "spec.plugins.enabled": (True, True),
+    "spec.limits.maxServerConnections": (60, 120),
     "spec.consistency": ("bounded", "eventual"),
 }
 WORDS: dict[str, tuple[Any, Any]] = {"integer": (60, 61), "boolean": (True, False), "int-or-string": ("250m", "1")}

@@ -91,6 +91,16 @@ CASES: dict[str, Cases] = {
             {"features": {"poolModes": False}, "databases": [{"name": "b", "pool": {"mode": "statement"}}]},
         ),
     ),
+    "server-connections-for-pods": Cases(
+        (
+            {},
+            {"replicas": 5},
+            {"limits": {}, "replicas": 5},
+            {"limits": {"maxServerConnections": 3}},
+            {"limits": {"maxServerConnections": 6}, "replicas": 5},
+        ),
+        ({"limits": {"maxServerConnections": 2}}, {"limits": {"maxServerConnections": 5}, "replicas": 5}),
+    ),
     "refs-differ": Cases(
         ([{"name": "a"}], [{"name": "a"}, {"name": "b"}]),
         ([{"name": "a"}, {"name": "b"}, {"name": "a"}],),

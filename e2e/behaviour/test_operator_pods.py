@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 import pytest_asyncio
 
+from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
 from helios.config.loader import loads
 from helios.config.writer import dumps
+from helios_crds.shares import first_share
 from helios_operator.credentials import Credentials, host_of, make_credentials
 from helios_operator.document import ConfigDocument, config_hash
 from helios_operator.errors import PodError, PodRefused
@@ -23,6 +28,7 @@ from helios_operator.pod_api import PodApi, trust
 from helios_operator.poller import Poller
 from helios_operator.records import Pod
 from helios_operator.settings import OperatorSettings
+from helios_operator.shares import divide
 from helios_operator.status import Observed, status_of
 from helios_operator.world import World
 
@@ -34,12 +40,15 @@ def port_of(process: HeliosProcess) -> int:
     return int(process.admin.rpartition(":")[2])
 
 
-def served(start: StartProxy, folder: Path, credentials: Credentials, **sections: Any) -> HeliosProcess:
+def served(
+    start: StartProxy, folder: Path, credentials: Credentials, address: str = "127.0.0.1:0", **sections: Any
+) -> HeliosProcess:
     """A proxy that has `credentials` as its admin Secret."""
     folder.mkdir(exist_ok=True)
     for name, content in credentials.files().items():
         (folder / name).write_bytes(content)
     admin = {
+        "address": address,
         "token_file": str(folder / "token"),
         "tls_cert_file": str(folder / "tls.crt"),
         "tls_key_file": str(folder / "tls.key"),
@@ -199,6 +208,77 @@ async def test_pod_of_an_older_release_refuses_what_it_does_not_know_and_serves_
     poller.want(KEY, back, port, credentials)
     await until(lambda: config_of(poller, "web-0") == back.hash)
     running.cancel()
+
+
+async def test_total_of_server_connections_is_divided_and_never_exceeded(
+    start_proxy: StartProxy, tmp_path: Path, postgres: PostgresCluster
+) -> None:
+    total, first = 8, first_share(8, 2)
+    credentials = make_credentials(KEY)
+    sections = {
+        "pool": {"max_size": 20, "acquire_timeout_seconds": 60},
+        "limits": {"max_server_connections": first},
+        "drain": {"endpoint_delay_seconds": 2, "timeout_seconds": 60},
+    }
+    one = served(start_proxy, tmp_path / "one", credentials, **sections)
+    port = port_of(one)
+    two = served(start_proxy, tmp_path / "two", credentials, f"127.0.0.2:{port}", **sections)
+    document = ConfigDocument(one.config_file.read_text(), 0, "", 6432, port, (), first)
+    document = replace(document, text=numbered(one, 1, **sections["pool"]), generation=1)
+    world = World()
+    pods = world.seen_pods[(KEY.namespace, KEY.name)] = {"0": pod("web-0", "127.0.0.1")}
+    settings = OperatorSettings(poll_interval=0.1, poll_timeout=5)
+    poller = Poller(world, settings, lambda key: poller.grant(key, divided(poller)))
+
+    def divided(poller: Poller) -> dict[str, int]:
+        return divide(total, first, len(pods), poller.holders(KEY)).grants
+
+    def limits() -> dict[str, tuple[int, int]]:
+        holders = poller.holders(KEY)
+        return {each.name: (each.share.limit, each.share.excess) for each in holders if each.share is not None}
+
+    async def until_open(count: int) -> None:
+        sql = f"select count(*) from pg_stat_activity where usename = '{APP}' and state is not null"
+        await until(lambda: int(postgres.value(sql) or 0) == count)
+
+    running = asyncio.create_task(poller.run())
+    poller.want(KEY, document, port, credentials)
+    await until(lambda: limits() == {"web-0": (7, 0)})
+    async with asyncio.TaskGroup() as clients:
+        first_over, second_over = asyncio.Event(), asyncio.Event()
+        for _ in range(12):
+            clients.create_task(hold(one, first_over))
+        await until_open(7)
+
+        pods["1"] = pod("web-1", "127.0.0.2")
+        for _ in range(12):
+            clients.create_task(hold(two, second_over))
+        await until(lambda: limits() == {"web-0": (3, 4), "web-1": (1, 0)})
+        await until_open(total)
+
+        first_over.set()
+        await until(lambda: limits() == {"web-0": (3, 0), "web-1": (3, 0)})
+        second_over.set()
+
+    one.signal(signal.SIGTERM)
+    pods["0"] = replace(pods["0"], deleting=True)
+    await until(lambda: limits() == {"web-0": (1, 0), "web-1": (5, 0)})
+    del pods["0"]
+    poller.grant(KEY, divided(poller))
+    await until(lambda: limits() == {"web-1": (7, 0)})
+    running.cancel()
+    one.wait()
+
+
+async def hold(process: HeliosProcess, over: asyncio.Event) -> None:
+    """One client in a transaction."""
+    client = await asyncpg.connect(
+        host="127.0.0.1", port=process.port, user=APP, password=PASSWORDS[APP], database=DATABASE, timeout=60
+    )
+    async with client.transaction():
+        assert await client.fetchval("select 1") == 1
+        await over.wait()
+    await client.close()
 
 
 def pod(name: str, ip: str) -> Pod:

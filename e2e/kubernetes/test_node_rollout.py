@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from harness.wait import until
 pytestmark = pytest.mark.level("node")
 
 COUNT = 50
+TOTAL = 20
 SETTLE_SECONDS = 120.0
 """Until pods have come or gone: drain and readiness take some seconds for each."""
 
@@ -84,3 +86,34 @@ def test_scaling_disturbs_nobody(busy: Installed) -> None:
             settle(busy, replicas, gone=set())
 
     assert_undisturbed(busy, under_load(busy, scale))
+
+
+def test_total_of_server_connections_is_never_exceeded(busy: Installed) -> None:
+    """PostgreSQL takes ten more than the total: what polls the nodes and reads definitions, and three for itself."""
+    busy.kubectl("set", "env", "statefulset/database", f"MAX_CONNECTIONS={TOTAL + 10}")
+    busy.kubectl("rollout", "status", "statefulset/database", "--timeout=60s")
+    spec = {"limits": {"maxServerConnections": TOTAL}, "pool": {"maxConnections": 40, "acquireTimeoutSeconds": 30}}
+    busy.kubectl("patch", "heliosproxy", "minimal", "--type=merge", "--patch", json.dumps({"spec": spec}))
+    until(lambda: busy.psql("select 1"), "the proxies found the new pod", deadline=30)
+    until(lambda: shares(busy) == [8, 8], f"17 of {TOTAL} are divided", deadline=30)
+
+    def disturb() -> None:
+        for replicas, each in ((5, 3), (1, 15), (2, 8)):
+            busy.kubectl("scale", "heliosproxy/minimal", f"--replicas={replicas}")
+            settle(busy, replicas, gone=set())
+            until(lambda: shares(busy) == [each] * replicas, f"{replicas} pods have {each} each", deadline=30)  # noqa: B023
+        old = {pod["metadata"]["name"] for pod in busy.pods()}
+        busy.kubectl("rollout", "restart", "deployment/minimal")
+        settle(busy, 2, gone=old)
+
+    counts = under_load(busy, disturb)
+
+    assert_undisturbed(busy, counts)
+    log = busy.kubectl("logs", "database-0")
+    assert "database system is ready" in log
+    assert not [line for line in log.splitlines() if "too many clients" in line or "connection slots" in line]
+
+
+def shares(busy: Installed) -> list[int | None]:
+    """Server connections that each pod may have."""
+    return [pod.get("maxServerConnections") for pod in busy.get("heliosproxy", "minimal")["status"].get("pods", ())]

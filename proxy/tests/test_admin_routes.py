@@ -169,6 +169,23 @@ async def test_pools(admin: TestClient[Any, Any], control: ScriptedControl) -> N
     assert removed["node"] == "removed"
 
 
+async def test_share_of_server_connections(admin: TestClient[Any, Any], control: ScriptedControl) -> None:
+    pools = [{"name": "app", "total": 5, "closing": 1}, {"name": "other", "total": 2, "closing": 0}]
+    control.state = engine_state(open=pools)
+    assert await get(admin, "/share") == {"limit": 0, "open": 7, "granted": False}
+
+    granted = await admin.put("/share", json={"limit": 4})
+    assert await granted.json() == {"limit": 4, "open": 7, "granted": True}
+
+    for body in ({}, {"limit": 0}, {"limit": "4"}, {"limit": True}, {"limit": 4, "more": 1}, [], 4):
+        refused = await admin.put("/share", json=body)
+        assert refused.status == 400, body
+        assert (await refused.json())["error"]
+    control.next_reload = ReloadOutcome(at=datetime.now(UTC), problems=(Problem("is not readable", "users_file"),))
+    assert (await admin.put("/share", json={"limit": 9})).status == 409
+    assert (await get(admin, "/share"))["limit"] == 4
+
+
 async def test_metrics_as_json(admin: TestClient[Any, Any]) -> None:
     assert await get(admin, "/metrics", Accept="application/json") == {
         "connections_accepted": 10,

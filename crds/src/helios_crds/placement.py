@@ -50,6 +50,9 @@ class Placement:
     watch_interval_ms: int = 1000
     """Milliseconds between two looks at the mounted files; 0: a reload is asked for."""
 
+    pods: int | None = 0
+    """Pods that share a total with it, where they are more than `spec.replicas`; None: it has the total for itself."""
+
     version: Version | None = None
     """Version of the oldest proxy that reads the configuration; None: this one."""
 
@@ -76,4 +79,5 @@ class Placement:
             admin_tls_key_file=None,
             users_file=users_file,
             watch_interval_ms=0,
+            pods=None,
         )

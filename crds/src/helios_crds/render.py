@@ -21,6 +21,7 @@ from helios_crds.placement import PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.references import References
+from helios_crds.shares import first_share
 from helios_crds.since import fitting, is_guard
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
@@ -275,7 +276,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "users": tuple(mirrored(user) for user in spec.users),
         "peers": _peers(proxy, placement),
         "drain": mirrored(spec.drain),
-        "limits": mirrored(spec.limits),
+        "limits": _limits(proxy, placement),
         "log": mirrored(spec.log),
         "watch": {"interval_ms": placement.watch_interval_ms} if placement.watch_interval_ms else {},
     }
@@ -332,6 +333,16 @@ def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> d
     ref = _users_ref(proxy, references, placement)
     users_file = placement.users_file if ref is None else _secret_path(ref.name, ref.key, placement)
     return auth if users_file is None else {**auth, "users_file": users_file}
+
+
+def _limits(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
+    """A total over all pods becomes what each has at first; what it may have then is granted by the operator."""
+    limits = mirrored(proxy.spec.limits)
+    total = proxy.spec.limits.max_server_connections if proxy.spec.limits is not None else None
+    if total is None:
+        return limits
+    share = total if placement.pods is None else first_share(total, max(proxy.spec.replicas, placement.pods))
+    return {**limits, "max_server_connections": share}
 
 
 def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Workload:
     termination_grace_period_seconds: int
     """Seconds from SIGTERM to SIGKILL: both drain times and a margin."""
 
+    server_connections: int
+    """Server connections that all pods share; 0 for any number."""
+
 
 def workload(proxy: HeliosProxy) -> Workload:
     """The workload of `proxy`, with the defaults of the configuration for what the spec leaves out."""
@@ -54,4 +57,5 @@ def workload(proxy: HeliosProxy) -> Workload:
         requests={name: str(amount) for name, amount in spec.resources.requests.items()},
         limits={name: str(amount) for name, amount in spec.resources.limits.items()},
         termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,
+        server_connections=(spec.limits and spec.limits.max_server_connections) or 0,
     )

@@ -12,4 +12,4 @@ CREATE DATABASE app OWNER app;
 SQL
 fi
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/tmp -c jit=off -c fsync=off \
-    -c password_encryption=scram-sha-256 -c max_connections=200
+    -c password_encryption=scram-sha-256 -c "max_connections=${MAX_CONNECTIONS:-200}"

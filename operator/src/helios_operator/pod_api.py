@@ -17,6 +17,7 @@ import aiohttp
 from helios.config.base import join_address
 from helios_operator.credentials import Credentials
 from helios_operator.errors import PodError, PodRefused
+from helios_operator.shares import PodShare
 
 __all__ = ["PodApi", "PodConfig", "PodTopology", "trust"]
 
@@ -79,6 +80,14 @@ class PodApi:
         """Bring a document into force; also right where it is already. Raises PodRefused or PodError."""
         return _config(await self._send("POST", "/config", text.encode()))
 
+    async def share(self) -> PodShare:
+        """How many server connections it may have, and has. Raises PodError."""
+        return _share(await self._send("GET", "/share"))
+
+    async def put_share(self, limit: int) -> PodShare:
+        """Grant it so many server connections. Raises PodRefused or PodError."""
+        return _share(await self._send("PUT", "/share", json.dumps({"limit": limit}).encode()))
+
     async def topology(self) -> PodTopology:
         """Primary and nodes. Raises PodError."""
         answer = await self._send("GET", "/topology")
@@ -103,7 +112,7 @@ class PodApi:
             if status != UNAUTHORIZED:
                 break
         message = "; ".join([str(answer.get("error") or f"status {status}"), *map(str, answer.get("problems") or ())])
-        if status in REFUSED and method == "POST":
+        if status in REFUSED and method != "GET":
             raise PodRefused(message, status, answer.get("generation"))
         if status >= ERROR:
             raise PodError(f"{path} answered {status}: {message}")
@@ -113,7 +122,7 @@ class PodApi:
         url = f"https://{join_address(self.address, self.port)}{path}"
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/toml"
+            headers["Content-Type"] = "application/json" if method == "PUT" else "application/toml"
         limit = aiohttp.ClientTimeout(total=self.timeout)
         try:
             async with self.session.request(
@@ -124,6 +133,14 @@ class PodApi:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise PodError(f"{path} of {self.address}: {str(error) or type(error).__name__}") from error
         return answer.status, value if isinstance(value, dict) else {}
+
+
+def _share(answer: dict[str, Any]) -> PodShare:
+    try:
+        limit, present, is_granted = int(answer["limit"]), int(answer["open"]), bool(answer["granted"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise PodError(f"/share answered something unknown: {error!r}") from error
+    return PodShare(limit, max(0, present - limit), is_granted)
 
 
 def _config(answer: dict[str, Any]) -> PodConfig:

@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -25,6 +25,7 @@ from helios_operator.names import ProxyKey
 from helios_operator.pod_api import PodApi, PodConfig, PodTopology, trust
 from helios_operator.records import Pod
 from helios_operator.settings import OperatorSettings
+from helios_operator.shares import Holder, PodShare
 from helios_operator.world import World
 
 __all__ = ["PodView", "Poller"]
@@ -61,6 +62,10 @@ class _Wanted:
     busy: set[str] = field(default_factory=set)
     views: dict[str, PodView] = field(default_factory=dict)
     """Name of a pod → what it said."""
+    shares: dict[str, PodShare] = field(default_factory=dict)
+    """Name of a pod → what it may have; the most of what it said and what was sent to it since."""
+    grants: dict[str, int] = field(default_factory=dict)
+    """Name of a pod → what it shall have."""
 
 
 class Poller:
@@ -80,11 +85,28 @@ class Poller:
         """From now on every pod of `key` shall run `document`."""
         present = self._wanted.get(key)
         if present is None or present.credentials is not credentials:
-            views = present.views if present else {}
-            self._wanted[key] = _Wanted(document, port, credentials, views=views)
+            wanted = _Wanted(document, port, credentials)
+            if present is not None:
+                wanted.views, wanted.shares, wanted.grants = present.views, present.shares, present.grants
+            self._wanted[key] = wanted
         elif present.document != document or present.port != port:
             present.document, present.port = document, port
             present.due.clear()
+
+    def grant(self, key: ProxyKey, grants: Mapping[str, int]) -> None:
+        """From now on these pods may have so many server connections."""
+        wanted = self._wanted[key]
+        for pod in self._world.all_pods(key):
+            if pod.name in grants and wanted.grants.get(pod.name) != grants[pod.name]:
+                wanted.grants[pod.name] = grants[pod.name]
+                wanted.due.pop(pod.ip or "", None)
+
+    def holders(self, key: ProxyKey) -> list[Holder]:
+        """The pods of a proxy, as far as their shares go."""
+        wanted = self._wanted.get(key)
+        shares = wanted.shares if wanted is not None and wanted.document.first_share else {}
+        pods = [pod for pod in self._world.all_pods(key) if not pod.ended]
+        return [Holder(pod.name, pod.running, pod.deleting, shares.get(pod.name)) for pod in pods]
 
     def forget(self, key: ProxyKey) -> None:
         """The proxy is gone."""
@@ -98,6 +120,9 @@ class Poller:
             return {}
         names = {pod.name for pod in self._world.pods(key)}
         wanted.views = {name: view for name, view in wanted.views.items() if name in names}
+        names |= {pod.name for pod in self._world.all_pods(key)}
+        wanted.shares = {name: share for name, share in wanted.shares.items() if name in names}
+        wanted.grants = {name: limit for name, limit in wanted.grants.items() if name in names}
         return wanted.views
 
     def least_generation(self, key: ProxyKey) -> int:
@@ -119,7 +144,8 @@ class Poller:
     def _start_due(self, session: aiohttp.ClientSession) -> None:
         now = time.monotonic()
         for key, wanted in self._wanted.items():
-            for pod in self._world.pods(key):
+            # One that leaves is asked what it still holds, where that counts.
+            for pod in self._world.all_pods(key) if wanted.document.first_share else self._world.pods(key):
                 if not pod.running or pod.ip is None or pod.ip in wanted.busy or wanted.due.get(pod.ip, 0.0) > now:
                     continue
                 wanted.busy.add(pod.ip)
@@ -128,25 +154,30 @@ class Poller:
                 task.add_done_callback(self._tasks.discard)
 
     async def _look(self, session: aiohttp.ClientSession, key: ProxyKey, wanted: _Wanted, pod: Pod, ip: str) -> None:
-        """Ask one pod, and send it the document if it runs another."""
+        """Ask one pod, and send it the document if it runs another, and its share if it has another."""
         document = wanted.document
-        before = wanted.views.get(pod.name, PodView())
+        before = view = wanted.views.get(pod.name, PodView())
+        held = wanted.shares.get(pod.name)
         try:
             wanted.tls = wanted.tls or trust(wanted.credentials)
             host, tokens = host_of(key), wanted.credentials.tokens
             api = PodApi(session, ip, wanted.port, host, tokens, wanted.tls, self._settings.poll_timeout)
             async with self._gate:
-                view = await self._ask(api, document, key, pod)
+                if not pod.deleting:
+                    view = await self._ask(api, document, key, pod)
+                if document.first_share:
+                    await self._settle_share(api, wanted, pod)
         except PodError as error:
             view = replace(before, error=str(error), topology=None)
         finally:
             wanted.busy.discard(ip)
-        settled = view.error is None and view.config is not None and view.config.hash == document.hash
+        settled = _has(view, document) and _has_share(wanted, pod)
         pause = self._settings.poll_interval if settled else RETRY_SECONDS
         unchanged = wanted.document == document
         wanted.due[ip] = time.monotonic() + (pause * random.uniform(1 - JITTER, 1 + JITTER) if unchanged else 0)  # noqa: S311
-        wanted.views[pod.name] = view
-        if view != before:
+        if not pod.deleting:
+            wanted.views[pod.name] = view
+        if view != before or wanted.shares.get(pod.name) != held:
             self._changed(key)
 
     async def _ask(self, api: PodApi, document: ConfigDocument, key: ProxyKey, pod: Pod) -> PodView:
@@ -163,3 +194,24 @@ class Poller:
                     self._generations[key] = max(error.generation + 1, self.least_generation(key))
                 _log.warning("document refused", extra=fields(proxy=key, pod=pod.name, error=refusal))
         return PodView(config, await api.topology(), None, refusal)
+
+    async def _settle_share(self, api: PodApi, wanted: _Wanted, pod: Pod) -> None:
+        share = await api.share()
+        granted = wanted.grants.get(pod.name)
+        if granted is not None and not pod.deleting and (granted != share.limit or not share.is_granted):
+            # It may take this without our hearing of it.
+            wanted.shares[pod.name] = replace(share, limit=max(share.limit, granted))
+            share = await api.put_share(granted)
+        wanted.shares[pod.name] = share
+
+
+def _has(view: PodView, document: ConfigDocument) -> bool:
+    return view.error is None and view.config is not None and view.config.hash == document.hash
+
+
+def _has_share(wanted: _Wanted, pod: Pod) -> bool:
+    """Whether what it may have is what it shall have, and what it has no more than that."""
+    share = wanted.shares.get(pod.name)
+    if not wanted.document.first_share or share is None:
+        return True
+    return share.excess == 0 and (pod.deleting or wanted.grants.get(pod.name, share.limit) == share.limit)

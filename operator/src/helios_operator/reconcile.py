@@ -7,7 +7,7 @@ the poller what the pods shall run, and write the status. Every look starts from
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from helios_crds.problems import Problem, Reason
 from helios_crds.references import References
 from helios_crds.render import RenderResult, discoveries, render, secret_files
 from helios_crds.since import Version, version_of_image
-from helios_crds.workload import workload
+from helios_crds.workload import Workload, workload
 from helios_operator.admin_secrets import AdminSecrets
 from helios_operator.desired import Owner, config_map, deployment, services
 from helios_operator.discovery import discover
@@ -34,6 +34,7 @@ from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
 from helios_operator.references import PolicyReader
 from helios_operator.settings import OperatorSettings
+from helios_operator.shares import divide
 from helios_operator.status import Observed, Trouble, status_of
 from helios_operator.user_secrets import UserSecrets
 from helios_operator.world import World
@@ -51,6 +52,8 @@ class _Look:
     problems: tuple[Problem, ...] = ()
     result: RenderResult | None = None
     document: ConfigDocument | None = None
+    held_back: int = 0
+    """Pods that are not asked for yet, since the others still hold the server connections they need."""
 
 
 class Reconciler:
@@ -103,7 +106,8 @@ class Reconciler:
             await self._users.keys_of(key.namespace, _secrets_of(resource)),
             await discover(self._client, self._world, key.namespace, discoveries(resource)),
         )
-        look.result = render(resource, references, Placement(version=self._oldest_reader(key, resource)))
+        place = Placement(version=self._oldest_reader(key, resource), pods=self._settled_pods(key))
+        look.result = render(resource, references, place)
         look.problems = look.result.problems
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
@@ -113,6 +117,10 @@ class Reconciler:
         images = {resource.spec.image or self._settings.image, *(pod.image for pod in self._world.pods(key))}
         told = [version for version in map(version_of_image, images) if version is not None]
         return min(told, default=None)
+
+    def _settled_pods(self, key: ProxyKey) -> int:
+        """Those that are there, without the one more of a rolling update."""
+        return len([pod for pod in self._world.pods(key) if not pod.ended]) - 1
 
     async def _present(self, key: ProxyKey, proxy: Stored) -> Child | None:
         """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""
@@ -143,8 +151,22 @@ class Reconciler:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
         self._poller.want(key, look.document, look.document.admin_port, credentials)
+        work = self._share_out(key, work, look)
         pods = deployment(owner, work, look.document, self._settings.image)
         await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
+
+    def _share_out(self, key: ProxyKey, work: Workload, look: _Look) -> Workload:
+        """Grant each pod its part of the total; `work` with as many pods as there are server connections for."""
+        if look.document is None or not look.document.first_share or not work.server_connections:
+            return work
+        holders = self._poller.holders(key)
+        division = divide(work.server_connections, look.document.first_share, work.replicas, holders)
+        self._poller.grant(key, division.grants)
+        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
+        asked = running.content["spec"]["replicas"] if running is not None else 0
+        pods = min(work.replicas, max(division.pods, asked))
+        look.held_back = work.replicas - pods
+        return replace(work, replicas=pods)
 
     async def _tell(self, key: ProxyKey, look: _Look, failure: ApiError | OperatorError | None) -> None:
         """Write the status if it says anything new."""
@@ -159,6 +181,8 @@ class Reconciler:
             deployment=self._world.child(DEPLOYMENT, key.namespace, key.name),
             pods=tuple(self._world.pods(key)),
             views=self._poller.views(key),
+            shares={each.name: each.share.limit for each in self._poller.holders(key) if each.share is not None},
+            held_back=look.held_back,
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))

@@ -95,6 +95,8 @@ class Pod:
     deleting: bool
     trouble: tuple[str, str] | None
     """(reason, message) of what keeps its container or its scheduling waiting."""
+    ended: bool = False
+    """Its containers have ended and will not come back; it is there for people to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def pod_of(body: Json) -> Pod:
         running=any("running" in state for state in states),
         deleting="deletionTimestamp" in body["metadata"],
         trouble=_trouble(status, states),
+        ended=status.get("phase") in ("Succeeded", "Failed"),
     )
 
 

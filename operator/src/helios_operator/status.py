@@ -7,7 +7,7 @@ wants it. The phase is derived from the conditions and never decides anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -51,6 +51,10 @@ class Observed:
     deployment: Child | None
     pods: tuple[Pod, ...]
     views: Mapping[str, PodView]
+    shares: Mapping[str, int] = field(default_factory=dict)
+    """Name of a pod → server connections it may have."""
+    held_back: int = 0
+    """Pods that are wanted and not asked for yet, since the others hold the server connections they need."""
 
     @property
     def is_rendered(self) -> bool:
@@ -94,7 +98,7 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     if seen.document is not None:
         status["configHash"] = seen.document.hash
     if seen.pods:
-        status["pods"] = [_pod(pod, seen.views.get(pod.name)) for pod in _sorted(seen.pods)]
+        status["pods"] = [_pod(pod, seen.views.get(pod.name), seen.shares.get(pod.name)) for pod in _sorted(seen.pods)]
     return status
 
 
@@ -102,8 +106,10 @@ def _sorted(pods: Iterable[Pod]) -> list[Pod]:
     return sorted(pods, key=lambda pod: pod.name)[:MAX_PODS]
 
 
-def _pod(pod: Pod, view: PodView | None) -> Json:
+def _pod(pod: Pod, view: PodView | None, share: int | None) -> Json:
     made: Json = {"name": pod.name, "ready": pod.ready}
+    if share is not None:
+        made["maxServerConnections"] = share
     if view is not None and view.config is not None:
         made |= {"configHash": view.config.hash, "configGeneration": view.config.generation}
     message = pod.trouble[1] or pod.trouble[0] if pod.trouble else view and (view.refusal or view.error)
@@ -244,11 +250,18 @@ def _ready(seen: Observed, findings: Iterable[Finding], stalled: Finding | None)
     updated = int(pods.get("updatedReplicas", 0))
     if seen.ready < seen.replicas or updated < seen.replicas or int(pods.get("replicas", 0)) > seen.replicas:
         message = f"{seen.ready} of {seen.replicas} pods are ready, {updated} of the present template"
-        reason, why = _first_trouble(seen) or ("PodsNotReady", "")
+        reason, why = _first_trouble(seen) or _held_back(seen) or ("PodsNotReady", "")
         return Finding("Ready", "False", reason, f"{message}; {why}" if why else message)
     if by_type["TopologyAgreed"].status == "False":
         return Finding("Ready", "False", by_type["TopologyAgreed"].reason, by_type["TopologyAgreed"].message)
     return Finding("Ready", "True", "Ready", f"{seen.ready} pods are ready")
+
+
+def _held_back(seen: Observed) -> tuple[str, str] | None:
+    if not seen.held_back:
+        return None
+    why = f"{seen.held_back} more are made when the others have given up the server connections they need"
+    return "WaitsForServerConnections", why
 
 
 def _reconciling(seen: Observed, findings: list[Finding]) -> Finding | None:

@@ -97,7 +97,11 @@ class World:
 
     def pods(self, key: ProxyKey) -> list[Pod]:
         """Pods of a proxy that are not about to end."""
-        return [pod for pod in self.seen_pods.get((key.namespace, key.name), {}).values() if not pod.deleting]
+        return [pod for pod in self.all_pods(key) if not pod.deleting]
+
+    def all_pods(self, key: ProxyKey) -> list[Pod]:
+        """Pods of a proxy, those too that are about to end."""
+        return list(self.seen_pods.get((key.namespace, key.name), {}).values())
 
     def endpoints(self, namespace: str, service: str) -> list[Endpoint]:
         """Addresses behind a Service, sorted; an address in two slices counts once."""

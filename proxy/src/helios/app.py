@@ -95,7 +95,7 @@ def _endpoint_delay(proxy: RunningProxy, number: signal.Signals) -> int:
 
 async def _drain(proxy: RunningProxy, endpoint_delay_seconds: int) -> None:
     """Not ready at once, accepting a while longer, then no new clients, then none in a transaction."""
-    proxy.draining = True
+    proxy.begin_drain()
     timeout_seconds = proxy.config.drain.timeout_seconds
     facts = fields(endpoint_delay_seconds=endpoint_delay_seconds, timeout_seconds=timeout_seconds)
     _log.info("draining", extra=facts)

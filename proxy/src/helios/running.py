@@ -71,10 +71,10 @@ _ENDS = {
 """Ways to end the process, as PgBouncer's signals for them."""
 
 
-def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) -> _Prepared:
+def _prepare(loaded: Loaded, config: ProxyConfig, for_engine: ProxyConfig | None = None) -> _Prepared:
     """Read all files that `config`, made of `loaded`, names. `ConfigError` with every one that cannot be used.
 
-    `workers` replaces what the configuration says: the threads that run stay as many as they are.
+    `for_engine` is `config` with what the engine shall go by instead.
     """
     refuse_unusable_secrets(loaded)
     check_tls(config.admin)
@@ -82,7 +82,7 @@ def _prepare(loaded: Loaded, config: ProxyConfig, workers: int | None = None) ->
     return _Prepared(
         config=config,
         loaded=loaded,
-        snapshot=engine_snapshot(config if workers is None else config.model_copy(update={"workers": workers})),
+        snapshot=engine_snapshot(config if for_engine is None else for_engine),
         logins=logins_of(config),
         admin_tokens=tuple(token.get_secret_value() for token in tokens),
         user_names=tuple(user.name for user in users_of(config)),
@@ -110,6 +110,7 @@ class RunningProxy:
         self.console = ConsoleService(self, self.core.answer)
         self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self.draining = False
+        self._granted: int | None = None
         self.last_reload = ReloadOutcome(at=datetime.now(UTC))
 
     @property
@@ -134,6 +135,21 @@ class RunningProxy:
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
         return self.core.state()
+
+    @property
+    def server_connections(self) -> int:
+        """Server connections that the process may have; 0 for any number."""
+        return self._server_connections(self.config)
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether that was granted; else it is what the configuration says."""
+        return self._granted is not None
+
+    def _server_connections(self, config: ProxyConfig) -> int:
+        """Under `config`: what was granted, unless nothing is limited."""
+        limit = config.limits.max_server_connections
+        return limit if limit == 0 or self._granted is None else self._granted
 
     @property
     def user_names(self) -> tuple[str, ...]:
@@ -195,6 +211,22 @@ class RunningProxy:
         outcome = self._attempt(lambda: self._sent(document))
         return outcome if outcome.outdated else self._ended(outcome)
 
+    def grant(self, limit: int) -> ReloadOutcome:
+        """From now on, and over reloads, so many server connections, where the configuration limits them at all."""
+        before, self._granted = self._granted, limit
+        outcome = self._attempt(lambda: self._prepared.loaded)
+        if outcome.succeeded:
+            _log.info("granted", extra=fields(server_connections=self.server_connections))
+        else:
+            self._granted = before
+        return outcome
+
+    def begin_drain(self) -> None:
+        """Not ready any more. What was granted beyond the configuration goes back, for the pod that comes instead."""
+        self.draining = True
+        if limit := self.config.limits.max_server_connections:
+            self.grant(min(self.server_connections, limit))
+
     def refresh(self) -> None:
         """A file changed: apply it. While the configuration file is older than a document that was sent, the secrets
         that this document names are read again."""
@@ -231,7 +263,8 @@ class RunningProxy:
     def _apply(self, loaded: Loaded) -> tuple[str, ...]:
         """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""
         plan = diff(self.config, loaded.config)
-        prepared = _prepare(loaded, _kept(loaded.config, self.config, plan.restart), self._workers)
+        config = _kept(loaded.config, self.config, plan.restart)
+        prepared = _prepare(loaded, config, self._for_engine(config))
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
         self._prepared = prepared
@@ -239,6 +272,11 @@ class RunningProxy:
         self._warn(loaded.warnings)
         self.watch_nodes()
         return plan.restart
+
+    def _for_engine(self, config: ProxyConfig) -> ProxyConfig:
+        """`config` with the threads that run, which stay as many as they are, and the server connections granted."""
+        limits = config.limits.model_copy(update={"max_server_connections": self._server_connections(config)})
+        return config.model_copy(update={"workers": self._workers, "limits": limits})
 
     def _warn(self, warnings: tuple[Problem, ...]) -> None:
         """Log what the author of the configuration should know, each thing once as long as it stands there."""

@@ -112,6 +112,17 @@ class ScriptedControl:
     last_reload: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(at=datetime.now(UTC)))
     next_reload: ReloadOutcome | None = None
     reloads: int = 0
+    granted: int | None = None
+
+    @property
+    def server_connections(self) -> int:
+        """What was granted, else as the configuration says."""
+        return self.config.limits.max_server_connections if self.granted is None else self.granted
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether something was."""
+        return self.granted is not None
 
     def engine_state(self) -> EngineState:
         """What was set, raised if it is an exception."""
@@ -140,6 +151,12 @@ class ScriptedControl:
         self.reloads += 1
         self.last_reload = self.next_reload or self.last_reload
         return self.last_reload
+
+    def grant(self, limit: int) -> ReloadOutcome:
+        """Taken where the next reload is set to succeed."""
+        outcome = self.next_reload or self.last_reload
+        self.granted = limit if outcome.succeeded else self.granted
+        return outcome
 
     def load(self, document: bytes) -> ReloadOutcome:
         """What was set."""

@@ -35,6 +35,7 @@ from helios_crds.v1alpha1.status import HeliosProxyStatus
 __all__ = ["MAIN_CLUSTER", "HeliosProxy", "HeliosProxySpec"]
 
 MAX_USERS: Final = 256
+DEFAULT_REPLICAS: Final = 2
 MAIN_CLUSTER: Final = "main"
 """Name of the one cluster that `nodes`, or no backend at all, stands for."""
 
@@ -66,6 +67,12 @@ def _session_mode_only(spec: Any, _old: Any) -> bool:
         return True
     pools = [_block(spec, "pool"), *(_block(database, "pool") for database in _dicts(spec.get("databases")))]
     return all(pool.get("mode", PoolMode.SESSION) == PoolMode.SESSION for pool in pools)
+
+
+def _total_suffices(spec: Any) -> bool:
+    total = _block(spec, "limits").get("maxServerConnections")
+    pods = spec.get("replicas", DEFAULT_REPLICAS)
+    return not isinstance(total, int) or not isinstance(pods, int) or total > pods
 
 
 def _refs_differ(refs: Any, _old: Any) -> bool:
@@ -114,6 +121,13 @@ REFS_DIFFER = Rule(
     "every name may be given once",
     _refs_differ,
 )
+ENOUGH_FOR_PODS = Rule(
+    "server-connections-for-pods",
+    "!has(self.limits) || !has(self.limits.maxServerConnections) || "
+    f"self.limits.maxServerConnections > (has(self.replicas) ? self.replicas : {DEFAULT_REPLICAS})",
+    "limits.maxServerConnections must be more than replicas: each pod needs one, and one more pod comes in an update",
+    lambda spec, _old: _total_suffices(spec),
+)
 RefList = Annotated[tuple[LocalRef, ...], cel(REFS_DIFFER), Field(max_length=MAX_REFS)]
 
 DEFAULT_RESOURCES = ResourcesSpec(requests={"cpu": "250m", "memory": "128Mi"}, limits={"cpu": "2", "memory": "512Mi"})
@@ -122,12 +136,19 @@ DEFAULT_RESOURCES = ResourcesSpec(requests={"cpu": "250m", "memory": "128Mi"}, l
 class HeliosProxySpec(SpecModel):
     """What the proxy is made of, where it leads and how it behaves."""
 
-    rules = (NODES_XOR_CLUSTERS, PORTS_DIFFER, DATABASE_CLUSTER, CLUSTERS_NEED_DATABASES, POOL_MODES_OFF)
+    rules = (
+        NODES_XOR_CLUSTERS,
+        PORTS_DIFFER,
+        DATABASE_CLUSTER,
+        CLUSTERS_NEED_DATABASES,
+        POOL_MODES_OFF,
+        ENOUGH_FOR_PODS,
+    )
 
     image: Image | None = None
     """Container image. Left out: the image the operator was released with. A change rolls the pods one by one."""
 
-    replicas: Annotated[int, Field(ge=0, le=1_000)] = 2
+    replicas: Annotated[int, Field(ge=0, le=1_000)] = DEFAULT_REPLICAS
     """Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it."""
 
     listen_port: Annotated[Port | None, in_force(split_address(ProxyConfig().listen_address)[1])] = None

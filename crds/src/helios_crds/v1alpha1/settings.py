@@ -368,6 +368,12 @@ class LimitsSpec(SpecModel):
     max_address_unauthenticated_connections: Annotated[
         int | None, mirrors(LimitsConfig, "max_address_unauthenticated_connections")
     ] = None
+
+    max_server_connections: Annotated[int | None, Field(ge=2, le=1_000_000)] = None
+    """Server connections at most, of all pools of all pods together; left out: no such limit. More than `replicas`, for
+    each pod needs one, and one more pod comes while they are replaced. The operator divides them among the pods that
+    are there. The few connections that poll the nodes and read definitions come on top: leave room for three a pod."""
+
     max_user_server_connections: Annotated[int | None, mirrors(LimitsConfig, "max_user_server_connections")] = None
     max_database_server_connections: Annotated[int | None, mirrors(LimitsConfig, "max_database_server_connections")] = (
         None

@@ -56,6 +56,9 @@ class PodStatus(StatusModel):
     config_generation: Annotated[int | None, Field(ge=0)] = None
     """Number of that configuration."""
 
+    max_server_connections: Count = None
+    """Its share of `limits.maxServerConnections`; none where that is not set, and while it cannot be asked."""
+
     message: Annotated[str | None, Field(max_length=1024)] = None
     """Why it cannot be asked, or why it refused the configuration."""
 

@@ -59,6 +59,14 @@ class Control(Protocol):
     def draining(self) -> bool:
         """Whether the process is about to end."""
 
+    @property
+    def server_connections(self) -> int:
+        """Server connections that the process may have; 0 for any number."""
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether that was granted; else it is what the configuration says."""
+
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
 
@@ -83,6 +91,9 @@ class Control(Protocol):
 
     def load(self, document: bytes) -> ReloadOutcome:
         """As `reload`, of a document that was sent; the file stays as it is."""
+
+    def grant(self, limit: int) -> ReloadOutcome:
+        """From now on, and over reloads, so many server connections, where the configuration limits them at all."""
 
 
 CONTROL = web.AppKey("control", Control)

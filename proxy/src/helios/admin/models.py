@@ -27,6 +27,7 @@ __all__ = [
     "Readiness",
     "ReloadView",
     "Sessions",
+    "ShareView",
     "Topology",
     "Traffic",
     "Version",
@@ -118,6 +119,17 @@ class LoadView(_Answer):
     problems: tuple[str, ...]
     restartNeeded: tuple[str, ...]
     """Fields of the document that only a restart can apply."""
+
+
+class ShareView(_Answer):
+    """GET /share: the server connections of this process."""
+
+    limit: int
+    """How many it may have; 0 for any number."""
+    open: int
+    """How many it has, those among them that are on their way."""
+    granted: bool
+    """Whether the limit was granted; else it is what the configuration says."""
 
 
 class ConfigView(_Answer):

@@ -215,7 +215,7 @@ async def test_total_of_server_connections_is_divided_and_never_exceeded(
 ) -> None:
     total, first = 8, first_share(8, 2)
     credentials = make_credentials(KEY)
-    sections = {
+    sections: dict[str, Any] = {
         "pool": {"max_size": 20, "acquire_timeout_seconds": 60},
         "limits": {"max_server_connections": first},
         "drain": {"endpoint_delay_seconds": 2, "timeout_seconds": 60},

@@ -177,7 +177,8 @@ async def test_share_of_server_connections(admin: TestClient[Any, Any], control:
     granted = await admin.put("/share", json={"limit": 4})
     assert await granted.json() == {"limit": 4, "open": 7, "granted": True}
 
-    for body in ({}, {"limit": 0}, {"limit": "4"}, {"limit": True}, {"limit": 4, "more": 1}, [], 4):
+    bodies: tuple[Any, ...] = ({}, {"limit": 0}, {"limit": "4"}, {"limit": True}, {"limit": 4, "more": 1}, [], 4)
+    for body in bodies:
         refused = await admin.put("/share", json=body)
         assert refused.status == 400, body
         assert (await refused.json())["error"]

@@ -122,6 +122,8 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "max_prepared_bytes": 67_108_864,
             "max_channels": 1_000,
             "max_notification_bytes": 4_194_304,
+            "max_buffered_clients": 1_000,
+            "max_buffered_bytes": 16_777_216,
         },
     }
 

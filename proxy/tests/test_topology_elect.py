@@ -124,3 +124,27 @@ def _named(node: Observation, name: str) -> Observation:
         system_identifier=node.system_identifier,
         error=node.error,
     )
+
+
+def test_a_fenced_node_is_not_believed() -> None:
+    fenced = Observation("a", reachable=True, fresh=True, in_recovery=False, timeline=1, fenced=True)
+
+    assert elect([fenced, standby("b")]).primary is None
+    assert "a is fenced" in str(elect([fenced, standby("b")]).reason)
+    assert elect([fenced, primary("b", timeline=2)]).primary == "b"
+
+
+def test_a_claim_on_an_earlier_timeline_than_a_standby_follows_is_outdated() -> None:
+    ahead = Observation("b", reachable=True, fresh=True, in_recovery=True, timeline=2, system_identifier="1")
+    outcome = elect([primary("a", timeline=1), ahead])
+
+    assert outcome.primary is None
+    assert outcome.rivals == {"a"}
+    assert outcome.reason is not None
+    assert "a accepts writes on timeline 1, but b follows timeline 2" in outcome.reason
+    assert elect([primary("a", timeline=2), ahead]).primary == "a"
+
+
+def test_rivals_are_those_of_one_database_system() -> None:
+    assert elect([primary("a"), primary("b")]).rivals == {"a", "b"}
+    assert elect([primary("a", system="1"), primary("b", system="2")]).rivals == frozenset()

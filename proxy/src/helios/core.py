@@ -131,6 +131,17 @@ class ListeningCounts(_Message):
     """Clients that were disconnected since they may have missed one."""
 
 
+class BufferCounts(_Message):
+    """Clients that wait because their cluster has no primary."""
+
+    clients: int
+    bytes: int
+    """What they have sent."""
+    entered_total: int
+    refused_total: int
+    """Clients refused since the buffer was full or the wait too long."""
+
+
 class ByteCounts(_Message):
     """Bytes on client connections, seen from the proxy."""
 
@@ -321,6 +332,7 @@ class EngineState(_Message):
     plans: PlanCounts
     pins: tuple[PinCount, ...]
     listening: ListeningCounts
+    buffer: BufferCounts
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
     open: tuple[OpenPool, ...]
@@ -340,6 +352,8 @@ class NodeView(_Message):
     healthy: bool
     standby: bool = False
     """It replays what the primary of its cluster writes, as far as is known."""
+    fenced: bool = False
+    """Another node is primary in its place, or is about to be: whatever is under way on it ends at once."""
     weight: int = 100
     zone: str | None = None
 
@@ -460,6 +474,13 @@ class Core:
         """Tell the engine who is primary and which nodes are healthy."""
         with _helios_errors():
             self._engine.set_topology(_CLUSTERS.dump_json({"clusters": tuple(clusters)}))
+
+    def settle(self, cluster: str, timeout_ms: int) -> int | None:
+        """Wait until every worker acts by the last topology: no session uses a fenced node any more, nor begins a
+        transaction where there is no primary. The number of clients of the cluster that have one under way; None if
+        some worker did not say in time. Waits, so not on an event loop."""
+        with _helios_errors():
+            return self._engine.settle(cluster, timeout_ms)
 
     def set_positions(self, nodes: Sequence[NodePosition]) -> None:
         """Tell the engine how far nodes are; those that are not named stay as they were."""

@@ -42,6 +42,7 @@ def engine_state(**changes: Any) -> EngineState:
             {"reason": "library", "sessions": 0, "total": 0},
         ],
         "listening": {"sessions": 4, "links": 1, "notifications_total": 8, "lost_total": 1},
+        "buffer": {"clients": 2, "bytes": 80, "entered_total": 6, "refused_total": 1},
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "open": [],

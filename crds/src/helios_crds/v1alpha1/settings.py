@@ -393,6 +393,10 @@ class LimitsSpec(SpecModel):
     max_channels: Annotated[int | None, mirrors(LimitsConfig, "max_channels")] = None
     max_notification_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_notification_bytes")] = None
 
+    max_buffered_clients: Annotated[int | None, mirrors(LimitsConfig, "max_buffered_clients")] = None
+
+    max_buffered_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_buffered_bytes")] = None
+
 
 class UserSpec(SpecModel):
     """Settings of one user; what is left out is as for all users."""

@@ -66,6 +66,12 @@ impl Engine {
         py.detach(|| self.0.set_topology(topology)).map_err(raise)
     }
 
+    /// Waits until every worker acts by the last topology; how many clients of the cluster have a transaction under way,
+    /// or None if that was not known in time.
+    fn settle(&self, py: Python<'_>, cluster: &str, timeout_ms: u64) -> Option<usize> {
+        py.detach(|| self.0.settle(cluster, Duration::from_millis(timeout_ms)))
+    }
+
     /// Tells how far nodes are.
     fn set_positions(&self, py: Python<'_>, positions: &[u8]) -> PyResult<()> {
         py.detach(|| self.0.set_positions(positions)).map_err(raise)

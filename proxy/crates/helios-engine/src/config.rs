@@ -453,6 +453,10 @@ pub struct Limits {
     pub max_channels: usize,
     /// Of notifications that wait for one client.
     pub max_notification_bytes: usize,
+    /// Clients of one pool that wait for a primary.
+    pub max_buffered_clients: usize,
+    /// What they have sent.
+    pub max_buffered_bytes: usize,
 }
 
 impl Snapshot {

@@ -125,6 +125,7 @@ impl Engine {
                 .map(|_| crate::stats::Stats::default())
                 .collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            buffer: Arc::default(),
             budgets: Budgets::default(),
             census: Arc::default(),
             buckets: Buckets::new(),
@@ -252,6 +253,11 @@ impl Engine {
             let node = nodes.into_iter().flatten().find(|node| {
                 node.name == key.node && node.host == key.host && node.port == key.port
             });
+            if node.is_some_and(|node| node.fenced) {
+                pool.cut();
+                self.shared.retire(pool);
+                return false;
+            }
             if let Some(node) = node {
                 pool.set_addresses(&node.addresses);
             }
@@ -274,6 +280,34 @@ impl Engine {
         drop(pools);
         self.broadcast(|| Message::Changed);
         Ok(())
+    }
+
+    /// Waits, at most `limit`, until every worker acts by the last topology: from then on no session uses a server of a
+    /// fenced node, nor begins a transaction where there is no primary. How many clients of the cluster have a
+    /// transaction under way on a server; `None` if some worker did not say in time.
+    pub fn settle(&self, cluster: &str, limit: Duration) -> Option<usize> {
+        let (sender, receiver) = mpsc::channel();
+        let mut asked = 0;
+        for inbox in self.shared.inboxes.iter() {
+            let message = Message::Settle {
+                cluster: cluster.to_owned(),
+                done: sender.clone(),
+            };
+            // A worker that has ended has no sessions.
+            asked += usize::from(inbox.send(message).is_ok());
+        }
+        drop(sender);
+        let until = Instant::now() + limit;
+        let mut under_way = 0;
+        for _ in 0..asked {
+            let left = until.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left) {
+                Ok(count) => under_way += count,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => return None,
+            }
+        }
+        Some(under_way)
     }
 
     /// Tells how far nodes are: JSON `{"nodes": [{"cluster", "name", "position", "lag_ms", "lag_bytes"}]}`.

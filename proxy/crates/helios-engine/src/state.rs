@@ -63,6 +63,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "notifications_total": total(stats(), |stats| &stats.notifications),
             "lost_total": total(stats(), |stats| &stats.listeners_lost),
         },
+        "buffer": buffer(shared),
         "bytes": {
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),
@@ -76,6 +77,11 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "pool_acquire_duration_seconds": merged(stats(), |stats| &stats.acquire),
         },
     })
+}
+
+fn buffer(shared: &Shared) -> Value {
+    let (clients, bytes, entered, refused) = shared.buffer.counts();
+    json!({"clients": clients, "bytes": bytes, "entered_total": entered, "refused_total": refused})
 }
 
 /// The document of `Engine::sessions`, with what the workers say of their clients.

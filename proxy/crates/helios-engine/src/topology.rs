@@ -45,6 +45,8 @@ pub struct NodeTopology {
     pub healthy: bool,
     /// It replays what the primary writes.
     pub standby: bool,
+    /// Another node is primary in its place, or is about to be: no connection to it may carry anything any more.
+    pub fenced: bool,
     /// Its share of reads.
     pub weight: u32,
     /// Where it runs.

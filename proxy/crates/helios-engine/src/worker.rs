@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use slab::Slab;
 
+use crate::buffer::Buffer;
 use crate::census::Census;
 use crate::config::{Database, Snapshot};
 use crate::console::Console;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     /// Counts changes of the two, under the lock of `pools`.
     pub(crate) revision: AtomicU64,
     pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,
+    pub(crate) buffer: Arc<Buffer>,
     pub(crate) budgets: Budgets,
     pub(crate) inboxes: Arc<[Sender<Message>]>,
     pub(crate) stats: Box<[Stats]>,
@@ -130,6 +132,11 @@ pub(crate) enum Message {
     End(Whom),
     /// From a shared link to a session of this worker.
     Mail { to: Address, mail: Mail },
+    /// Say how many clients of this cluster have a transaction under way, and by that, that what came before is done.
+    Settle {
+        cluster: String,
+        done: mpsc::Sender<usize>,
+    },
     /// Configuration or topology changed.
     Changed,
     /// Stop accepting; end sessions between transactions.
@@ -331,6 +338,18 @@ impl Worker {
         }
     }
 
+    /// Clients of a cluster with a transaction open or a statement running on a server.
+    fn under_way(&self, cluster: &str) -> usize {
+        let active = self.active();
+        let is_of = |handle: &Handle| {
+            let entry = active.snapshot.database(&handle.visit.login.database);
+            entry.is_some_and(|entry| entry.cluster == cluster)
+        };
+        let sessions = self.sessions.borrow();
+        let at_work = sessions.iter().filter(|(_, handle)| handle.is_at_work());
+        at_work.filter(|(_, handle)| is_of(handle)).count()
+    }
+
     fn each_shard(&self, act: impl Fn(&Rc<PoolShard>)) {
         let shards: Vec<_> = self.shards.borrow().values().cloned().collect();
         shards.iter().for_each(act);
@@ -460,9 +479,14 @@ impl Worker {
                 // Who asked may have given up.
                 let _ = to.send(rows.collect());
             }
+            Message::Settle { cluster, done } => {
+                // Who asked may have given up.
+                let _ = done.send(self.under_way(&cluster));
+            }
             Message::End(whom) => self.end(&whom),
             Message::Mail { to, mail } => self.forward(to, mail),
             Message::Changed => {
+                let is_cut = self.shards.borrow().values().any(|it| it.shared.is_cut());
                 self.each_shard(|shard| {
                     if shard.shared.is_retired() {
                         shard.vacate();
@@ -475,6 +499,9 @@ impl Worker {
                 let config = self.config();
                 for (_, handle) in self.sessions.borrow().iter() {
                     handle.set_limits(*config.user_limits(handle.user()));
+                    if is_cut {
+                        handle.wake();
+                    }
                 }
             }
             Message::Drain => {

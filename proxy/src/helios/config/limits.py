@@ -89,3 +89,11 @@ class LimitsConfig(HeliosModel):
     max_notification_bytes: Annotated[int, Field(strict=True, ge=16_384, le=1 << 40)] = 4_194_304
     """Bytes of notifications kept at most for one client that listens and does not read, or is in a transaction
     (4 MiB). One that has more is disconnected with 53400, since a gap would go unnoticed. Not in session mode."""
+
+    max_buffered_clients: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 1_000
+    """Clients of one pool at most that wait with a statement or a login while their cluster has no primary, each for
+    `pool.acquire_timeout_seconds`; one more gets 57P03 at once. A thousand is what a failover of seconds gathers; more
+    would only come down on the new primary together."""
+
+    max_buffered_bytes: Annotated[int, Field(strict=True, ge=16_384, le=1 << 40)] = 16_777_216
+    """Bytes at most that these clients have sent meanwhile, together for one pool (16 MiB); one more gets 57P03."""

@@ -101,6 +101,8 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "max_prepared_bytes": config.limits.max_prepared_bytes,
             "max_channels": config.limits.max_channels,
             "max_notification_bytes": config.limits.max_notification_bytes,
+            "max_buffered_clients": config.limits.max_buffered_clients,
+            "max_buffered_bytes": config.limits.max_buffered_bytes,
         },
     }
     return json.dumps(document, ensure_ascii=False).encode()

@@ -115,6 +115,10 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     queries.add_metric(["read"], engine.queries.read_total)
     queries.add_metric(["write"], engine.queries.write_total)
     yield queries
+    yield _gauge("buffer_clients", "Clients waiting as their cluster has no primary.", engine.buffer.clients)
+    yield _gauge("buffer_bytes", "Bytes that they have sent meanwhile.", engine.buffer.bytes)
+    yield _counter("buffered_clients", "Clients that waited for a primary.", engine.buffer.entered_total)
+    yield _counter("buffer_refused", "Clients refused while they waited for one.", engine.buffer.refused_total)
     yield from _pins(engine)
 
 

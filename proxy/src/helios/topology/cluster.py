@@ -44,6 +44,9 @@ class ClusterMonitor:
         self._known_primary: NodePoll | None = None
         self._last_failover_at: datetime | None = None
         self._failovers = 0
+        self._fenced: dict[str, int] = {}
+        """Node → the timeline that it must have left behind to be believed again, unless it becomes a standby."""
+        self._hold: str | None = None
 
     def configure(self, nodes: Sequence[NodeConfig], settings: PollSettings) -> None:
         """Watch these nodes; polls of the same name, host and port go on."""
@@ -59,6 +62,8 @@ class ClusterMonitor:
                 poll.configure(node, settings)
             polls.append(poll)
         self._nodes, self.polls = tuple(nodes), tuple(polls)
+        kept = {poll.node.name for poll in polls if _identity(poll.node) in present}
+        self._fenced = {name: timeline for name, timeline in self._fenced.items() if name in kept}
         self._lags = {poll: lag for poll, lag in self._lags.items() if poll in self.polls}
         self._decide()
         self._view = self._make_view()
@@ -74,29 +79,70 @@ class ClusterMonitor:
         return ClusterStatus(
             name=self.name,
             primary=None if primary is None else primary.address,
-            reason=self._election.reason,
+            reason=self._hold or self._election.reason,
             last_failover_at=self._last_failover_at,
             failovers=self._failovers,
             nodes=tuple(self._node_status(node, polls.get(_identity(node))) for node in self._nodes),
         )
 
+    @property
+    def primary(self) -> NodePoll | None:
+        """The node that is primary, or was until it failed; None before the first."""
+        return self._known_primary if self._known_primary in self.polls else None
+
+    def hold(self, reason: str | None) -> None:
+        """Let no transaction begin, for this reason, until None is given."""
+        self._hold = reason
+        self._publish()
+
+    def fence(self, node: str, timeline: int) -> None:
+        """End whatever is under way on this node, and believe no claim of it to be primary until it is a standby, or on
+        a later timeline than this."""
+        self._fenced[node] = timeline
+        self._decide()
+        self._publish()
+
+    def is_fenced(self, node: str) -> bool:
+        """Whether another node has taken its place."""
+        return node in self._fenced
+
+    def unfence(self, node: str) -> None:
+        """Nobody has taken its place after all."""
+        self._fenced.pop(node, None)
+        self._decide()
+        self._publish()
+
+    def _timeline(self, poll: NodePoll | None) -> int:
+        return (poll.reading.timeline if poll is not None and poll.reading is not None else None) or 0
+
     def _after_poll(self, poll: NodePoll) -> None:
         if poll not in self.polls:
             return  # taken out by a reload while it was being polled
+        fenced_at = self._fenced.get(poll.node.name)
+        if fenced_at is not None and poll.fresh and (poll.in_recovery or self._timeline(poll) > fenced_at):
+            del self._fenced[poll.node.name]
         self._decide()
         self._measure(poll)
+        self._publish()
+
+    def _publish(self) -> None:
         view = self._make_view()
         if view != self._view:
             self._view = view
             self._changed()
 
     def _decide(self) -> None:
-        before, self._election = self._election, elect([poll.observation() for poll in self.polls])
+        before, self._election = (
+            self._election,
+            elect([poll.observation(poll.node.name in self._fenced) for poll in self.polls]),
+        )
         primary = self._elected()
         if primary is None:
             all_asked = all(poll.last_check is not None for poll in self.polls)
             if all_asked and self._election.reason != before.reason:
-                _log.warning("no primary: clients wait", extra=fields(cluster=self.name, reason=self._election.reason))
+                level = logging.ERROR if self._election.rivals else logging.WARNING
+                facts = fields(cluster=self.name, reason=self._election.reason)
+                _log.log(level, "no primary: clients wait", extra=facts)
             return
         if primary is not self._known_primary:
             self._new_primary(primary)
@@ -111,6 +157,9 @@ class ClusterMonitor:
             facts = fields(cluster=self.name, node=primary.node.name, labelled=primary.node.role.value)
             _log.info("primary found", extra=facts)
             return
+        # What it still acknowledges, the new primary does not have.
+        self._fenced[before.node.name] = self._timeline(primary)
+        self._fenced.pop(primary.node.name, None)
         self._failovers += 1
         self._last_failover_at = datetime.now(UTC)
         facts = fields(cluster=self.name, node=primary.node.name, before=before.node.name)
@@ -144,10 +193,12 @@ class ClusterMonitor:
         return next((poll for poll in self.polls if poll.node.name == self._election.primary), None)
 
     def _healthy(self, poll: NodePoll) -> bool:
-        return poll.reachable and poll.node.name not in self._election.strangers
+        name = poll.node.name
+        return poll.reachable and name not in self._election.strangers and name not in self._fenced
 
     def _make_view(self) -> ClusterView:
         """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
+        fenced = self._fenced.keys() | self._election.rivals
         healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
         standbys = {poll.node.name for poll in self.polls if self._healthy(poll) and poll.in_recovery}
         addresses = {poll.node.name: poll.addresses for poll in self.polls}
@@ -159,12 +210,15 @@ class ClusterMonitor:
                 addresses=addresses.get(node.name, ()),
                 healthy=node.name in healthy,
                 standby=node.name in standbys,
+                fenced=node.name in fenced,
                 weight=node.weight,
                 zone=node.zone,
             )
             for node in self._nodes
         )
-        return ClusterView(name=self.name, primary=self._election.primary, reason=self._election.reason, nodes=nodes)
+        primary = self._election.primary if self._hold is None else None
+        reason = self._hold or self._election.reason
+        return ClusterView(name=self.name, primary=primary, reason=reason, nodes=nodes)
 
     def _node_status(self, node: NodeConfig, poll: NodePoll | None) -> NodeStatus:
         reading = poll.reading if poll is not None and poll.reachable else None
@@ -201,6 +255,8 @@ class ClusterMonitor:
             return poll.error if poll else None
         if poll.node.name in self._election.strangers:
             return "belongs to another database system than the primary (its system identifier differs)"
+        if poll.node.name in self._fenced:
+            return "fenced: another node became primary in its place; make it a standby of that one (helios rejoin)"
         return None
 
 

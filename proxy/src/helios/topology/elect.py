@@ -2,7 +2,8 @@
 
 Called by `monitor` after every reading. A configured role is not looked at: it is a hint for people. Only a node
 that itself says "not in recovery" can be primary, and only while it is the only one that says so; two such nodes
-mean two histories, and a proxy that guessed would lose one of them.
+mean two histories, and a proxy that guessed would lose one of them. Nor can one be whose history another node has left
+behind: a fenced one, and one on an earlier timeline than a standby of the same system follows.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Observation:
     """None where the monitor's role may not read it."""
     error: str | None = None
     """Why the last poll failed."""
+    fenced: bool = False
+    """Another node has become primary in its place, and it has not become a standby since."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,23 @@ class Election:
     """One sentence why there is no primary; None if there is one."""
     strangers: frozenset[str] = frozenset()
     """Nodes that answer but were made by another `initdb` than the primary: not to be used."""
+    rivals: frozenset[str] = frozenset()
+    """Nodes that all accept writes of the same database system: none of them may go on."""
 
 
 def elect(observations: Sequence[Observation]) -> Election:
     """Decide who is primary of one cluster."""
-    claims = [node for node in observations if node.reachable and node.in_recovery is False]
+    claims = [node for node in observations if node.reachable and node.in_recovery is False and not node.fenced]
     contenders = [node for node in claims if node.fresh] or claims
     match contenders:
         case []:
             return Election(primary=None, reason=_why_nobody(observations))
+        case [primary] if (ahead := _on_later_timeline(primary, observations)) is not None:
+            return Election(primary=None, reason=_why_not_outdated(primary, ahead), rivals=frozenset({primary.name}))
         case [primary]:
             return Election(primary=primary.name, reason=None, strangers=_strangers(primary, observations))
         case _:
-            return Election(primary=None, reason=_why_not_several(contenders))
+            return Election(primary=None, reason=_why_not_several(contenders), rivals=_of_one_system(contenders))
 
 
 def _strangers(primary: Observation, observations: Sequence[Observation]) -> frozenset[str]:
@@ -64,6 +71,36 @@ def _strangers(primary: Observation, observations: Sequence[Observation]) -> fro
         for node in observations
         if node is not primary and node.system_identifier not in (None, primary.system_identifier)
     )
+
+
+def _on_later_timeline(claimant: Observation, observations: Sequence[Observation]) -> Observation | None:
+    """A standby of the same system that follows a primary which came after this one."""
+    if claimant.timeline is None or claimant.system_identifier is None:
+        return None
+    return next(
+        (
+            node
+            for node in observations
+            if node.fresh
+            and node.in_recovery
+            and node.system_identifier == claimant.system_identifier
+            and node.timeline is not None
+            and node.timeline > claimant.timeline
+        ),
+        None,
+    )
+
+
+def _why_not_outdated(claimant: Observation, ahead: Observation) -> str:
+    return (
+        f"{claimant.name} accepts writes on timeline {claimant.timeline}, but {ahead.name} follows timeline "
+        f"{ahead.timeline}: another node has been promoted since; clients wait for that one"
+    )
+
+
+def _of_one_system(contenders: Sequence[Observation]) -> frozenset[str]:
+    systems = {node.system_identifier for node in contenders} - {None}
+    return frozenset(node.name for node in contenders) if len(systems) <= 1 else frozenset()
 
 
 def _why_nobody(observations: Sequence[Observation]) -> str:
@@ -77,6 +114,8 @@ def _described(node: Observation) -> str:
         return f"{node.name} cannot be asked ({node.error})"
     if node.in_recovery is None:
         return f"{node.name} has not answered yet"
+    if not node.in_recovery:
+        return f"{node.name} is fenced, since another node took its place"
     return f"{node.name} is a standby"
 
 

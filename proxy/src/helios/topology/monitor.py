@@ -45,10 +45,19 @@ class TopologyMonitor:
         self._publish_all()
 
     def wake(self, cluster: str, node: str) -> None:
-        """Poll this node at once; unknown names are those of an older configuration and mean nothing."""
-        for poll in self._clusters[cluster].polls if cluster in self._clusters else ():
-            if poll.node.name == node:
+        """Poll this node at once, and all of its cluster if it is the primary: who takes its place is seen elsewhere.
+        Unknown names are those of an older configuration and mean nothing."""
+        monitor = self._clusters.get(cluster)
+        if monitor is None:
+            return
+        is_primary = monitor.primary is not None and monitor.primary.node.name == node
+        for poll in monitor.polls:
+            if is_primary or poll.node.name == node:
                 poll.wake()
+
+    def cluster(self, name: str) -> ClusterMonitor | None:
+        """What is known of one cluster; None if it is not configured."""
+        return self._clusters.get(name)
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """What is known at this moment, in the order of the configuration."""

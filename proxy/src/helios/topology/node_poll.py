@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from helios.config import NodeConfig
@@ -18,7 +18,7 @@ from helios.config.base import join_address
 from helios.telemetry.logs import fields
 from helios.topology.credentials import Login
 from helios.topology.elect import Observation
-from helios.topology.probe import Probe, ProbeFailure, Reading
+from helios.topology.probe import Probe, ProbeFailure, Reading, Silence
 
 __all__ = ["NodePoll", "PollSettings"]
 
@@ -56,6 +56,12 @@ class NodePoll:
         self.failure_count = 0
         self.last_check: datetime | None = None
         self.error: str | None = None
+        self.silence: Silence | None = None
+        """How the last poll failed; None if it did not."""
+        self.asked_at = 0.0
+        """When the last finished poll was begun (monotonic): what it says is not older."""
+        self.failing_since: float | None = None
+        """When the first of the polls was begun that have failed in a row."""
         self._after = after
         self._probe = Probe(node.host, node.port)
         self._wake = asyncio.Event()
@@ -94,7 +100,7 @@ class NodePoll:
         """Poll now rather than when the pause is over."""
         self._wake.set()
 
-    def observation(self) -> Observation:
+    def observation(self, fenced: bool) -> Observation:
         """What the election needs to know."""
         return Observation(
             name=self.node.name,
@@ -104,6 +110,7 @@ class NodePoll:
             timeline=self.reading.timeline if self.reading else None,
             system_identifier=self.reading.system_identifier if self.reading else None,
             error=self.error,
+            fenced=fenced,
         )
 
     async def run(self) -> None:
@@ -118,22 +125,26 @@ class NodePoll:
             self._probe.stop()
 
     async def _poll(self) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             settings = self.settings
             reading = await self._probe.read(settings.login, settings.timeout_seconds, settings.resolve_seconds)
         except ProbeFailure as failure:
-            self._failed(str(failure))
+            self._failed(str(failure), failure.silence, began)
         except Exception as error:  # noqa: BLE001 - see below
             # A fault of ours must not freeze the node's last state for ever: it counts as a failed poll and is seen.
             _log.exception("poll ended by an unexpected error", extra=fields(cluster=self.cluster, node=self.node.name))
             self._probe.drop()
-            self._failed(f"internal error: {error!r}")
+            self._failed(f"internal error: {error!r}", Silence.ALIVE, began)
         else:
             self._succeeded(reading)
-        self.last_check = datetime.now(UTC)
+        self.asked_at, self.last_check = began, datetime.now(UTC)
 
-    def _failed(self, error: str) -> None:
+    def _failed(self, error: str, silence: Silence, began: float) -> None:
         self.failure_count += 1
+        self.silence = silence
+        if self.failing_since is None:
+            self.failing_since = began
         if error != self.error:
             _log.warning("poll failed", extra=fields(cluster=self.cluster, node=self.node.name, error=error))
         self.error = error
@@ -141,7 +152,11 @@ class NodePoll:
     def _succeeded(self, reading: Reading) -> None:
         if self.error is not None:
             _log.info("node answers again", extra=fields(cluster=self.cluster, node=self.node.name))
+        if reading.in_recovery and reading.timeline is None and self.in_recovery and self.reading is not None:
+            # Without a walreceiver a standby does not say; it is where it last was.
+            reading = replace(reading, timeline=self.reading.timeline)
         self.reading, self.failure_count, self.error = reading, 0, None
+        self.silence = self.failing_since = None
 
     async def _pause(self) -> None:
         await asyncio.sleep(_MIN_GAP_SECONDS)

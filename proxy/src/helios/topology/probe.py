@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import StrEnum
 
 import asyncpg
 
@@ -15,20 +16,23 @@ from helios.topology.addresses import Addresses
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
 
-__all__ = ["Probe", "ProbeFailure", "Reading"]
+__all__ = ["Probe", "ProbeFailure", "Reading", "Silence"]
 
 _APPLICATION_NAME = "helios monitor"
 
 # A position is counted in bytes from the beginning of the WAL. On a standby `received` is what is on its disk.
 _READ = """
 WITH role AS (SELECT pg_is_in_recovery() AS in_recovery),
-     receiver AS (SELECT received_tli, coalesce(status, 'streaming') = 'streaming' AS streaming
+     receiver AS (SELECT received_tli, coalesce(status, 'streaming') = 'streaming' AS streaming, last_msg_receipt_time
                   FROM pg_stat_wal_receiver)
 SELECT in_recovery,
        CASE WHEN in_recovery THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flushed,
        CASE WHEN in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS replayed,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 * 1000 AS replay_age_ms,
        coalesce((SELECT streaming FROM receiver), false) AS streaming,
+       (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 * 1000 FROM receiver) AS heard_ms,
+       current_setting('synchronous_standby_names') AS synchronous_standby_names,
+       extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8 * 1000 AS wal_sender_timeout_ms,
        CASE WHEN in_recovery THEN (SELECT received_tli FROM receiver)
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
 FROM role
@@ -37,8 +41,23 @@ FROM role
 _IDENTIFY = "SELECT system_identifier::text FROM pg_control_system()"
 
 
+class Silence(StrEnum):
+    """How a node did not answer a poll."""
+
+    REFUSED = "refused"
+    """Nobody listens there, or the connection was reset: its postmaster is gone."""
+    QUIET = "quiet"
+    """Nothing came back, which says nothing about the node: it may be the network."""
+    ALIVE = "alive"
+    """It answered, if only with an error."""
+
+
 class ProbeFailure(Exception):
     """A poll that got no answer; the message is the cause, fit for a person."""
+
+    def __init__(self, message: str, silence: Silence) -> None:
+        super().__init__(message)
+        self.silence = silence
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,13 @@ class Reading:
     """0 when a streaming standby has replayed all it has received, else the age of the last transaction it replayed."""
     timeline: int | None
     system_identifier: str | None
+    streaming: bool
+    """A standby's walreceiver is connected to its primary, as far as it knows."""
+    heard_ms: float | None
+    """Since the walreceiver last heard from its primary; None without one, or where the role may not read it."""
+    synchronous_standby_names: str
+    wal_sender_timeout_ms: float
+    """A primary without anything to send says so to its standbys after half of it; 0 is never."""
     latency_ms: float
     """Duration of the question, without logging in."""
 
@@ -80,10 +106,10 @@ class Probe:
                 return await self._read(login, timeout_seconds)
         except TimeoutError as error:
             self._fail()
-            raise ProbeFailure(f"no answer within {timeout_seconds * 1000:.0f} ms") from error
+            raise ProbeFailure(f"no answer within {timeout_seconds * 1000:.0f} ms", Silence.QUIET) from error
         except FAILURES as error:
             self._fail()
-            raise ProbeFailure(cause(error, login)) from error
+            raise ProbeFailure(cause(error, login), _silence(error)) from error
 
     def stop(self) -> None:
         """Hold nothing any more."""
@@ -134,6 +160,18 @@ async def _identify(connection: Connection) -> str | None:
     return identifier
 
 
+def _silence(error: Exception) -> Silence:
+    match error:
+        case asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
+            return Silence.ALIVE
+        case asyncpg.PostgresConnectionError() | ConnectionError():
+            return Silence.REFUSED
+        case asyncpg.PostgresError():
+            return Silence.ALIVE
+        case _:
+            return Silence.QUIET
+
+
 def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: float) -> Reading:
     flushed, replayed = _position(row["flushed"]), _position(row["replayed"])
     has_all = row["streaming"] and flushed is not None and replayed is not None and flushed <= replayed
@@ -144,6 +182,10 @@ def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: flo
         replay_age_ms=0.0 if has_all or not row["in_recovery"] else _not_negative(row["replay_age_ms"]),
         timeline=row["timeline"],
         system_identifier=system_identifier,
+        streaming=row["streaming"],
+        heard_ms=_not_negative(row["heard_ms"]),
+        synchronous_standby_names=row["synchronous_standby_names"],
+        wal_sender_timeout_ms=row["wal_sender_timeout_ms"],
         latency_ms=latency_ms,
     )
 

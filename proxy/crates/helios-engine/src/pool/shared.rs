@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 
@@ -22,6 +22,8 @@ use crate::worker::{Message, Numbers};
 
 /// Settings whose reported values are remembered; more than this and the memory starts over.
 const MAX_PROFILES: usize = 1024;
+/// How often a node is doubted at most because it takes no writes.
+const SUSPECT_EVERY: Duration = Duration::from_millis(200);
 
 /// Reported parameters of a server under certain settings, in the order of their names.
 pub(crate) type Profile = Arc<[(String, String)]>;
@@ -56,6 +58,8 @@ pub(crate) struct PoolShared {
     inboxes: Arc<[Sender<Message>]>,
     profiles: Mutex<HashMap<usize, (Arc<Bucket>, Profile)>>,
     retired: AtomicBool,
+    /// Its node is fenced: also what is under way on its servers ends.
+    cut: AtomicBool,
     /// An administrator has stopped it: no server is lent.
     paused: AtomicBool,
     /// Servers that were opened in an earlier one are to be replaced.
@@ -64,6 +68,8 @@ pub(crate) struct PoolShared {
     servers: Mutex<Vec<Arc<Backend>>>,
     created: AtomicU64,
     closed: AtomicU64,
+    /// On the process clock, when a read-only error was last told.
+    suspected: AtomicU64,
     /// Its shared links.
     pub(crate) hub: Hub,
 }
@@ -136,11 +142,13 @@ impl PoolShared {
             inboxes,
             profiles: Mutex::default(),
             retired: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             paused: AtomicBool::new(is_paused),
             era: AtomicU64::new(0),
             servers: Mutex::default(),
             created: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            suspected: AtomicU64::new(0),
             hub: Hub::default(),
         });
         pool.shares.join(&pool);
@@ -189,6 +197,25 @@ impl PoolShared {
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
+    }
+
+    /// From when a worker has looked, no session of it reads from or writes to a server of this pool.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Whether a doubt about the node is worth telling: applications that write where they may not do so all the time.
+    pub(crate) fn is_newly_suspect(&self, now: u64) -> bool {
+        let last = self.suspected.load(Ordering::Relaxed);
+        let is_new = last == 0 || now.saturating_sub(last) >= SUSPECT_EVERY.as_nanos() as u64;
+        if is_new {
+            self.suspected.store(now.max(1), Ordering::Relaxed);
+        }
+        is_new
     }
 
     /// Stops lending servers, or begins again.

@@ -10,10 +10,16 @@ use crate::error::Refusal;
 use crate::events::{Event, Level};
 use crate::fault::Fault;
 
+/// Why a session loses a server that lives.
+pub(super) const FENCED: &str = "its node is not the primary any more";
+
 impl Session {
     /// Takes what an error says about the server's copy of our statements.
     pub(super) fn note_error(&mut self, fields: &ErrorFields<'_>) {
         let state = fields.sqlstate();
+        if state == Some(sqlstate::READ_ONLY_SQL_TRANSACTION) {
+            self.suspect_primary();
+        }
         let stale_plan = state == Some(sqlstate::FEATURE_NOT_SUPPORTED)
             && fields.routine().as_deref() == Some("RevalidateCachedQuery");
         let lost_statement = state == Some(sqlstate::INVALID_SQL_STATEMENT_NAME);
@@ -39,6 +45,21 @@ impl Session {
             // DEALLOCATE ALL when the transaction is over, and every statement anew.
             link.server.state.statements.clear();
             link.server.state.dirt.prepared = true;
+        }
+    }
+
+    /// A primary that takes no writes may not be it any more; or the client has asked for a READ ONLY transaction.
+    fn suspect_primary(&self) {
+        let Some(link) = self.link.as_ref().filter(|link| link.reader.is_none()) else {
+            return;
+        };
+        let shared = &link.shard.shared;
+        if shared.is_newly_suspect(self.worker.now()) {
+            self.worker.shared.events.send(Event::NodeSuspect {
+                cluster: shared.key.cluster.clone(),
+                node: shared.key.node.clone(),
+                reason: "it takes no writes".to_owned(),
+            });
         }
     }
 

@@ -366,7 +366,12 @@ impl Handle {
         }
     }
 
-    fn wake(&self) {
+    /// Whether a server works for it, or waits for it within a transaction.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.activity.get() != Activity::Resting && self.backend.borrow().is_some()
+    }
+
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

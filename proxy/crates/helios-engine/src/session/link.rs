@@ -14,7 +14,8 @@ use super::handle::Signal;
 use super::residue::Pin;
 use super::startup::Ended;
 use super::{Homeless, Link, Session, HIGH_WATER};
-use crate::config::PoolMode;
+use crate::buffer::{Bounds, Full, Place, Room};
+use crate::config::{Database, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::fault::Fault;
 use crate::pool::{Denial, Grant, PoolShard, Profile, Ticket};
@@ -45,21 +46,32 @@ impl Session {
         // A cancel that came while nothing ran has nothing to stop.
         self.handle.clear_cancel();
         self.catch_up().await?;
-        let (mut server, shard) = loop {
-            let (server, shard) = match self.take_idle()? {
+        loop {
+            let (mut server, shard) = match self.take_idle()? {
                 Some(taken) => taken,
                 None => self.wait_for_server().await?,
             };
-            let is_set = Arc::ptr_eq(&server.state.bucket, &self.bucket);
-            if is_set || !server.state.bucket.shows_through(&self.bucket) {
-                break (server, shard);
+            if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
+                if server.state.bucket.shows_through(&self.bucket) {
+                    continue;
+                }
+                server = Box::pin(self.apply_settings(server, &shard)).await?;
             }
-        };
-        if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
-            server = Box::pin(self.apply_settings(server, &shard)).await?;
+            // Who has waited may have got it after its node was held or fenced, when nothing may begin there.
+            if self.is_on_course() {
+                self.attach(server, shard);
+                return Ok(());
+            }
+            shard.give(server);
         }
-        self.attach(server, shard);
-        Ok(())
+    }
+
+    /// Whether configuration and topology are still those by which the session was led to its server.
+    fn is_on_course(&self) -> bool {
+        let revision = self.worker.shared.revision.load(Ordering::SeqCst);
+        self.route
+            .as_ref()
+            .is_some_and(|route| route.revision == revision)
     }
 
     /// An idle server at once, if there is one.
@@ -89,14 +101,16 @@ impl Session {
     }
 
     async fn wait_since(&mut self, since: u64) -> Result<Taken, Ended> {
+        let mut place = None;
         loop {
             let shard = match self.reach_shard().map_err(Ended::Refused)? {
                 Ok(shard) => shard,
                 Err(homeless) => {
-                    Box::pin(self.wait_for_primary(since, homeless)).await?;
+                    Box::pin(self.wait_for_primary(since, homeless, &mut place)).await?;
                     continue;
                 }
             };
+            place = None;
             // The pool may be another one than a moment ago.
             if let Some(server) = shard.try_take(&self.bucket) {
                 return Ok((server, shard));
@@ -170,40 +184,76 @@ impl Session {
         ))
     }
 
+    /// Waits for a primary in the buffer, within its bounds and the pool's limit of time. `place` is kept as long as the
+    /// session has to come back.
     pub(super) async fn wait_for_primary(
         &mut self,
         since: u64,
         homeless: Homeless,
+        place: &mut Option<Place>,
     ) -> Result<(), Ended> {
         let active = self.worker.active();
         let entry = self.entry(&active).map_err(Ended::Refused)?;
-        let limit = Duration::from_millis(entry.pool.acquire_timeout_ms);
-        let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
-        let timed_out = || {
-            let text = format!(
-                "no server within {} s: {}",
-                limit.as_secs_f64(),
-                homeless.reason
-            );
-            Ended::Refused(
-                Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text)
-                    .hint("See /nodes and /topology of the admin API."),
-            )
+        let buffer = Arc::clone(&self.worker.shared.buffer);
+        let refused = |text: String, hint: &str| {
+            let text = format!("{text}: {}", homeless.reason);
+            Ended::Refused(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text).hint(hint))
         };
+        let limit = Duration::from_millis(entry.pool.acquire_timeout_ms);
+        let timed_out = || {
+            buffer.count_refused();
+            let text = format!("no server within {} s", limit.as_secs_f64());
+            refused(text, "See /nodes and /topology of the admin API.")
+        };
+        let bounds = Bounds {
+            clients: active.snapshot.limits.max_buffered_clients,
+            bytes: active.snapshot.limits.max_buffered_bytes,
+        };
+        let overflown = |full: Full| match full {
+            Full::Clients => refused(
+                format!("{} clients wait for a primary already", bounds.clients),
+                "Try again, or raise limits.max_buffered_clients.",
+            ),
+            Full::Bytes => refused(
+                format!(
+                    "clients that wait for a primary have sent {} bytes already",
+                    bounds.bytes
+                ),
+                "Try again, or raise limits.max_buffered_bytes.",
+            ),
+        };
+        let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
         let left = limit.checked_sub(waited).ok_or_else(timed_out)?;
+        let place = match place {
+            Some(place) => place,
+            None => place.insert(buffer.enter(self.room(&entry), bounds).map_err(overflown)?),
+        };
         let worker = Rc::clone(&self.worker);
         let changed = poll_fn(|cx| {
             if worker.shared.revision.load(Ordering::SeqCst) != homeless.revision {
-                return Poll::Ready(None);
+                return Poll::Ready(Ok(None));
             }
             worker.homeless.borrow_mut().push(cx.waker().clone());
-            self.poll_wait(None, cx).map(Some)
+            let wait = self.poll_wait(None, cx).map(|wait| Ok(Some(wait)));
+            match place.hold(self.client.rbuf.len(), bounds) {
+                Ok(()) => wait,
+                Err(full) => Poll::Ready(Err(full)),
+            }
         });
         match rt::timeout(left, changed).await {
             None => Err(timed_out()),
-            Some(None) => Ok(()),
-            Some(Some(wait)) => Err(self.end_by(&wait)),
+            Some(Err(full)) => Err(overflown(full)),
+            Some(Ok(None)) => Ok(()),
+            Some(Ok(Some(wait))) => Err(self.end_by(&wait)),
         }
+    }
+
+    /// The pool that it waits for, wherever that will be.
+    fn room(&self, entry: &Database) -> Room {
+        let login = self.login();
+        let database = entry.database.as_ref().unwrap_or(&login.database);
+        let user = entry.user.as_ref().unwrap_or(&login.user);
+        (entry.name.clone(), database.clone(), user.clone())
     }
 
     /// Gives the server this session's settings. Awaited, so that no statement can run under others.

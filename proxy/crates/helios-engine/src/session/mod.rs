@@ -386,8 +386,12 @@ impl Session {
     }
 
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
-        if self.link.is_none() {
-            return Ok(false);
+        match &self.link {
+            None => return Ok(false),
+            Some(link) if link.shard.shared.is_cut() => {
+                return Err(self.server_lost(failure::FENCED))
+            }
+            Some(_) => {}
         }
         if let Err(err) = self.flush_server(cx) {
             // What the server said before it went is worth more than the broken pipe.

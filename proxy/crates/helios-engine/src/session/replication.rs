@@ -16,10 +16,11 @@ impl Session {
         settings: &[(String, String)],
     ) -> Result<Profile, Ended> {
         let since = self.worker.clock();
+        let mut place = None;
         let shard = loop {
             match self.route().map_err(Ended::Refused)? {
                 Ok(shard) => break shard,
-                Err(homeless) => self.wait_for_primary(since, homeless).await?,
+                Err(homeless) => self.wait_for_primary(since, homeless, &mut place).await?,
             }
         };
         let opened = shard.open_own(&self.worker, settings).await;

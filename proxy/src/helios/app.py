@@ -14,8 +14,9 @@ from pathlib import Path
 from helios.config.foreign.load import Load
 from helios.config.loader import load_with_warnings
 from helios.errors import HeliosError
+from helios.handover import Handover, Inheritance, inherit
 from helios.planner.service import PlannerService
-from helios.running import RunningProxy
+from helios.running import HANDED_OVER, RunningProxy
 from helios.telemetry.events import EventPump
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
@@ -25,20 +26,29 @@ __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
+_TOPOLOGY_PATIENCE_SECONDS = 10.0
+"""How long a process that takes over looks for the primaries before it takes clients: they have a proxy that serves."""
+_LOOK_SECONDS = 0.2
+"""Between two looks at whether something has come about that nobody tells."""
 
-async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
+
+async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bool = False) -> int:
     """Run a proxy until a signal ends it; the exit status. `HeliosError` if it cannot start.
 
-    `load` reads the file, now and at each reload.
+    `load` reads the file, now and at each reload. With `takeover` it goes on with the sockets of the process that runs.
     """
     proxy = RunningProxy(config_file, load)
     ends = _install_signals(proxy)
     async with AsyncExitStack() as stack:
+        inheritance = await inherit(proxy.config.handover.socket_file) if takeover else Inheritance()
+        stack.callback(inheritance.close)
+        handover = Handover(proxy)
+        stack.callback(handover.close)
+        handover.bind(inheritance.door)
         stack.push_async_callback(proxy.admin.stop)
-        await proxy.admin.bind()
+        await proxy.admin.bind(inheritance.admin(proxy.config.admin.address))
 
         stack.callback(proxy.core.stop)
-        listeners = proxy.core.start()
         pump = EventPump(proxy.core, proxy.suspect, proxy.console.take)
         stack.callback(pump.stop)
         pump.start()
@@ -51,13 +61,21 @@ async def serve(config_file: Path, load: Load = load_with_warnings) -> int:
 
         stack.push_async_callback(proxy.topology.stop)
         proxy.watch_nodes()
+        if inheritance.pid:
+            await _look_for_primaries(proxy)
+        descriptors = [listener.detach() for listener in inheritance.listeners]
+        listeners = proxy.core.start(descriptors, inheritance.predecessors)
         await proxy.admin.serve()
         listen = ",".join(str(listener) for listener in listeners)
         _log.info("helios ready", extra=fields(listen=listen, admin=proxy.admin.url))
 
         watcher = asyncio.create_task(watch(proxy))
         stack.callback(watcher.cancel)
-        return await _end(proxy, ends)
+        if inheritance.pid:
+            await inheritance.confirm(listeners)
+            proxy.core.settle()
+        handover.start()
+        return await _end(proxy, ends, handover)
 
 
 def _install_signals(proxy: RunningProxy) -> asyncio.Queue[signal.Signals]:
@@ -70,9 +88,22 @@ def _install_signals(proxy: RunningProxy) -> asyncio.Queue[signal.Signals]:
     return ends
 
 
-async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> int:
+async def _look_for_primaries(proxy: RunningProxy) -> None:
+    """Wait until each cluster has a primary, or for a while: without one the process before has none either."""
+    limit = asyncio.get_running_loop().time() + _TOPOLOGY_PATIENCE_SECONDS
+    while any(cluster.primary is None for cluster in proxy.clusters()):
+        if asyncio.get_running_loop().time() > limit:
+            _log.warning("taking over without a primary")
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals], handover: Handover) -> int:
     """Wait for a signal, then drain; a second signal cuts the drain short. The exit status."""
     first = await ends.get()
+    handover.close()
+    if first is HANDED_OVER:
+        await _outlast_clients(proxy, ends)
     if first is signal.SIGQUIT:
         _log.info("ending at once, as the console asks")
         return 0
@@ -86,6 +117,18 @@ async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> int:
     drain.cancel()
     _log.warning("ending at once, asked a second time", extra=fields(signal=second.result().name))
     return 128 + second.result().value
+
+
+async def _outlast_clients(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> None:
+    """Go on with the clients that are here until they have left, time is over, or a signal comes."""
+    keep_seconds = proxy.config.handover.keep_seconds
+    facts = fields(clients=proxy.engine_state().clients.active, keep_seconds=keep_seconds)
+    _log.info("handed over, going on with the clients that are here", extra=facts)
+    limit = asyncio.get_running_loop().time() + keep_seconds
+    asked = asyncio.create_task(ends.get())
+    while proxy.engine_state().clients.active and asyncio.get_running_loop().time() < limit and not asked.done():
+        await asyncio.wait([asked], timeout=_LOOK_SECONDS)
+    asked.cancel()
 
 
 def _endpoint_delay(proxy: RunningProxy, number: signal.Signals) -> int:

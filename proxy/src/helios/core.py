@@ -41,6 +41,7 @@ __all__ = [
     "ServerState",
     "SessionsState",
     "SocketAddress",
+    "SocketOffer",
     "Withdrawn",
     "engine_built_at",
 ]
@@ -379,6 +380,15 @@ class NodePosition(_Message):
     lag_bytes: int | None
 
 
+class SocketOffer(_Message):
+    """What another process needs to take over."""
+
+    listeners: tuple[int, ...]
+    """Descriptors, which stay the engine's and hold until it stops accepting."""
+    predecessors: tuple[str, ...]
+    """Sockets at which this process, and those before it that still have clients, are asked to cancel."""
+
+
 class _Listening(_Message):
     """What `Engine.start` answers."""
 
@@ -460,10 +470,29 @@ class Core:
         with _helios_errors():
             self._engine = Engine(snapshot)
 
-    def start(self) -> tuple[SocketAddress, ...]:
-        """Bind, start the workers and accept clients; the addresses really bound. `ListenError` if one is taken."""
+    def start(self, listeners: Sequence[int] = (), predecessors: Sequence[str] = ()) -> tuple[SocketAddress, ...]:
+        """Bind, start the workers and accept clients; the addresses really bound. `ListenError` if one is taken.
+
+        `listeners` are descriptors from another process's `SocketOffer`, whose owner the engine becomes.
+        """
+        inheritance = json.dumps({"listeners": list(listeners), "predecessors": list(predecessors)})
         with _helios_errors():
-            return _Listening.model_validate_json(self._engine.start()).listen
+            return _Listening.model_validate_json(self._engine.start(inheritance.encode())).listen
+
+    def settle(self) -> None:
+        """The process that was taken over from has let go: the files of its sockets are ours to remove."""
+        with _helios_errors():
+            self._engine.settle()
+
+    def offer(self, path: str) -> SocketOffer:
+        """What another process needs to take over. From now on this one is asked at `path` for its sessions."""
+        with _helios_errors():
+            return SocketOffer.model_validate_json(self._engine.offer(path))
+
+    def withdraw(self, listen: Sequence[SocketAddress]) -> None:
+        """Stop accepting, for another process has taken over and listens there; clients that are here stay."""
+        with _helios_errors():
+            self._engine.withdraw(_Listening(listen=tuple(listen)).model_dump_json().encode())
 
     def reload(self, snapshot: bytes) -> None:
         """Swap the configuration atomically; on `SnapshotError` the old one stays."""

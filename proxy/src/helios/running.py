@@ -41,7 +41,7 @@ from helios.topology.credentials import Login, logins_of
 from helios.topology.monitor import TopologyMonitor
 from helios.topology.status import ClusterStatus
 
-__all__ = ["RunningProxy"]
+__all__ = ["HANDED_OVER", "RunningProxy"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,10 @@ _ENDS = {
     Shutdown.WAIT_FOR_CLIENTS: signal.SIGTERM,
 }
 """Ways to end the process, as PgBouncer's signals for them."""
+
+
+HANDED_OVER = signal.SIGUSR2
+"""What stands for a hand-over among the ways to end; as a signal it means nothing here."""
 
 
 def _prepare(loaded: Loaded, config: ProxyConfig, for_engine: ProxyConfig | None = None) -> _Prepared:
@@ -163,6 +167,10 @@ class RunningProxy:
     def order(self, verb: str, **operands: Any) -> None:
         """Have the engine carry out what an administrator orders."""
         self.core.order(verb, **operands)
+
+    def handed_over(self) -> None:
+        """Another process has taken over: end once the clients that are here have gone."""
+        self.ends.put_nowait(HANDED_OVER)
 
     def shut_down(self, how: Shutdown) -> None:
         """End as by a signal."""

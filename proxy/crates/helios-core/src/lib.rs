@@ -50,10 +50,26 @@ impl Engine {
             .map_err(raise)
     }
 
-    /// Binds and starts; JSON `{"listen": [{"host", "port"}]}`.
-    fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let document = py.detach(|| self.0.start()).map_err(raise)?;
+    /// Binds, or takes over what another process had bound, and starts; JSON `{"listen": [{"host", "port"}]}`.
+    fn start<'py>(&self, py: Python<'py>, inheritance: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let document = py.detach(|| self.0.start(inheritance)).map_err(raise)?;
         Ok(PyBytes::new(py, &document))
+    }
+
+    /// The process that was taken over from has let go.
+    fn settle(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.settle()).map_err(raise)
+    }
+
+    /// What another process needs to take over, and asks for at `path`.
+    fn offer<'py>(&self, py: Python<'py>, path: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let document = py.detach(|| self.0.offer(path)).map_err(raise)?;
+        Ok(PyBytes::new(py, &document))
+    }
+
+    /// Stops accepting, for another process has taken over.
+    fn withdraw(&self, py: Python<'_>, successor: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.withdraw(successor)).map_err(raise)
     }
 
     /// Swaps the configuration; the old one stays when the document is refused.

@@ -13,6 +13,7 @@ use crate::console::Console;
 use crate::error::EngineError;
 use crate::events::{Events, Level};
 use crate::halts::{Halts, Order};
+use crate::handover::{Estate, Inheritance, Predecessors, Successor};
 use crate::listener::{self, Bound};
 use crate::nodes::Nodes;
 use crate::plans::Plans;
@@ -45,6 +46,7 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     listen: Mutex<Vec<Bound>>,
     accepting: AtomicBool,
+    estate: Estate,
 }
 
 /// What a snapshot amounts to; `before` is what was in force so far.
@@ -144,6 +146,7 @@ impl Engine {
             departed: Condvar::new(),
             cancels: Permits::new(MAX_CANCELS),
             guesses: Guesses::default(),
+            predecessors: Predecessors::default(),
             epoch: Instant::now(),
             mock_secret,
         };
@@ -153,17 +156,26 @@ impl Engine {
             threads: Mutex::default(),
             listen: Mutex::default(),
             accepting: AtomicBool::new(false),
+            estate: Estate::default(),
         })
     }
 
-    /// Binds the addresses and starts the workers. Returns `{"listen": [{"host", "port"}]}`.
+    /// Binds the addresses, or takes over the sockets that another process had for them, and starts the workers. Takes
+    /// what `offer` of that process returned, and returns `{"listen": [{"host", "port"}]}`.
     ///
     /// # Errors
     /// `EngineError::Listen` naming address and cause; `EngineError::Worker` when called twice or out of threads.
-    pub fn start(&self) -> Result<Vec<u8>, EngineError> {
+    pub fn start(&self, inheritance: &[u8]) -> Result<Vec<u8>, EngineError> {
+        let inheritance: Inheritance =
+            read("inheritance", inheritance).map_err(EngineError::Snapshot)?;
+        let inherited = inheritance.sockets()?;
+        self.shared.predecessors.set(inheritance.predecessors);
         let active = self.shared.active.load_full();
         let io = self.io(active.snapshot.io);
-        let (sockets, bound) = listener::bind(&active.snapshot)?;
+        let (sockets, bound) = listener::bind(&active.snapshot, inherited)?;
+        self.estate
+            .keep(sockets.iter().flatten())
+            .map_err(|err| EngineError::Listen(err.to_string()))?;
         let inboxes = lock(&self.inboxes)
             .take()
             .ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
@@ -438,6 +450,52 @@ impl Engine {
         self.shared.plans.catalogs.outdate(cluster, database);
     }
 
+    /// The process that was taken over from has let go: the files of its sockets are ours.
+    ///
+    /// # Errors
+    /// `EngineError::Listen` if one is not there any more.
+    pub fn settle(&self) -> Result<(), EngineError> {
+        lock(&self.listen)
+            .iter()
+            .try_for_each(Bound::own)
+            .map_err(|err| EngineError::Listen(format!("cannot take over a socket file: {err}")))
+    }
+
+    /// What a process needs to take over: `{"listeners": [descriptor], "predecessors": [file]}`. The descriptors stay
+    /// ours, and hold until the next `withdraw`, `drain` or `stop`. At `path` it asks for sessions that are here.
+    ///
+    /// # Errors
+    /// `EngineError::Listen` if there can be no socket at `path`.
+    pub fn offer(&self, path: &str) -> Result<Vec<u8>, EngineError> {
+        let opened = self
+            .estate
+            .open(path.as_ref())
+            .map_err(|err| EngineError::Listen(format!("cannot listen on {path}: {err}")))?;
+        if let (Some(socket), Some(inbox)) = (opened, self.shared.inboxes.first()) {
+            // A worker that has ended has no sessions either.
+            let _ = inbox.send(Message::Answer(socket));
+        }
+        let document = self.estate.document(&self.shared.predecessors);
+        Ok(document.to_string().into_bytes())
+    }
+
+    /// Another process has taken over: JSON `{"listen": [{"host", "port"}]}` is where it listens. Stops accepting, and
+    /// leaves clients alone.
+    ///
+    /// # Errors
+    /// `EngineError::Snapshot` when the document is not understood.
+    pub fn withdraw(&self, document: &[u8]) -> Result<(), EngineError> {
+        let successor: Successor = read("successor", document).map_err(EngineError::Snapshot)?;
+        for bound in lock(&self.listen).iter() {
+            for place in &successor.listen {
+                bound.leave_to(&place.host, place.port);
+            }
+        }
+        self.stop_accepting();
+        self.broadcast(|| Message::Withdraw);
+        Ok(())
+    }
+
     /// Stops accepting, ends clients between their transactions, waits at most `limit`. Returns the clients left.
     pub fn drain(&self, limit: Duration) -> usize {
         self.stop_accepting();
@@ -460,12 +518,14 @@ impl Engine {
     /// The workers close their sockets when they are told.
     fn stop_accepting(&self) {
         self.accepting.store(false, Ordering::SeqCst);
+        self.estate.close();
         lock(&self.listen).iter().for_each(Bound::withdraw);
     }
 
     /// Ends everything at once.
     pub fn stop(&self) {
         self.stop_accepting();
+        self.estate.end();
         self.broadcast(|| Message::Stop);
         self.shared.plans.close();
         for thread in lock(&self.threads).drain(..) {

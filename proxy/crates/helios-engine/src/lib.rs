@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod fault;
 mod halts;
+mod handover;
 mod listener;
 mod nodes;
 mod notify;

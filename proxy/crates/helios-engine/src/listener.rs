@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -26,44 +27,97 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(SocketAddr),
-    Unix(SocketFile),
+    Unix {
+        folder: String,
+        port: u16,
+        mode: u32,
+        file: SocketFile,
+    },
 }
 
 impl Bound {
     /// No more clients are wanted.
     pub(crate) fn withdraw(&self) {
-        if let Bound::Unix(file) = self {
+        if let Bound::Unix { file, .. } = self {
             file.remove();
+        }
+    }
+
+    /// The process that listened here before has let go.
+    pub(crate) fn own(&self) -> io::Result<()> {
+        match self {
+            Bound::Unix { file, mode, .. } => file.own(*mode),
+            Bound::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// Another process listens at this folder and port from now on, so what is there is not ours to remove.
+    pub(crate) fn leave_to(&self, host: &str, at: u16) {
+        match self {
+            Bound::Unix {
+                folder, port, file, ..
+            } if folder == host && *port == at => {
+                file.forget();
+            }
+            _ => {}
         }
     }
 }
 
-/// Binds all that the snapshot says. Returns the sockets per worker and the addresses as bound.
-pub(crate) fn bind(snapshot: &Snapshot) -> Result<(Vec<Vec<Socket>>, Vec<Bound>), EngineError> {
+/// Binds all that the snapshot says, by sockets that were handed over where there are any for it. Returns the sockets
+/// per worker and the addresses as bound.
+pub(crate) fn bind(
+    snapshot: &Snapshot,
+    mut inherited: Vec<Socket>,
+) -> Result<(Vec<Vec<Socket>>, Vec<Bound>), EngineError> {
     let mut sockets: Vec<Vec<Socket>> = (0..snapshot.workers).map(|_| Vec::new()).collect();
-    let bound = bind_tcp(&snapshot.listen, &mut sockets)?;
+    let bound = bind_tcp(&snapshot.listen, &mut inherited, &mut sockets)?;
     let port = bound.first().map_or(0, SocketAddr::port);
     let mut bound: Vec<Bound> = bound.into_iter().map(Bound::Tcp).collect();
     if let Some(unix) = &snapshot.unix_socket {
-        let made = SocketFile::bind(&unix.folder, port, unix.mode);
-        let (file, socket) = made.map_err(|err| {
-            let path = rt::socket_path(&unix.folder, port);
-            refused(&path.display().to_string(), &err)
-        })?;
-        bound.push(Bound::Unix(file));
+        let path = rt::socket_path(&unix.folder, port);
+        let (file, socket) = bind_file(&path, unix.mode, &mut inherited)
+            .map_err(|err| refused(&path.display().to_string(), &err))?;
+        bound.push(Bound::Unix {
+            folder: unix.folder.clone(),
+            port,
+            mode: unix.mode,
+            file,
+        });
         // One worker is enough to accept: whom it accepts goes to the worker with the fewest clients.
         sockets[0].push(socket);
     }
     Ok((sockets, bound))
 }
 
+fn bind_file(
+    path: &Path,
+    mode: u32,
+    inherited: &mut Vec<Socket>,
+) -> io::Result<(SocketFile, Socket)> {
+    let is_ours =
+        |socket: &Socket| matches!(socket.local_addr(), Ok(at) if at.as_pathname() == Some(path));
+    match take(inherited, is_ours).pop() {
+        Some(socket) => Ok((SocketFile::of_another(path), socket)),
+        None => SocketFile::bind(path, mode),
+    }
+}
+
+/// Those of `sockets` that are wanted.
+fn take(sockets: &mut Vec<Socket>, is_wanted: impl Fn(&Socket) -> bool) -> Vec<Socket> {
+    let (wanted, rest) = sockets.drain(..).partition(|socket| is_wanted(socket));
+    *sockets = rest;
+    wanted
+}
+
 fn refused(address: &str, err: &io::Error) -> EngineError {
     EngineError::Listen(format!("cannot listen on {address}: {}", reason(err)))
 }
 
-/// Binds every address once per worker.
+/// Binds every address once per worker, but for what was handed over. Port 0 goes on with the port that it led to.
 fn bind_tcp(
     addresses: &[Address],
+    inherited: &mut Vec<Socket>,
     sockets: &mut [Vec<Socket>],
 ) -> Result<Vec<SocketAddr>, EngineError> {
     let mut bound = Vec::new();
@@ -75,19 +129,36 @@ fn bind_tcp(
         let mut target = resolved
             .next()
             .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
-        claim(target).map_err(refused)?;
+        let mut ready = take(inherited, |socket| {
+            tcp_address(socket).is_some_and(|at| fits(target, at))
+        });
+        match ready.first().and_then(tcp_address) {
+            Some(address) => target = address,
+            None => claim(target).map_err(refused)?,
+        }
         for sockets in &mut *sockets {
-            let socket = Listener::bind(target).map_err(refused)?;
-            target = socket
-                .local_addr()
-                .map_err(refused)?
-                .as_socket()
-                .unwrap_or(target);
+            let socket = match ready.pop() {
+                Some(socket) => socket,
+                None => Listener::bind(target).map_err(refused)?,
+            };
+            target = tcp_address(&socket).unwrap_or(target);
             sockets.push(socket);
+        }
+        // There were more workers before: the clients that wait at a socket are lost if nobody accepts them.
+        for (at, socket) in ready.into_iter().enumerate() {
+            sockets[at % sockets.len()].push(socket);
         }
         bound.push(target);
     }
     Ok(bound)
+}
+
+fn tcp_address(socket: &Socket) -> Option<SocketAddr> {
+    socket.local_addr().ok()?.as_socket()
+}
+
+fn fits(wanted: SocketAddr, bound: SocketAddr) -> bool {
+    wanted.ip() == bound.ip() && (wanted.port() == 0 || wanted.port() == bound.port())
 }
 
 /// SO_REUSEPORT would let a second process of the same user share the port and take half the clients unseen, so

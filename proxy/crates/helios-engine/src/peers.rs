@@ -36,6 +36,14 @@ impl std::fmt::Debug for Proven {
 }
 
 impl Proven {
+    /// The same for a process that takes the word of this one.
+    pub(crate) fn packets(&self, pid: u32) -> Vec<u8> {
+        let mut packets = peer::hello();
+        packets.extend(self.challenge);
+        packets.extend(peer::claim(pid, &self.proofs));
+        packets
+    }
+
     /// Whether it knows this key of this session, and one of our secrets.
     pub(crate) fn fits(&self, pid: u32, key: &[u8]) -> bool {
         self.secrets.iter().any(|secret| {
@@ -115,7 +123,8 @@ async fn tell(
     Ok(read(&mut conn).await? == [peer::FOUND])
 }
 
-async fn read<const N: usize>(conn: &mut Conn) -> io::Result<[u8; N]> {
+/// So many bytes.
+pub(crate) async fn read<const N: usize>(conn: &mut Conn) -> io::Result<[u8; N]> {
     loop {
         if let Some(bytes) = conn.rbuf.bytes().first_chunk() {
             let bytes = *bytes;

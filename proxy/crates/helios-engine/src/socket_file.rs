@@ -1,11 +1,11 @@
-//! The file of a Unix socket that clients connect to: made where there is none or a dead one, removed when no more
-//! clients are wanted. Called by `listener`.
+//! The file of a Unix socket: made where there is none or a dead one, removed when nobody is to connect any more. Called
+//! by `listener` for clients, by `handover` for a successor.
 
-use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::{fs, sync::Mutex, sync::PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, io};
 
 use socket2::Socket;
 
@@ -14,10 +14,8 @@ use crate::rt::Listener;
 /// A socket file of this process.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
-    pub(crate) folder: String,
-    pub(crate) port: u16,
     path: PathBuf,
-    /// Device and inode; `None` once it is removed.
+    /// Device and inode; `None` once it is removed or somebody else's.
     made: Mutex<Option<(u64, u64)>>,
 }
 
@@ -26,26 +24,47 @@ impl SocketFile {
     ///
     /// # Errors
     /// Another process listens there, or something else than a socket is in the way.
-    pub(crate) fn bind(folder: &str, port: u16, mode: u32) -> io::Result<(SocketFile, Socket)> {
-        let path = crate::rt::socket_path(folder, port);
-        make_way(&path)?;
-        let socket = Listener::bind_unix(&path, mode)?;
+    pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<(SocketFile, Socket)> {
+        make_way(path)?;
+        let socket = Listener::bind_unix(path, mode)?;
         let file = SocketFile {
-            folder: folder.to_owned(),
-            port,
-            made: Mutex::new(Some(identity(&path)?)),
-            path,
+            made: Mutex::new(Some(identity(path)?)),
+            path: path.to_owned(),
         };
         Ok((file, socket))
     }
 
+    /// A file whose socket was handed over; it is the other process's until `own`.
+    pub(crate) fn of_another(path: &Path) -> SocketFile {
+        SocketFile {
+            made: Mutex::default(),
+            path: path.to_owned(),
+        }
+    }
+
+    /// From now on it is ours to remove, and has `mode`.
+    pub(crate) fn own(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))?;
+        *self.lock() = Some(identity(&self.path)?);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(u64, u64)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file to another process.
+    pub(crate) fn forget(&self) -> Option<(u64, u64)> {
+        self.lock().take()
+    }
+
     /// Removes the file, unless somebody has put another one in its place.
     pub(crate) fn remove(&self) {
-        let made = self
-            .made
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let made = self.forget();
         if made.is_some() && identity(&self.path).ok() == made {
             // Whoever removed it meanwhile has done what was to be done.
             let _ = fs::remove_file(&self.path);

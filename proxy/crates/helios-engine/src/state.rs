@@ -204,7 +204,7 @@ pub(crate) fn addresses(listen: &[Bound]) -> Value {
             Bound::Tcp(address) => {
                 json!({"host": address.ip().to_string(), "port": address.port()})
             }
-            Bound::Unix(file) => json!({"host": file.folder, "port": file.port}),
+            Bound::Unix { folder, port, .. } => json!({"host": folder, "port": port}),
         })
         .collect()
 }

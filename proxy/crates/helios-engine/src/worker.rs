@@ -18,6 +18,7 @@ use crate::config::{Database, Snapshot};
 use crate::console::Console;
 use crate::events::Events;
 use crate::halts::Halts;
+use crate::handover::{self, Predecessors};
 use crate::listener;
 use crate::nodes::Nodes;
 use crate::notify::{Address, Mail};
@@ -92,6 +93,7 @@ pub(crate) struct Shared {
     /// For connections that carry CancelRequests, so that a storm of them does not become one of connections.
     pub(crate) cancels: Permits,
     pub(crate) guesses: Guesses,
+    pub(crate) predecessors: Predecessors,
     pub(crate) epoch: Instant,
     /// Makes mock verifiers of unknown users the same at every attempt.
     pub(crate) mock_secret: [u8; 32],
@@ -139,7 +141,11 @@ pub(crate) enum Message {
     },
     /// Configuration or topology changed.
     Changed,
-    /// Stop accepting; end sessions between transactions.
+    /// Answer a process that takes over, at this socket.
+    Answer(socket2::Socket),
+    /// Stop accepting.
+    Withdraw,
+    /// The same, and end sessions between transactions.
     Drain,
     /// End everything.
     Stop,
@@ -378,6 +384,15 @@ impl Worker {
         }
     }
 
+    fn stop_accepting(&self) {
+        self.accepting.set(false);
+        let mut newcomers = self.newcomers.borrow_mut();
+        newcomers
+            .iter_mut()
+            .filter_map(|(_, waker)| waker.take())
+            .for_each(Waker::wake);
+    }
+
     fn wake_homeless(&self) {
         self.homeless.take().into_iter().for_each(Waker::wake);
     }
@@ -504,14 +519,12 @@ impl Worker {
                     }
                 }
             }
+            Message::Answer(socket) => {
+                rt::spawn(handover::answer_successors(Rc::clone(self), socket));
+            }
+            Message::Withdraw => self.stop_accepting(),
             Message::Drain => {
-                self.accepting.set(false);
-                let mut newcomers = self.newcomers.borrow_mut();
-                newcomers
-                    .iter_mut()
-                    .filter_map(|(_, waker)| waker.take())
-                    .for_each(Waker::wake);
-                drop(newcomers);
+                self.stop_accepting();
                 self.begin_drain();
                 self.wake_homeless();
             }

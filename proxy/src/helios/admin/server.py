@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from asyncio import BaseTransport, Protocol, Transport
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -31,6 +33,10 @@ READ_DEADLINE_SECONDS = 15.0
 """Time for the headers of a request, and for the next request on a kept connection."""
 SHUTDOWN_SECONDS = 1.0
 """Time for answers under way when the process ends."""
+LEAVE_LOOKS = 100
+"""How often it is looked whether connections have ended by themselves, when another process takes over."""
+LOOK_SECONDS = 0.02
+"""Between two looks."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,33 +61,45 @@ class AdminServer:
             max_field_size=MAX_HEADER_BYTES,
             max_line_size=MAX_HEADER_BYTES,
         )
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
 
     @property
     def url(self) -> str:
         """`http://host:port` with the port really bound."""
-        assert self._listener is not None, "bind comes first"
-        host, port = self._listener.sockets[0].getsockname()[:2]
+        assert self._listeners, "bind comes first"
+        host, port = self._listeners[0].sockets[0].getsockname()[:2]
         return f"{'http' if self._tls is None else 'https'}://{join_address(host, port)}"
 
-    async def bind(self) -> None:
-        """Take the address without answering yet. `StartError` names the address and why it cannot be had."""
+    async def bind(self, inherited: Sequence[socket.socket] = ()) -> None:
+        """Take the address, or sockets that another process has for it, without answering yet. `StartError` names the
+        address and why it cannot be had."""
         self.load_certificate()
         await self._runner.setup()
         host, port = split_address(self._admin.address)
-        loop = asyncio.get_running_loop()
         try:
-            self._listener = await loop.create_server(
-                self._protocol, host, port, ssl=self._tls, start_serving=False, backlog=MAX_CONNECTIONS
-            )
+            if inherited:
+                self._listeners = [await self._listener(sock=each.dup()) for each in inherited]
+            else:
+                self._listeners = [await self._listener(host=host, port=port)]
         except OSError as error:
             raise self._cannot_listen(error) from error
 
+    async def _listener(self, **where: Any) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            self._protocol, ssl=self._tls, start_serving=False, backlog=MAX_CONNECTIONS, **where
+        )
+
+    def descriptors(self) -> list[int]:
+        """Those of the listening sockets."""
+        return [each.fileno() for listener in self._listeners for each in listener.sockets]
+
     async def serve(self) -> None:
         """Answer from now on. `StartError` as `bind`: another process may have begun to listen in between."""
-        assert self._listener is not None, "bind comes first"
+        assert self._listeners, "bind comes first"
         try:
-            await self._listener.start_serving()
+            for listener in self._listeners:
+                await listener.start_serving()
         except OSError as error:
             raise self._cannot_listen(error) from error
 
@@ -91,10 +109,23 @@ class AdminServer:
         if self._tls is not None:
             _load_chain(self._tls, self._admin)
 
+    async def leave(self) -> None:
+        """Accept no more, let requests that have come be answered for a while, then `stop`.
+
+        The listeners are closed only then: asyncio forgets a connection that it has just accepted when they are closed.
+        """
+        for descriptor in self.descriptors():
+            asyncio.get_running_loop().remove_reader(descriptor)
+        for _ in range(LEAVE_LOOKS):
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._runner.server is None or not self._runner.server.connections:
+                break
+        await self.stop()
+
     async def stop(self) -> None:
         """Close the listener and every connection."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         await self._runner.cleanup()
 
     def _protocol(self) -> Protocol:

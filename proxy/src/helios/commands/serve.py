@@ -35,6 +35,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the configuration, ours or of PgBouncer or PgCat",
     )
     parser.add_argument("--admin", metavar="HOST:PORT", help="address of the admin API, before what the file says")
+    parser.add_argument(
+        "-R",
+        "--takeover",
+        action="store_true",
+        help="take over the sockets of the process that listens at handover.socket_file; without one start as ever",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from helios.app import serve
 
     with loading(args.config, _checked(args.admin)) as load:
-        return asyncio.run(serve(args.config, load))
+        return asyncio.run(serve(args.config, load, args.takeover))
 
 
 def _checked(address: str | None) -> str | None:

@@ -10,6 +10,7 @@ from helios.config.base import HeliosModel
 from helios.config.console import CONSOLE_DATABASE, ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig, LogFormat, LogLevel
@@ -39,6 +40,7 @@ __all__ = [
     "ConsoleConfig",
     "DatabaseConfig",
     "DrainConfig",
+    "HandoverConfig",
     "HeliosModel",
     "IdentConfig",
     "IoBackend",

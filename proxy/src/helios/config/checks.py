@@ -22,6 +22,8 @@ __all__ = ["caution", "check", "validate"]
 
 MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path in Linux, without the zero at its end."""
+HANDOVER_SUFFIX = 9
+"""Bytes that are added to the name of the hand-over's socket for one beside it."""
 
 
 def validate(config: ProxyConfig, source: str = "") -> None:
@@ -39,6 +41,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
     return (
         *_addresses(config),
         *_unix_socket(config),
+        *_handover(config),
         *_secrets(config, damaged),
         *_tls(config, damaged),
         *_peers(config, damaged),
@@ -112,6 +115,13 @@ def _unix_socket(config: ProxyConfig) -> Iterator[Finding]:
     elif config.auth.method is AuthMethod.PEER and config.auth.hba_file is None:
         hint = "set unix_socket_dir"
         yield Finding(("auth", "method"), "is peer, which is proven over a Unix socket, and there is none", hint)
+
+
+def _handover(config: ProxyConfig) -> Iterator[Finding]:
+    file = config.handover.socket_file
+    if file is not None and len(file.encode()) + HANDOVER_SUFFIX > MAX_SOCKET_PATH:
+        message = f"is longer than the {MAX_SOCKET_PATH - HANDOVER_SUFFIX} bytes that it may have"
+        yield Finding(("handover", "socket_file"), message, "name a shorter one")
 
 
 def _secrets(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]:

@@ -257,6 +257,7 @@ def _with_absolute_files(config: ProxyConfig, folder: Path) -> ProxyConfig:
         update={
             "admin": _absolute(config.admin, folder),
             "auth": _absolute(config.auth, folder),
+            "handover": _absolute(config.handover, folder),
             "monitor": _absolute(config.monitor, folder),
             "tls": _absolute(config.tls, folder),
             "clusters": tuple(

@@ -12,6 +12,7 @@ from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
 from helios.config.console import ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
@@ -104,6 +105,9 @@ class ProxyConfig(HeliosModel):
 
     drain: DrainConfig = DrainConfig()
     """How the proxy leaves."""
+
+    handover: HandoverConfig = HandoverConfig()
+    """Online restarts."""
 
     limits: LimitsConfig = LimitsConfig()
     """Bounds that protect the proxy and the servers."""

@@ -20,6 +20,7 @@ RESTART_FIELDS: Final = {
     "unix_socket_mode": "the listening socket is bound at start",
     "workers": "the threads are made at start",
     "io": "the threads are made at start",
+    "handover.socket_file": "the listening socket is bound at start",
     "admin.address": "the admin API's socket is bound at start",
     "admin.tls_cert_file": "the admin API's TLS is set up at start",
     "admin.tls_key_file": "the admin API's TLS is set up at start",

@@ -5,6 +5,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::task::{ready, Context, Poll};
@@ -47,6 +48,18 @@ impl Listener {
         socket.bind(&SockAddr::unix(path)?)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         socket.listen(BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// One that another process listened on and handed over.
+    #[allow(unsafe_code, reason = "a descriptor comes from Python as a number")]
+    pub(crate) fn inherit(fd: RawFd) -> io::Result<socket2::Socket> {
+        // SAFETY: it was received for this, and whoever received it has let go of it.
+        let socket = unsafe { socket2::Socket::from_raw_fd(fd) };
+        if !socket.is_listener()? {
+            return Err(io::Error::other("it is no listening socket"));
+        }
+        socket.set_nonblocking(true)?;
         Ok(socket)
     }
 
@@ -94,6 +107,12 @@ fn tcp(stream: TcpStream) -> io::Result<Detached> {
 
 fn unix(stream: UnixStream) -> io::Result<Detached> {
     stream.into_std().map(Detached::Unix)
+}
+
+/// Connects to a process of this machine by its file.
+pub(crate) async fn connect_file(path: &Path, limit: Duration, options: &Tcp) -> io::Result<Conn> {
+    let stream = timeout(limit, UnixStream::connect(path)).await;
+    Conn::new(unix(stream.ok_or_else(timed_out)??)?, options)
 }
 
 async fn connect_any(ends: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {

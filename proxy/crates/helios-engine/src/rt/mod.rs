@@ -18,8 +18,8 @@ mod uring;
 pub(crate) use buf::{Buf, BLOCK};
 pub(crate) use conn::{Conn, Moving};
 pub(crate) use epoll::{
-    channel, connect, interval, offload, resolve, run_worker, sleep, spawn, timeout, Inbox,
-    Listener, Lock, Permits, Sender,
+    channel, connect, connect_file, interval, offload, resolve, run_worker, sleep, spawn, timeout,
+    Inbox, Listener, Lock, Permits, Sender,
 };
 pub(crate) use socket::{Detached, Socket};
 pub(crate) use uring::probe;

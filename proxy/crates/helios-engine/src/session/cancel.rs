@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use super::startup::read_packet;
 use crate::census::network;
 use crate::events::Level;
+use crate::handover;
 use crate::peers::{self, Proven};
 use crate::random;
 use crate::rt::{self, Conn};
@@ -79,7 +80,11 @@ pub(super) async fn request(worker: &Worker, conn: &Conn, pid: u32, key: Vec<u8>
         return;
     }
     let own = ends.map(|(_, own)| own.ip());
-    if peers::forward(worker, own, pid, &key).await == Some(false) && guesses.count(client) {
+    let is_found = match handover::ask(worker, &startup::build_cancel(pid, &key)).await {
+        Some(false) => peers::forward(worker, own, pid, &key).await,
+        answer => answer,
+    };
+    if is_found == Some(false) && guesses.count(client) {
         worker.shared.events.log(
             Level::Warning,
             "an address sends too many wrong cancel requests and is not listened to for a while",
@@ -99,7 +104,8 @@ pub(super) async fn passed_on(worker: &Worker, conn: &mut Conn) {
     let Some((pid, proven)) = peers::read_claim(worker, challenge, &packet) else {
         return;
     };
-    let found = find(worker, pid, Claim::Peer(proven)).await;
+    let found = find(worker, pid, Claim::Peer(Arc::clone(&proven))).await
+        || handover::ask(worker, &proven.packets(pid)).await == Some(true);
     conn.wbuf
         .extend(&[if found { peer::FOUND } else { peer::UNKNOWN }]);
     // It may not have waited.
@@ -107,7 +113,7 @@ pub(super) async fn passed_on(worker: &Worker, conn: &mut Conn) {
 }
 
 /// Asks every worker for the session, and waits until whoever has it is done with the request.
-async fn find(worker: &Worker, pid: u32, claim: Claim) -> bool {
+pub(crate) async fn find(worker: &Worker, pid: u32, claim: Claim) -> bool {
     let (done, mut found) = rt::channel();
     for inbox in worker.shared.inboxes.iter() {
         let (claim, done) = (claim.clone(), done.clone());

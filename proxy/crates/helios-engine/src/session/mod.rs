@@ -18,7 +18,7 @@ mod reading;
 mod renaming;
 mod replication;
 mod residue;
-mod startup;
+pub(crate) mod startup;
 mod timeouts;
 mod up;
 mod worded;

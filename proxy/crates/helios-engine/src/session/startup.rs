@@ -367,7 +367,7 @@ fn refusal(err: StartupError) -> Ended {
 }
 
 /// A packet without a tag: what follows its length word.
-pub(super) async fn read_packet(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
+pub(crate) async fn read_packet(conn: &mut Conn) -> Result<Vec<u8>, Ended> {
     loop {
         let bytes = conn.rbuf.bytes();
         if let Some(first) = bytes.first_chunk::<4>() {

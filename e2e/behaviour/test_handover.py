@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness import frontend
-from harness.client import Client, Connection, Target, rows, sqlstates
+from harness.client import Client, Connection, Target, close_all, rows, sqlstates
 from harness.frontend import extended, query
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
@@ -61,7 +61,11 @@ class Chain:
         return made
 
     def end(self) -> None:
+        """Those that were taken over from end by themselves."""
+        close_all()
         for process in self.started:
+            if process.running() and "another process has taken over" in process.log():
+                process.wait()
             process.stop()
 
 

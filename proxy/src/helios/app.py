@@ -102,13 +102,14 @@ async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals], handove
     """Wait for a signal, then drain; a second signal cuts the drain short. The exit status."""
     first = await ends.get()
     handover.close()
-    if first is HANDED_OVER:
-        await _outlast_clients(proxy, ends)
+    signals = 1
+    if first is HANDED_OVER and not await _outlast_clients(proxy, ends):
+        signals = 2  # the first one asks for what happens anyway
     if first is signal.SIGQUIT:
         _log.info("ending at once, as the console asks")
         return 0
     drain = asyncio.create_task(_drain(proxy, _endpoint_delay(proxy, first)))
-    second = asyncio.create_task(ends.get())
+    second = asyncio.create_task(_last_of(ends, signals))
     await asyncio.wait([drain, second], return_when=asyncio.FIRST_COMPLETED)
     if drain.done():
         second.cancel()
@@ -119,8 +120,8 @@ async def _end(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals], handove
     return 128 + second.result().value
 
 
-async def _outlast_clients(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> None:
-    """Go on with the clients that are here until they have left, time is over, or a signal comes."""
+async def _outlast_clients(proxy: RunningProxy, ends: asyncio.Queue[signal.Signals]) -> bool:
+    """Go on with the clients that are here until they have left, time is over, or a signal comes; whether one did."""
     keep_seconds = proxy.config.handover.keep_seconds
     facts = fields(clients=proxy.engine_state().clients.active, keep_seconds=keep_seconds)
     _log.info("handed over, going on with the clients that are here", extra=facts)
@@ -129,6 +130,13 @@ async def _outlast_clients(proxy: RunningProxy, ends: asyncio.Queue[signal.Signa
     while proxy.engine_state().clients.active and asyncio.get_running_loop().time() < limit and not asked.done():
         await asyncio.wait([asked], timeout=_LOOK_SECONDS)
     asked.cancel()
+    return asked.done()
+
+
+async def _last_of(ends: asyncio.Queue[signal.Signals], count: int) -> signal.Signals:
+    for _ in range(count - 1):
+        await ends.get()
+    return await ends.get()
 
 
 def _endpoint_delay(proxy: RunningProxy, number: signal.Signals) -> int:

@@ -73,7 +73,7 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
         stack.callback(watcher.cancel)
         if inheritance.pid:
             await inheritance.confirm(listeners)
-            proxy.core.settle()
+            proxy.core.own_files()
         handover.start()
         return await _end(proxy, ends, handover)
 

@@ -479,10 +479,10 @@ class Core:
         with _helios_errors():
             return _Listening.model_validate_json(self._engine.start(inheritance.encode())).listen
 
-    def settle(self) -> None:
+    def own_files(self) -> None:
         """The process that was taken over from has let go: the files of its sockets are ours to remove."""
         with _helios_errors():
-            self._engine.settle()
+            self._engine.own_files()
 
     def offer(self, path: str) -> SocketOffer:
         """What another process needs to take over. From now on this one is asked at `path` for its sessions."""

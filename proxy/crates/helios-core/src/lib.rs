@@ -57,8 +57,8 @@ impl Engine {
     }
 
     /// The process that was taken over from has let go.
-    fn settle(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.settle()).map_err(raise)
+    fn own_files(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.own_files()).map_err(raise)
     }
 
     /// What another process needs to take over, and asks for at `path`.

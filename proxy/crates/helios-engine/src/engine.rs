@@ -454,7 +454,7 @@ impl Engine {
     ///
     /// # Errors
     /// `EngineError::Listen` if one is not there any more.
-    pub fn settle(&self) -> Result<(), EngineError> {
+    pub fn own_files(&self) -> Result<(), EngineError> {
         lock(&self.listen)
             .iter()
             .try_for_each(Bound::own)

@@ -19,7 +19,18 @@ from helios.admin.server import AdminServer
 from helios.errors import EngineError, SecretError, StartError
 
 PROBES = ("/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz")
-GUARDED = ("/version", "/config", "/topology", "/nodes", "/nodes/db-0", "/sessions", "/pools", "/", "/nothing")
+GUARDED = (
+    "/version",
+    "/config",
+    "/topology",
+    "/nodes",
+    "/nodes/db-0",
+    "/api/circuit",
+    "/sessions",
+    "/pools",
+    "/",
+    "/nothing",
+)
 
 StartAdmin = Callable[[ScriptedControl], Awaitable[str]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
-from fakes.core import ScriptedControl, cluster_status, engine_state, node_status, pool, proxy_config
+from fakes.core import ScriptedControl, cluster_status, engine_state, node, node_status, pool, proxy_config
 
 from helios import __version__
 from helios.admin.app import build_app
@@ -135,6 +135,35 @@ async def test_nodes_by_list_address_and_name(admin: TestClient[Any, Any]) -> No
     assert [nodes[1][name] for name in original] == ["db-1:5432", True, "2026-01-31T12:00:00Z", 0, None, 0.5]
     assert (nodes[1]["replication_lag_bytes"], nodes[1]["replication_lag_ms"]) == (4096, 20.0)
     assert (nodes[0]["role"], nodes[1]["role"]) == ("primary", "standby")
+    assert (nodes[1]["running"], nodes[1]["circuit"], nodes[1]["zone"]) == (2, "closed", None)
+
+
+async def test_circuits(admin: TestClient[Any, Any], control: ScriptedControl) -> None:
+    broken = node("db-1", state="open", failures=5, cause="connection refused", opened_total=1)
+    control.state = engine_state(nodes=[broken])
+
+    first, second = (await get(admin, "/api/circuit"))["circuits"]
+
+    assert (first["node"], first["state"], first["reason"]) == ("db-0:5432", "closed", None)
+    assert (second["node"], second["state"], second["reason"]) == ("db-1:5432", "open", "connection refused")
+    assert (second["failures"], second["failures_total"], second["opened_total"]) == (5, 3, 1)
+
+
+async def test_a_node_is_taken_out_of_use_and_into_it_unless_it_is_the_primary(
+    admin: TestClient[Any, Any], control: ScriptedControl
+) -> None:
+    async def post(path: str) -> tuple[int, Any]:
+        async with admin.post(path) as answer:
+            return answer.status, await answer.json()
+
+    assert await post("/nodes/db-1:5432/disable") == (200, {"status": "disabled"})
+    assert await post("/nodes/db-1/enable") == (200, {"status": "enabled"})
+    assert control.switched == [("main", "db-1", False), ("main", "db-1", True)]
+    status, refusal = await post("/nodes/db-0/disable")
+    assert status == 409
+    assert refusal["error"].startswith("db-0 is the primary of cluster main: promote another node first")
+    assert await post("/nodes/db-9/disable") == (404, {"error": "no node 'db-9'; /nodes lists them"})
+    assert len(control.switched) == 2
 
 
 async def test_sessions(admin: TestClient[Any, Any]) -> None:

@@ -103,13 +103,7 @@ def test_features_without_effect_that_protect_nobody_are_one_warning_each() -> N
     loaded = _load("product-page-cache")
 
     idle = {w.field for w in loaded.warnings if w.message == "is read but this version does not act on it"}
-    assert idle == {
-        "cache.enabled",
-        "ai_cache.enabled",
-        "graphql.enabled",
-        "routing.schema_aware",
-        "circuit_breaker.enabled",
-    }
+    assert idle == {"cache.enabled", "ai_cache.enabled", "graphql.enabled", "routing.schema_aware"}
     assert [w.line for w in loaded.warnings if w.field == "cache.enabled"] == [9]
 
 

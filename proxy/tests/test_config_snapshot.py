@@ -99,6 +99,16 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "keepalive_count": 3,
             "user_timeout_ms": 0,
         },
+        "circuit_breaker": {
+            "enabled": True,
+            "failure_threshold": 5,
+            "reset_timeout_ms": 10_000,
+            "success_threshold": 3,
+            "half_open_requests": 3,
+            "slow_start_ms": 10_000,
+            "outlier_latency_factor": 10,
+            "outlier_error_percent": 30,
+        },
         "console": None,
         "limits": {
             "max_client_connections": 10_000,

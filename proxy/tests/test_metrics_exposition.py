@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes.core import cluster_status, engine_state, node_status
+from fakes.core import cluster_status, engine_state, node, node_status
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -55,6 +55,11 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
         ("heliosproxy_node_healthy", "gauge"),
         ("heliosproxy_node_latency_seconds", "gauge"),
         ("heliosproxy_node_replication_lag_bytes", "gauge"),
+        ("heliosproxy_node_circuit_state", "gauge"),
+        ("heliosproxy_node_circuit_opened", "counter"),
+        ("heliosproxy_node_failures", "counter"),
+        ("heliosproxy_node_reads_running", "gauge"),
+        ("heliosproxy_route", "counter"),
         ("heliosproxy_config_reload_success", "gauge"),
         ("heliosproxy_config_generation", "gauge"),
         ("heliosproxy_failovers", "counter"),
@@ -78,6 +83,16 @@ def test_pools_of_one_node_are_summed_under_its_address() -> None:
     assert values(found["heliosproxy_pool_connections_active"]) == {("db-0:5432",): 3, ("db-1:5432",): 0}
     assert values(found["heliosproxy_pool_connections_idle"]) == {("db-0:5432",): 1, ("db-1:5432",): 4}
     assert values(found["heliosproxy_pool_connections_total"]) == {("db-0:5432",): 4, ("db-1:5432",): 4}
+
+
+def test_choices_of_nodes_by_reason_and_their_circuits() -> None:
+    nodes = [node("db-0"), node("db-1", state="open", opened_total=4)]
+    found = families(engine=engine_state(nodes=nodes))
+
+    assert values(found["heliosproxy_route"])[("db-1:5432", "read")] == 5
+    assert values(found["heliosproxy_node_circuit_state"]) == {("db-0:5432",): 0, ("db-1:5432",): 2}
+    assert values(found["heliosproxy_node_circuit_opened"]) == {("db-0:5432",): 0, ("db-1:5432",): 4}
+    assert values(found["heliosproxy_node_reads_running"]) == {("db-0:5432",): 2, ("db-1:5432",): 2}
 
 
 def test_queries_by_type() -> None:

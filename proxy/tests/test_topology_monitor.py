@@ -32,7 +32,7 @@ class Watched:
     def __init__(self, config: ProxyConfig) -> None:
         self.published: Sequence[ClusterView] = ()
         self.positions: dict[str, NodePosition] = {}
-        self.monitor = TopologyMonitor(self._keep, self._move)
+        self.monitor = TopologyMonitor(self._keep, self._move, lambda *_: None)
         self.configure(config)
 
     def _keep(self, clusters: Sequence[ClusterView]) -> None:

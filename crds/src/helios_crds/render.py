@@ -269,6 +269,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "console": {} if spec.console is None else spec.console.model_dump(exclude_defaults=True),
         "tls": _tls(spec.tls, placement),
         "monitor": mirrored(spec.monitor),
+        "circuit_breaker": mirrored(spec.circuit_breaker),
         "pool": pool,
         "routing": mirrored(spec.routing),
         "clusters": _clusters(proxy, references, placement),

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from helios.errors import EngineError, ListenError, SnapshotError
 
 __all__ = [
+    "Circuit",
+    "CircuitName",
     "ClientCounts",
     "ClientState",
     "ClusterView",
@@ -34,6 +36,7 @@ __all__ = [
     "Histogram",
     "LogEvent",
     "NodePosition",
+    "NodeState",
     "NodeSuspect",
     "NodeView",
     "PoolState",
@@ -229,6 +232,41 @@ class DatabaseTraffic(_Message):
         return {name: getattr(self, name) for name in self.COUNTERS}
 
 
+CircuitName = Literal["closed", "open", "half_open"]
+
+
+class Circuit(_Message):
+    """Whether a node is asked for reads."""
+
+    state: CircuitName = "closed"
+    failures: int = 0
+    cause: str | None = None
+    """What failed last; None when all is well."""
+    opened_total: int = 0
+    share: float = 1.0
+
+
+class RoutedCount(_Message):
+    """Transactions that went to a node, in sessions whose reads are spread."""
+
+    reason: str
+    """`read`, `write`, `no_standby` (a read, and no standby fit for it) or `retry` (a standby could not answer)."""
+    total: int
+
+
+class NodeState(_Message):
+    """What traffic shows of a node."""
+
+    cluster: str
+    name: str
+    running: int = 0
+    """Reading transactions, also waiting ones."""
+    answers_total: int = 0
+    failures_total: int = 0
+    routed: tuple[RoutedCount, ...] = ()
+    circuit: Circuit = Circuit()
+
+
 class Halts(_Message):
     """What an administrator has stopped, by the names of databases."""
 
@@ -338,8 +376,14 @@ class EngineState(_Message):
     pools: tuple[PoolState, ...]
     open: tuple[OpenPool, ...]
     traffic: tuple[DatabaseTraffic, ...]
+    nodes: tuple[NodeState, ...] = ()
     halts: Halts
     histograms: Histograms
+
+    def node(self, cluster: str, name: str) -> NodeState:
+        """What traffic shows of a node; nothing of one that the engine has not met."""
+        found = (node for node in self.nodes if (node.cluster, node.name) == (cluster, name))
+        return next(found, NodeState(cluster=cluster, name=name))
 
 
 class NodeView(_Message):
@@ -515,6 +559,11 @@ class Core:
         """Tell the engine how far nodes are; those that are not named stay as they were."""
         with _helios_errors():
             self._engine.set_positions(_POSITIONS.dump_json({"nodes": tuple(nodes)}))
+
+    def note_poll(self, cluster: str, node: str, error: str | None) -> None:
+        """Tell the engine how a poll went; `error` is why there was no answer."""
+        with _helios_errors():
+            self._engine.note_poll(cluster, node, error)
 
     def state(self) -> EngineState:
         """Counters and gauges of this moment."""

@@ -63,6 +63,9 @@ class _Prepared:
     user_names: tuple[str, ...]
 
 
+NodeKey = tuple[str, str]
+"""Cluster and name of a node."""
+
 _ENDS = {
     Shutdown.AT_ONCE: signal.SIGQUIT,
     Shutdown.WAIT_FOR_SERVERS: signal.SIGINT,
@@ -108,13 +111,14 @@ class RunningProxy:
         self._workers = worker_count(loaded.config)
         self._loop = asyncio.get_running_loop()
         self.core = Core(self._prepared.snapshot)
-        self.topology = TopologyMonitor(self._publish, self._move)
+        self.topology = TopologyMonitor(self._publish, self._move, self._note_poll)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
         self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self.draining = False
         self._granted: int | None = None
+        self._switched: dict[NodeKey, bool] = {}
         self.last_reload = ReloadOutcome(at=datetime.now(UTC))
 
     @property
@@ -184,6 +188,16 @@ class RunningProxy:
         if config is None:
             raise ConfigError(self._prepared.loaded.locator.problem(finding) for finding in findings)
         self._apply(dataclasses.replace(self._prepared.loaded, config=config))
+
+    def switch_node(self, cluster: str, node: str, enabled: bool) -> None:
+        """Take a node into use or out of it until the opposite is ordered or the process ends, whatever files say."""
+        before = self._switched
+        self._switched = {**before, (cluster, node): enabled}
+        try:
+            self._apply(self._prepared.loaded)
+        except HeliosError:
+            self._switched = before
+            raise
 
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""
@@ -271,7 +285,7 @@ class RunningProxy:
     def _apply(self, loaded: Loaded) -> tuple[str, ...]:
         """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""
         plan = diff(self.config, loaded.config)
-        config = _kept(loaded.config, self.config, plan.restart)
+        config = _with_switches(_kept(loaded.config, self.config, plan.restart), self._switched)
         prepared = _prepare(loaded, config, self._for_engine(config))
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
@@ -305,6 +319,12 @@ class RunningProxy:
         except HeliosError as error:
             _log.error("engine refused a position", extra=fields(error=error))
 
+    def _note_poll(self, cluster: str, node: str, error: str | None) -> None:
+        try:
+            self.core.note_poll(cluster, node, error)
+        except HeliosError as failure:
+            _log.error("engine refused the outcome of a poll", extra=fields(error=failure))
+
     def _outdate(self, cluster: str, database: str) -> None:
         try:
             self.core.outdate_plans(cluster, database)
@@ -319,6 +339,19 @@ class RunningProxy:
         _log.info("reloaded", extra=fields(file=self._config_file, generation=self.config.generation))
         for field in self.last_reload.restart_needed:
             _log.warning("changed in the file, takes effect with the next start only", extra=fields(field=field))
+
+
+def _with_switches(config: ProxyConfig, switched: Mapping[NodeKey, bool]) -> ProxyConfig:
+    """`config` with the nodes enabled and disabled that an administrator has switched."""
+    if not switched:
+        return config
+    clusters = []
+    for cluster in config.clusters:
+        states = [switched.get((cluster.name, node.name), node.enabled) for node in cluster.nodes]
+        pairs = zip(cluster.nodes, states, strict=True)
+        nodes = tuple(node.model_copy(update={"enabled": enabled}) for node, enabled in pairs)
+        clusters.append(cluster.model_copy(update={"nodes": nodes}))
+    return config.model_copy(update={"clusters": tuple(clusters)})
 
 
 def _kept(loaded: ProxyConfig, running: ProxyConfig, paths: Sequence[str]) -> ProxyConfig:

@@ -47,6 +47,7 @@ def engine_state(**changes: Any) -> EngineState:
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "open": [],
         "traffic": [],
+        "nodes": [node("db-0"), node("db-1")],
         "halts": {"all": False, "paused": [], "disabled": []},
         "histograms": {"query_duration_seconds": HISTOGRAM, "pool_acquire_duration_seconds": HISTOGRAM},
     }
@@ -61,6 +62,12 @@ def pool(node: str, database: str = "app", active: int = 0, idle: int = 0) -> di
     return {**identity, "mode": "transaction", "max_size": 20, **counts, **console}
 
 
+def node(name: str, **circuit: Any) -> dict[str, Any]:
+    """What traffic shows of a node as the engine tells it; `circuit` are fields of its circuit."""
+    routed = [{"reason": "read", "total": 5}, {"reason": "write", "total": 0}]
+    return {"cluster": "main", "name": name, "running": 2, "failures_total": 3, "routed": routed, "circuit": circuit}
+
+
 def node_status(name: str, **changes: Any) -> NodeStatus:
     """A healthy standby; `changes` replace fields."""
     status: dict[str, Any] = {
@@ -70,6 +77,7 @@ def node_status(name: str, **changes: Any) -> NodeStatus:
         "configured_role": "standby",
         "role": "standby",
         "weight": 100,
+        "zone": None,
         "enabled": True,
         "healthy": True,
         "last_check": datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
@@ -114,6 +122,7 @@ class ScriptedControl:
     next_reload: ReloadOutcome | None = None
     reloads: int = 0
     granted: int | None = None
+    switched: list[tuple[str, str, bool]] = field(default_factory=list)
 
     @property
     def server_connections(self) -> int:
@@ -138,6 +147,10 @@ class ScriptedControl:
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """What was set."""
         return self.topology
+
+    def switch_node(self, cluster: str, node: str, enabled: bool) -> None:
+        """Noted."""
+        self.switched.append((cluster, node, enabled))
 
     def catalog_counts(self) -> CatalogCounts:
         """One database, compared a while ago."""

@@ -16,6 +16,7 @@ from helios_crds.v1alpha1.backends import MAX_CLUSTERS, MAX_DATABASES, ClusterSp
 from helios_crds.v1alpha1.references import MAX_REFS, LocalRef
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
+    CircuitBreakerSpec,
     ConsoleSpec,
     DrainSpec,
     FeaturesSpec,
@@ -220,6 +221,9 @@ class HeliosProxySpec(SpecModel):
 
     monitor: MonitorSpec | None = None
     """Polling of the nodes."""
+
+    circuit_breaker: CircuitBreakerSpec | None = None
+    """Standbys that get no reads for a while."""
 
     drain: DrainSpec | None = None
     """How a pod leaves."""

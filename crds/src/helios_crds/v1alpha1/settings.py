@@ -11,6 +11,7 @@ from helios.config import (
     AuthMethod,
     CertificateName,
     ChannelBinding,
+    CircuitBreakerConfig,
     ClientAuth,
     ClientTlsConfig,
     ClientTlsMode,
@@ -39,6 +40,7 @@ from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, HbaRe
 
 __all__ = [
     "AuthSpec",
+    "CircuitBreakerSpec",
     "ConsoleSpec",
     "DatabasePoolSpec",
     "DatabaseRoutingSpec",
@@ -342,6 +344,19 @@ class MonitorSpec(SpecModel):
     interval_millis: Annotated[int | None, mirrors(MonitorConfig, "interval_ms")] = None
     timeout_millis: Annotated[int | None, mirrors(MonitorConfig, "timeout_ms")] = None
     failure_threshold: Annotated[int | None, mirrors(MonitorConfig, "failure_threshold")] = None
+
+
+class CircuitBreakerSpec(SpecModel):
+    """When a standby gets no reads for a while. Writes always wait for the primary."""
+
+    enabled: Annotated[bool | None, mirrors(CircuitBreakerConfig, "enabled")] = None
+    failure_threshold: Annotated[int | None, mirrors(CircuitBreakerConfig, "failure_threshold")] = None
+    reset_timeout_seconds: Annotated[int | None, mirrors(CircuitBreakerConfig, "reset_timeout_seconds")] = None
+    success_threshold: Annotated[int | None, mirrors(CircuitBreakerConfig, "success_threshold")] = None
+    half_open_requests: Annotated[int | None, mirrors(CircuitBreakerConfig, "half_open_requests")] = None
+    slow_start_seconds: Annotated[int | None, mirrors(CircuitBreakerConfig, "slow_start_seconds")] = None
+    outlier_latency_factor: Annotated[int | None, mirrors(CircuitBreakerConfig, "outlier_latency_factor")] = None
+    outlier_error_percent: Annotated[int | None, mirrors(CircuitBreakerConfig, "outlier_error_percent")] = None
 
 
 class DrainSpec(SpecModel):

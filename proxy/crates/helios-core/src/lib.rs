@@ -93,6 +93,11 @@ impl Engine {
         py.detach(|| self.0.set_positions(positions)).map_err(raise)
     }
 
+    /// Tells how a poll of a node went; `error` is why it had no answer.
+    fn note_poll(&self, py: Python<'_>, cluster: &str, node: &str, error: Option<&str>) {
+        py.detach(|| self.0.note_poll(cluster, node, error));
+    }
+
     /// The state document.
     fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let document = py.detach(|| self.0.state());

@@ -15,7 +15,7 @@ use crate::events::{Events, Level};
 use crate::halts::{Halts, Order};
 use crate::handover::{Estate, Inheritance, Predecessors, Successor};
 use crate::listener::{self, Bound};
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, Witness};
 use crate::plans::Plans;
 use crate::pool::{Budgets, PoolKey, PoolShared};
 use crate::random;
@@ -288,6 +288,7 @@ impl Engine {
             kept
         });
         self.shared.topology.store(Arc::new(topology));
+        self.shared.nodes.forget_unused();
         self.shared.revision.fetch_add(1, Ordering::SeqCst);
         drop(pools);
         self.broadcast(|| Message::Changed);
@@ -331,6 +332,15 @@ impl Engine {
             .nodes
             .set_positions(document)
             .map_err(EngineError::Snapshot)
+    }
+
+    /// Tells how a poll of a node went: `error` is why it had no answer.
+    pub fn note_poll(&self, cluster: &str, node: &str, error: Option<&str>) {
+        let standing = self.shared.nodes.standing(cluster, node);
+        match error {
+            None => self.shared.node_reached(&standing, Witness::Poll),
+            Some(cause) => self.shared.node_failed(&standing, Witness::Poll, cause),
+        }
     }
 
     /// The state document.

@@ -71,6 +71,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
         "pools": pools.iter().map(|pool| row(pool, now)).collect::<Vec<_>>(),
         "open": open,
         "traffic": shared.traffics.rows(),
+        "nodes": shared.nodes.rows(),
         "halts": *shared.halts(),
         "histograms": {
             "query_duration_seconds": merged(stats(), |stats| &stats.query),

@@ -1,6 +1,7 @@
 //! Where the primaries are, as Python's polling last found out.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -27,6 +28,9 @@ pub struct ClusterTopology {
     pub reason: Option<String>,
     /// Its servers.
     pub nodes: Vec<NodeTopology>,
+    /// Counts choices among them.
+    #[serde(skip)]
+    pub(crate) turn: AtomicU64,
 }
 
 /// One server.
@@ -78,6 +82,13 @@ impl Topology {
     /// A cluster, if it has been polled.
     pub(crate) fn cluster(&self, name: &str) -> Option<&Arc<ClusterTopology>> {
         self.clusters.iter().find(|entry| entry.name == name)
+    }
+
+    /// Whether a node is known to be a standby.
+    pub(crate) fn is_standby(&self, cluster: &str, name: &str) -> bool {
+        let nodes = self.cluster(cluster).map(|cluster| &cluster.nodes);
+        let mut nodes = nodes.into_iter().flatten();
+        nodes.any(|node| node.name == name && node.standby)
     }
 
     /// The primary of a cluster, or why there is none.

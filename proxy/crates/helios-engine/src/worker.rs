@@ -274,6 +274,7 @@ impl Worker {
             let common = Common {
                 catalog: self.shared.plans.catalogs.of(&key.cluster, &key.database),
                 traffic: self.shared.traffics.of(key.shown()),
+                standing: self.shared.nodes.standing(&key.cluster, &key.node),
                 shares: self.shared.budgets.of(key, &active.snapshot),
                 numbers: Arc::clone(&self.shared.numbers),
                 inboxes: Arc::clone(&self.shared.inboxes),
@@ -417,6 +418,9 @@ impl Worker {
     fn tick(self: &Rc<Self>) {
         self.reap();
         self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.id == 0 {
+            self.shared.tick_nodes(self.ticks.get());
+        }
         let mut has_aged = false;
         for (_, handle) in self.sessions.borrow().iter() {
             handle.tick(self.ticks.get());

@@ -11,6 +11,7 @@ from helios.admin.auth import authorize
 from helios.admin.control import CONTROL, Control
 from helios.admin.errors import MAX_BODY_BYTES, as_json, bounded_body
 from helios.admin.routes import (
+    circuit,
     config,
     explain,
     health,
@@ -32,6 +33,19 @@ def build_app(control: Control) -> web.Application:
     app = web.Application(middlewares=[as_json, authorize, bounded_body], client_max_size=MAX_BODY_BYTES)
     app[CONTROL] = control
     app[metrics.EXPOSITION] = metrics.exposition_of(control)
-    for module in (health, metrics, version, config, topology, nodes, pools, servers, sessions, share, explain):
+    for module in (
+        health,
+        metrics,
+        version,
+        config,
+        topology,
+        nodes,
+        circuit,
+        pools,
+        servers,
+        sessions,
+        share,
+        explain,
+    ):
         app.add_routes(module.ROUTES)
     return app

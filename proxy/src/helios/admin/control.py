@@ -76,6 +76,13 @@ class Control(Protocol):
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""
 
+    def switch_node(self, cluster: str, node: str, enabled: bool) -> None:
+        """Take a node into use or out of it until the opposite is ordered or the process ends.
+
+        Raises:
+            HeliosError: a file that the configuration names can no longer be read.
+        """
+
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
 

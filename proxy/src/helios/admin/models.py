@@ -11,10 +11,13 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from helios.core import CircuitName
 from helios.planner.plan import Kind, Route
 
 __all__ = [
     "Alive",
+    "Circuit",
+    "Circuits",
     "ClusterTopology",
     "ConfigNode",
     "ConfigView",
@@ -28,6 +31,7 @@ __all__ = [
     "ReloadView",
     "Sessions",
     "ShareView",
+    "Switched",
     "Topology",
     "Traffic",
     "Version",
@@ -194,6 +198,43 @@ class Node(_Answer):
     replayed_lsn: str | None
     timeline: int | None
     system_identifier: str | None
+    zone: str | None
+    running: int
+    """Reading transactions that it has from this process, those that wait for a connection among them."""
+    circuit: CircuitName
+    """Whether it is asked for reads; /api/circuit says why not."""
+
+
+class Switched(_Answer):
+    """POST /nodes/{addr}/enable and /disable."""
+
+    status: Literal["enabled", "disabled"]
+
+
+class Circuit(_Answer):
+    """One node in /api/circuit."""
+
+    node: str
+    """Its address."""
+    state: CircuitName
+    name: str
+    cluster: str
+    failures: int
+    """In a row, by now."""
+    reason: str | None
+    """What failed last; None when all is well."""
+    share: float
+    """Its part of what would be its share of reads: less than 1 for a while after its circuit has closed."""
+    opened_total: int
+    answers_total: int
+    """Reads that it answered as a standby."""
+    failures_total: int
+
+
+class Circuits(_Answer):
+    """GET /api/circuit."""
+
+    circuits: tuple[Circuit, ...]
 
 
 class Sessions(_Answer):

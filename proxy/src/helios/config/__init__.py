@@ -7,6 +7,7 @@ The models are where every default lives; `helios_crds` composes them into resou
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig, AuthMethod, CertificateName, IdentConfig
 from helios.config.base import HeliosModel
+from helios.config.circuit_breaker import CircuitBreakerConfig
 from helios.config.console import CONSOLE_DATABASE, ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
@@ -32,6 +33,7 @@ __all__ = [
     "AuthMethod",
     "CertificateName",
     "ChannelBinding",
+    "CircuitBreakerConfig",
     "ClientAuth",
     "ClientTlsConfig",
     "ClientTlsMode",

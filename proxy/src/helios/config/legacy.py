@@ -6,6 +6,7 @@ keys without effect shrink as features arrive. One warning line for each key tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,6 +36,12 @@ def _number(value: Any) -> Any:
 def _to_ms(value: Any) -> Any:
     number = _number(value)
     return number * 1000 if isinstance(number, int) and not isinstance(number, bool) else value
+
+
+def _seconds(value: Any) -> Any:
+    """`"30s"` or `"2m"` as a number."""
+    written = re.fullmatch(r"(\d+)(s|m)", value) if isinstance(value, str) else None
+    return value if written is None else int(written[1]) * {"s": 1, "m": 60}[written[2]]
 
 
 def _words(**replacements: str) -> Convert:
@@ -86,6 +93,8 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "tls.enabled": ("tls.mode", _switched),
     "tls.cert_path": ("tls.cert_file", _as_is),
     "tls.key_path": ("tls.key_file", _as_is),
+    "circuit_breaker.open_secs": ("circuit_breaker.reset_timeout_seconds", _as_is),
+    "circuit_breaker.reset_timeout": ("circuit_breaker.reset_timeout_seconds", _seconds),
     "logging.level": ("log.level", _words(trace="debug", warn="warning")),
     "logging.format": ("log.format", _words(pretty="text", compact="text", full="text")),
 }
@@ -97,7 +106,6 @@ NOT_ACTED_ON: Final = (
     "anomaly",
     "branch",
     "cache",
-    "circuit_breaker",
     "distribcache",
     "edge",
     "graphql",

@@ -9,6 +9,7 @@ from pydantic import Field
 from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig
 from helios.config.base import Address, FileMode, Generation, HeliosModel, Path
+from helios.config.circuit_breaker import CircuitBreakerConfig
 from helios.config.console import ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
@@ -90,6 +91,9 @@ class ProxyConfig(HeliosModel):
 
     routing: RoutingConfig = RoutingConfig()
     """Which node runs a statement."""
+
+    circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    """Nodes that get no reads for a while."""
 
     clusters: tuple[ClusterConfig, ...] = ()
     """The PostgreSQL clusters, at least one."""

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from helios.config.auth import AuthConfig
 from helios.config.base import split_address
+from helios.config.circuit_breaker import CircuitBreakerConfig
 from helios.config.console import CONSOLE_DATABASE
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
@@ -86,6 +87,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "databases": secrets.databases,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
+        "circuit_breaker": _circuit_breaker(config.circuit_breaker),
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
@@ -230,6 +232,19 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
 def _routing(routing: RoutingConfig) -> dict[str, Any] | None:
     """How reads are spread; None where all goes to the primary."""
     return routing.model_dump(exclude={"read_write_split"}) if routing.read_write_split else None
+
+
+def _circuit_breaker(breaker: CircuitBreakerConfig) -> dict[str, Any]:
+    return {
+        "enabled": breaker.enabled,
+        "failure_threshold": breaker.failure_threshold,
+        "reset_timeout_ms": breaker.reset_timeout_seconds * 1000,
+        "success_threshold": breaker.success_threshold,
+        "half_open_requests": breaker.half_open_requests,
+        "slow_start_ms": breaker.slow_start_seconds * 1000,
+        "outlier_latency_factor": breaker.outlier_latency_factor,
+        "outlier_error_percent": breaker.outlier_error_percent,
+    }
 
 
 def _user_limits(limits: LimitsConfig, user: UserConfig | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Rendered for `helios.admin.routes.metrics`. Names and labels are an interface: d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from helios import __version__
-from helios.core import EngineState, Histogram, PoolState
+from helios.core import CircuitName, EngineState, Histogram, NodeState, PoolState
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus, address_of
 
@@ -72,7 +73,9 @@ class _HeliosCollector(Collector):
         yield from _process(sample)
         yield from _clients(sample.engine)
         yield from _pools(sample)
-        yield from _nodes([node for cluster in sample.clusters for node in cluster.nodes if node.enabled])
+        nodes = [node for cluster in sample.clusters for node in cluster.nodes if node.enabled]
+        yield from _nodes(nodes)
+        yield from _choices(nodes, sample.engine)
         yield from _clusters(sample.clusters)
         yield from _catalogs(sample.catalogs)
         histograms = sample.engine.histograms
@@ -193,6 +196,37 @@ def _nodes(nodes: Sequence[NodeStatus]) -> Iterator[Metric]:
         "How long ago the primary wrote the first WAL that the node has not replayed.",
         {n.address: n.replication_lag_ms / 1000 for n in nodes if n.replication_lag_ms is not None},
     )
+
+
+_STATES: dict[CircuitName, int] = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def _choices(nodes: Sequence[NodeStatus], engine: EngineState) -> Iterator[Metric]:
+    """What traffic shows of the nodes; one that is in two clusters is shown as the sum, its circuit as the worse."""
+    seen: dict[str, list[NodeState]] = {}
+    for node in nodes:
+        seen.setdefault(node.address, []).append(engine.node(node.cluster, node.name))
+    states = {node: max(_STATES[each.circuit.state] for each in states) for node, states in seen.items()}
+    yield _by_node("node_circuit_state", "Whether it is asked for reads: 0 closed, 1 half-open, 2 open.", states)
+    running = {node: sum(each.running for each in states) for node, states in seen.items()}
+    yield _by_node("node_reads_running", "Reading transactions that the node has.", running)
+    text = "Transactions of sessions whose reads are spread, by node and why."
+    routed = CounterMetricFamily("heliosproxy_route", text, labels=["node", "reason"])
+    opened = CounterMetricFamily("heliosproxy_node_circuit_opened", "Times its circuit opened.", labels=["node"])
+    failures = CounterMetricFamily(
+        "heliosproxy_node_failures", "Connections that it refused or lost, and errors of its own.", labels=["node"]
+    )
+    for address, found in seen.items():
+        totals: Counter[str] = Counter()
+        for each in found:
+            totals.update({count.reason: count.total for count in each.routed})
+        for reason, total in totals.items():
+            routed.add_metric([address, reason], total)
+        opened.add_metric([address], sum(each.circuit.opened_total for each in found))
+        failures.add_metric([address], sum(each.failures_total for each in found))
+    yield routed
+    yield opened
+    yield failures
 
 
 def _clusters(clusters: Sequence[ClusterStatus]) -> Iterator[Metric]:

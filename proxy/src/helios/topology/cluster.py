@@ -28,14 +28,22 @@ _UNKNOWN_LAG = Lag(bytes=None, milliseconds=None)
 
 
 class ClusterMonitor:
-    """A primary and its standbys. `changed` is called when `view()` differs from before, `moved` with each position."""
+    """A primary and its standbys. `changed` is called when `view()` differs from before, `moved` with each position,
+    `polled` with the node's name and what was wrong, if anything was, after each poll."""
 
-    def __init__(self, name: str, changed: Callable[[], None], moved: Callable[[NodePosition], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        changed: Callable[[], None],
+        moved: Callable[[NodePosition], None],
+        polled: Callable[[str, str | None], None],
+    ) -> None:
         self.name = name
         self.polls: tuple[NodePoll, ...] = ()
         """Of the enabled nodes."""
         self._changed = changed
         self._moved = moved
+        self._polled = polled
         self._nodes: tuple[NodeConfig, ...] = ()
         self._lags: dict[NodePoll, Lag] = {}
         self._history = WalHistory()
@@ -121,6 +129,7 @@ class ClusterMonitor:
         fenced_at = self._fenced.get(poll.node.name)
         if fenced_at is not None and poll.fresh and (poll.in_recovery or self._timeline(poll) > fenced_at):
             del self._fenced[poll.node.name]
+        self._polled(poll.node.name, poll.error)
         self._decide()
         self._measure(poll)
         self._publish()
@@ -230,6 +239,7 @@ class ClusterMonitor:
             configured_role=node.role.value,
             role=self._role(node, poll),
             weight=node.weight,
+            zone=node.zone,
             enabled=node.enabled,
             healthy=poll is not None and self._healthy(poll),
             last_check=poll.last_check if poll else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from helios.config import ClusterConfig, ProxyConfig
 from helios.core import ClusterView, NodePosition, NodeView
@@ -25,11 +26,18 @@ _log = logging.getLogger(__name__)
 
 class TopologyMonitor:
     """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time, and
-    `moved` with the position of a node after each poll that had an answer."""
+    `moved` with the position of a node after each poll that had an answer, `polled` with cluster, node and what was
+    wrong, if anything was, after each poll."""
 
-    def __init__(self, publish: Callable[[Sequence[ClusterView]], None], moved: Callable[[NodePosition], None]) -> None:
+    def __init__(
+        self,
+        publish: Callable[[Sequence[ClusterView]], None],
+        moved: Callable[[NodePosition], None],
+        polled: Callable[[str, str, str | None], None],
+    ) -> None:
         self._publish = publish
         self._moved = moved
+        self._polled = polled
         self._clusters: dict[str, ClusterMonitor] = {}
         self._tasks: dict[NodePoll, asyncio.Task[None]] = {}
         self._logins: Mapping[str, Login] = {}
@@ -86,7 +94,9 @@ class TopologyMonitor:
             resolve_seconds=config.monitor.resolve_seconds,
             failure_threshold=config.monitor.failure_threshold,
         )
-        monitor = self._clusters.get(cluster.name) or ClusterMonitor(cluster.name, self._publish_all, self._moved)
+        monitor = self._clusters.get(cluster.name) or ClusterMonitor(
+            cluster.name, self._publish_all, self._moved, partial(self._polled, cluster.name)
+        )
         monitor.configure(cluster.nodes, settings)
         return monitor
 

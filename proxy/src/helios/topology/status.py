@@ -27,6 +27,7 @@ class NodeStatus:
     role: Role
     """By evidence: `primary` is the elected one, `standby` one in recovery; else `unknown`."""
     weight: int
+    zone: str | None
     enabled: bool
     healthy: bool
     """It answers and belongs to the cluster."""

@@ -323,6 +323,11 @@ impl PoolShard {
                 Ok(server) => return Some(server),
                 Err(err) => err,
             };
+            if worker.shared.is_reader(&self.shared) {
+                // Other nodes answer what this one would.
+                self.deny_all(&Denial::Moved);
+                return None;
+            }
             if !err.may_pass() {
                 self.deny_all(&Denial::Refused(err.into()));
                 return None;
@@ -373,7 +378,10 @@ impl PoolShard {
     ) -> Result<Box<Server>, ConnectError> {
         let opened = connect::connect(slot, worker, settings).await;
         match &opened {
-            Ok(_) => *self.last_error.borrow_mut() = None,
+            Ok(_) => {
+                *self.last_error.borrow_mut() = None;
+                worker.shared.node_connected(&self.shared);
+            }
             Err(err) => self.report(worker, err),
         }
         opened
@@ -382,6 +390,7 @@ impl PoolShard {
     fn report(&self, worker: &Worker, err: &ConnectError) {
         let key = &self.shared.key;
         *self.last_error.borrow_mut() = Some(err.to_string());
+        worker.shared.node_refused(&self.shared, err);
         let events = &worker.shared.events;
         let fields = vec![
             ("node", key.node.clone()),

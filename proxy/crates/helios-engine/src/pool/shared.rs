@@ -12,6 +12,7 @@ use super::budget::{Claims, Shares};
 use super::PoolKey;
 use crate::catalog::Catalog;
 use crate::config::PoolSettings;
+use crate::nodes::Standing;
 use crate::notify::Hub;
 use crate::rt::Sender;
 use crate::server::auth::Credential;
@@ -47,6 +48,8 @@ pub(crate) struct PoolShared {
     /// Where the node's name leads.
     addresses: Arc<ArcSwap<Arc<[IpAddr]>>>,
     pub(crate) traffic: Arc<Traffic>,
+    /// Its node's.
+    pub(crate) standing: Arc<Standing>,
     numbers: Arc<Numbers>,
     settings: Arc<ArcSwap<PoolSettings>>,
     credential: ArcSwap<Credential>,
@@ -101,6 +104,7 @@ impl Seen {
 pub(crate) struct Common {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) standing: Arc<Standing>,
     pub(crate) shares: Shares,
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) inboxes: Arc<[Sender<Message>]>,
@@ -118,6 +122,7 @@ impl PoolShared {
         let Common {
             catalog,
             traffic,
+            standing,
             shares,
             numbers,
             inboxes,
@@ -133,6 +138,7 @@ impl PoolShared {
             catalog,
             addresses: Arc::new(ArcSwap::from_pointee(addresses)),
             traffic,
+            standing,
             numbers,
             credential: ArcSwap::from_pointee(credential),
             shares,

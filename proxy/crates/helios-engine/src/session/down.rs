@@ -392,6 +392,7 @@ impl Session {
         if let Some(began) = self.transaction.take_if(|_| is_over) {
             counts.transaction_us.add(now.saturating_sub(began) / 1000);
         }
+        self.note_answer(took, now);
         self.note_holder(|holder| holder.end(now));
     }
 

@@ -9,6 +9,7 @@ use super::{Session, Step};
 use crate::error::Refusal;
 use crate::events::{Event, Level};
 use crate::fault::Fault;
+use crate::nodes::Witness;
 
 /// Why a session loses a server that lives.
 pub(super) const FENCED: &str = "its node is not the primary any more";
@@ -16,6 +17,7 @@ pub(super) const FENCED: &str = "its node is not the primary any more";
 impl Session {
     /// Takes what an error says about the server's copy of our statements.
     pub(super) fn note_error(&mut self, fields: &ErrorFields<'_>) {
+        self.note_reader_error(fields);
         let state = fields.sqlstate();
         if state == Some(sqlstate::READ_ONLY_SQL_TRANSACTION) {
             self.suspect_primary();
@@ -105,6 +107,17 @@ impl Session {
     }
 
     /// The server connection is not to be used again. Says what the client is to be told.
+    pub(super) fn server_gone(&mut self, cause: &str) -> Step {
+        // One that says goodbye is a connection that was ended, not a node.
+        if let Some(link) = self.link.as_ref().filter(|link| !link.fatal) {
+            let standing = &link.shard.shared.standing;
+            let shared = &self.worker.shared;
+            shared.node_failed(standing, Witness::Traffic, cause);
+        }
+        self.server_lost(cause)
+    }
+
+    /// As `server_gone`, of one that may be well but has confused us.
     pub(super) fn server_lost(&mut self, cause: &str) -> Step {
         let Some(link) = self.link.take() else {
             return Step::Silent;

@@ -11,6 +11,8 @@ use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
 use super::handle::Signal;
+use super::reader::{Found, Way};
+use super::reading::Reach;
 use super::residue::Pin;
 use super::startup::Ended;
 use super::{Homeless, Link, Session, HIGH_WATER};
@@ -37,8 +39,8 @@ pub(super) enum Wait {
     Left,
 }
 
-/// A server and the pool it is from.
-type Taken = (Box<Server>, Rc<PoolShard>);
+/// A server and how it was come to.
+type Taken = (Box<Server>, Way);
 
 impl Session {
     /// Waits for a server and links it.
@@ -47,22 +49,23 @@ impl Session {
         self.handle.clear_cancel();
         self.catch_up().await?;
         loop {
-            let (mut server, shard) = match self.take_idle()? {
-                Some(taken) => taken,
-                None => self.wait_for_server().await?,
+            let found = self.find_way().map_err(Ended::Refused)?;
+            let (mut server, way) = match self.take_idle(found) {
+                Ok(taken) => taken,
+                Err(found) => self.wait_for_server(found).await?,
             };
             if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
                 if server.state.bucket.shows_through(&self.bucket) {
                     continue;
                 }
-                server = Box::pin(self.apply_settings(server, &shard)).await?;
+                server = Box::pin(self.apply_settings(server, &way.shard)).await?;
             }
             // Who has waited may have got it after its node was held or fenced, when nothing may begin there.
             if self.is_on_course() {
-                self.attach(server, shard);
+                self.attach(server, way);
                 return Ok(());
             }
-            shard.give(server);
+            way.shard.give(server);
         }
     }
 
@@ -74,53 +77,58 @@ impl Session {
             .is_some_and(|route| route.revision == revision)
     }
 
-    /// An idle server at once, if there is one.
-    fn take_idle(&mut self) -> Result<Option<Taken>, Ended> {
-        let Ok(shard) = self.reach_shard().map_err(Ended::Refused)? else {
-            return Ok(None);
-        };
-        let taken = shard.try_take(&self.bucket).map(|server| (server, shard));
-        if taken.is_some() {
-            self.worker.stats().acquire.record(0);
+    /// An idle server at once, if there is one; else what is to be waited for.
+    fn take_idle(&self, found: Found) -> Result<Taken, Found> {
+        let way = found.map_err(Err)?;
+        match way.shard.try_take(&self.bucket) {
+            Some(server) => {
+                self.worker.stats().acquire.record(0);
+                Ok((server, way))
+            }
+            None => Err(Ok(way)),
         }
-        Ok(taken)
     }
 
-    async fn wait_for_server(&mut self) -> Result<Taken, Ended> {
+    async fn wait_for_server(&mut self, found: Found) -> Result<Taken, Ended> {
         let since = self.worker.now();
         self.handle.set_waiting(since);
-        let taken = self.wait_since(since).await;
+        let taken = self.wait_since(since, found).await;
         self.handle.set_waiting(0);
-        if let Ok((_, shard)) = &taken {
+        if let Ok((_, way)) = &taken {
             // As of the answer that freed the server.
             let waited = self.worker.now().saturating_sub(since);
             self.worker.stats().acquire.record(waited);
-            shard.counts().wait_us.add(waited / 1000);
+            way.shard.counts().wait_us.add(waited / 1000);
         }
         taken
     }
 
-    async fn wait_since(&mut self, since: u64) -> Result<Taken, Ended> {
+    async fn wait_since(&mut self, since: u64, mut found: Found) -> Result<Taken, Ended> {
         let mut place = None;
         loop {
-            let shard = match self.reach_shard().map_err(Ended::Refused)? {
-                Ok(shard) => shard,
+            let way = match found {
+                Ok(way) => way,
                 Err(homeless) => {
                     Box::pin(self.wait_for_primary(since, homeless, &mut place)).await?;
+                    found = self.find_way().map_err(Ended::Refused)?;
                     continue;
                 }
             };
             place = None;
             // The pool may be another one than a moment ago.
-            if let Some(server) = shard.try_take(&self.bucket) {
-                return Ok((server, shard));
+            if let Some(server) = way.shard.try_take(&self.bucket) {
+                return Ok((server, way));
             }
-            let ticket = shard.enqueue(since);
+            let ticket = way.shard.enqueue(since);
             let wait = poll_fn(|cx| self.poll_wait(Some(&ticket), cx)).await;
             drop(ticket);
             match wait {
-                Wait::Granted(Ok(server)) => return Ok((server, shard)),
-                Wait::Granted(Err(Denial::Moved)) => {}
+                Wait::Granted(Ok(server)) => return Ok((server, way)),
+                Wait::Granted(Err(Denial::Moved)) => {
+                    // A standby that lets nobody in is not waited for.
+                    self.reach = Reach::Primary;
+                    found = self.find_way().map_err(Ended::Refused)?;
+                }
                 Wait::Granted(Err(Denial::Refused(refusal))) => {
                     return Err(Ended::Refused(refusal))
                 }
@@ -276,7 +284,9 @@ impl Session {
         }
     }
 
-    pub(super) fn attach(&mut self, mut server: Box<Server>, shard: Rc<PoolShard>) {
+    pub(super) fn attach(&mut self, mut server: Box<Server>, way: Way) {
+        let Way { shard, reader } = way;
+        self.count_choice(&shard, reader.is_some());
         shard.counts().assignments.add(1);
         self.handle
             .set_backend(Some(Arc::clone(&server.state.backend)));
@@ -299,7 +309,7 @@ impl Session {
             redefines: false,
             fatal: false,
             has_run: false,
-            reader: self.reader_of(&shard),
+            reader,
             shard,
         }));
     }

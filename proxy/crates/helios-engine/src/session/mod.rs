@@ -14,6 +14,7 @@ mod link;
 mod listening;
 mod planning;
 mod prepared;
+mod reader;
 mod reading;
 mod renaming;
 mod replication;
@@ -41,7 +42,6 @@ use helios_wire::startup::Replication;
 use crate::catalog::Definition;
 use crate::config::{Database, Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
-use crate::nodes::Certainty;
 use crate::plans::{Plan, Wanted};
 use crate::pool::PoolShard;
 use crate::rt::{self, Conn};
@@ -54,7 +54,8 @@ use crate::worker::{Active, Worker};
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use listening::Listening;
-use reading::{Attempt, Reach, Reader, Reads, Seen};
+use reader::Reader;
+use reading::{Attempt, Reach, Reads, Seen};
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
@@ -199,8 +200,6 @@ pub(crate) struct Session {
     reach: Reach,
     /// What its reads must see.
     seen: Seen,
-    /// Of the standby that was chosen last.
-    certainty: Certainty,
     /// The read that a standby has been asked.
     attempt: Attempt,
     /// How statements are read under a bucket.
@@ -298,7 +297,6 @@ impl Session {
             plan: None,
             reach: Reach::Primary,
             seen: Seen::default(),
-            certainty: Certainty::Known,
             attempt: Attempt::default(),
             syntax: None,
             own_settings: BTreeSet::new(),
@@ -397,7 +395,7 @@ impl Session {
             // What the server said before it went is worth more than the broken pipe.
             return self
                 .read_server(cx)
-                .and(Err(self.server_lost(&err.to_string())));
+                .and(Err(self.server_gone(&err.to_string())));
         }
         self.read_server(cx)
     }
@@ -414,8 +412,8 @@ impl Session {
                 self.dry.server = true;
                 Ok(false)
             }
-            Poll::Ready(Ok(0)) => Err(self.server_lost("the server closed the connection")),
-            Poll::Ready(Err(err)) => Err(self.server_lost(&err.to_string())),
+            Poll::Ready(Ok(0)) => Err(self.server_gone("the server closed the connection")),
+            Poll::Ready(Err(err)) => Err(self.server_gone(&err.to_string())),
             Poll::Ready(Ok(n)) => {
                 self.worker.clock();
                 link.shard.counts().sent.add(n as u64);
@@ -450,7 +448,7 @@ impl Session {
         if !self.client.rbuf.is_empty() || self.read_client(cx)? {
             let flow = self.on_client_bytes().map_err(Step::Fatal)?;
             if let Err(err) = self.flush_server(cx) {
-                return Err(self.server_lost(&err.to_string()));
+                return Err(self.server_gone(&err.to_string()));
             }
             self.flush_client(cx)?;
             match flow {

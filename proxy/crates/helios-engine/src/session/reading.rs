@@ -13,8 +13,9 @@ use helios_wire::sqlstate;
 
 use super::fifo::Expect;
 use super::planning::text;
+use super::reader::{Found, Reader, Way};
 use super::startup::Ended;
-use super::{Homeless, Session};
+use super::Session;
 use crate::config::{Consistency, Database, PoolMode};
 use crate::error::Refusal;
 use crate::nodes::{choose, Certainty, Lsn, Need, Standing};
@@ -95,33 +96,6 @@ pub(super) struct Seen {
     primary: String,
 }
 
-/// A standby that a transaction is on.
-#[derive(Debug)]
-pub(super) struct Reader {
-    standing: Arc<Standing>,
-    /// It must say first that it has what the session must see.
-    certainty: Certainty,
-    /// The client's request is on its way.
-    has_begun: bool,
-}
-
-impl Reader {
-    fn new(standing: &Arc<Standing>, certainty: Certainty) -> Reader {
-        standing.begin();
-        Reader {
-            standing: Arc::clone(standing),
-            certainty,
-            has_begun: false,
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.standing.end();
-    }
-}
-
 /// How a read that a standby was asked stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -155,6 +129,11 @@ pub(super) enum Verdict {
 }
 
 impl Attempt {
+    /// It is the primary's turn.
+    pub(super) fn is_again(&self) -> bool {
+        self.stage == Stage::Again
+    }
+
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Withdrawn)
     }
@@ -247,7 +226,7 @@ impl Session {
     /// Finds out how far the request at the head of the client's bytes reaches. False: more of it must come first.
     pub(super) fn look_ahead(&mut self, bytes: &[u8]) -> bool {
         self.reach = Reach::Primary;
-        if !self.is_split() || self.attempt.stage == Stage::Again {
+        if !self.is_split() || self.attempt.is_again() {
             return true;
         }
         self.attempt.close();
@@ -355,35 +334,39 @@ impl Session {
     }
 
     /// The pool for the next transaction, by its reach; as `route` otherwise.
-    pub(super) fn reach_shard(&mut self) -> Result<Result<Rc<PoolShard>, Homeless>, Refusal> {
+    pub(super) fn find_way(&mut self) -> Result<Found, Refusal> {
         let primary = self.route()?;
         if self.reach == Reach::Standby {
-            if let Some(shard) = self.standby() {
-                return Ok(Ok(shard));
+            if let Some(way) = self.way_to_standby() {
+                return Ok(Ok(way));
             }
         }
-        Ok(primary)
+        Ok(primary.map(Way::to_primary))
     }
 
     /// The pool of a standby that may answer now.
-    fn standby(&mut self) -> Option<Rc<PoolShard>> {
+    fn way_to_standby(&mut self) -> Option<Way> {
         let need = self.need();
         let route = self.route.as_mut()?;
         let reads = route.reads.as_mut()?;
         let routing = reads.entry.routing.as_ref()?;
         let kept = self.seen.on.as_ref();
         let (place, certainty) = choose(&reads.cluster, routing, need, kept)?;
-        self.certainty = certainty;
-        if let Some(shard) = &reads.shards[place] {
-            return Some(Rc::clone(shard));
-        }
         let node = &reads.cluster.nodes[place];
-        let login = &self.handle.visit.login;
-        let shard = self
-            .worker
-            .pool(route.revision, node, &reads.entry, login)?;
-        reads.shards[place] = Some(Rc::clone(&shard));
-        Some(shard)
+        let shard = match &reads.shards[place] {
+            Some(shard) => Rc::clone(shard),
+            None => {
+                let login = &self.handle.visit.login;
+                let made = self
+                    .worker
+                    .pool(route.revision, node, &reads.entry, login)?;
+                Rc::clone(reads.shards[place].insert(made))
+            }
+        };
+        Some(Way {
+            shard,
+            reader: Some(Reader::new(&node.standing, certainty)),
+        })
     }
 
     /// What its next read must see; `None` while that is not known.
@@ -415,7 +398,7 @@ impl Session {
             return Ok(());
         };
         let since = self.worker.clock();
-        while self.standby().is_none() {
+        while self.way_to_standby().is_none() {
             let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
             if waited >= limit || !self.is_split() {
                 self.seen.behind = 0;
@@ -485,17 +468,6 @@ impl Session {
         if let (false, Some(reads)) = (is_first, reads) {
             self.seen.pending = Some(reads.sampler.next());
         }
-    }
-
-    /// The standby that a pool is of.
-    pub(super) fn reader_of(&self, shard: &Rc<PoolShard>) -> Option<Reader> {
-        let reads = self.route.as_ref()?.reads.as_ref()?;
-        let is_it = |known: &Option<Rc<PoolShard>>| {
-            known.as_ref().is_some_and(|known| Rc::ptr_eq(known, shard))
-        };
-        let place = reads.shards.iter().position(is_it)?;
-        let standing = &reads.cluster.nodes[place].standing;
-        Some(Reader::new(standing, self.certainty))
     }
 
     /// Whether the client's next request must wait for the answer of a standby: it may be for another node.

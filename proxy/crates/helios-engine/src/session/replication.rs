@@ -1,6 +1,7 @@
 //! Replication connections: the client gets a server connection of its own, opened with what its startup packet says,
 //! and closed with it. Nothing of such a stream is for anybody else, and its commands are not SQL.
 
+use super::reader::Way;
 use super::startup::Ended;
 use super::Session;
 use crate::pool::Profile;
@@ -26,7 +27,7 @@ impl Session {
         let opened = shard.open_own(&self.worker, settings).await;
         let server = opened.map_err(Ended::Refused)?;
         let profile = server.profile();
-        self.attach(server, shard);
+        self.attach(server, Way::to_primary(shard));
         Ok(profile)
     }
 }

@@ -1,0 +1,32 @@
+//! Why a transaction of a session whose reads are spread went to the node that it went to.
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It only reads, and a standby may answer it.
+    Read,
+    /// It may do more than read, so that only the primary may run it.
+    Write,
+    /// It only reads, but no standby is fresh enough and well.
+    NoStandby,
+    /// A standby could not answer it.
+    Retry,
+}
+
+impl Reason {
+    pub(crate) const ALL: [Reason; 4] = [
+        Reason::Read,
+        Reason::Write,
+        Reason::NoStandby,
+        Reason::Retry,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::Read => "read",
+            Reason::Write => "write",
+            Reason::NoStandby => "no_standby",
+            Reason::Retry => "retry",
+        }
+    }
+}

@@ -1,0 +1,156 @@
+use super::*;
+use crate::config::{CircuitBreaker, Consistency, ReadStrategy};
+use crate::topology::Topology;
+
+const RULES: CircuitBreaker = CircuitBreaker {
+    enabled: true,
+    failure_threshold: 1,
+    reset_timeout_ms: 1000,
+    success_threshold: 1,
+    half_open_requests: 2,
+    slow_start_ms: 0,
+    outlier_latency_factor: 0,
+    outlier_error_percent: 0,
+};
+
+fn routing() -> Routing {
+    Routing {
+        read_strategy: ReadStrategy::RoundRobin,
+        consistency: Consistency::Bounded,
+        max_lag_ms: 1000,
+        max_lag_bytes: 0,
+        catch_up_after: 0,
+        catch_up_ms: 0,
+        zone: None,
+    }
+}
+
+/// A primary and three standbys, all level, in the zones a, a and b.
+fn cluster() -> Arc<ClusterTopology> {
+    let nodes = Nodes::default();
+    let node = |name: &str, zone: &str| {
+        serde_json::json!({
+            "name": name, "host": name, "port": 5432, "addresses": [], "healthy": true,
+            "standby": name != "primary", "weight": 100, "zone": zone,
+        })
+    };
+    let all = [
+        node("primary", "a"),
+        node("one", "a"),
+        node("two", "a"),
+        node("three", "b"),
+    ];
+    let document = serde_json::json!({
+        "clusters": [{"name": "main", "primary": "primary", "reason": null, "nodes": all}],
+    });
+    let topology = Topology::parse(document.to_string().as_bytes(), &nodes).unwrap();
+    let cluster = Arc::clone(&topology.clusters[0]);
+    for node in &cluster.nodes {
+        set(node, 0.0, 100);
+    }
+    cluster
+}
+
+fn set(node: &NodeTopology, lag_ms: f64, position: Lsn) {
+    let told = Position {
+        cluster: "main".to_owned(),
+        name: node.name.clone(),
+        position,
+        lag_ms: Some(lag_ms),
+        lag_bytes: Some(0),
+    };
+    node.standing.set_position(&told);
+}
+
+/// The places that some turns choose, sorted.
+fn chosen(cluster: &ClusterTopology, routing: &Routing, floor: Lsn) -> Vec<usize> {
+    let need = Need { floor, age_us: 0 };
+    let choice = || choose(cluster, routing, Some(need), None);
+    let mut places: Vec<_> = (0..30).filter_map(|_| Some(choice()?.0)).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+#[test]
+fn reads_go_to_standbys_that_are_not_too_far_behind() {
+    let cluster = cluster();
+
+    assert_eq!(chosen(&cluster, &routing(), 0), [1, 2, 3]);
+    set(&cluster.nodes[1], 1001.0, 100);
+    assert_eq!(chosen(&cluster, &routing(), 0), [2, 3]);
+    let any = Routing {
+        max_lag_ms: 0,
+        ..routing()
+    };
+    assert_eq!(chosen(&cluster, &any, 0), [1, 2, 3]);
+    let eventual = Routing {
+        consistency: Consistency::Eventual,
+        ..routing()
+    };
+    assert_eq!(chosen(&cluster, &eventual, 0), [1, 2, 3]);
+    let strong = Routing {
+        consistency: Consistency::Strong,
+        ..routing()
+    };
+    assert!(chosen(&cluster, &strong, 0).is_empty());
+}
+
+#[test]
+fn what_need_not_be_asked_comes_first_and_without_a_need_only_what_is_kept() {
+    let cluster = cluster();
+    let session = Routing {
+        consistency: Consistency::Session,
+        ..routing()
+    };
+    set(&cluster.nodes[2], 0.0, 200);
+
+    assert_eq!(chosen(&cluster, &session, 200), [2]);
+    assert_eq!(chosen(&cluster, &session, 201), [1, 2, 3]);
+    let kept = &cluster.nodes[3].standing;
+    let choice = |need| choose(&cluster, &session, need, Some(kept));
+    assert_eq!(choice(None), Some((3, Certainty::Known)));
+    assert_eq!(choose(&cluster, &session, None, None), None);
+    kept.learn(100, false, 10);
+    let need = Need {
+        floor: 300,
+        age_us: 5,
+    };
+    assert_eq!(chosen(&cluster, &session, 300), [1, 2]);
+    assert_eq!(choice(Some(need)), Some((3, Certainty::Known)));
+}
+
+#[test]
+fn those_of_the_own_zone_come_first() {
+    let cluster = cluster();
+    let near = Routing {
+        zone: Some("b".to_owned()),
+        ..routing()
+    };
+
+    assert_eq!(chosen(&cluster, &near, 0), [3]);
+    set(&cluster.nodes[3], 9999.0, 100);
+    assert_eq!(chosen(&cluster, &near, 0), [1, 2]);
+}
+
+#[test]
+fn an_open_circuit_gets_nothing_and_a_half_open_one_a_few_at_a_time() {
+    let cluster = cluster();
+    let node = &cluster.nodes[1].standing;
+
+    node.change(&RULES, 0, |circuit| {
+        circuit.fail(&RULES, 0, Witness::Traffic, "reset")
+    });
+    assert_eq!(chosen(&cluster, &routing(), 0), [2, 3]);
+    node.change(&RULES, 2_000_000_000, |circuit| {
+        circuit.tick(&RULES, 2_000_000_000, true)
+    });
+    node.begin();
+    assert_eq!(chosen(&cluster, &routing(), 0), [1, 2, 3]);
+    node.begin();
+    assert_eq!(chosen(&cluster, &routing(), 0), [2, 3]);
+    let turned = node.answered(1, 3_000_000_000, || RULES);
+
+    assert_eq!(turned.map(breaker::State::name), Some("closed"));
+    assert_eq!(chosen(&cluster, &routing(), 0), [1, 2, 3]);
+}

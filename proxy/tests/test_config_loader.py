@@ -359,22 +359,3 @@ def test_whatever_a_file_holds_it_loads_or_is_refused_in_words(pairs: list[tuple
 
     with contextlib.suppress(ConfigError):
         loads(text, "helios.toml")
-
-
-def test_parts_of_routing_that_are_not_there_yet_are_warned_of() -> None:
-    text = """\
-[routing]
-read_write_split = true
-read_strategy = "random"
-zone = "a"
-[auth]
-method = "trust"
-[[clusters]]
-name = "main"
-nodes = [{ host = "a" }]
-[[databases]]
-name = "app"
-routing = { read_strategy = "round_robin" }
-"""
-    fields = {warning.field for warning in loads_with_warnings(text).warnings}
-    assert {"routing.read_strategy", "routing.zone", "databases[0].routing.read_strategy"} <= fields

@@ -13,7 +13,6 @@ from helios.config.console import CONSOLE_DATABASE
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
 from helios.config.peers import split_peer
 from helios.config.proxy import ProxyConfig
-from helios.config.routing import ReadStrategy
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
@@ -55,7 +54,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
 
 def caution(config: ProxyConfig) -> tuple[Finding, ...]:
     """What is allowed but probably not meant."""
-    return (*_open_admin(config), *_unbound_monitor(config), *_unused_routing(config))
+    return (*_open_admin(config), *_unbound_monitor(config))
 
 
 def _open_admin(config: ProxyConfig) -> Iterator[Finding]:
@@ -72,17 +71,6 @@ def _unbound_monitor(config: ProxyConfig) -> Iterator[Finding]:
             path = ("clusters", index, "tls", "channel_binding")
             message = "is require, but the monitor's own connections cannot be bound: a false server could mislead it"
             yield Finding(path, message, "set mode to verify-full, which holds for both")
-
-
-def _unused_routing(config: ProxyConfig) -> Iterator[Finding]:
-    """Parts of the choice among standbys that are not there yet."""
-    sections = [("routing",), *(("databases", index, "routing") for index, _ in enumerate(config.databases))]
-    asked = [config.routing.read_strategy, *(entry.routing.read_strategy for entry in config.databases)]
-    for path, strategy in zip(sections, asked, strict=True):
-        if strategy not in (None, ReadStrategy.LEAST_CONNECTIONS):
-            yield Finding((*path, "read_strategy"), "is read, but this version goes by least connections")
-    if config.routing.zone is not None:
-        yield Finding(("routing", "zone"), "is read, but this version does not act on it")
 
 
 def _console(config: ProxyConfig) -> Iterator[Finding]:

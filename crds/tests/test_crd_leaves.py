@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helios_crds import API_VERSION, KINDS, AuditPolicy, HeliosProxy, Reason, RoutingRule, TenantQuota, parse_as
+from helios_crds import API_VERSION, KINDS, AuditPolicy, HeliosProxy, Reason, TenantQuota, parse_as
 from helios_crds.base import Resource
 from helios_crds.node import Node, tree
 from helios_crds.render import References, render
@@ -150,17 +150,21 @@ NAMES = (("alpha", 7), ("beta", 8))
 
 def outcome(subject: Resource) -> tuple[object, frozenset[str]]:
     """(what will run, texts of what is refused as not acted on)."""
-    if isinstance(subject, RoutingRule | AuditPolicy | TenantQuota):
+    if isinstance(subject, AuditPolicy | TenantQuota):
         return None, frozenset(str(problem) for problem in unsupported(subject))
     proxy = subject if isinstance(subject, HeliosProxy) else resource("HeliosProxy", PROFILED)
-    found = friends() if isinstance(subject, HeliosProxy) else [subject]
+    found = [subject, *(friend for friend in friends() if type(friend) is not type(subject))]
     result = render(proxy, References.among(found, discovered=DISCOVERED))
     refused = frozenset(str(problem) for problem in result.problems if problem.reason is Reason.NOT_ACTED_ON)
     runs = (result.config, workload(proxy), result.secret_files, result.discoveries)
     return runs, refused
 
 
-PROFILED = {**BASE["HeliosProxy"], "poolProfileRef": {"name": "alpha"}}
+PROFILED = {
+    **BASE["HeliosProxy"],
+    "poolProfileRef": {"name": "alpha"},
+    "routingRuleRefs": [{"name": "alpha"}],
+}
 DISCOVERED = {"one": ()}
 
 

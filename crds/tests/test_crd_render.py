@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Any
 
-from helios.config import ClusterConfig, NodeConfig, NodeRole, PoolConfig, PoolMode, ProxyConfig
+from helios.config import ClusterConfig, NodeConfig, NodeRole, PoolConfig, PoolMode, ProxyConfig, RoutingRuleConfig
 from helios_crds import API_VERSION, KINDS, HeliosProxy, Reason, Severity, parse_as
 from helios_crds.placement import Placement
 from helios_crds.pool_settings import names_of
@@ -132,13 +132,45 @@ def test_policy_that_this_version_does_not_honour_forbids_a_configuration() -> N
 
 def test_what_only_slows_down_is_a_warning() -> None:
     rule = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "standby"}, "bi")
-    subject = proxy(routingRuleRefs=[{"name": "bi"}], features={"tr": True, "queryCache": True})
+    later = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "vector"}, "near")
+    subject = proxy(routingRuleRefs=[{"name": "near"}, {"name": "bi"}], features={"tr": True, "queryCache": True})
 
-    result = render(subject, References.among([rule]))
+    result = render(subject, References.among([rule, later]))
 
-    config_of(result)
+    assert [rule.name for rule in config_of(result).routing.rules] == ["bi"]
     assert [problem.severity for problem in result.problems] == [Severity.WARNING] * 3
     assert len(result.warnings) == 3
+    (told,) = [each for each in result.warnings if each.field == "spec.routingRuleRefs[0]"]
+    assert told.message.startswith("refers to RoutingRule/near, spec.route: this version")
+
+
+def test_rules_are_tried_in_the_order_of_their_references() -> None:
+    reports = make("RoutingRule", {"match": {"applicationName": ["r*", "b?"]}, "route": "standby", "node": "n"}, "one")
+    match = {"applicationName": ["x"], "queryPattern": "from t"}
+    pinned = make("RoutingRule", {"match": match, "route": "primary", "consistency": "strong"}, "two")
+    bounded = make(
+        "RoutingRule", {"match": match, "route": "any", "consistency": "bounded", "maxLagMillis": 9}, "three"
+    )
+    refs = [{"name": name} for name in ("three", "one", "two")]
+
+    config = config_of(render(proxy(routingRuleRefs=refs), References.among([reports, pinned, bounded])))
+
+    assert config.routing.rules == (
+        RoutingRuleConfig(
+            name="three",
+            application_name=("x",),
+            query_pattern="from t",
+            route="any",
+            consistency="bounded",
+            max_lag_ms=9,
+        ),
+        RoutingRuleConfig(name="one", application_name=("r*", "b?"), route="standby", node="n"),
+        RoutingRuleConfig(
+            name="two", application_name=("x",), query_pattern="from t", route="primary", consistency="strong"
+        ),
+    )
+    assert not config.routing.read_write_split
+    assert config.routing.reads_hints
 
 
 def test_switches_that_are_off_say_nothing() -> None:

@@ -32,7 +32,8 @@ def accepted(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         ("PoolProfile", {"maxPoolSize": 5}, ("True", "Valid"), "acts on all of it"),
         ("PoolProfile", {"maxPoolSize": 5, "minIdle": 6}, ("False", "Invalid"), "minIdle must not exceed maxPoolSize"),
         ("PoolProfile", {"later": 1}, ("False", "UnknownField"), "spec.later"),
-        ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "any"}, ("False", "NotActedOn"), "to the primary"),
+        ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "any"}, ("True", "Valid"), "acts on all of it"),
+        ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "sync"}, ("False", "NotActedOn"), "passed over"),
         ("TenantQuota", {"maxConcurrentConnections": 1}, ("False", "NotActedOn"), "no tenant would be limited"),
     ],
 )

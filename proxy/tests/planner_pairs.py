@@ -20,7 +20,7 @@ from planner_corpus import CORPUS
 
 from helios.errors import PlanError
 from helios.planner.catalog import Catalog
-from helios.planner.context import Context
+from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
 from helios.planner.plan import Plan
 
@@ -106,7 +106,7 @@ def compare(one: str, other: str) -> str:
 def planned(text: str) -> Plan | None:
     """The plan; None where PostgreSQL's parser refuses the text."""
     try:
-        return plan(text, Context(lambda: PLAIN, is_split=True))
+        return plan(text, Context(lambda: PLAIN, policy=Policy(is_split=True)))
     except PlanError:
         return None
 

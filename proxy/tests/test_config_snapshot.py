@@ -70,6 +70,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             {
                 "name": "*",
                 "cluster": "main",
+                "role": "primary",
                 "database": None,
                 "user": None,
                 "password": None,
@@ -90,6 +91,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                     "server_prepared_bytes": 4_194_304,
                 },
                 "routing": None,
+                "policy": None,
             }
         ],
         "users": [],

@@ -65,6 +65,8 @@ BECOMES: dict[tuple[str, str], dict[str, Any]] = {
     ("user", 'password = "x"'): {"auth.users_file": "users.txt"},
     ("pool", "query_parser_read_write_splitting = true"): {f"{DATABASE}.routing.read_write_split": True},
     ("pool", 'load_balancing_mode = "loc"'): {f"{DATABASE}.routing.read_strategy": "least_connections"},
+    ("pool", 'default_role = "replica"'): {f"{DATABASE}.role": "standby"},
+    ("pool", 'default_role = "any"'): {f"{DATABASE}.role": "primary"},
     ("shard", 'database = "other"'): {f"{DATABASE}.database": "other"},
     ("general", 'admin_username = "ops"\nadmin_password = "y"'): {"console.admin_users": ("ops",)},
     ("general", 'admin_password = "y"\nadmin_username = "ops"'): {"auth.users_file": "users.txt"},
@@ -95,8 +97,7 @@ NOTED = {
     "query_parser_max_length=1 db_activity_init_delay=1 "
     'db_activity_ttl=1 table_mutation_cache_ms_ttl=1 sharding_function="sha1" regex_search_limit=1 '
     "log_client_parameter_status_changes=true",
-    ("pool", LOST): 'checkout_failure_limit=1 default_role="replica" '
-    'automatic_sharding_key="a.b" '
+    ("pool", LOST): 'checkout_failure_limit=1 automatic_sharding_key="a.b" '
     'sharding_key_regex="x" shard_id_regex="x" default_shard="random" auth_query="x" auth_query_user="x" '
     'auth_query_password="x" cleanup_server_connections=false plugins={}',
     ("user", LOST): 'pool_mode="session" connect_timeout=1 idle_timeout=1 server_lifetime=1 statement_timeout=1',
@@ -245,7 +246,6 @@ def test_pools_have_the_size_of_their_largest_user(tmp_path: Path) -> None:
         ),
         (_pool("a", "u", "x") + '[pools.a.shards.1]\nservers = [["b", 1, "primary"]]\n', "pools.a.shards"),
         (_pool("a", "u", "x") + "[plugins.intercept]\nenabled = true\n", "plugins"),
-        ('[pools.a]\ndefault_role = "replica"\n' + _pool("a", "u", "x").partition("\n")[2], "pools.a.default_role"),
     ],
 )
 def test_what_protects_somebody_is_not_served_without(tmp_path: Path, text: str, field: str) -> None:

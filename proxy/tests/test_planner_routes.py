@@ -14,7 +14,7 @@ from harness.client import Client, sqlstates
 from harness.postgres import PostgresCluster, start_cluster, superuser_of
 from harness.wait import until
 from helios.planner.catalog import Catalog
-from helios.planner.context import Context
+from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
 from helios.planner.plan import Opening, Plan, Route
 from helios.topology.catalog_reader import read_catalog
@@ -36,7 +36,7 @@ class Shop:
 
     def plan(self, sql: str) -> Plan:
         """The plan where reads may go to standbys."""
-        return plan(sql, Context(lambda: self.catalog, is_split=True))
+        return plan(sql, Context(lambda: self.catalog, policy=Policy(is_split=True)))
 
     def on_standby(self) -> Client:
         """A session on the standby."""
@@ -97,14 +97,14 @@ def test_what_is_refused_is_never_called_a_read(shop: Shop) -> None:
     refused = {sql: who for sql in statements if (who := shop.refusal(sql))}
 
     assert len(refused) >= 350
-    assert {sql: who for sql, who in refused.items() if shop.plan(sql).route is Route.ANY} == {}
+    assert {sql: who for sql, who in refused.items() if shop.plan(sql).routing.route is Route.ANY} == {}
 
 
 def test_what_the_primary_alone_can_tell_stays_there(shop: Shop) -> None:
     plans = {sql: shop.plan(sql) for sql in lines("primary_only.sql")}
 
-    assert [sql for sql, made in plans.items() if made.route is Route.ANY] == []
-    assert all(made.route_reason for made in plans.values())
+    assert [sql for sql, made in plans.items() if made.routing.route is Route.ANY] == []
+    assert all(made.routing.reason for made in plans.values())
 
 
 def test_reads_as_programs_send_them_are_called_reads(shop: Shop) -> None:
@@ -114,7 +114,7 @@ def test_reads_as_programs_send_them_are_called_reads(shop: Shop) -> None:
         for sql in reads:
             if states := sqlstates(client.query(sql)):
                 errors[sql] = states
-    kept = {sql: made.route_reason for sql in reads if (made := shop.plan(sql)).route is Route.PRIMARY}
+    kept = {sql: made.routing.reason for sql in reads if (made := shop.plan(sql)).routing.route is Route.PRIMARY}
 
     assert errors == {}, "these are real"
     assert len(reads) >= 300
@@ -138,20 +138,23 @@ def test_reads_as_programs_send_them_are_called_reads(shop: Shop) -> None:
     ],
 )
 def test_reasons_name_what_keeps_a_statement_on_the_primary(shop: Shop, sql: str, reason: str) -> None:
-    assert shop.plan(sql).route_reason.startswith(reason)
+    assert shop.plan(sql).routing.reason.startswith(reason)
 
 
 def test_what_is_not_known_yet_stays_on_the_primary() -> None:
-    made = plan("select * from orders", Context(is_split=True))
+    made = plan("select * from orders", Context(policy=Policy(is_split=True)))
 
-    assert (made.route, made.route_reason) == (Route.PRIMARY, "the definitions of this database are not known yet")
-    assert plan("select * from pg_class", Context(is_split=True)).route is Route.ANY
+    assert (made.routing.route, made.routing.reason) == (
+        Route.PRIMARY,
+        "the definitions of this database are not known yet",
+    )
+    assert plan("select * from pg_class", Context(policy=Policy(is_split=True))).routing.route is Route.ANY
 
 
 def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> None:
     context = Context()
 
-    assert plan("select * from orders where a <-> b < 1", context).route is Route.PRIMARY
+    assert plan("select * from orders where a <-> b < 1", context).routing.route is Route.PRIMARY
     assert context.reads == frozenset()
 
 
@@ -171,4 +174,4 @@ def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> N
     ],
 )
 def test_what_a_begin_says_of_its_transaction(sql: str, opens: Opening | None) -> None:
-    assert plan(sql, Context(is_split=True)).opens is opens
+    assert plan(sql, Context(policy=Policy(is_split=True))).opens is opens

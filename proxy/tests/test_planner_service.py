@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ class Text:
     text: str
     cluster: str = "main"
     database: str = "app"
+    policy: Mapping[str, Any] = field(default_factory=lambda: {"split": False, "hints": [], "rules": []})
     defined: int = 1
     split: bool = False
 
@@ -107,8 +108,16 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "reads": [],
             "defines": False,
             "opens": None,
-            "route": "primary",
-            "route_reason": "reads are not told from writes here",
+            "routing": {
+                "route": "primary",
+                "reason": "reads are not told from writes here",
+                "origin": "statement",
+                "node": None,
+                "consistency": None,
+                "max_lag_ms": None,
+                "timeout_ms": None,
+                "notices": [],
+            },
         },
     )
 

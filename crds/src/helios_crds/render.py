@@ -7,7 +7,7 @@ outside: the configuration names the files they will be mounted as.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -215,7 +215,11 @@ def _one_reference(field: str, name: str, known: Mapping[str, Any], kind: str, s
         return [Problem(message, field, f"create {kind}/{name}", reason=Reason.REF_MISSING, severity=severity)]
     mark = known[name].spec_not_acted_on
     if mark is None:
-        return []
+        ignored = unsupported(known[name])
+        return [
+            replace(each, message=f"refers to {kind}/{name}, {each.field}: {each.message}", field=field)
+            for each in ignored
+        ]
     message = f"refers to {kind}/{name}, but {NOT_ACTED_ON} {kind}: {mark.because}"
     hint = "leave the reference out, or use a release that has it"
     return [Problem(message, field, hint, reason=Reason.NOT_ACTED_ON, severity=mark.severity)]
@@ -271,7 +275,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "monitor": mirrored(spec.monitor),
         "circuit_breaker": mirrored(spec.circuit_breaker),
         "pool": pool,
-        "routing": mirrored(spec.routing),
+        "routing": _routing(proxy, references),
         "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
         "users": tuple(mirrored(user) for user in spec.users),
@@ -370,6 +374,23 @@ def _clusters(proxy: HeliosProxy, references: References, placement: Placement) 
         found = made or references.discovered.get(name, ())
         clusters.append(ClusterConfig(name=name, nodes=found, tls=ServerTlsConfig(**encryption)))
     return tuple(clusters)
+
+
+def _routing(proxy: HeliosProxy, references: References) -> dict[str, Any]:
+    """With the rules that are there and acted on; `_reference_problems` tells of the others."""
+    named = [references.routing_rules.get(ref.name) for ref in proxy.spec.routing_rule_refs]
+    rules = [rule for rule in named if rule is not None and not unsupported(rule)]
+    made = [
+        {
+            "name": rule.name,
+            "application_name": rule.spec.match.application_name or (),
+            "route": rule.spec.route.value,
+            **mirrored(rule.spec.match),
+            **mirrored(rule.spec),
+        }
+        for rule in rules
+    ]
+    return {**mirrored(proxy.spec.routing), **({"rules": made} if made else {})}
 
 
 def _databases(proxy: HeliosProxy, placement: Placement) -> tuple[dict[str, Any], ...]:

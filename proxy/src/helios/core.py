@@ -24,6 +24,7 @@ from helios.errors import EngineError, ListenError, SnapshotError
 __all__ = [
     "Circuit",
     "CircuitName",
+    "ClientActivity",
     "ClientCounts",
     "ClientState",
     "ClusterView",
@@ -47,6 +48,7 @@ __all__ = [
     "SocketOffer",
     "Withdrawn",
     "engine_built_at",
+    "hints",
 ]
 
 _log = logging.getLogger(__name__)
@@ -250,7 +252,8 @@ class RoutedCount(_Message):
     """Transactions that went to a node, in sessions whose reads are spread."""
 
     reason: str
-    """`read`, `write`, `no_standby` (a read, and no standby fit for it) or `retry` (a standby could not answer)."""
+    """`read`, `write`, `no_standby` (a read, and no standby fit for it), `retry` (a standby could not answer), `hint`,
+    `rule` or `role` (its database is one of standbys)."""
     total: int
 
 
@@ -279,6 +282,9 @@ class Halts(_Message):
 End = tuple[str, int]
 """Address and port."""
 
+ClientActivity = Literal["active", "waiting", "idle"]
+"""It has a server, waits for one, or neither."""
+
 
 class ClientState(_Message):
     """One client."""
@@ -290,8 +296,7 @@ class ClientState(_Message):
     """As `PoolState.name`."""
     replication: Literal["none", "physical", "logical"]
     is_console: bool
-    state: Literal["active", "waiting", "idle"]
-    """It has a server, waits for one, or neither."""
+    state: ClientActivity
     ends: tuple[End, End] | None
     """The client's, and ours; None if it is just going."""
     tls: str
@@ -303,6 +308,8 @@ class ClientState(_Message):
     """How long it has waited for a server so far."""
     server: int | None
     """The id of the server that it has."""
+    route: str | None = None
+    """Why its last transaction went to the node that it went to; None where there was nothing to choose."""
     application_name: str
     prepared: int
     """Its named prepared statements."""
@@ -488,7 +495,7 @@ class Question:
     text: str
     cluster: str
     database: str
-    split: bool
+    policy: Mapping[str, Any]
     defined: int
 
 
@@ -497,6 +504,15 @@ EngineEvent = LogEvent | NodeSuspect | Command | Withdrawn
 _EVENT: TypeAdapter[EngineEvent] = TypeAdapter(Annotated[EngineEvent, Field(discriminator="kind")])
 _POSITIONS = TypeAdapter(dict[str, tuple[NodePosition, ...]])
 _CLUSTERS = TypeAdapter(dict[str, tuple[ClusterView, ...]])
+
+
+def hints(sql: str) -> tuple[tuple[str, str], ...]:
+    """The hints in the comments of a text, in their order: key and value."""
+    try:
+        import helios_core
+    except ImportError as error:
+        raise EngineError(f"{_NOT_INSTALLED} ({error})") from error
+    return tuple(helios_core.hints(sql))
 
 
 class Core:
@@ -596,6 +612,12 @@ class Core:
         with _helios_errors():
             questions = self._engine.next_unplanned(timeout_ms)
         return None if questions is None else [Question(**each) for each in json.loads(questions)]
+
+    def policy(self, database: str, application_name: str, sql: str) -> Mapping[str, Any] | None:
+        """What a question about this text would hold as its policy; None for a database that is not configured."""
+        with _helios_errors():
+            told = self._engine.policy(database, application_name, sql)
+        return None if told is None else json.loads(told)
 
     def planned(self, id: int, plan: Mapping[str, Any]) -> None:
         """Answer with a plan: `helios.planner.plan.Plan` as plain data, and `reads`."""

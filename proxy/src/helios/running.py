@@ -33,6 +33,7 @@ from helios.console.service import ConsoleService
 from helios.core import ClusterView, Core, EngineState, NodePosition, NodeSuspect, SessionsState
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.planner.explain import Explanation, explain
+from helios.planner.service import policy_of
 from helios.telemetry import logs
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
@@ -207,13 +208,14 @@ class RunningProxy:
         """What is known of the functions of databases."""
         return self.catalogs.counts()
 
-    async def explain(self, sql: str, database: str) -> Explanation | None:
+    async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
         """Plan a text on a thread of its own, once the database's definitions are known or could not be had in time."""
         entry = self.config.database_named(database)
-        if entry is None or entry.cluster is None:
+        told = self.core.policy(database, application_name, sql)
+        if entry is None or entry.cluster is None or told is None:
             return None
         catalog = await self.catalogs.known(entry.cluster, entry.database or database, _CATALOG_PATIENCE_SECONDS)
-        return await on_daemon_thread("explain", lambda: explain(sql, catalog))
+        return await on_daemon_thread("explain", lambda: explain(sql, catalog, policy_of(told)))
 
     def watch_nodes(self) -> None:
         """Begin to poll."""

@@ -13,6 +13,7 @@ from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
 from helios.core import EngineState, SessionsState
 from helios.errors import HeliosError
+from helios.planner.context import PRIMARY_ONLY
 from helios.planner.explain import NO_OBJECTS, Explanation, explain
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus
@@ -156,9 +157,9 @@ class ScriptedControl:
         """One database, compared a while ago."""
         return CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1)
 
-    async def explain(self, sql: str, database: str) -> Explanation | None:
+    async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
         """As for a database of plain tables."""
-        return explain(sql, NO_OBJECTS) if database == "app" else None
+        return explain(sql, NO_OBJECTS, PRIMARY_ONLY) if database == "app" else None
 
     def reload(self) -> ReloadOutcome:
         """What was set."""

@@ -120,6 +120,7 @@ class DatabaseSpec(SpecModel):
     """Name the client connects to; `*` serves every other name."""
 
     cluster: Annotated[str | None, mirrors(DatabaseConfig, "cluster")] = None
+    role: Annotated[NodeRole | None, mirrors(DatabaseConfig, "role")] = None
     database: Annotated[str | None, mirrors(DatabaseConfig, "database")] = None
     user: Annotated[str | None, mirrors(DatabaseConfig, "user")] = None
 

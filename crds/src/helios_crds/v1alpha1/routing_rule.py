@@ -1,19 +1,20 @@
-"""RoutingRule: which statements go to which node, in the words of the SQL hints. Not acted on by this version."""
+"""RoutingRule: which statements go to which node, in the words of the SQL hints."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from helios.config import RoutingRuleConfig, RuleConsistency, RuleRoute
+from helios.config.routing import Glob
 from helios_crds.base import Column, Names, PolicyStatus, Resource, SpecModel
-from helios_crds.markers import NotActedOn, Rule, list_set
+from helios_crds.markers import Rule, list_set, mirrors, not_acted_on
 from helios_crds.problems import Severity
 
-__all__ = ["Consistency", "Route", "RoutingRule", "RoutingRuleSpec", "StatementMatch"]
+__all__ = ["Route", "RoutingRule", "RoutingRuleSpec", "StatementMatch"]
 
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 MAX_GLOBS: Final = 64
 
 
@@ -30,12 +31,8 @@ class Route(StrEnum):
     VECTOR = "vector"
 
 
-class Consistency(StrEnum):
-    """How old the data may be that a matching read sees."""
-
-    STRONG = "strong"
-    BOUNDED = "bounded"
-    EVENTUAL = "eventual"
+def _is_acted_on(route: object) -> bool:
+    return route in list(RuleRoute)
 
 
 class StatementMatch(SpecModel):
@@ -53,12 +50,11 @@ class StatementMatch(SpecModel):
     application_name: Annotated[tuple[Glob, ...] | None, list_set(), Field(min_length=1, max_length=MAX_GLOBS)] = None
     """Globs over the client's `application_name`; one of them must match."""
 
-    query_pattern: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
-    """Regular expression over the text of the statement."""
+    query_pattern: Annotated[str | None, mirrors(RoutingRuleConfig, "query_pattern")] = None
 
 
 def _fresh_reads_stay(spec: Any, _old: Any) -> bool:
-    return spec.get("consistency") != Consistency.STRONG or (
+    return spec.get("consistency") != RuleConsistency.STRONG or (
         spec.get("route") == Route.PRIMARY and "maxLagMillis" not in spec
     )
 
@@ -79,14 +75,17 @@ class RoutingRuleSpec(SpecModel):
     match: StatementMatch
     """Which statements are meant."""
 
-    route: Route
-    """Kind of node they go to, in the words of the `route` hint."""
+    route: Annotated[
+        Route,
+        not_acted_on(
+            Severity.WARNING, "a rule with route sync, semisync, async or vector is passed over", _is_acted_on
+        ),
+    ]
+    """Kind of node they go to, in the words of the `route` hint, if they only read."""
 
-    consistency: Consistency | None = None
-    """How old the data may be, in the words of the `consistency` hint."""
-
-    max_lag_millis: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
-    """Milliseconds a standby may be behind and still serve these statements."""
+    node: Annotated[str | None, mirrors(RoutingRuleConfig, "node")] = None
+    consistency: Annotated[RuleConsistency | None, mirrors(RoutingRuleConfig, "consistency")] = None
+    max_lag_millis: Annotated[int | None, mirrors(RoutingRuleConfig, "max_lag_ms")] = None
 
 
 class RoutingRule(Resource):
@@ -103,10 +102,6 @@ class RoutingRule(Resource):
             Column("Reason", '.status.conditions[?(@.type=="Accepted")].reason', priority=1),
         ),
     )
-    spec_not_acted_on: ClassVar[NotActedOn | None] = NotActedOn(
-        Severity.WARNING, "every statement goes to the primary, which is never wrong, only slower"
-    )
-
     kind: Literal["RoutingRule"]
     """`RoutingRule`."""
     spec: RoutingRuleSpec

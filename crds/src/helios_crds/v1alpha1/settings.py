@@ -130,6 +130,7 @@ class RoutingSpec(SpecModel):
     catch_up_millis: Annotated[int | None, mirrors(RoutingConfig, "catch_up_ms")] = None
     catch_up_after: Annotated[int | None, mirrors(RoutingConfig, "catch_up_after")] = None
     zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
+    hints: Annotated[bool | None, mirrors(RoutingConfig, "hints")] = None
 
 
 def _as_proxy_routes(name: str) -> mirrors:

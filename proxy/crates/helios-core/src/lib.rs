@@ -98,6 +98,18 @@ impl Engine {
         py.detach(|| self.0.note_poll(cluster, node, error));
     }
 
+    /// What the planner would be told about a statement, or None for a database that is not configured.
+    fn policy<'py>(
+        &self,
+        py: Python<'py>,
+        database: &str,
+        application_name: &str,
+        sql: &str,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let told = py.detach(|| self.0.policy(database, application_name, sql));
+        told.map(|told| PyBytes::new(py, &told))
+    }
+
     /// The state document.
     fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let document = py.detach(|| self.0.state());
@@ -153,10 +165,17 @@ impl Engine {
     }
 }
 
+/// The hints in a text: keys in small letters, values without quotes.
+#[pyfunction]
+fn hints(sql: &str) -> Vec<(String, String)> {
+    helios_engine::hints(sql)
+}
+
 #[pymodule]
 fn helios_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<Engine>()?;
+    module.add_function(wrap_pyfunction!(hints, module)?)?;
     module.add("EngineError", py.get_type::<EngineError>())?;
     module.add("SnapshotError", py.get_type::<SnapshotError>())?;
     module.add("ListenError", py.get_type::<ListenError>())?;

@@ -1,12 +1,14 @@
 //! The snapshot that Python hands over: complete and validated there, so there is no default and no unknown field
 //! here. The shapes are written down in `helios.config.snapshot`.
 
+mod routing;
 mod tls;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+pub use routing::*;
 pub use tls::*;
 
 /// Everything the engine needs to know, resolved.
@@ -279,6 +281,8 @@ pub struct Database {
     pub name: String,
     /// Cluster that holds it.
     pub cluster: String,
+    /// What nodes serve it.
+    pub role: Role,
     /// Its name on the server; the client's when absent.
     pub database: Option<String>,
     /// Role to log in as; the client's when absent.
@@ -293,58 +297,8 @@ pub struct Database {
     pub pool: PoolSettings,
     /// How reads may be spread over nodes; absent is that all goes to the primary.
     pub routing: Option<Routing>,
-}
-
-/// How reads may be spread over nodes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Routing {
-    /// Which of the nodes that may answer does.
-    #[allow(dead_code, reason = "the choice by strategy comes with the next step")]
-    pub read_strategy: ReadStrategy,
-    /// How old what a read sees may be.
-    pub consistency: Consistency,
-    /// How far behind a standby may be; 0 is any, as below.
-    pub max_lag_ms: u64,
-    /// The same in WAL.
-    pub max_lag_bytes: u64,
-    /// How long a read waits for a standby to come as far as its session.
-    pub catch_up_ms: u64,
-    /// Reads in a row that the primary answers before that.
-    pub catch_up_after: u32,
-    /// Where this process runs.
-    #[allow(dead_code, reason = "as above")]
-    pub zone: Option<String>,
-}
-
-/// Which of the nodes that may answer a read does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadStrategy {
-    /// One after the other.
-    RoundRobin,
-    /// The same, by weight.
-    WeightedRoundRobin,
-    /// The one with the least to do, for its weight.
-    LeastConnections,
-    /// Of two at random, the one that will answer sooner.
-    LatencyBased,
-    /// Any.
-    Random,
-}
-
-/// How old what a read sees may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Consistency {
-    /// Not at all.
-    Strong,
-    /// Not older than what the session has written or read.
-    Session,
-    /// As the limits of lag allow.
-    Bounded,
-    /// As it may be.
-    Eventual,
+    /// What the planner is told of that; there as `routing` is.
+    pub policy: Option<Policy>,
 }
 
 impl Database {

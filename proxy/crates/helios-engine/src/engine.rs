@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::class::{Class, PLAIN_SYNTAX};
 use crate::config::{read, IoBackend, Snapshot};
 use crate::console::Console;
 use crate::error::EngineError;
@@ -341,6 +342,16 @@ impl Engine {
             None => self.shared.node_reached(&standing, Witness::Poll),
             Some(cause) => self.shared.node_failed(&standing, Witness::Poll, cause),
         }
+    }
+
+    /// What the planner would be told about a statement of such a client, beside its text: the `policy` of a question.
+    /// `None` for a database that is not configured.
+    pub fn policy(&self, database: &str, application_name: &str, sql: &str) -> Option<Vec<u8>> {
+        let active = self.shared.active.load();
+        let entry = active.snapshot.database(database)?;
+        let class = Class::of(entry, application_name, &self.shared.plans.key);
+        let told = class.told(sql.as_bytes(), PLAIN_SYNTAX);
+        Some(told.to_string().into_bytes())
     }
 
     /// The state document.

@@ -9,6 +9,7 @@
 mod buffer;
 mod catalog;
 mod census;
+mod class;
 mod config;
 mod console;
 mod engine;
@@ -39,5 +40,6 @@ mod topology;
 mod traffic;
 mod worker;
 
+pub use class::hints;
 pub use engine::Engine;
 pub use error::EngineError;

@@ -1,6 +1,7 @@
 //! Plans: what the planner has decided about statements, by their shape. Python makes them, one for a shape, and pulls
 //! the work; a session whose statement has none yet waits for it, for a bounded time. Bounded in number.
 
+mod aim;
 mod familiar;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,10 +13,14 @@ use std::time::{Duration, Instant};
 
 use helios_sql::{Key, Syntax};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::catalog::{AsOf, Catalog, Catalogs};
+use crate::class::Class;
 use crate::server::Doubts;
 
+use aim::Opening;
+pub(crate) use aim::{Aim, Origin, Route};
 use familiar::Familiar;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
@@ -63,12 +68,16 @@ pub(crate) struct Plan {
     pub(crate) defines: bool,
     /// It may name prepared statements.
     pub(crate) names: bool,
-    /// It only reads, and a standby may answer it.
-    is_read: AtomicBool,
+    /// Where it runs.
+    pub(crate) aim: Aim,
+    /// A standby has shown that it does not only read.
+    is_disproved: AtomicBool,
     /// What it says of the transaction that it opens.
     opens: Option<Opening>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
+    /// The hash of the class that it is for.
+    class: u128,
 }
 
 impl Plan {
@@ -81,29 +90,31 @@ impl Plan {
             own_settings: Vec::new(),
             defines: false,
             names: true,
-            is_read: AtomicBool::new(false),
+            aim: Aim::default(),
+            is_disproved: AtomicBool::new(false),
             opens: None,
             by: None,
+            class: 0,
         }
     }
 
     /// Whether it only reads, so that a standby may answer it.
     pub(crate) fn is_read(&self) -> bool {
-        self.is_read.load(Ordering::Relaxed) && !self.doubts().any()
+        self.aim.route != Route::Primary
+            && !self.is_disproved.load(Ordering::Relaxed)
+            && !self.doubts().any()
     }
 
-    /// Whether it opens a transaction that only reads, where one that says nothing is as `by_default`.
+    /// Whether it opens a transaction that only reads, where one that says nothing is as `by_default`, and nobody wants it
+    /// elsewhere.
     pub(crate) fn opens_read_only(&self, by_default: bool) -> bool {
-        match self.opens {
-            Some(Opening::ReadOnly) => true,
-            Some(Opening::Unsaid) => by_default,
-            Some(Opening::ReadWrite) | None => false,
-        }
+        let opens = self.opens.filter(|_| self.aim.origin == Origin::Statement);
+        opens.is_some_and(|opens| opens.is_read_only(by_default))
     }
 
     /// A standby has shown that it does not only read. True the first time.
     pub(crate) fn learn_write(&self) -> bool {
-        self.is_read.swap(false, Ordering::Relaxed)
+        !self.is_disproved.swap(true, Ordering::Relaxed)
     }
 
     /// What is not known of the server's session after it.
@@ -115,7 +126,7 @@ impl Plan {
     }
 
     /// Whether it still holds, as far as is known.
-    pub(crate) fn is_current(&self) -> bool {
+    fn is_current(&self) -> bool {
         self.by.as_ref().is_none_or(AsOf::is_current)
     }
 
@@ -123,6 +134,11 @@ impl Plan {
     fn is_for(&self, catalog: &Catalog) -> bool {
         let is_for = |by: &AsOf| by.hash() == catalog.hash && by.is_current();
         self.by.as_ref().is_none_or(is_for)
+    }
+
+    /// The same, for a client of this class.
+    pub(crate) fn holds_for(&self, class: &Class) -> bool {
+        self.class == class.hash && self.is_current()
     }
 }
 
@@ -142,24 +158,7 @@ struct Decided {
     reads: Vec<String>,
     defines: bool,
     opens: Option<Opening>,
-    route: Route,
-}
-
-/// What a BEGIN says of its transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Opening {
-    ReadOnly,
-    ReadWrite,
-    Unsaid,
-}
-
-/// Which nodes may run a statement.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Route {
-    Primary,
-    Any,
+    routing: Aim,
 }
 
 impl Decided {
@@ -199,9 +198,11 @@ impl Decided {
             own_settings,
             defines: decided.defines,
             names: namers.into_iter().any(has),
-            is_read: AtomicBool::new(decided.route == Route::Any),
+            aim: decided.routing,
+            is_disproved: AtomicBool::new(false),
             opens: decided.opens,
             by,
+            class: 0,
         }
     }
 }
@@ -213,8 +214,8 @@ struct Question {
     text: String,
     cluster: String,
     database: String,
-    /// Whether reads may go to standbys.
-    split: bool,
+    /// What is to be known of its context.
+    policy: Value,
     /// Grows when functions are defined through us: a catalog that was read for a lower one is too old.
     defined: u64,
 }
@@ -302,6 +303,7 @@ pub(crate) struct Own {
 struct Asked {
     wanted: Wanted,
     exact: u128,
+    class: u128,
     by: AsOf,
     since: Instant,
     waiting: Vec<Waker>,
@@ -325,12 +327,9 @@ pub(crate) struct Statement<'a> {
     pub(crate) syntax: Syntax,
     /// That of the database it is for.
     pub(crate) catalog: &'a Arc<Catalog>,
-    /// Whether reads may go to standbys.
-    pub(crate) is_split: bool,
+    /// That of the client.
+    pub(crate) class: &'a Class,
 }
-
-/// Keeps plans of split contexts apart from others.
-const SPLIT: u128 = 0x5bd1_e995_7fe2_43ac_93c4_67e3_7db0_c7a5;
 
 /// Where a statement's plan was looked for in vain.
 #[derive(Debug, Clone, Copy)]
@@ -354,7 +353,7 @@ impl Wanted {
 pub(crate) struct Plans {
     pub(crate) catalogs: Catalogs,
     unknown: Arc<Plan>,
-    key: Key,
+    pub(crate) key: Key,
     state: Mutex<State>,
     /// Tells the planner's thread that there is work.
     work: Condvar,
@@ -392,10 +391,9 @@ impl Plans {
             sql,
             syntax,
             catalog,
-            is_split,
+            class,
         } = statement;
-        let class = if is_split { SPLIT } else { 0 };
-        let shape = helios_sql::shape(sql, syntax, &self.key).hash ^ class;
+        let shape = helios_sql::shape(sql, syntax, &self.key).hash ^ class.hash;
         let mut wanted = Wanted {
             hash: shape,
             shape,
@@ -411,7 +409,7 @@ impl Plans {
                     return Ok(plan);
                 }
                 Entry::ByText if !wanted.by_text => {
-                    wanted.hash = helios_sql::exact(sql, syntax, &self.key) ^ class;
+                    wanted.hash = helios_sql::exact(sql, syntax, &self.key) ^ class.hash;
                     wanted.by_text = true;
                 }
                 Entry::ByCatalog if !wanted.by_catalog => {
@@ -444,7 +442,7 @@ impl Plans {
             sql,
             syntax,
             catalog,
-            is_split,
+            class,
         } = statement;
         let hash = wanted.hash;
         let mut state = self.state();
@@ -475,14 +473,15 @@ impl Plans {
             text: String::from_utf8_lossy(sql).into_owned(),
             cluster: catalog.cluster.clone(),
             database: catalog.database.clone(),
-            split: is_split,
+            policy: class.told(sql, syntax),
             defined: catalog.defined(),
         };
         state.enqueue(user, question);
         state.ids.insert(hash, id);
         let asked = Asked {
             wanted,
-            exact: helios_sql::exact(sql, syntax, &self.key) ^ if is_split { SPLIT } else { 0 },
+            exact: helios_sql::exact(sql, syntax, &self.key) ^ class.hash,
+            class: class.hash,
             by,
             since: Instant::now(),
             waiting: vec![cx.waker().clone()],
@@ -579,7 +578,8 @@ impl State {
             hash ^= asked.by.hash();
             by = Some(asked.by.clone());
         }
-        let plan = decided.map_or_else(Plan::unknown, |decided| decided.into_plan(by));
+        let mut plan = decided.map_or_else(Plan::unknown, |decided| decided.into_plan(by));
+        plan.class = asked.class;
         self.known.insert(hash, Entry::Plan(Arc::new(plan)));
     }
 

@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 
 use crate::census::Ceiling;
 use crate::listener::Bound;
+use crate::nodes::Reason;
 use crate::pool::PoolShared;
 use crate::server::{Backend, Server};
 use crate::session::handle::Handle;
@@ -142,6 +143,7 @@ pub(crate) fn client(shared: &Shared, handle: &Handle, now: u64) -> Value {
         "requested_us": unix_us(requested),
         "waiting_us": waiting.map_or(0, |since| now.saturating_sub(since) / 1000),
         "server": server,
+        "route": handle.reason().map(Reason::name),
         "application_name": handle.application_name(),
         "prepared": handle.prepared(),
     })

@@ -54,7 +54,6 @@ pub struct NodeTopology {
     /// Its share of reads.
     pub weight: u32,
     /// Where it runs.
-    #[allow(dead_code, reason = "the choice by zone comes with the next step")]
     pub zone: Option<String>,
     /// What is known of it by now.
     #[serde(skip)]

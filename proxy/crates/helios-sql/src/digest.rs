@@ -183,9 +183,15 @@ impl Digest {
 
     fn hint(&mut self, comment: &[u8]) {
         self.mark(HINT);
-        for key in hint::keys(comment) {
-            self.fold(key);
+        self.byte(u8::from(hint::is_shared(comment)));
+        for hint in hint::hints(comment) {
+            self.fold(hint.key);
             self.byte(b',');
+            if hint.acts() {
+                // Its bytes may be any, so their number comes first.
+                self.copy(&(hint.value.len() as u64).to_le_bytes());
+                self.copy(hint.value);
+            }
         }
         self.byte(HINT);
     }

@@ -3,7 +3,7 @@
 //! The engine looks up what to do with a request by its shape. This crate only lexes: what a statement means is the
 //! planner's business. The one exception are [`Control`] statements, on whose operands the engine acts at each
 //! execution; their table is generated from the planner's `control.toml`. Nothing here does I/O, allocates (but for
-//! [`normalized`]) or panics, and the work is linear in the length of the text.
+//! [`normalized`] and [`hints`]) or panics, and the work is linear in the length of the text.
 //!
 //! What a shape drops or folds:
 //!
@@ -11,7 +11,7 @@
 //!   `true`, `false` and `null` are keywords and stay, `$1` stays;
 //! - names of savepoints, cursors, prepared statements and channels in control statements are placeholders;
 //! - keywords and unquoted identifiers are in small letters (ASCII only), quoted ones stay as they are;
-//! - comments go, except hints, of which the keys stay;
+//! - comments go, except hints, of which the keys stay, and the values of those that are acted on;
 //! - `IN (1, 2, 3)` is `IN (?)`, `VALUES (1, 2), (3, 4)` is `VALUES (?, ?)` where they hold nothing but literals; there
 //!   a sign goes too;
 //! - empty statements and a semicolon at the end go.
@@ -151,4 +151,20 @@ pub fn normalized(sql: &[u8], syntax: Syntax, out: &mut Vec<u8>) {
         }
         Encoding::TrailingAscii => out.push(b'?'),
     }
+}
+
+/// As [`normalized`], without hints: what a pattern over statements sees.
+pub fn without_hints(sql: &[u8], syntax: Syntax, out: &mut Vec<u8>) {
+    if syntax.encoding == Encoding::AsciiSafe {
+        walk::walk(sql, syntax, &mut text::Text::without_hints(out));
+    }
+}
+
+/// The hints of a text in their order: keys in small letters, values without quotes. None of a text that is not lexed.
+pub fn hints(sql: &[u8], syntax: Syntax) -> Vec<(String, String)> {
+    let mut gathered = hint::Gathered::default();
+    if syntax.encoding == Encoding::AsciiSafe {
+        walk::walk(sql, syntax, &mut gathered);
+    }
+    gathered.0
 }

@@ -10,6 +10,7 @@ use crate::walk::{Item, Sink};
 pub(crate) struct Text<'o> {
     out: &'o mut Vec<u8>,
     last: Spacing,
+    has_hints: bool,
 }
 
 /// What kind of neighbour an item is.
@@ -29,6 +30,14 @@ impl<'o> Text<'o> {
         Self {
             out,
             last: Spacing::Start,
+            has_hints: true,
+        }
+    }
+
+    pub(crate) fn without_hints(out: &'o mut Vec<u8>) -> Self {
+        Self {
+            has_hints: false,
+            ..Self::new(out)
         }
     }
 
@@ -53,11 +62,19 @@ impl<'o> Text<'o> {
     }
 
     fn hint(&mut self, comment: &[u8]) {
-        let mut before: &[u8] = b"/*helios:";
+        let mut before: &[u8] = if hint::is_shared(comment) {
+            b"/*+"
+        } else {
+            b"/*helios:"
+        };
         self.blank();
-        for key in hint::keys(comment) {
+        for hint in hint::hints(comment) {
             self.out.extend_from_slice(before);
-            self.out.extend(key.iter().map(u8::to_ascii_lowercase));
+            self.out.extend(hint.key.iter().map(u8::to_ascii_lowercase));
+            if hint.acts() && hint.is_plain() {
+                self.out.push(b'=');
+                self.out.extend_from_slice(hint.value);
+            }
             before = b",";
         }
         self.out.extend_from_slice(b"*/");
@@ -93,7 +110,8 @@ impl Sink for Text<'_> {
             Item::Name { is_text: false } => self.spaced(b"\"?\""),
             Item::Name { is_text: true } => self.spaced(b"'?'"),
             Item::Junk(byte) => self.spaced(&[byte]),
-            Item::Hint(comment) => self.hint(comment),
+            Item::Hint(comment) if self.has_hints => self.hint(comment),
+            Item::Hint(_) => {}
             Item::Open => {
                 self.spaced(b"(");
                 self.last = Spacing::Start;

@@ -148,7 +148,7 @@ impl Walk<'_> {
 
     fn hint(&mut self, token: Token, sink: &mut impl Sink) -> bool {
         let comment = self.scanner.bytes(token);
-        if hint::keys(comment).next().is_none() {
+        if hint::hints(comment).next().is_none() {
             return false;
         }
         self.fill_gap(sink);

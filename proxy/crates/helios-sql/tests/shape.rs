@@ -1,6 +1,8 @@
 //! What a shape keeps and drops, rule by rule.
 
-use helios_sql::{exact, normalized, shape, Encoding, Key, Pattern, Shape, Syntax};
+use helios_sql::{
+    exact, hints, normalized, shape, without_hints, Encoding, Key, Pattern, Shape, Syntax,
+};
 
 const SYNTAX: Syntax = Syntax {
     standard_conforming_strings: true,
@@ -226,17 +228,19 @@ fn arguments_of_functions_are_not_squashed() {
 }
 
 #[test]
-fn of_hints_the_keys_count() {
+fn of_hints_the_keys_count_and_the_values_that_are_acted_on() {
     same(&[
-        "/*helios:route=primary,node=a*/ select 1",
-        "/* HELIOS:Route=standby helios:node=\"b, c\" */ select 2",
-        "/*+ route=x node(a b) */ select 3",
+        "/*helios:route=primary,node=a, workflow=1*/ select 1",
+        "/* HELIOS:Route=primary helios:node=a workflow=\"b, c\" */ select 2",
     ]);
     different(&[
         "select 1",
         "/*helios:route=a*/ select 1",
+        "/*+ route=a*/ select 1",
+        "/*helios:route=b*/ select 1",
         "/*helios:node=a*/ select 1",
         "/*helios:route=a,node=b*/ select 1",
+        "/*helios:route=\"a,node=b\"*/ select 1",
         "select 1 /*helios:route=a*/",
     ]);
     same(&[
@@ -245,7 +249,42 @@ fn of_hints_the_keys_count() {
         "/* route=x */ select 1",
         "-- helios:route=x\nselect 1",
     ]);
-    shown(&[("/*+ a=1 B=2*/select 1", "/*helios:a,b*/ select ?")]);
+    shown(&[
+        ("/*+ a=1 B=2*/select 1", "/*+a,b*/ select ?"),
+        (
+            "/*helios:Route=Any,cache=skip node='x'*/select 1",
+            "/*helios:route=Any,cache,node*/ select ?",
+        ),
+    ]);
+}
+
+#[test]
+fn hints_are_found_with_their_values() {
+    let found = |sql: &str| hints(sql.as_bytes(), SYNTAX);
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+        pairs.iter().map(owned).collect()
+    };
+    assert_eq!(
+        found("/* helios:Route=standby helios:cache=skip */ select '/*helios:node=a*/', 1 /*helios:lag=5,x*/"),
+        pairs(&[("route", "standby"), ("cache", "skip"), ("lag", "5"), ("x", "")])
+    );
+    assert_eq!(
+        found("/*+ SeqScan(a) route=nearest Rows(a b #10) mine=1 node */ select 1"),
+        pairs(&[("route", "nearest")])
+    );
+    assert_eq!(
+        found("/*helios:node=\"a b\",timeout=''*/"),
+        pairs(&[("node", "a b"), ("timeout", "")])
+    );
+    assert_eq!(found("select 1 -- helios:route=any"), pairs(&[]));
+    let mut seen = Vec::new();
+    without_hints(
+        b"/*helios:route=any*/ SELECT  * from T where a in (1, 2)",
+        SYNTAX,
+        &mut seen,
+    );
+    assert_eq!(seen, b"select * from t where a in (?)");
 }
 
 #[test]

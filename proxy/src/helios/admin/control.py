@@ -86,8 +86,9 @@ class Control(Protocol):
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
 
-    async def explain(self, sql: str, database: str) -> Explanation | None:
-        """What the planner makes of a text for a database as clients name it; None where that is not configured.
+    async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
+        """What the planner makes of a client's text for a database as clients name it; None where that is not
+        configured.
 
         Raises:
             PlanError: the text cannot be planned.

@@ -11,13 +11,14 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from helios.core import CircuitName
-from helios.planner.plan import Kind, Route
+from helios.core import CircuitName, ClientActivity
+from helios.planner.plan import Kind, Origin, Route
 
 __all__ = [
     "Alive",
     "Circuit",
     "Circuits",
+    "Client",
     "ClusterTopology",
     "ConfigNode",
     "ConfigView",
@@ -237,6 +238,28 @@ class Circuits(_Answer):
     circuits: tuple[Circuit, ...]
 
 
+class Client(_Answer):
+    """One client."""
+
+    id: int
+    """As SHOW CLIENTS has it, and KILL_CLIENT takes it."""
+    user: str
+    database: str
+    """By the name that it asked for."""
+    address: str | None
+    """None for a Unix socket."""
+    port: int | None
+    application_name: str
+    tls: str
+    connected_at: datetime
+    requested_at: datetime
+    """When it last asked for something."""
+    state: ClientActivity
+    route: str | None
+    """Why its last transaction went to the node that it went to, as in `heliosproxy_route_total`; None where there was
+    nothing to choose."""
+
+
 class Sessions(_Answer):
     """GET /sessions."""
 
@@ -247,6 +270,8 @@ class Sessions(_Answer):
     several reasons."""
     listening_sessions: int
     """Sessions below session mode that LISTEN, without keeping a server for it."""
+    sessions: tuple[Client, ...] | None
+    """Each of them, with `?list=true`; else None."""
 
 
 class Pool(_Answer):
@@ -268,24 +293,6 @@ class Pool(_Answer):
     max_size: int
 
 
-class ServerClient(_Answer):
-    """The client that has a server."""
-
-    id: int
-    """As SHOW CLIENTS has it, and KILL_CLIENT takes it."""
-    user: str
-    database: str
-    """By the name that it asked for."""
-    address: str | None
-    """None for a Unix socket."""
-    port: int | None
-    application_name: str
-    tls: str
-    connected_at: datetime
-    requested_at: datetime
-    """When it last asked for something."""
-
-
 class Server(_Answer):
     """One of GET /servers."""
 
@@ -302,7 +309,7 @@ class Server(_Answer):
     """`active`: `client` has it. `tested`: it is made fit for the next one. `idle`: nobody has it. `listening`: it
     listens for all clients of its pool."""
     connected_at: datetime
-    client: ServerClient | None
+    client: Client | None
 
 
 class ExplainView(_Answer):
@@ -313,6 +320,17 @@ class ExplainView(_Answer):
     """Which nodes may run it where reads are split from writes: the primary, or any that is fresh enough."""
     reason: str
     """Why this route; one sentence without literals."""
+    origin: Origin
+    """Whether the statement itself, a hint or a rule decides it."""
+    node: str | None
+    """The node that a hint or rule names."""
+    consistency: str | None
+    """What a hint or rule says of how old the data may be; None: as the database has it, also below."""
+    max_lag_ms: int | None
+    timeout_ms: int | None
+    """Milliseconds after which it is cancelled."""
+    notices: tuple[str, ...]
+    """What its client is told."""
     effects: dict[str, str]
     """What it may leave in its session → why; empty for nothing."""
     settings: tuple[str, ...]

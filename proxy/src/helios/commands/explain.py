@@ -16,15 +16,17 @@ from typing import Any
 
 import aiohttp
 
+from helios.core import hints
 from helios.errors import HeliosError, PlanError
+from helios.planner.context import Policy
 from helios.planner.explain import NO_OBJECTS, explain, refusal
 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """
 Print what the planner makes of a statement: its kind, whether a standby may run it and why, and what it may leave in
-its session. With --admin a running proxy is asked, which knows the functions, views and policies of --database;
-without it every relation is taken for a plain table.
+its session. With --admin a running proxy is asked, which knows its routing rules and the functions, views and policies
+of --database; without it there are no rules, and every relation is taken for a plain table.
 """
 
 _TIMEOUT_SECONDS = 30.0
@@ -43,6 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--admin", metavar="URL", help="admin API of a running proxy, as http://127.0.0.1:9090")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="the admin API's bearer token, first line")
     parser.add_argument("--database", metavar="NAME", help="as clients name it; needed with --admin")
+    parser.add_argument(
+        "--application-name", default="", metavar="NAME", help="the client's, with --admin: rules may look at it"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: the admin API's answer")
 
 
@@ -54,14 +59,18 @@ def run(args: argparse.Namespace) -> int:
     elif args.database is None:
         raise ExplainFailed("--database is needed with --admin")
     else:
-        view = _ask(args.admin, args.token_file, {"sql": sql, "database": args.database})
+        view = _ask(args.admin, args.token_file, _asked(sql, args))
     print(json.dumps(view) if args.format == "json" else _text(view))
     return 0
 
 
+def _asked(sql: str, args: argparse.Namespace) -> dict[str, str]:
+    return {"sql": sql, "database": args.database, "application_name": args.application_name}
+
+
 def _local(sql: str) -> dict[str, Any]:
     try:
-        return asdict(explain(sql, NO_OBJECTS))
+        return asdict(explain(sql, NO_OBJECTS, Policy(hints=hints(sql))))
     except PlanError as error:
         raise ExplainFailed(refusal(error)) from error
 
@@ -88,6 +97,10 @@ async def _post(url: str, headers: dict[str, str], body: dict[str, str]) -> dict
 
 def _text(view: dict[str, Any]) -> str:
     lines = [f"kind      {view['kind']}", f"route     {view['route']}: {view['reason']}"]
+    for name, unit in (("node", ""), ("consistency", ""), ("max_lag_ms", " ms"), ("timeout_ms", " ms")):
+        if view[name] is not None:
+            lines.append(f"{name.removesuffix('_ms').removeprefix('max_'):<9} {view[name]}{unit}")
+    lines += [f"notice    {text}" for text in view["notices"]]
     lines += [f"leaves    {effect}: {reason}" for effect, reason in view["effects"].items()]
     if view["settings"]:
         lines.append(f"settings  {', '.join(view['settings'])}")

@@ -21,7 +21,15 @@ from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
 from helios.config.roles import UserConfig
-from helios.config.routing import Consistency, ReadStrategy, RoutingConfig, RoutingOverrides
+from helios.config.routing import (
+    Consistency,
+    ReadStrategy,
+    RoutingConfig,
+    RoutingOverrides,
+    RoutingRuleConfig,
+    RuleConsistency,
+    RuleRoute,
+)
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 
 __all__ = [
@@ -62,6 +70,9 @@ __all__ = [
     "ReadStrategy",
     "RoutingConfig",
     "RoutingOverrides",
+    "RoutingRuleConfig",
+    "RuleConsistency",
+    "RuleRoute",
     "ServerTlsConfig",
     "ServerTlsMode",
     "UserConfig",

@@ -48,13 +48,23 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_clusters(config, damaged),
         *_databases(config, damaged),
         *_twice((("users", index), user.name) for index, user in enumerate(config.users)),
+        *_twice((("routing", "rules", index), rule.name) for index, rule in enumerate(config.routing.rules)),
         *_console(config),
     )
 
 
 def caution(config: ProxyConfig) -> tuple[Finding, ...]:
     """What is allowed but probably not meant."""
-    return (*_open_admin(config), *_unbound_monitor(config))
+    return (*_open_admin(config), *_unbound_monitor(config), *_strange_nodes(config))
+
+
+def _strange_nodes(config: ProxyConfig) -> Iterator[Finding]:
+    """Nodes come and go where they are discovered, so that a rule may be ahead of them."""
+    known = [node.name for cluster in config.clusters for node in cluster.nodes]
+    for index, rule in enumerate(config.routing.rules):
+        if rule.node is not None and rule.node not in known:
+            message = f'"{rule.node}" is no node: what the rule is about goes to the primary'
+            yield Finding(("routing", "rules", index, "node"), message, f"nodes: {', '.join(known)}")
 
 
 def _open_admin(config: ProxyConfig) -> Iterator[Finding]:

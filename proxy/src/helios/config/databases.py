@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from helios.config.base import Count, HeliosModel, Name, Path, SqlName
+from helios.config.nodes import NodeRole
 from helios.config.pool import PoolOverrides
 from helios.config.routing import RoutingOverrides
 
@@ -23,6 +24,10 @@ class DatabaseConfig(HeliosModel):
 
     cluster: Name | None = None
     """Cluster that holds the database. None: the only cluster there is."""
+
+    role: NodeRole = NodeRole.PRIMARY
+    """What nodes serve it. With `standby` a standby runs every statement, also one that writes, which PostgreSQL then
+    refuses with 25006: a second name for those who only read. `max_lag_ms` and `max_lag_bytes` hold there as well."""
 
     database: SqlName | None = None
     """Name of the database on the server. None: the name the client gave."""

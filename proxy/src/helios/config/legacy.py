@@ -85,6 +85,7 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "load_balancer.read_write_split": ("routing.read_write_split", _as_is),
     "load_balancer.read_strategy": ("routing.read_strategy", _words()),
     "lag_routing.max_lag_bytes": ("routing.max_lag_bytes", _as_is),
+    "routing_hints.enabled": ("routing.hints", _as_is),
     "max_replica_lag_ms": ("routing.max_lag_ms", _as_is),
     "ryw_enabled": ("routing.consistency", _keeps_own_writes),
     "limits.startup_timeout_secs": ("limits.startup_timeout_seconds", _as_is),
@@ -118,7 +119,6 @@ NOT_ACTED_ON: Final = (
     "mirror",
     "routing.schema_aware",
     "routing.workload",
-    "routing_hints",
     "schema_routing",
     "session_migration",
     "tr_enabled",
@@ -147,6 +147,7 @@ IGNORED: Final = (
     "optimize_unnamed_parse",
     "pool.test_on_acquire",
     "pool_mode.skip_clean_reset",
+    "routing_hints.strip_hints",
     "tls.ca_path",
     "tr_mode",
     "write_timeout_secs",
@@ -172,7 +173,7 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Features without effect in this version that protect somebody: refused where they are switched on, and why."""
 
-SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode")
+SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode", "routing_hints")
 """Sections of the original that have no successor of the same name."""
 
 _role = _words(replica="standby")

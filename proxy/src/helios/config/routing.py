@@ -3,14 +3,47 @@ the engine."""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from helios.config.base import Bytes, Count, Flag, HeliosModel, Milliseconds
+from helios.config.base import Bytes, Count, Flag, HeliosModel, Milliseconds, Name
 
-__all__ = ["Consistency", "ReadStrategy", "RoutingConfig", "RoutingOverrides", "Zone"]
+__all__ = [
+    "Consistency",
+    "ReadStrategy",
+    "RoutingConfig",
+    "RoutingOverrides",
+    "RoutingRuleConfig",
+    "RuleConsistency",
+    "RuleRoute",
+    "Zone",
+]
+
+MAX_RULES: Final = 64
+_UNSUPPORTED = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?<?[=!]|\(\?P=|\\[1-9])")
+"""Of Python's regular expressions, what cannot be matched in linear time."""
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    if _UNSUPPORTED.search(pattern):
+        raise ValueError("must not look around or refer back")
+    if "'" in pattern:
+        raise ValueError("holds a literal, which is ? in the text that it is matched with")
+    return pattern
+
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""A text in which `*` stands for any characters and `?` for one."""
+
+StatementPattern = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_check_pattern)]
+"""A regular expression over statements, without look-around and back references."""
 
 Zone = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^\S+$")]
 
@@ -40,6 +73,51 @@ class Consistency(StrEnum):
     """As old as `max_lag_ms` and `max_lag_bytes` allow."""
     EVENTUAL = "eventual"
     """As old as it happens to be."""
+
+
+class RuleRoute(StrEnum):
+    """Where a rule sends reads."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    ANY = "any"
+    """To a standby where reads are split, which includes the choice of the nearest."""
+    NEAREST = "nearest"
+    """As `any`: standbys of the proxy's own zone come first anyway."""
+
+
+class RuleConsistency(StrEnum):
+    """How old what a read sees may be, where a rule says so. See `Consistency`."""
+
+    STRONG = "strong"
+    BOUNDED = "bounded"
+    EVENTUAL = "eventual"
+
+
+class RoutingRuleConfig(HeliosModel):
+    """Where some reads go. What may write goes to the primary whatever a rule says."""
+
+    name: Name
+    """Name of the rule, in reasons; unique."""
+
+    application_name: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
+    """Globs (`*`, `?`) over the client's `application_name`; one of them must match. Empty: every client."""
+
+    query_pattern: StatementPattern | None = None
+    """Regular expression that must be found in the statement, in any case of letters. It sees the statement's shape:
+    literals are `?`, words are in small letters and one blank apart, comments are gone. None: every statement."""
+
+    route: RuleRoute
+    """Kind of node that answers."""
+
+    node: Name | None = None
+    """Node that answers, by its name; goes before `route`. None: any of the kind."""
+
+    consistency: RuleConsistency | None = None
+    """See routing.consistency. None: as there."""
+
+    max_lag_ms: Milliseconds | None = None
+    """See routing.max_lag_ms. None: as there."""
 
 
 class RoutingConfig(HeliosModel):
@@ -76,6 +154,18 @@ class RoutingConfig(HeliosModel):
     zone: Zone | None = None
     """Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. None: zones do not
     matter."""
+
+    hints: Flag | None = None
+    """Whether hints in comments, `/*helios:route=primary*/`, are acted on. None: where reads are split or there are
+    rules, so that an application that is pooled only pays nothing for them."""
+
+    rules: Annotated[tuple[RoutingRuleConfig, ...], Field(max_length=MAX_RULES)] = ()
+    """Where some reads go, also while `read_write_split` is off. The first rule that fits a statement counts."""
+
+    @property
+    def reads_hints(self) -> bool:
+        """Whether hints are acted on."""
+        return bool(self.rules) or self.read_write_split if self.hints is None else self.hints
 
 
 class RoutingOverrides(HeliosModel):

@@ -23,11 +23,12 @@ from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
 from helios.config.limits import LimitsConfig
 from helios.config.loader import Loaded
+from helios.config.nodes import NodeRole
 from helios.config.peers import split_peer
 from helios.config.pool import PoolConfig, PreparedStatements
 from helios.config.proxy import ProxyConfig
 from helios.config.roles import UserConfig
-from helios.config.routing import RoutingConfig
+from helios.config.routing import Consistency, RoutingConfig
 from helios.config.secrets import admin_tokens, monitor_password, peer_secrets, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
@@ -219,19 +220,37 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
     return {
         "name": entry.name,
         "cluster": entry.cluster,
+        "role": entry.role,
         "database": entry.database,
         "user": entry.user,
         "password": _reveal(password),
         "max_client_connections": _first(entry.max_client_connections, config.limits.max_database_client_connections),
         "max_server_connections": _first(entry.max_server_connections, config.limits.max_database_server_connections),
         "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
-        "routing": _routing(entry.routing.over(config.routing)),
+        **_routing(entry.routing.over(config.routing), entry.role),
     }
 
 
-def _routing(routing: RoutingConfig) -> dict[str, Any] | None:
-    """How reads are spread; None where all goes to the primary."""
-    return routing.model_dump(exclude={"read_write_split"}) if routing.read_write_split else None
+def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
+    """How reads are spread, and what the planner is told of it; None where all goes to the primary."""
+    spread = routing.model_dump(exclude={"read_write_split", "hints", "rules"})
+    if role is NodeRole.STANDBY:
+        # Of the primary nothing is known there that a session could have seen.
+        is_any = routing.consistency is Consistency.EVENTUAL
+        spread["consistency"] = Consistency.EVENTUAL if is_any else Consistency.BOUNDED
+        return {"routing": spread, "policy": None}
+    if not (routing.read_write_split or routing.reads_hints or routing.rules):
+        return {"routing": None, "policy": None}
+    rules = [
+        {
+            "applications": rule.application_name,
+            "pattern": rule.query_pattern,
+            "told": rule.model_dump(exclude={"application_name", "query_pattern"}),
+        }
+        for rule in routing.rules
+    ]
+    policy = {"split": routing.read_write_split, "hints": routing.reads_hints, "rules": rules}
+    return {"routing": spread, "policy": policy}
 
 
 def _circuit_breaker(breaker: CircuitBreakerConfig) -> dict[str, Any]:

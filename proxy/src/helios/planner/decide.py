@@ -16,7 +16,7 @@ from helios.planner.opening import opening_of
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
-from helios.planner.routing import UNSPLIT, choose_route
+from helios.planner.routing import decide_routing
 
 __all__ = ["plan"]
 
@@ -35,7 +35,6 @@ def plan(text: str, context: Context) -> Plan:
     effects = tuple(effect for effect in Effect if effect in findings.reasons)
     reasons = tuple(findings.reasons[effect] for effect in effects)
     kind = strongest(kinds)
-    route, route_reason = choose_route(kind, reasons, findings, context) if context.is_split else UNSPLIT
     return Plan(
         kind=kind,
         effects=effects,
@@ -45,6 +44,5 @@ def plan(text: str, context: Context) -> Plan:
         is_multi=len(statements) > 1,
         defines=findings.defines,
         opens=opening_of(statements),
-        route=route,
-        route_reason=route_reason,
+        routing=decide_routing(kind, reasons, findings, context),
     )

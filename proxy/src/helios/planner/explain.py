@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from helios.errors import PlanError
 from helios.planner.catalog import Catalog
-from helios.planner.context import Context
+from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
-from helios.planner.plan import Kind, Route
+from helios.planner.plan import Kind, Origin, Route
 
 __all__ = ["NO_OBJECTS", "Explanation", "explain", "refusal"]
 
@@ -26,6 +26,16 @@ class Explanation:
     """Which nodes may run it where reads are split from writes."""
     reason: str
     """Why this route; one sentence."""
+    origin: Origin
+    """Whether the statement itself, a hint or a rule decides it."""
+    node: str | None
+    """The node that a hint or rule names."""
+    consistency: str | None
+    """What a hint or rule says of how old the data may be, as below."""
+    max_lag_ms: int | None
+    timeout_ms: int | None
+    notices: tuple[str, ...]
+    """What its client is told."""
     effects: Mapping[str, str]
     """What it may leave in its session → why."""
     settings: tuple[str, ...]
@@ -34,15 +44,29 @@ class Explanation:
     """The plan is for this very text, not for all that differ from it in literals only."""
 
 
-def explain(sql: str, catalog: Catalog | None) -> Explanation:
+def explain(sql: str, catalog: Catalog | None, policy: Policy) -> Explanation:
     """Plan a text as if reads were split; `catalog` None: the database is not known yet.
 
     Raises:
         PlanError: PostgreSQL's parser refuses the text, or it is too long or nested too deeply.
     """
-    made = plan(sql, Context(lambda: catalog, is_split=True))
+    made = plan(sql, Context(lambda: catalog, replace(policy, is_split=True)))
+    routing = made.routing
     effects = {str(effect): reason for effect, reason in zip(made.effects, made.reasons, strict=True)}
-    return Explanation(made.kind, made.route, made.route_reason, effects, made.settings, made.exact)
+    return Explanation(
+        kind=made.kind,
+        route=routing.route,
+        reason=routing.reason,
+        origin=routing.origin,
+        node=routing.node,
+        consistency=routing.consistency,
+        max_lag_ms=routing.max_lag_ms,
+        timeout_ms=routing.timeout_ms,
+        notices=routing.notices,
+        effects=effects,
+        settings=made.settings,
+        exact=made.exact,
+    )
 
 
 def refusal(error: PlanError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Effect", "Kind", "Opening", "Plan", "Route"]
+__all__ = ["Consistency", "Effect", "Kind", "Opening", "Origin", "Plan", "Route", "Routing"]
 
 
 class Kind(StrEnum):
@@ -64,6 +64,44 @@ class Route(StrEnum):
     PRIMARY = "primary"
     ANY = "any"
     """A read: a standby that is fresh enough answers it as the primary would."""
+    STANDBY = "standby"
+    """The same, and somebody wants it there: the primary answers where no standby can."""
+
+
+class Consistency(StrEnum):
+    """How old what a read sees may be, where a hint or rule says so."""
+
+    STRONG = "strong"
+    BOUNDED = "bounded"
+    EVENTUAL = "eventual"
+
+
+class Origin(StrEnum):
+    """What the route is decided by."""
+
+    STATEMENT = "statement"
+    """What it does."""
+    HINT = "hint"
+    RULE = "rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Where a text runs, and for how long."""
+
+    route: Route = Route.PRIMARY
+    reason: str = ""
+    """One sentence; names constructs, functions and relations, never a literal."""
+    origin: Origin = Origin.STATEMENT
+    node: str | None = None
+    """The node that a hint or rule names."""
+    consistency: Consistency | None = None
+    """Of a read; None: as its database has it, also below."""
+    max_lag_ms: int | None = None
+    timeout_ms: int | None = None
+    """Milliseconds after which the statement is cancelled; None: as long as its user may."""
+    notices: tuple[str, ...] = ()
+    """What its client is told each time that it sends it."""
 
 
 class Opening(StrEnum):
@@ -96,6 +134,4 @@ class Plan:
     """Makes functions, or others of those there are: what is known of the database's catalog is old then."""
     opens: Opening | None = None
     """What is said of the transaction that a BEGIN opens; None for other texts."""
-    route: Route = Route.PRIMARY
-    route_reason: str = ""
-    """One sentence; names constructs, functions and relations, never a literal."""
+    routing: Routing = Routing()

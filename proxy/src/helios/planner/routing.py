@@ -8,6 +8,7 @@ is VOLATILE must have code that can be read and only reads. A claim that is wron
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from helios.errors import PlanError
@@ -17,13 +18,16 @@ from helios.planner.effects import Findings, Name, examine
 from helios.planner.kinds import kind_of
 from helios.planner.node_bound import is_own_relation
 from helios.planner.parser import parse_statements
-from helios.planner.plan import Kind, Route
+from helios.planner.plan import Kind, Origin, Route, Routing
 from helios.planner.purity import findings_of, written
+from helios.planner.wish import Wish, wish_of
 
-__all__ = ["UNSPLIT", "choose_route"]
+__all__ = ["decide_routing"]
 
-UNSPLIT = (Route.PRIMARY, "reads are not told from writes here")
+_UNSPLIT = "reads are not told from writes here"
 """Of a plan for a context in which nobody asks."""
+
+_READS = "it only reads"
 
 _READING = (Kind.READ, Kind.COPY)
 """Kinds whose statements may only read; `effects` says of COPY what it does."""
@@ -32,10 +36,29 @@ _EXAMINED = 4096
 """Relations whose findings are kept."""
 
 
-def choose_route(kind: Kind, effects: tuple[str, ...], findings: Findings, context: Context) -> tuple[Route, str]:
-    """The route of a text and why. `effects` are the reasons of what it may leave in its session."""
-    why = _own_reason(kind, effects, findings) or _reason_beyond(findings, context)
-    return (Route.PRIMARY, why) if why else (Route.ANY, "it only reads")
+def decide_routing(kind: Kind, effects: tuple[str, ...], findings: Findings, context: Context) -> Routing:
+    """Where a text runs, in its context. `effects` are the reasons of what it may leave in its session."""
+    wish = wish_of(context.policy.hints, context.policy.rules)
+    base = Routing(Route.PRIMARY, _UNSPLIT, timeout_ms=wish.timeout_ms, notices=wish.notices)
+    if wish.route is Route.PRIMARY:
+        return replace(base, reason=wish.said, origin=wish.origin)
+    if wish.route is None and not context.policy.is_split:
+        return base
+    if why := _own_reason(kind, effects, findings) or _reason_beyond(findings, context):
+        # A name that is wrong is worth an error here as well.
+        node = wish.node if wish.origin is Origin.HINT else None
+        return replace(base, reason=why, node=node, notices=_told(wish, why))
+    read = replace(base, node=wish.node, consistency=wish.consistency, max_lag_ms=wish.max_lag_ms)
+    if wish.route is None:
+        return replace(read, route=Route.ANY, reason=_READS)
+    return replace(read, route=wish.route, reason=f"{_READS}, and {wish.said}", origin=wish.origin)
+
+
+def _told(wish: Wish, why: str) -> tuple[str, ...]:
+    """The notices of a statement that stays on the primary though a hint asks for another node."""
+    if wish.origin is not Origin.HINT or wish.route is None:
+        return wish.notices
+    return (*wish.notices, f"{wish.said} has no effect, this statement goes to the primary: {why}")
 
 
 def _own_reason(kind: Kind, effects: tuple[str, ...], findings: Findings) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from helios.errors import PlanError
 from helios.planner.catalog import Catalog
-from helios.planner.context import Context
+from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
+from helios.planner.wish import Rule
 
-__all__ = ["CatalogSource", "PlanCounts", "PlanSource", "PlannerService", "Question"]
+__all__ = ["CatalogSource", "PlanCounts", "PlanSource", "PlannerService", "Question", "policy_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class Question(Protocol):
         """The database on the server."""
 
     @property
-    def split(self) -> bool:
-        """Whether reads may go to standbys there."""
+    def policy(self) -> Mapping[str, Any]:
+        """What `policy_of` makes a `Policy` of."""
 
     @property
     def defined(self) -> int:
@@ -169,12 +170,26 @@ class PlannerService:
 
 def plan_message(question: Question, catalogs: CatalogSource) -> dict[str, Any]:
     """The plan of a text as plain data: the fields of `Plan`, and `reads`, the fields of the context it holds for."""
-    context = Context(lambda: catalogs.catalog(question.cluster, question.database, question.defined), question.split)
-    fields = asdict(plan(question.text, context))
+    context = Context(
+        lambda: catalogs.catalog(question.cluster, question.database, question.defined), policy_of(question.policy)
+    )
+    fields = asdict(plan(question.text, context), dict_factory=_plain)
     if context.lacks:
         catalogs.lacks(question.cluster, question.database)
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-    return {**plain, "reads": sorted(context.reads)}
+    return {**fields, "reads": sorted(context.reads)}
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in items}
+
+
+def policy_of(message: Mapping[str, Any]) -> Policy:
+    """A policy as the engine writes it: `split`, `hints` as pairs, and `rules` with the fields of `Rule`."""
+    return Policy(
+        is_split=message["split"],
+        hints=tuple((key, value) for key, value in message["hints"]),
+        rules=tuple(Rule(**rule) for rule in message["rules"]),
+    )
 
 
 def _refusal(error: PlanError) -> str:

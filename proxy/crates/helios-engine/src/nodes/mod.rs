@@ -21,7 +21,7 @@ pub(crate) use breaker::Witness;
 pub(crate) use reason::Reason;
 pub(crate) use standing::Standing;
 
-use crate::config::Routing;
+use crate::config::{Freshness, Routing};
 use crate::topology::{ClusterTopology, NodeTopology};
 use strategy::Candidate;
 
@@ -102,21 +102,30 @@ pub(crate) enum Certainty {
     Asked,
 }
 
+/// What a read asks of a standby.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) freshness: Freshness,
+    /// The only one that may answer, also where it takes no share of the others.
+    pub(crate) named: Option<&'a str>,
+    /// `None` while that is not known; then only `kept` may answer.
+    pub(crate) need: Option<Need>,
+    /// One that has everything that must be seen.
+    pub(crate) kept: Option<&'a Arc<Standing>>,
+}
+
 /// The standby that answers a read, by its place among the cluster's nodes: one of the own zone if there is one, and one
-/// that need not be asked before if there is one. Without a need, which is then not known yet, only `kept` may, which has
-/// everything that must be seen.
+/// that need not be asked before if there is one.
 pub(crate) fn choose(
     cluster: &ClusterTopology,
     routing: &Routing,
-    need: Option<Need>,
-    kept: Option<&Arc<Standing>>,
+    wish: Wish<'_>,
 ) -> Option<(usize, Certainty)> {
     let turn = cluster.turn.fetch_add(1, Ordering::Relaxed);
     let pick = |is_local: bool, certainty: Certainty| {
         let nodes = cluster.nodes.iter().enumerate();
         let able = nodes.filter(|(_, node)| {
-            (!is_local || node.zone == routing.zone)
-                && fitness(node, routing, need, kept) == Some(certainty)
+            (!is_local || node.zone == routing.zone) && fitness(node, wish) == Some(certainty)
         });
         let place = strategy::pick(routing.read_strategy, turn, able.map(candidate))?;
         Some((place, certainty))
@@ -128,17 +137,17 @@ pub(crate) fn choose(
 }
 
 /// Whether a node may answer, and how sure that is.
-fn fitness(
-    node: &NodeTopology,
-    routing: &Routing,
-    need: Option<Need>,
-    kept: Option<&Arc<Standing>>,
-) -> Option<Certainty> {
+fn fitness(node: &NodeTopology, wish: Wish<'_>) -> Option<Certainty> {
     let standing = &node.standing;
-    let is_up = node.standby && node.healthy && node.weight > 0 && standing.has_room();
-    let is_kept = kept.is_some_and(|kept| Arc::ptr_eq(kept, standing));
-    let need = if is_kept { Some(Need::default()) } else { need };
-    standing.fits(routing, need.filter(|_| is_up)?)
+    let is_meant = wish.named.map_or(node.weight > 0, |name| name == node.name);
+    let is_up = node.standby && node.healthy && is_meant && standing.has_room();
+    let is_kept = wish.kept.is_some_and(|kept| Arc::ptr_eq(kept, standing));
+    let need = if is_kept {
+        Some(Need::default())
+    } else {
+        wish.need
+    };
+    standing.fits(wish.freshness, need.filter(|_| is_up)?)
 }
 
 fn candidate((place, node): (usize, &NodeTopology)) -> Candidate {

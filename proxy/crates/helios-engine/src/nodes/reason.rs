@@ -11,14 +11,23 @@ pub(crate) enum Reason {
     NoStandby,
     /// A standby could not answer it.
     Retry,
+    /// A hint in it says so.
+    Hint,
+    /// A routing rule says so.
+    Rule,
+    /// Its database is one of standbys.
+    Role,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 4] = [
+    pub(crate) const ALL: [Reason; 7] = [
         Reason::Read,
         Reason::Write,
         Reason::NoStandby,
         Reason::Retry,
+        Reason::Hint,
+        Reason::Rule,
+        Reason::Role,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -27,6 +36,9 @@ impl Reason {
             Reason::Write => "write",
             Reason::NoStandby => "no_standby",
             Reason::Retry => "retry",
+            Reason::Hint => "hint",
+            Reason::Rule => "rule",
+            Reason::Role => "role",
         }
     }
 }

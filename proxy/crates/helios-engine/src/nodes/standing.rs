@@ -11,7 +11,7 @@ use super::latency::Latency;
 use super::outlier::Record;
 use super::reason::Reason;
 use super::{Certainty, Lsn, Need, Position};
-use crate::config::{CircuitBreaker, Consistency, Routing};
+use crate::config::{CircuitBreaker, Consistency, Freshness};
 
 /// A lag that is not known: too much for whoever has a limit.
 const UNKNOWN: u64 = u64::MAX;
@@ -131,14 +131,13 @@ impl Standing {
     }
 
     /// Whether it may answer, as far as its lag goes and what must be seen: at once, or if it says that it has that.
-    pub(super) fn fits(&self, routing: &Routing, need: Need) -> Option<Certainty> {
+    pub(super) fn fits(&self, wanted: Freshness, need: Need) -> Option<Certainty> {
         let within =
             |lag: &AtomicU64, limit: u64| limit == 0 || lag.load(Ordering::Relaxed) <= limit;
         let is_in_time = || {
-            within(&self.lag_ms, routing.max_lag_ms)
-                && within(&self.lag_bytes, routing.max_lag_bytes)
+            within(&self.lag_ms, wanted.max_lag_ms) && within(&self.lag_bytes, wanted.max_lag_bytes)
         };
-        match routing.consistency {
+        match wanted.consistency {
             Consistency::Strong => None,
             Consistency::Eventual => Some(Certainty::Known),
             Consistency::Bounded => is_in_time().then_some(Certainty::Known),

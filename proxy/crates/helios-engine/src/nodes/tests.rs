@@ -62,10 +62,19 @@ fn set(node: &NodeTopology, lag_ms: f64, position: Lsn) {
     node.standing.set_position(&told);
 }
 
+fn wish(routing: &Routing, need: Option<Need>) -> Wish<'static> {
+    Wish {
+        freshness: routing.freshness(),
+        named: None,
+        need,
+        kept: None,
+    }
+}
+
 /// The places that some turns choose, sorted.
 fn chosen(cluster: &ClusterTopology, routing: &Routing, floor: Lsn) -> Vec<usize> {
     let need = Need { floor, age_us: 0 };
-    let choice = || choose(cluster, routing, Some(need), None);
+    let choice = || choose(cluster, routing, wish(routing, Some(need)));
     let mut places: Vec<_> = (0..30).filter_map(|_| Some(choice()?.0)).collect();
     places.sort_unstable();
     places.dedup();
@@ -108,9 +117,19 @@ fn what_need_not_be_asked_comes_first_and_without_a_need_only_what_is_kept() {
     assert_eq!(chosen(&cluster, &session, 200), [2]);
     assert_eq!(chosen(&cluster, &session, 201), [1, 2, 3]);
     let kept = &cluster.nodes[3].standing;
-    let choice = |need| choose(&cluster, &session, need, Some(kept));
+    let choice = |need| {
+        let kept = Some(kept);
+        choose(
+            &cluster,
+            &session,
+            Wish {
+                kept,
+                ..wish(&session, need)
+            },
+        )
+    };
     assert_eq!(choice(None), Some((3, Certainty::Known)));
-    assert_eq!(choose(&cluster, &session, None, None), None);
+    assert_eq!(choose(&cluster, &session, wish(&session, None)), None);
     kept.learn(100, false, 10);
     let need = Need {
         floor: 300,
@@ -131,6 +150,23 @@ fn those_of_the_own_zone_come_first() {
     assert_eq!(chosen(&cluster, &near, 0), [3]);
     set(&cluster.nodes[3], 9999.0, 100);
     assert_eq!(chosen(&cluster, &near, 0), [1, 2]);
+}
+
+#[test]
+fn who_names_a_node_gets_that_one_or_none() {
+    let cluster = cluster();
+    let routing = routing();
+    let named = |name| {
+        let wish = Wish {
+            named: Some(name),
+            ..wish(&routing, Some(Need::default()))
+        };
+        choose(&cluster, &routing, wish)
+    };
+
+    assert_eq!(named("two"), Some((2, Certainty::Known)));
+    assert_eq!(named("primary"), None);
+    assert_eq!(named("other"), None);
 }
 
 #[test]

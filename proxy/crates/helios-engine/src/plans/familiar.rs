@@ -25,7 +25,6 @@ struct Place {
 #[derive(Debug)]
 struct Known {
     pattern: Pattern,
-    is_split: bool,
     plan: Arc<Plan>,
 }
 
@@ -44,7 +43,7 @@ impl Familiar {
     #[inline]
     pub(super) fn get(&self, statement: Statement<'_>) -> Option<&Arc<Plan>> {
         let known = self.0[place(statement)].known.as_ref()?;
-        let holds = known.is_split == statement.is_split
+        let holds = known.plan.class == statement.class.hash
             && known.plan.is_for(statement.catalog)
             && known.pattern.fits(statement.sql, statement.syntax);
         holds.then_some(&known.plan)
@@ -62,7 +61,6 @@ impl Familiar {
         if is_free || place.strangers >= STRANGERS {
             place.known = Some(Known {
                 pattern: Pattern::of(statement.sql, statement.syntax),
-                is_split: statement.is_split,
                 plan: Arc::clone(plan),
             });
             place.strangers = 0;
@@ -71,5 +69,5 @@ impl Familiar {
 }
 
 fn place(statement: Statement<'_>) -> usize {
-    (beginning(statement.sql) as usize ^ usize::from(statement.is_split)) % PLACES
+    (beginning(statement.sql) as usize ^ statement.class.hash as usize) % PLACES
 }

@@ -1,5 +1,7 @@
 //! Which plan a statement gets, by text and by database, and when it holds no longer.
 
+use std::sync::LazyLock;
+
 use helios_sql::Encoding;
 
 use super::*;
@@ -49,15 +51,19 @@ impl Desk {
     }
 
     fn answer(&self, id: u64, effects: &str, more: &str) {
-        let rest = format!("\"settings\":[],\"defines\":false,\"route\":\"primary\",{more}");
+        let rest = format!("\"settings\":[],\"defines\":false,\"opens\":null,{ROUTING},{more}");
         let document = format!("{{\"id\":{id},\"plan\":{{\"effects\":{effects},{rest}}}}}");
         self.plans.decide(document.as_bytes()).expect("an answer");
     }
 }
 
+const ROUTING: &str = r#""routing":{"route":"primary","reason":"","origin":"statement","node":null,
+"consistency":null,"max_lag_ms":null,"timeout_ms":null,"notices":[]}"#;
 const PLAIN: &str = "\"exact\":false,\"reads\":[]";
 const BY_CATALOG: &str = "\"exact\":false,\"reads\":[\"catalog\"]";
 const BY_BOTH: &str = "\"exact\":true,\"reads\":[\"catalog\"]";
+
+static NO_CLASS: LazyLock<Class> = LazyLock::new(Class::default);
 
 fn statement<'a>(catalog: &'a Arc<Catalog>, sql: &'a str) -> Statement<'a> {
     let syntax = Syntax {
@@ -68,7 +74,7 @@ fn statement<'a>(catalog: &'a Arc<Catalog>, sql: &'a str) -> Statement<'a> {
         sql: sql.as_bytes(),
         syntax,
         catalog,
-        is_split: false,
+        class: &NO_CLASS,
     }
 }
 

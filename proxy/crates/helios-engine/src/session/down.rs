@@ -120,6 +120,7 @@ impl Session {
             match fake {
                 Expect::FakeParse { .. } => self.client.wbuf.extend(backend::PARSE_COMPLETE),
                 Expect::FakeClose { .. } => self.client.wbuf.extend(backend::CLOSE_COMPLETE),
+                Expect::FakeNotice(notice) => self.client.wbuf.extend(notice),
                 _ => {}
             }
             self.fifo.pop_front();
@@ -577,7 +578,10 @@ struct Run {
 fn is_fake(expect: &Expect) -> bool {
     matches!(
         expect,
-        Expect::FakeParse { .. } | Expect::FakeClose { .. } | Expect::CopyEnd
+        Expect::FakeParse { .. }
+            | Expect::FakeClose { .. }
+            | Expect::FakeNotice(_)
+            | Expect::CopyEnd
     )
 }
 

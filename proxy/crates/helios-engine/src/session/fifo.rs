@@ -54,6 +54,8 @@ pub(crate) enum Expect {
     FakeParse { seq: u64 },
     /// Nothing was sent: a CloseComplete. `restore` is put back if the batch fails before it.
     FakeClose { restore: Option<(Box<[u8]>, Named)> },
+    /// Nothing was sent: this complete NoticeResponse of ours.
+    FakeNotice(Box<[u8]>),
     /// A CopyDone or CopyFail sent before the server had said that it takes data. Never answered itself.
     CopyEnd,
     /// A request sent to fail, whose error is replaced by this complete message.

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use super::cancel::Claim;
 use crate::config::UserLimits;
 use crate::fault::Fault;
+use crate::nodes::Reason;
 use crate::notify::{Mail, Mailbox};
 use crate::random;
 use crate::rt::{Permits, Sender};
@@ -77,6 +78,8 @@ pub(crate) struct Handle {
     turns: Cell<u32>,
     seen: Cell<Seen>,
     limits: Cell<UserLimits>,
+    /// How long its statement may run by its own words, in milliseconds.
+    time_limit: Cell<Option<u64>>,
     born: u32,
     /// Thousandths of its greatest age that it is ended earlier, so that clients that came together do not leave
     /// together.
@@ -89,6 +92,8 @@ pub(crate) struct Handle {
     requested: Cell<Option<u64>>,
     /// On the process clock, since when it waits for a server; 0 is that it does not.
     waiting_since: Cell<u64>,
+    /// Why its last transaction went where it went; absent where there was nothing to choose.
+    reason: Cell<Option<Reason>>,
     /// Its named statements.
     prepared: Cell<usize>,
     /// Its settings.
@@ -126,12 +131,14 @@ impl Handle {
                 since: now,
             }),
             limits: Cell::new(limits),
+            time_limit: Cell::new(None),
             born: now,
             jitter: random::below(101),
             is_overdue: Cell::new(false),
             is_aged: Cell::new(false),
             requested: Cell::new(None),
             waiting_since: Cell::new(0),
+            reason: Cell::new(None),
             prepared: Cell::new(0),
             bucket: RefCell::default(),
             cancels: RefCell::default(),
@@ -210,6 +217,32 @@ impl Handle {
         self.limits.set(limits);
     }
 
+    pub(crate) fn set_time_limit(&self, limit: Option<u64>) {
+        self.time_limit.set(limit);
+    }
+
+    /// What its statement says, where that is less than its user may.
+    pub(crate) fn time_limit(&self) -> Option<u64> {
+        let most = self.limits.get().query_timeout_ms;
+        self.time_limit
+            .get()
+            .filter(|limit| most == 0 || *limit < most)
+    }
+
+    /// The request that `turns` counts has had its time. `now` is the worker's tick.
+    pub(crate) fn expire(&self, turns: u32, now: u32) {
+        let seen = Seen {
+            activity: Activity::Busy,
+            turns,
+            since: now,
+        };
+        if (seen.activity, seen.turns) == (self.activity.get(), self.turns.get()) {
+            self.seen.set(seen);
+            self.is_overdue.set(true);
+            self.wake();
+        }
+    }
+
     /// Looks at the session once a second, which is as exact as limits of time are: a request needs no clock for them.
     /// One that has stood still for too long is woken, and decides itself.
     pub(crate) fn tick(&self, now: u32) {
@@ -226,7 +259,7 @@ impl Handle {
         let limit = match seen.activity {
             Activity::Resting => limits.client_idle_timeout_ms,
             Activity::InTransaction => limits.idle_transaction_timeout_ms,
-            Activity::Busy => limits.query_timeout_ms,
+            Activity::Busy => self.time_limit().unwrap_or(limits.query_timeout_ms),
         };
         if is_over(now.wrapping_sub(seen.since), limit) {
             self.is_overdue.set(true);
@@ -255,6 +288,15 @@ impl Handle {
     /// The number of the server that serves it now.
     pub(crate) fn server(&self) -> Option<u64> {
         self.backend.borrow().as_ref().map(|backend| backend.id)
+    }
+
+    /// Notes why its transaction goes where it goes.
+    pub(crate) fn set_reason(&self, reason: Option<Reason>) {
+        self.reason.set(reason);
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.reason.get()
     }
 
     /// Notes how many named statements the client has.

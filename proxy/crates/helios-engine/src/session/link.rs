@@ -126,7 +126,7 @@ impl Session {
                 Wait::Granted(Ok(server)) => return Ok((server, way)),
                 Wait::Granted(Err(Denial::Moved)) => {
                     // A standby that lets nobody in is not waited for.
-                    self.reach = Reach::Primary;
+                    self.reach = Reach::NoStandby;
                     found = self.find_way().map_err(Ended::Refused)?;
                 }
                 Wait::Granted(Err(Denial::Refused(refusal))) => {
@@ -232,6 +232,7 @@ impl Session {
         };
         let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
         let left = limit.checked_sub(waited).ok_or_else(timed_out)?;
+        let pause = homeless.look_again.map_or(left, |pause| pause.min(left));
         let place = match place {
             Some(place) => place,
             None => place.insert(buffer.enter(self.room(&entry), bounds).map_err(overflown)?),
@@ -248,7 +249,8 @@ impl Session {
                 Err(full) => Poll::Ready(Err(full)),
             }
         });
-        match rt::timeout(left, changed).await {
+        match rt::timeout(pause, changed).await {
+            None if pause < left => Ok(()),
             None => Err(timed_out()),
             Some(Err(full)) => Err(overflown(full)),
             Some(Ok(None)) => Ok(()),
@@ -285,8 +287,7 @@ impl Session {
     }
 
     pub(super) fn attach(&mut self, mut server: Box<Server>, way: Way) {
-        let Way { shard, reader } = way;
-        self.count_choice(&shard, reader.is_some());
+        let (shard, reader) = way.take(&self.handle);
         shard.counts().assignments.add(1);
         self.handle
             .set_backend(Some(Arc::clone(&server.state.backend)));

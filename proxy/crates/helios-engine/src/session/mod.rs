@@ -16,6 +16,7 @@ mod planning;
 mod prepared;
 mod reader;
 mod reading;
+mod reads;
 mod renaming;
 mod replication;
 mod residue;
@@ -54,8 +55,10 @@ use crate::worker::{Active, Worker};
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use listening::Listening;
+use planning::ClassOf;
 use reader::Reader;
-use reading::{Attempt, Reach, Reads, Seen};
+use reading::{Attempt, Reach, Seen};
+use reads::Reads;
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
@@ -101,6 +104,8 @@ struct Dry {
 struct Homeless {
     revision: u64,
     reason: String,
+    /// It may pass without another revision, so it is looked for that often.
+    look_again: Option<Duration>,
 }
 
 /// A message that is larger than what has come of it.
@@ -196,6 +201,8 @@ pub(crate) struct Session {
     unnamed: Unnamed,
     /// Of the statement at the head of the client's buffer, once it is had.
     plan: Option<Arc<Plan>>,
+    /// What else plans depend on.
+    context: ClassOf,
     /// Where the next transaction may go, as far as what has come of it says.
     reach: Reach,
     /// What its reads must see.
@@ -263,6 +270,7 @@ impl Session {
         handle.set_bucket(&bucket);
         let (handle, place) = worker.enroll(handle);
         let limits = worker.config().limits.clone();
+        let context = ClassOf::nothing(&bucket);
         Session {
             worker,
             handle,
@@ -295,6 +303,7 @@ impl Session {
             statements: ClientStatements::default(),
             unnamed: Unnamed::default(),
             plan: None,
+            context,
             reach: Reach::Primary,
             seen: Seen::default(),
             attempt: Attempt::default(),
@@ -576,11 +585,14 @@ impl Session {
             let active = self.worker.shared.active.load();
             let topology = self.worker.shared.topology.load();
             let entry = self.entry(&active)?;
-            let node = match topology.primary(&entry.cluster) {
+            let node = match reads::home(&entry, &topology) {
                 Ok(node) => node,
                 Err(reason) => {
-                    let reason = format!("cluster \"{}\" has no primary: {reason}", entry.cluster);
-                    return Ok(Err(Homeless { revision, reason }));
+                    return Ok(Err(Homeless {
+                        revision,
+                        reason,
+                        look_again: None,
+                    }))
                 }
             };
             // No pool: something has changed meanwhile, so look again.

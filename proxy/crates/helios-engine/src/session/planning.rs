@@ -7,18 +7,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use helios_sql::{Encoding, Syntax};
+use helios_wire::error_response::{self, Severity};
 use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::frontend;
+use helios_wire::sqlstate;
 
+use super::fifo::Expect;
 use super::link::Wait;
 use super::startup::Ended;
 use super::Session;
 use crate::catalog::Definition;
+use crate::class::Class;
 use crate::config::PoolMode;
 use crate::plans::{Plan, Statement, Wanted, PATIENCE};
 use crate::pool::PoolShard;
 use crate::rt;
 use crate::server::Doubts;
+use crate::settings::Bucket;
 
 /// A longer simple query is passed on unread, and may have done anything.
 const MAX_PLANNED: usize = 1024 * 1024;
@@ -46,6 +51,25 @@ pub(super) fn until_zero(bytes: &[u8]) -> &[u8] {
 pub(super) struct Planned<'a> {
     pub(super) plan: Option<&'a Arc<Plan>>,
     pub(super) sql: Option<&'a [u8]>,
+}
+
+/// The class of a client, under these settings and this configuration.
+#[derive(Debug)]
+pub(super) struct ClassOf {
+    revision: u64,
+    bucket: Arc<Bucket>,
+    class: Class,
+}
+
+impl ClassOf {
+    /// Of a client that has no pool yet.
+    pub(super) fn nothing(bucket: &Arc<Bucket>) -> ClassOf {
+        ClassOf {
+            revision: u64::MAX,
+            bucket: Arc::clone(bucket),
+            class: Class::default(),
+        }
+    }
 }
 
 impl Session {
@@ -79,21 +103,52 @@ impl Session {
             return None;
         }
         let read_as = Some(self.syntax());
+        self.settle_class();
         let plan = self.unnamed.plan.as_ref()?;
-        (read_as == self.unnamed.syntax && plan.is_current()).then(|| Arc::clone(plan))
+        (read_as == self.unnamed.syntax && self.holds(plan)).then(|| Arc::clone(plan))
+    }
+
+    /// Finds out of which class the client is now.
+    pub(super) fn settle_class(&mut self) {
+        let Some(route) = &self.route else { return };
+        let known = &self.context;
+        if known.revision == route.revision && Arc::ptr_eq(&known.bucket, &self.bucket) {
+            return;
+        }
+        let name = self.bucket.get("application_name").unwrap_or_default();
+        let key = &self.worker.shared.plans.key;
+        let class = match &route.reads {
+            Some(reads) => Class::of(&reads.entry, name, key),
+            None => Class::default(),
+        };
+        self.context = ClassOf {
+            revision: route.revision,
+            bucket: Arc::clone(&self.bucket),
+            class,
+        };
+    }
+
+    /// Whether a plan is still the right one for this client.
+    pub(super) fn holds(&self, plan: &Plan) -> bool {
+        plan.holds_for(&self.context.class)
+    }
+
+    /// A text as plans are looked for; `None` before there is a pool to go to.
+    fn statement<'a>(&'a self, sql: &'a [u8], syntax: Syntax) -> Option<Statement<'a>> {
+        Some(Statement {
+            sql,
+            syntax,
+            catalog: &self.target()?.shared.catalog,
+            class: &self.context.class,
+        })
     }
 
     pub(super) fn plan_of(&mut self, sql: &[u8]) -> Result<Arc<Plan>, Wanted> {
         let syntax = self.syntax();
+        self.settle_class();
         let plans = &self.worker.shared.plans;
-        let Some(shard) = self.target() else {
+        let Some(statement) = self.statement(sql, syntax) else {
             return Ok(plans.missed());
-        };
-        let statement = Statement {
-            sql,
-            syntax,
-            catalog: &shard.shared.catalog,
-            is_split: self.is_split(),
         };
         plans.find(&mut self.worker.plans.borrow_mut(), statement)
     }
@@ -108,9 +163,10 @@ impl Session {
     /// The plan of a prepared statement, made anew if it holds no longer. Nothing waits for that: until it is there the
     /// statement may do anything.
     pub(super) fn current_plan(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
+        self.settle_class();
         let Planned { plan, sql } = self.prepared(name)?;
         let kept = plan?;
-        if kept.is_current() {
+        if self.holds(kept) {
             return Some(Arc::clone(kept));
         }
         let Some(sql) = sql else {
@@ -148,12 +204,8 @@ impl Session {
     /// Has the planner work on a statement that does not wait for it.
     pub(super) fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
         let syntax = self.syntax();
-        let Some(shard) = self.target() else { return };
-        let statement = Statement {
-            sql,
-            syntax,
-            catalog: &shard.shared.catalog,
-            is_split: self.is_split(),
+        let Some(statement) = self.statement(sql, syntax) else {
+            return;
         };
         let nobody = Context::from_waker(Waker::noop());
         let plans = &self.worker.shared.plans;
@@ -203,15 +255,9 @@ impl Session {
         let plans = &worker.shared.plans;
         let syntax = self.syntax();
         let planned = poll_fn(|cx| {
-            let (Some(message), Some(shard)) = (head(self.client.rbuf.bytes()), self.target())
-            else {
+            let sql = head(self.client.rbuf.bytes()).map(text);
+            let Some(statement) = sql.and_then(|sql| self.statement(sql, syntax)) else {
                 return Poll::Ready(Ok(()));
-            };
-            let statement = Statement {
-                sql: text(message),
-                syntax,
-                catalog: &shard.shared.catalog,
-                is_split: self.is_split(),
             };
             if plans
                 .poll(wanted, &self.login().user, statement, cx)
@@ -239,6 +285,22 @@ impl Session {
             self.plan = Some(plans.missed());
         }
         Ok(())
+    }
+
+    /// Tells the client what its plan has to say, in its turn, unless it wants no notices.
+    pub(super) fn tell_notices(&mut self, plan: Option<&Plan>) {
+        let Some(plan) = plan.filter(|plan| !plan.aim.notices.is_empty()) else {
+            return;
+        };
+        let wanted = self.bucket.get("client_min_messages");
+        if wanted.is_some_and(|least| matches!(least, "warning" | "error" | "fatal" | "panic")) {
+            return;
+        }
+        for text in &plan.aim.notices {
+            let code = sqlstate::SUCCESSFUL_COMPLETION;
+            let notice = error_response::notice(Severity::Notice, code, text, None, None);
+            self.expect(Expect::FakeNotice(notice.into()));
+        }
     }
 
     /// Notes what a statement that is about to run may leave; `None` is one that was not planned.

@@ -52,6 +52,9 @@ impl Session {
         if message.len() < header.total {
             return Ok(Act::Wait);
         }
+        let plan = self.plan.take();
+        self.tell_notices(plan.as_deref());
+        self.plan = plan;
         let Some((name, rest)) = frontend::read_parse(&message[HEADER_LEN..]) else {
             // PostgreSQL words the error, and it belongs to this place in the batch.
             self.expect(Expect::ParseVerbatim);
@@ -285,13 +288,16 @@ impl Session {
             return Ok(Act::Forward);
         };
         let mut named = self.meant(head.statement);
-        match &named {
-            Some(named) => self.act_on_plan(named.plan.as_ref()),
+        let current;
+        let plan = match &named {
+            Some(named) => named.plan.as_ref(),
             None => {
-                let plan = self.current_plan(head.statement);
-                self.act_on_plan(plan.as_ref());
+                current = self.current_plan(head.statement);
+                current.as_ref()
             }
-        }
+        };
+        self.act_on_plan(plan);
+        self.limit_time(plan.map(Arc::as_ref));
         self.note_bound(head.statement);
         self.reword(head.statement, named.as_mut(), Some(head.portal), pending);
         let is_described = pending.is_described(header);
@@ -332,8 +338,9 @@ impl Session {
         if name.is_empty() {
             return None;
         }
+        self.settle_class();
         let mut named = self.statements.get(name)?.clone();
-        if named.plan.as_ref().is_some_and(|plan| !plan.is_current()) {
+        if named.plan.as_ref().is_some_and(|plan| !self.holds(plan)) {
             named.plan = self.current_plan(name);
         }
         Some(named)

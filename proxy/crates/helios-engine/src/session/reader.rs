@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use helios_wire::error_response::ErrorFields;
 
-use super::reading::Reach;
+use super::handle::Handle;
 use super::{Homeless, Session};
 use crate::nodes::{Certainty, Reason, Standing, Witness};
 use crate::pool::PoolShard;
@@ -18,17 +18,46 @@ pub(super) struct Way {
     pub(super) shard: Rc<PoolShard>,
     /// Present if it is a standby's.
     pub(super) reader: Option<Reader>,
+    /// Absent where there was nothing to choose.
+    reason: Option<Reason>,
 }
 
 /// A way, or why there is none yet.
 pub(super) type Found = Result<Way, Homeless>;
 
 impl Way {
-    pub(super) fn to_primary(shard: Rc<PoolShard>) -> Way {
+    /// There is nothing to choose.
+    pub(super) fn pooled(shard: Rc<PoolShard>) -> Way {
         Way {
             shard,
             reader: None,
+            reason: None,
         }
+    }
+
+    pub(super) fn to_primary(shard: Rc<PoolShard>, reason: Reason) -> Way {
+        Way {
+            shard,
+            reader: None,
+            reason: Some(reason),
+        }
+    }
+
+    pub(super) fn to_standby(shard: Rc<PoolShard>, reader: Reader, reason: Reason) -> Way {
+        Way {
+            shard,
+            reader: Some(reader),
+            reason: Some(reason),
+        }
+    }
+
+    /// It is gone. Counts where a transaction goes and why, for whoever looks at the session.
+    pub(super) fn take(self, handle: &Handle) -> (Rc<PoolShard>, Option<Reader>) {
+        if let Some(reason) = self.reason {
+            self.shard.shared.standing.count(reason);
+        }
+        handle.set_reason(self.reason);
+        (self.shard, self.reader)
     }
 }
 
@@ -40,17 +69,20 @@ pub(super) struct Reader {
     pub(super) certainty: Certainty,
     /// The client's request is on its way.
     pub(super) has_begun: bool,
+    /// No other node may be asked.
+    pub(super) is_bound: bool,
     /// It could not do what it was asked for want of something that only it lacks.
     has_failed: bool,
 }
 
 impl Reader {
-    pub(super) fn new(standing: &Arc<Standing>, certainty: Certainty) -> Reader {
+    pub(super) fn new(standing: &Arc<Standing>, certainty: Certainty, is_bound: bool) -> Reader {
         standing.begin();
         Reader {
             standing: Arc::clone(standing),
             certainty,
             has_begun: false,
+            is_bound,
             has_failed: false,
         }
     }
@@ -63,20 +95,6 @@ impl Drop for Reader {
 }
 
 impl Session {
-    /// Counts where a transaction goes and why, in a session whose reads are spread.
-    pub(super) fn count_choice(&self, shard: &PoolShard, is_reader: bool) {
-        if !self.is_split() {
-            return;
-        }
-        let reason = match self.reach {
-            _ if is_reader => Reason::Read,
-            _ if self.attempt.is_again() => Reason::Retry,
-            Reach::Standby => Reason::NoStandby,
-            Reach::Primary => Reason::Write,
-        };
-        shard.shared.standing.count(reason);
-    }
-
     /// A standby has answered a request in so many nanoseconds, by this moment of the process clock.
     pub(super) fn note_answer(&mut self, took: u64, now: u64) {
         let Some(reader) = self.link.as_mut().and_then(|link| link.reader.as_mut()) else {

@@ -14,22 +14,23 @@ use helios_wire::sqlstate;
 use super::fifo::Expect;
 use super::planning::text;
 use super::reader::{Found, Reader, Way};
+use super::reads::Reads;
 use super::startup::Ended;
-use super::Session;
-use crate::config::{Consistency, Database, PoolMode};
+use super::{Homeless, Session};
+use crate::config::Consistency;
 use crate::error::Refusal;
-use crate::nodes::{choose, Certainty, Lsn, Need, Standing};
-use crate::plans::Plan;
+use crate::nodes::{choose, Certainty, Lsn, Need, Reason, Standing, Wish};
+use crate::plans::{Aim, Origin, Plan};
 use crate::pool::PoolShard;
-use crate::stamps::{read_lsn, Sampler};
-use crate::topology::{ClusterTopology, Topology};
-use crate::worker::Worker;
+use crate::stamps::read_lsn;
 
 /// Longest request that is looked through to its end, and kept for a second try.
 const MAX_ATTEMPT: usize = 64 * 1024;
 
 /// How often a session that waits for a standby looks for one.
 const CATCH_UP_POLL: Duration = Duration::from_millis(1);
+/// How often one that may go to standbys alone looks whether one has caught up. Their lag is polled seldomer.
+const LAG_POLL: Duration = Duration::from_millis(50);
 /// Reads on the primary at most, beside those configured, until one waits again.
 const MOST_DOUBLED: u32 = 1023;
 /// A Query for how far a standby is.
@@ -41,41 +42,8 @@ pub(super) enum Reach {
     Primary,
     /// To a standby that is fresh enough, if there is one.
     Standby,
-}
-
-/// Where a session's reads may go, until configuration or topology change.
-#[derive(Debug)]
-pub(super) struct Reads {
-    entry: Arc<Database>,
-    cluster: Arc<ClusterTopology>,
-    sampler: Rc<Sampler>,
-    /// Of the cluster's nodes, as far as they have been used.
-    shards: Vec<Option<Rc<PoolShard>>>,
-}
-
-impl Reads {
-    /// Absent where the primary answers everything.
-    pub(super) fn new(
-        entry: &Arc<Database>,
-        topology: &Topology,
-        primary: &PoolShard,
-        worker: &Worker,
-    ) -> Option<Reads> {
-        let is_split = entry.routing.is_some()
-            && primary.with_settings(|settings| settings.mode) != PoolMode::Session;
-        let cluster = topology.cluster(&entry.cluster).filter(|_| is_split)?;
-        Some(Reads {
-            entry: Arc::clone(entry),
-            cluster: Arc::clone(cluster),
-            sampler: worker.sampler(&cluster.name),
-            shards: cluster.nodes.iter().map(|_| None).collect(),
-        })
-    }
-
-    fn consistency(&self) -> Consistency {
-        let routing = self.entry.routing.as_ref();
-        routing.map_or(Consistency::Strong, |routing| routing.consistency)
-    }
+    /// There was one, but it lets nobody in.
+    NoStandby,
 }
 
 /// What a session has seen and written, which its reads must see as well.
@@ -119,6 +87,10 @@ pub(super) struct Attempt {
     /// Bytes for the client from before.
     mark: usize,
     plans: Vec<Arc<Plan>>,
+    /// What decides where it goes.
+    origin: Origin,
+    /// A hint names this node, which there is not.
+    stranger: Option<String>,
 }
 
 /// Whether a message of a server counts.
@@ -129,9 +101,13 @@ pub(super) enum Verdict {
 }
 
 impl Attempt {
-    /// It is the primary's turn.
-    pub(super) fn is_again(&self) -> bool {
-        self.stage == Stage::Again
+    /// What its statements ask for, which is alike for all of them.
+    fn aim(&self) -> Option<&Aim> {
+        self.plans.first().map(|plan| &plan.aim)
+    }
+
+    fn named(&self) -> Option<&str> {
+        self.aim()?.node.as_deref()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -179,6 +155,8 @@ impl Attempt {
     fn close(&mut self) {
         self.stage = Stage::None;
         self.plans.clear();
+        self.origin = Origin::default();
+        self.stranger = None;
     }
 }
 
@@ -216,17 +194,26 @@ enum Request {
 }
 
 impl Session {
-    /// Whether reads may go to standbys.
-    pub(super) fn is_split(&self) -> bool {
-        self.route
-            .as_ref()
-            .is_some_and(|route| route.reads.is_some())
+    /// What holds for its reads, if there is anything to choose.
+    fn reads(&self) -> Option<&Reads> {
+        self.route.as_ref()?.reads.as_ref()
+    }
+
+    /// Whether reads may go to standbys, and everything else to the primary.
+    fn is_split(&self) -> bool {
+        self.reads().is_some_and(|reads| !reads.is_bound())
+    }
+
+    /// Whether they may without a hint or rule that says so.
+    fn is_split_by_itself(&self) -> bool {
+        let policy = self.reads().and_then(|reads| reads.entry.policy.as_ref());
+        policy.is_some_and(|policy| policy.split)
     }
 
     /// Finds out how far the request at the head of the client's bytes reaches. False: more of it must come first.
     pub(super) fn look_ahead(&mut self, bytes: &[u8]) -> bool {
         self.reach = Reach::Primary;
-        if !self.is_split() || self.attempt.is_again() {
+        if !self.is_split() || self.attempt.stage == Stage::Again {
             return true;
         }
         self.attempt.close();
@@ -319,7 +306,12 @@ impl Session {
     /// Whether the plan is one of a read; remembered for what the standby will say.
     fn note_read(&mut self, plan: Option<Arc<Plan>>) -> bool {
         let Some(plan) = plan else { return false };
-        if !plan.is_read() && !plan.opens_read_only(self.is_read_only_by_default()) {
+        self.attempt.origin = plan.aim.origin;
+        self.note_node(&plan.aim);
+        let is_alike = |first: &Arc<Plan>| first.aim.agrees(&plan.aim);
+        let opens =
+            || self.is_split_by_itself() && plan.opens_read_only(self.is_read_only_by_default());
+        if !(plan.is_read() || opens()) || !self.attempt.plans.first().is_none_or(is_alike) {
             return false;
         }
         self.attempt.plans.push(plan);
@@ -333,26 +325,67 @@ impl Session {
             && !is("default_transaction_isolation", "serializable")
     }
 
+    /// A rule may name a node that is not there yet; who writes a hint wants to know.
+    fn note_node(&mut self, aim: &Aim) {
+        let Some(name) = aim.node.as_ref().filter(|_| aim.origin != Origin::Rule) else {
+            return;
+        };
+        let is_there = |reads: &Reads| reads.cluster.nodes.iter().any(|node| node.name == *name);
+        if self.reads().is_some_and(|reads| !is_there(reads)) {
+            self.attempt.stranger = Some(name.clone());
+        }
+    }
+
     /// The pool for the next transaction, by its reach; as `route` otherwise.
     pub(super) fn find_way(&mut self) -> Result<Found, Refusal> {
         let primary = self.route()?;
-        if self.reach == Reach::Standby {
+        let Some(reads) = self.reads() else {
+            return Ok(primary.map(Way::pooled));
+        };
+        if let Some(name) = &self.attempt.stranger {
+            return Err(reads.unknown_node(name));
+        }
+        let is_bound = reads.is_bound();
+        if self.reach == Reach::Standby || is_bound {
             if let Some(way) = self.way_to_standby() {
                 return Ok(Ok(way));
             }
         }
-        Ok(primary.map(Way::to_primary))
+        if is_bound {
+            return Ok(primary.and_then(|_| Err(self.no_standby())));
+        }
+        let reason = match self.reach {
+            _ if self.attempt.stage == Stage::Again => Reason::Retry,
+            Reach::Standby | Reach::NoStandby => Reason::NoStandby,
+            Reach::Primary => self.attempt.origin.reason(Reason::Write),
+        };
+        Ok(primary.map(|shard| Way::to_primary(shard, reason)))
+    }
+
+    /// Nothing tells when a standby has come far enough.
+    fn no_standby(&self) -> Homeless {
+        Homeless {
+            revision: self.route.as_ref().map_or(0, |route| route.revision),
+            reason: "no standby is well and fresh enough".to_owned(),
+            look_again: Some(LAG_POLL),
+        }
     }
 
     /// The pool of a standby that may answer now.
     fn way_to_standby(&mut self) -> Option<Way> {
-        let need = self.need();
+        let freshness = self.reads()?.freshness(self.attempt.aim())?;
+        let need = self.need(freshness.consistency);
         let route = self.route.as_mut()?;
         let reads = route.reads.as_mut()?;
-        let routing = reads.entry.routing.as_ref()?;
-        let kept = self.seen.on.as_ref();
-        let (place, certainty) = choose(&reads.cluster, routing, need, kept)?;
+        let wish = Wish {
+            freshness,
+            named: self.attempt.named(),
+            need,
+            kept: self.seen.on.as_ref(),
+        };
+        let (place, certainty) = choose(&reads.cluster, reads.entry.routing.as_ref()?, wish)?;
         let node = &reads.cluster.nodes[place];
+        let is_bound = reads.is_bound();
         let shard = match &reads.shards[place] {
             Some(shard) => Rc::clone(shard),
             None => {
@@ -363,16 +396,18 @@ impl Session {
                 Rc::clone(reads.shards[place].insert(made))
             }
         };
-        Some(Way {
-            shard,
-            reader: Some(Reader::new(&node.standing, certainty)),
-        })
+        let reason = match is_bound {
+            true => Reason::Role,
+            false => self.attempt.origin.reason(Reason::Read),
+        };
+        let reader = Reader::new(&node.standing, certainty, is_bound);
+        Some(Way::to_standby(shard, reader, reason))
     }
 
     /// What its next read must see; `None` while that is not known.
-    fn need(&mut self) -> Option<Need> {
+    fn need(&mut self, consistency: Consistency) -> Option<Need> {
         let reads = self.route.as_ref()?.reads.as_ref()?;
-        if reads.consistency() != Consistency::Session {
+        if consistency != Consistency::Session {
             return Some(Need::default());
         }
         if let Some(position) = self
@@ -418,14 +453,20 @@ impl Session {
         if self.reach != Reach::Standby {
             return None;
         }
-        let reads = self.route.as_ref()?.reads.as_ref()?;
+        let reads = self.reads()?;
         let routing = reads.entry.routing.as_ref()?;
         let is_due = self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled);
         if !is_due || routing.catch_up_ms == 0 || self.seen.on.is_some() {
             return None;
         }
         let limit = Duration::from_millis(routing.catch_up_ms);
-        choose(&reads.cluster, routing, Some(Need::default()), None)?;
+        let wish = Wish {
+            freshness: reads.freshness(self.attempt.aim())?,
+            named: self.attempt.named(),
+            need: Some(Need::default()),
+            kept: None,
+        };
+        choose(&reads.cluster, routing, wish)?;
         if self.seen.pending.is_some() {
             reads
                 .sampler
@@ -436,9 +477,8 @@ impl Session {
 
     /// A transaction is over: what it has shown or written must be seen from now on.
     pub(super) fn note_seen(&mut self, reader: Option<&Reader>, shard: &Rc<PoolShard>) {
-        let Some(reads) = self.route.as_ref().and_then(|route| route.reads.as_ref()) else {
-            return;
-        };
+        let reads = self.route.as_ref().and_then(|route| route.reads.as_ref());
+        let Some(reads) = reads else { return };
         if reads.consistency() != Consistency::Session {
             return;
         }
@@ -464,8 +504,7 @@ impl Session {
             primary: name.to_owned(),
             ..Seen::default()
         };
-        let reads = self.route.as_ref().and_then(|route| route.reads.as_ref());
-        if let (false, Some(reads)) = (is_first, reads) {
+        if let (false, Some(reads)) = (is_first, self.reads()) {
             self.seen.pending = Some(reads.sampler.next());
         }
     }
@@ -473,7 +512,7 @@ impl Session {
     /// Whether the client's next request must wait for the answer of a standby: it may be for another node.
     pub(super) fn is_read_under_way(&self) -> bool {
         let reader = self.link.as_ref().and_then(|link| link.reader.as_ref());
-        reader.is_some_and(|reader| reader.has_begun)
+        reader.is_some_and(|reader| reader.has_begun && !reader.is_bound)
             && self.status == Status::Idle
             && !self.is_unfinished()
     }
@@ -482,7 +521,7 @@ impl Session {
     pub(super) fn begin_attempt(&mut self) {
         let Some(link) = &mut self.link else { return };
         match &mut link.reader {
-            Some(reader) if !reader.has_begun => {
+            Some(reader) if !reader.has_begun && !reader.is_bound => {
                 reader.has_begun = true;
                 self.attempt.stage = Stage::Open;
                 self.attempt.mark = self.client.wbuf.len();

@@ -27,7 +27,7 @@ impl Session {
         let opened = shard.open_own(&self.worker, settings).await;
         let server = opened.map_err(Ended::Refused)?;
         let profile = server.profile();
-        self.attach(server, Way::to_primary(shard));
+        self.attach(server, Way::pooled(shard));
         Ok(profile)
     }
 }

@@ -1,7 +1,9 @@
 //! Limits of time. The worker's tick says which sessions have stood still for too long (`handle`); here a session
 //! looks whether that is so and what becomes of it, and when one that is to end rests.
 
+use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use helios_wire::backend::Status;
 use helios_wire::sqlstate;
@@ -10,6 +12,7 @@ use super::fifo::Expect;
 use super::handle::{Activity, Signal, TICK_MS};
 use super::{Session, Step};
 use crate::error::Refusal;
+use crate::plans::Plan;
 use crate::rt;
 
 /// Ticks after which a server that has not stopped when told to is given up.
@@ -78,6 +81,25 @@ impl Session {
         None
     }
 
+    /// A statement is sent that may say how long it runs.
+    pub(super) fn limit_time(&mut self, plan: Option<&Plan>) {
+        let limit = plan.and_then(|plan| plan.aim.timeout_ms);
+        self.handle.set_time_limit(limit);
+        // The tick is as exact as longer ones are.
+        let Some(limit) = limit.filter(|limit| *limit < TICK_MS) else {
+            return;
+        };
+        let (handle, worker) = (Rc::clone(&self.handle), Rc::clone(&self.worker));
+        // The request counts as one from its first message on, which may be this one.
+        let turns = handle
+            .turns()
+            .wrapping_add(u32::from(self.fifo.iter().all(Expect::is_ours)));
+        rt::spawn(async move {
+            rt::sleep(Duration::from_millis(limit)).await;
+            handle.expire(turns, worker.ticks());
+        });
+    }
+
     /// What the client is told in place of the server's words, which blame a request of the user.
     pub(super) fn query_timed_out(&self) -> Refusal {
         let text = "canceling statement due to query timeout";
@@ -85,6 +107,9 @@ impl Session {
     }
 
     fn query_limit(&self) -> String {
+        if let Some(hinted) = self.handle.time_limit() {
+            return format!("The statement's hint is timeout={hinted}.");
+        }
         limit(
             "query_timeout_seconds",
             self.handle.limits().query_timeout_ms,

@@ -261,8 +261,10 @@ impl Session {
         match header.tag {
             b'Q' => {
                 let plan = self.plan.take();
+                self.tell_notices(plan.as_deref());
                 self.act_on_plan(plan.as_ref());
                 self.note_unlistens(plan.as_deref(), planning::text(message));
+                self.limit_time(plan.as_deref());
                 let (renamed, act) = match self.rename_query(plan, message, pending) {
                     Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
                     None => (None, Act::Forward),

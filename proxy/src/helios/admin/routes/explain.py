@@ -20,12 +20,14 @@ class _Request(BaseModel):
 
     sql: str
     database: str
+    application_name: str = ""
 
 
 async def explain(request: web.Request) -> web.Response:
     """200 with the plan; 404 for a database that is not configured.
 
-    400 for a body that is not `{"sql": …, "database": …}`, and with PostgreSQL's words for a text that it cannot parse.
+    400 for a body that is not `{"sql": …, "database": …}`, where rules look at it with an `application_name`, and with
+    PostgreSQL's words for a text that it cannot parse.
     """
     control = request.app[CONTROL]
     try:
@@ -35,7 +37,7 @@ async def explain(request: web.Request) -> web.Response:
         field = ".".join(map(str, first["loc"])) or "body"
         raise web.HTTPBadRequest(reason=f"{field}: {first['msg']}") from error
     try:
-        made = await control.explain(asked.sql, asked.database)
+        made = await control.explain(asked.sql, asked.database, asked.application_name)
     except PlanError as error:
         raise web.HTTPBadRequest(reason=f"sql: {refusal(error)}") from error
     if made is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
 from helios.admin.control import CONTROL
-from helios.admin.models import Server, ServerClient, answer_list
+from helios.admin.models import Server, answer_list
+from helios.admin.routes.clients import client_of, time_of
 from helios.core import ClientState, ServerState
 from helios.topology.status import ClusterStatus, address_of
 
@@ -46,28 +46,9 @@ def _shown(server: ServerState, client: ClientState | None, clusters: tuple[Clus
         database=server.database,
         user=server.user,
         state=server.state,
-        connected_at=_time(server.connected_us),
-        client=None if client is None else _client(client),
+        connected_at=time_of(server.connected_us),
+        client=None if client is None else client_of(client),
     )
-
-
-def _client(client: ClientState) -> ServerClient:
-    (address, port), _ = client.ends or ((None, None), None)
-    return ServerClient(
-        id=client.id,
-        user=client.user,
-        database=client.database,
-        address=address,
-        port=port,
-        application_name=client.application_name,
-        tls=client.tls,
-        connected_at=_time(client.connected_us),
-        requested_at=_time(client.requested_us),
-    )
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
 
 
 ROUTES = [web.get("/servers", servers)]

@@ -143,9 +143,6 @@ class _Reading:
     def _carry_pool(self, name: str, written: Tree, general: _Values) -> None:
         path: KeyPath = ("pools", name)
         pool = self._settings(path, written, POOL)
-        if pool.get("default_role") == "replica":
-            message = "replica: every statement goes to the primary in this version, so writes would not be refused"
-            self._draft.note(Fate.LOST, self._at((*path, "default_role")), message, unsafe=True)
         base: KeyPath = ("databases", len(self._draft.tree["databases"]))
         self._draft.tree["databases"].append({})
         self._draft.put((*base, "name"), name, self._at(path))

@@ -23,7 +23,6 @@ _FOREVER = f"0 is without end there, {YEAR_SECONDS} seconds (a year) here"
 _lifetime = ms_to_seconds()
 _endless = ms_to_seconds(YEAR_SECONDS, _FOREVER)
 
-_PRIMARY = "every statement goes to the primary in this version"
 _PARSED = "every statement is planned"
 _STANDBYS = "reads go to standbys where there are any that are fresh enough"
 _FRESH = "no read is older than what its session has written, see routing.consistency"
@@ -91,7 +90,11 @@ POOL: Final[Table] = {
     "db_activity_based_routing": needless(flag, _FRESH),
     "db_activity_init_delay": needless(integer, _FRESH),
     "db_activity_ttl": needless(integer, _FRESH),
-    "default_role": lost(word("any", "primary", "replica"), _PRIMARY, "primary", "any"),
+    "default_role": carried(
+        word("any", "primary", "replica"),
+        "databases[].role",
+        convert=lambda role: ("standby" if role == "replica" else "primary", ""),
+    ),
     "default_shard": lost(_text, _SHARDS, "shard_0"),
     "idle_timeout": carried(integer, "databases[].pool.idle_timeout_seconds", convert=_lifetime),
     "load_balancing_mode": carried(

@@ -1,0 +1,115 @@
+//! The snapshot's part about which node runs a statement.
+
+use regex_lite::Regex;
+use serde::Deserialize;
+
+/// What nodes serve a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The primary, and standbys as its routing says.
+    Primary,
+    /// Standbys, whatever the statement.
+    Standby,
+}
+
+/// What the planner is told of routing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Reads may go to standbys without anybody asking for it.
+    pub split: bool,
+    /// Hints in comments are acted on.
+    pub hints: bool,
+    /// In the order in which they count; at most as many as a number has bits.
+    pub rules: Vec<RoutingRule>,
+}
+
+/// Where some reads go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingRule {
+    /// Globs, of which one must match the client's application_name; none is any client.
+    pub applications: Vec<String>,
+    /// What must be found in a statement; absent is any statement.
+    #[serde(deserialize_with = "pattern")]
+    pub pattern: Option<Regex>,
+    /// What the planner makes of it.
+    pub told: serde_json::Value,
+}
+
+fn pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Regex>, D::Error> {
+    let text: Option<String> = Deserialize::deserialize(from)?;
+    let made = text.map(|text| Regex::new(&format!("(?i){text}")));
+    made.transpose().map_err(serde::de::Error::custom)
+}
+
+/// How reads may be spread over nodes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    /// Which of the nodes that may answer does.
+    pub read_strategy: ReadStrategy,
+    /// How old what a read sees may be.
+    pub consistency: Consistency,
+    /// How far behind a standby may be; 0 is any, as below.
+    pub max_lag_ms: u64,
+    /// The same in WAL.
+    pub max_lag_bytes: u64,
+    /// How long a read waits for a standby to come as far as its session.
+    pub catch_up_ms: u64,
+    /// Reads in a row that the primary answers before that.
+    pub catch_up_after: u32,
+    /// Where this process runs.
+    pub zone: Option<String>,
+}
+
+impl Routing {
+    /// How fresh a standby must be where a statement asks for nothing else.
+    pub(crate) fn freshness(&self) -> Freshness {
+        Freshness {
+            consistency: self.consistency,
+            max_lag_ms: self.max_lag_ms,
+            max_lag_bytes: self.max_lag_bytes,
+        }
+    }
+}
+
+/// How fresh a standby must be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Freshness {
+    pub(crate) consistency: Consistency,
+    /// 0 is any lag, as below.
+    pub(crate) max_lag_ms: u64,
+    pub(crate) max_lag_bytes: u64,
+}
+
+/// Which of the nodes that may answer a read does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadStrategy {
+    /// One after the other.
+    RoundRobin,
+    /// The same, by weight.
+    WeightedRoundRobin,
+    /// The one with the least to do, for its weight.
+    LeastConnections,
+    /// Of two at random, the one that will answer sooner.
+    LatencyBased,
+    /// Any.
+    Random,
+}
+
+/// How old what a read sees may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// Not at all.
+    Strong,
+    /// Not older than what the session has written or read.
+    Session,
+    /// As the limits of lag allow.
+    Bounded,
+    /// As it may be.
+    Eventual,
+}

@@ -64,14 +64,13 @@ def test_02_pooling_serves_200_clients_over_at_most_20_server_connections(folder
 def test_03_read_write_split_reads_what_was_written_and_follows_a_hint(folder: Path) -> None:
     play = run_example(folder, "03-read-write-split")
 
-    created, inserted, is_seen, _, on_primary = play.stdout.splitlines()
-    assert (created, inserted, is_seen, on_primary) == ("CREATE TABLE", "INSERT 0 1", "t", "f")
+    assert play.stdout.splitlines() == ["CREATE TABLE", "INSERT 0 1", "t", "off"]
 
 
 def test_04_routing_rules_are_for_some(folder: Path) -> None:
     play = run_example(folder, "04-routing-rules")
 
-    assert play.stdout.splitlines() == ["report-daily|t", "audit-1|t", "audit-1|f", "web|f"]
+    assert play.stdout.splitlines() == ["report-daily|on", "audit-1|on", "audit-1|off", "web|off"]
 
 
 def test_every_example_is_run_here() -> None:

@@ -81,6 +81,15 @@ def client_of(proxy: HeliosProcess, application_name: str, database: str = DATAB
         yield client
 
 
+def arrive(client: Client, ask: Ask, sql: str, wanted: str) -> None:
+    until(lambda: node(client, sql, ask) == wanted, f"{sql} on {wanted}")
+
+
+def show(client: Client, ask: Ask, sql: str, what: Callable[[list[Event]], object]) -> None:
+    """Wait until its plan shows."""
+    until(lambda: what(ask(client, sql)), f"the plan of {sql}")
+
+
 @ASKS
 @pytest.mark.parametrize(
     ("hint", "wanted"),
@@ -97,19 +106,19 @@ def client_of(proxy: HeliosProcess, application_name: str, database: str = DATAB
 def test_a_hint_says_which_node_answers(proxy: HeliosProcess, ask: Ask, hint: str, wanted: str) -> None:
     with Client(proxy.target()) as client:
         for sql in (f"{hint} {WHO}", f"{WHO} {hint}"):
-            until(lambda sql=sql: node(client, sql, ask) == wanted, f"{sql} on {wanted}")
+            arrive(client, ask, sql, wanted)
             events = ask(client, sql)
             assert (rows(events), notices(events)) == ([[wanted]], [])
     with client_of(proxy, "", "unsplit") as client:
         assert node(client, WHO, ask) == "primary"
-        until(lambda: node(client, f"{hint} {WHO}", ask) == wanted, f"{hint} on {wanted}")
+        arrive(client, ask, f"{hint} {WHO}", wanted)
 
 
 @ASKS
 def test_a_node_that_is_not_there_is_an_error_with_those_that_are(proxy: HeliosProcess, ask: Ask) -> None:
     with Client(proxy.target()) as client:
         for sql in (f"/*helios:node=elsewhere*/ {WHO}", "/*helios:node=elsewhere*/ update items set name = name"):
-            until(lambda sql=sql: sqlstates(ask(client, sql)), "the plan")
+            show(client, ask, sql, sqlstates)
             events = ask(client, sql)
             errors = [event.fields for event in events if event.kind == "ErrorResponse"]
             assert (errors[0]["C"], errors[0]["M"]) == ("0A000", 'there is no node "elsewhere"')
@@ -123,7 +132,7 @@ def test_a_hint_makes_no_write_go_to_a_standby(proxy: HeliosProcess, ask: Ask) -
     with Client(proxy.target()) as client:
         for hint in ("route=standby", "node=standby-1"):
             sql = f"/*helios:{hint}*/ {write}"
-            until(lambda sql=sql: notices(ask(client, sql)), "the plan")
+            show(client, ask, sql, notices)
             events = ask(client, sql)
             assert (rows(events), sqlstates(events)) == ([["primary"]], [])
             assert [text.split(",")[0] for text in notices(events)] == [f"hint {hint} has no effect"]
@@ -137,7 +146,7 @@ def test_what_a_hint_does_not_mean_is_told_each_time(proxy: HeliosProcess, ask: 
         "hint lag must be a number of milliseconds from 1 to 86400000, and has no effect",
     ]
     with Client(proxy.target()) as client:
-        until(lambda: notices(ask(client, sql)), "the plan")
+        show(client, ask, sql, notices)
         for _ in range(2):
             events = ask(client, sql)
             assert (notices(events), rows(events)) == (told, [["1"]])
@@ -150,18 +159,25 @@ def test_what_a_hint_does_not_mean_is_told_each_time(proxy: HeliosProcess, ask: 
 
 
 @ASKS
-@pytest.mark.parametrize("limit", [200, 1200])
-def test_a_hint_limits_the_time_of_its_statement(proxy: HeliosProcess, ask: Ask, limit: int) -> None:
+def test_a_hint_limits_the_time_of_its_statement(proxy: HeliosProcess, ask: Ask) -> None:
     with Client(proxy.target(), deadline=40) as client:
         for route in ("primary", "standby"):
-            hint = f"/*helios:timeout={limit}, route={route}*/"
-            until(lambda hint=hint: sqlstates(ask(client, f"{hint} {SLOW}")), "the plan")
-            events = ask(client, f"{hint} {LATE}")
-            (error,) = [event.fields for event in events if event.kind == "ErrorResponse"]
-            assert (error["C"], error["M"]) == ("57014", "canceling statement due to query timeout")
-            assert error["H"] == f"The statement's hint is timeout={limit}."
+            is_cut_off(client, ask, f"timeout=200, route={route}", 200)
         assert node(client, "/*helios:timeout=60000*/ select 'done', pg_sleep(0.01)", ask) == "done"
         assert node(client, "select 'done', pg_sleep(1.5)", ask) == "done"
+
+
+def test_a_longer_limit_of_a_hint_is_exact_to_a_second(proxy: HeliosProcess) -> None:
+    with Client(proxy.target(), deadline=40) as client:
+        is_cut_off(client, Client.query, "timeout=1200", 1200)
+
+
+def is_cut_off(client: Client, ask: Ask, hint: str, limit: int) -> None:
+    show(client, ask, f"/*helios:{hint}*/ {SLOW}", sqlstates)
+    events = ask(client, f"/*helios:{hint}*/ {LATE}")
+    (error,) = [event.fields for event in events if event.kind == "ErrorResponse"]
+    assert (error["C"], error["M"]) == ("57014", "canceling statement due to query timeout")
+    assert error["H"] == f"The statement's hint is timeout={limit}."
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""GET /sessions: how many clients are connected, which of them keep their server and why, how many listen, and each one."""
+"""GET /sessions: how many clients are connected, which of them keep their server and why, how many listen, and who."""
 
 from __future__ import annotations
 

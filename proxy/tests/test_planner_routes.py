@@ -16,7 +16,7 @@ from harness.wait import until
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
-from helios.planner.plan import Opening, Plan, Route
+from helios.planner.plan import Access, Block, Plan, Route, Verb
 from helios.topology.catalog_reader import read_catalog
 from helios.topology.credentials import Login
 
@@ -159,19 +159,29 @@ def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> N
 
 
 @pytest.mark.parametrize(
-    ("sql", "opens"),
+    ("sql", "block"),
     [
-        ("begin", Opening.UNSAID),
-        ("start transaction isolation level repeatable read", Opening.UNSAID),
-        ("BEGIN READ ONLY", Opening.READ_ONLY),
-        ("begin isolation level read committed, read only, deferrable", Opening.READ_ONLY),
-        ("begin read write", Opening.READ_WRITE),
-        ("begin isolation level serializable, read only", Opening.READ_WRITE),
+        ("begin", Block(Verb.BEGIN)),
+        ("start transaction isolation level repeatable read", Block(Verb.START)),
+        ("BEGIN READ ONLY", Block(Verb.BEGIN, Access.READ_ONLY)),
+        ("begin isolation level read committed, read only, deferrable", Block(Verb.BEGIN, Access.READ_ONLY)),
+        ("begin read write", Block(Verb.BEGIN, Access.READ_WRITE)),
+        ("begin isolation level serializable, read only", Block(Verb.BEGIN, Access.SERIALIZABLE)),
+        ("set transaction read only", Block(Verb.SET, Access.READ_ONLY)),
+        ("set local transaction isolation level serializable", Block(Verb.SET, Access.SERIALIZABLE)),
+        ("commit", Block(Verb.COMMIT)),
+        ("end work", Block(Verb.COMMIT)),
+        ("abort", Block(Verb.ROLLBACK)),
+        ("rollback", Block(Verb.ROLLBACK)),
         ("begin read only; select 1", None),
-        ("commit", None),
-        ("set transaction read only", None),
+        ("commit and chain", None),
+        ("rollback to a", None),
+        ("prepare transaction 'a'", None),
+        ("set transaction snapshot '00000003-0000001B-1'", None),
+        ("set session characteristics as transaction read only", None),
+        ("set transaction_read_only = on", None),
         ("select 1", None),
     ],
 )
-def test_what_a_begin_says_of_its_transaction(sql: str, opens: Opening | None) -> None:
-    assert plan(sql, Context(policy=Policy(is_split=True))).opens is opens
+def test_what_is_done_with_a_transaction_block(sql: str, block: Block | None) -> None:
+    assert plan(sql, Context(policy=Policy(is_split=True))).block == block

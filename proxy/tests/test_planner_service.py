@@ -107,7 +107,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "is_multi": True,
             "reads": [],
             "defines": False,
-            "opens": None,
+            "block": None,
             "routing": {
                 "route": "primary",
                 "reason": "reads are not told from writes here",

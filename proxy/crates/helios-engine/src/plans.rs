@@ -19,8 +19,7 @@ use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::class::Class;
 use crate::server::Doubts;
 
-use aim::Opening;
-pub(crate) use aim::{Aim, Origin, Route};
+pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
 use familiar::Familiar;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
@@ -72,8 +71,8 @@ pub(crate) struct Plan {
     pub(crate) aim: Aim,
     /// A standby has shown that it does not only read.
     is_disproved: AtomicBool,
-    /// What it says of the transaction that it opens.
-    opens: Option<Opening>,
+    /// What it does with the transaction block, if it does nothing else.
+    block: Option<Block>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -92,7 +91,7 @@ impl Plan {
             names: true,
             aim: Aim::default(),
             is_disproved: AtomicBool::new(false),
-            opens: None,
+            block: None,
             by: None,
             class: 0,
         }
@@ -105,11 +104,16 @@ impl Plan {
             && !self.doubts().any()
     }
 
-    /// Whether it opens a transaction that only reads, where one that says nothing is as `by_default`, and nobody wants it
-    /// elsewhere.
-    pub(crate) fn opens_read_only(&self, by_default: bool) -> bool {
-        let opens = self.opens.filter(|_| self.aim.origin == Origin::Statement);
-        opens.is_some_and(|opens| opens.is_read_only(by_default))
+    /// What it says of the transaction that it opens, if it does nothing else.
+    pub(crate) fn opens(&self) -> Option<Access> {
+        let opens = |block: &Block| matches!(block.verb, Verb::Begin | Verb::Start);
+        Some(self.block().filter(opens)?.access)
+    }
+
+    /// What it does with the transaction block, if it does nothing else and nobody wants it elsewhere.
+    pub(crate) fn block(&self) -> Option<Block> {
+        let is_plain = self.aim.origin == Origin::Statement && self.aim.notices.is_empty();
+        self.block.filter(|_| is_plain)
     }
 
     /// A standby has shown that it does not only read. True the first time.
@@ -157,7 +161,7 @@ struct Decided {
     exact: bool,
     reads: Vec<String>,
     defines: bool,
-    opens: Option<Opening>,
+    block: Option<Block>,
     routing: Aim,
 }
 
@@ -200,7 +204,7 @@ impl Decided {
             names: namers.into_iter().any(has),
             aim: decided.routing,
             is_disproved: AtomicBool::new(false),
-            opens: decided.opens,
+            block: decided.block,
             by,
             class: 0,
         }

@@ -12,11 +12,11 @@ from __future__ import annotations
 from helios.planner.context import Context
 from helios.planner.effects import Findings, examine
 from helios.planner.kinds import kind_of, strongest
-from helios.planner.opening import opening_of
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
 from helios.planner.routing import decide_routing
+from helios.planner.transaction import block_of
 
 __all__ = ["plan"]
 
@@ -43,6 +43,6 @@ def plan(text: str, context: Context) -> Plan:
         exact=findings.exact,
         is_multi=len(statements) > 1,
         defines=findings.defines,
-        opens=opening_of(statements),
+        block=block_of(statements),
         routing=decide_routing(kind, reasons, findings, context),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Consistency", "Effect", "Kind", "Opening", "Origin", "Plan", "Route", "Routing"]
+__all__ = ["Access", "Block", "Consistency", "Effect", "Kind", "Origin", "Plan", "Route", "Routing", "Verb"]
 
 
 class Kind(StrEnum):
@@ -104,15 +104,35 @@ class Routing:
     """What its client is told each time that it sends it."""
 
 
-class Opening(StrEnum):
-    """What a BEGIN says of its transaction."""
+class Verb(StrEnum):
+    """What a text does with a transaction block."""
+
+    BEGIN = "begin"
+    START = "start"
+    SET = "set"
+    COMMIT = "commit"
+    """Also END."""
+    ROLLBACK = "rollback"
+    """Also ABORT."""
+
+
+class Access(StrEnum):
+    """What is said of a transaction."""
 
     READ_ONLY = "read_only"
-    """READ ONLY, and nothing that a standby cannot do."""
     READ_WRITE = "read_write"
-    """READ WRITE, or SERIALIZABLE, which a standby has not."""
+    SERIALIZABLE = "serializable"
+    """Whatever else: a standby has no such transactions."""
     UNSAID = "unsaid"
-    """Nothing: default_transaction_read_only decides."""
+    """Nothing of these: the session's defaults decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a text that is transaction control does."""
+
+    verb: Verb
+    access: Access = Access.UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +152,6 @@ class Plan:
     """The text holds more than one statement."""
     defines: bool = False
     """Makes functions, or others of those there are: what is known of the database's catalog is old then."""
-    opens: Opening | None = None
-    """What is said of the transaction that a BEGIN opens; None for other texts."""
+    block: Block | None = None
+    """What it does with the transaction block; None for a text that is not just one such statement."""
     routing: Routing = Routing()

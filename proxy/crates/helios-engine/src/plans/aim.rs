@@ -60,22 +60,64 @@ impl Origin {
     }
 }
 
-/// What a BEGIN says of its transaction.
+/// What a text that is transaction control does with the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct Block {
+    pub(crate) verb: Verb,
+    pub(crate) access: Access,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Opening {
+pub(crate) enum Verb {
+    Begin,
+    Start,
+    Set,
+    Commit,
+    Rollback,
+}
+
+impl Verb {
+    /// What PostgreSQL says when it has done it.
+    pub(crate) fn tag(self) -> &'static str {
+        match self {
+            Verb::Begin => "BEGIN",
+            Verb::Start => "START TRANSACTION",
+            Verb::Set => "SET",
+            Verb::Commit => "COMMIT",
+            Verb::Rollback => "ROLLBACK",
+        }
+    }
+}
+
+/// What is said of a transaction.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Access {
     ReadOnly,
     ReadWrite,
+    /// A standby has no such transactions.
+    Serializable,
+    /// The session's defaults decide.
+    #[default]
     Unsaid,
 }
 
-impl Opening {
-    /// Whether it only reads, where one that says nothing is as `by_default`.
-    pub(super) fn is_read_only(self, by_default: bool) -> bool {
+impl Access {
+    /// Whether a standby may run it, where one that says nothing is as `by_default`.
+    pub(crate) fn is_for_standby(self, by_default: bool) -> bool {
         match self {
-            Opening::ReadOnly => true,
-            Opening::Unsaid => by_default,
-            Opening::ReadWrite => false,
+            Access::ReadOnly => true,
+            Access::Unsaid => by_default,
+            Access::ReadWrite | Access::Serializable => false,
+        }
+    }
+
+    /// What holds when this is said after that.
+    pub(crate) fn then(self, later: Access) -> Access {
+        match (self, later) {
+            (Access::Serializable, _) | (_, Access::Unsaid) => self,
+            (_, later) => later,
         }
     }
 }

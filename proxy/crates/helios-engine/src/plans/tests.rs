@@ -51,7 +51,7 @@ impl Desk {
     }
 
     fn answer(&self, id: u64, effects: &str, more: &str) {
-        let rest = format!("\"settings\":[],\"defines\":false,\"opens\":null,{ROUTING},{more}");
+        let rest = format!("\"settings\":[],\"defines\":false,\"block\":null,{ROUTING},{more}");
         let document = format!("{{\"id\":{id},\"plan\":{{\"effects\":{effects},{rest}}}}}");
         self.plans.decide(document.as_bytes()).expect("an answer");
     }

@@ -6,9 +6,9 @@ use helios_wire::error_response::{self, ErrorFields, Severity};
 use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::sqlstate;
 
+use super::attempt::Verdict;
 use super::fifo::Expect;
 use super::handle::Signal;
-use super::reading::Verdict;
 use super::residue::Pin;
 use super::Session;
 use crate::config::PoolMode;
@@ -166,63 +166,6 @@ impl Session {
                 tag.escape_ascii()
             ))),
         }
-    }
-
-    /// Part of the reply to a request of ours. What a server may say at any time goes to the client all the same.
-    fn on_own_reply(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        input: &[u8],
-        run: &mut Run,
-    ) -> Result<Act, Doubt> {
-        match tag {
-            b'S' => return Ok(self.on_parameter_status(body)),
-            b'A' => return Ok(self.on_notification(body, input, run)),
-            b'E' if ErrorFields::new(body).is_fatal() => {
-                if let Some(link) = &mut self.link {
-                    link.fatal = true;
-                }
-                return Ok(Act::Forward);
-            }
-            b'Z' => self.on_own_ready(body)?,
-            b'T' | b'C' | b'N' => {}
-            b'D' | b'E' | b't' | b'n' | b'1' | b'3' => match (self.fifo.front_mut(), tag) {
-                (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
-                (Some(Expect::Adjustment), b'D' | b'E') => {}
-                (Some(Expect::Freshness), b'D' | b'E') => self.judge_freshness(body),
-                (Some(Expect::Preparation { error, .. }), b'E') => {
-                    let message = &input[run.at..run.at + HEADER_LEN + body.len()];
-                    *error = Some(message.into());
-                }
-                (Some(Expect::Lesson(statement)), b't') => statement.learn(body),
-                (Some(Expect::Preparation { .. }), b'1' | b'3') => {}
-                (Some(Expect::Lesson(_)), b'n' | b'E') => {}
-                _ => return Err(self.misplaced(tag)),
-            },
-            _ => return Err(self.misplaced(tag)),
-        }
-        Ok(Act::Drop)
-    }
-
-    /// The end of the reply to a request of ours. Only what is prepared ahead may fail a transaction.
-    fn on_own_ready(&mut self, body: &[u8]) -> Result<(), Doubt> {
-        let status = body.first().copied().and_then(Status::from_byte);
-        let has_failed = status == Some(Status::Failed) && self.status == Status::Transaction;
-        match self.fifo.pop_front() {
-            Some(Expect::Preparation { statement, error }) if has_failed => {
-                self.status = Status::Failed;
-                self.on_prepared_ahead(&statement, error);
-            }
-            _ if status != Some(self.status) => return Err(self.misplaced(b'Z')),
-            Some(Expect::Preparation { statement, error }) => {
-                self.on_prepared_ahead(&statement, error);
-            }
-            Some(Expect::Inspection(inspection)) => self.on_inspected(*inspection),
-            Some(Expect::Lesson(statement)) => self.on_lesson(&statement),
-            _ => {}
-        }
-        Ok(())
     }
 
     pub(super) fn misplaced(&self, tag: u8) -> Doubt {
@@ -496,7 +439,7 @@ impl Session {
 
     /// Only what this client listens to comes. The client knows itself by the process id that it was given here. What the
     /// shared link tells it comes from there only.
-    fn on_notification(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
+    pub(super) fn on_notification(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Act {
         let Some((sender, channel)) = backend::read_notification(body) else {
             return Act::Forward;
         };
@@ -517,7 +460,7 @@ impl Session {
     }
 
     /// What the client set stays with the client, whichever server it gets next.
-    fn on_parameter_status(&mut self, body: &[u8]) -> Act {
+    pub(super) fn on_parameter_status(&mut self, body: &[u8]) -> Act {
         let Some((name, value)) = backend::read_parameter_status(body) else {
             return Act::Forward;
         };
@@ -570,8 +513,8 @@ impl Session {
 }
 
 /// Where the scan is, and where the run of bytes to be forwarded began.
-struct Run {
-    at: usize,
+pub(super) struct Run {
+    pub(super) at: usize,
     start: usize,
 }
 

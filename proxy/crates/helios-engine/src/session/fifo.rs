@@ -46,6 +46,8 @@ pub(crate) enum Expect {
     },
     /// A simple Query of ours ahead of a read, how far the standby is, not shown.
     Freshness,
+    /// A simple Query of ours that begins the client's block, not shown.
+    Opening,
     /// A Describe and Sync of ours, for the types of a statement that SQL's PREPARE has made, not shown.
     Lesson(Arc<Statement>),
     /// Ended by ReadyForQuery.
@@ -81,12 +83,13 @@ impl Expect {
                 | Expect::Preparation { .. }
                 | Expect::Lesson(_)
                 | Expect::Freshness
+                | Expect::Opening
         )
     }
 
     /// Whether what the client sends next can be understood only after the reply.
     pub(crate) fn is_awaited(&self) -> bool {
-        (self.is_ours() && !matches!(self, Expect::Freshness))
+        (self.is_ours() && !matches!(self, Expect::Freshness | Expect::Opening))
             || matches!(self, Expect::Comparison(_))
             || self
                 .renamed()

@@ -351,15 +351,16 @@ impl Session {
     /// Gives the server back if the transaction is over.
     pub(super) fn release_if_done(&mut self) {
         if std::mem::take(&mut self.must_roll_back) {
-            self.status = Status::Idle;
-            if let Some(Link { server, shard, .. }) = self.link.take() {
-                self.handle.set_backend(None);
-                self.recover(server, shard, true);
-            }
-            return;
+            return self.leave_block();
         }
         if !self.link.as_ref().is_some_and(|link| self.is_at_rest(link)) {
             return;
+        }
+        if self.opening.is_some() {
+            return self.turn_from_standby();
+        }
+        if self.status != Status::Idle && self.attempt.is_withdrawn() {
+            return self.leave_block();
         }
         if self.status != Status::Idle {
             self.restore_in_block();
@@ -380,8 +381,17 @@ impl Session {
         }
     }
 
+    /// Gives the server back in the middle of a block, which is over.
+    fn leave_block(&mut self) {
+        self.status = Status::Idle;
+        if let Some(Link { server, shard, .. }) = self.link.take() {
+            self.handle.set_backend(None);
+            self.recover(server, shard, true);
+        }
+    }
+
     /// Gives the server back. The stream must be at rest and no transaction open.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
         if link.has_run {

@@ -177,7 +177,7 @@ impl Session {
     pub(super) fn settle(&mut self, found: BTreeSet<Channel>) {
         if !found.is_empty() {
             self.begin_listening();
-            self.send_own("UNLISTEN *", Expect::Adjustment);
+            self.send_own(b"UNLISTEN *", Expect::Adjustment);
         }
         if let Some(listening) = &mut self.listening {
             let mut leaving = std::mem::take(&mut listening.leaving);
@@ -313,7 +313,7 @@ impl Session {
     fn is_between(&self) -> bool {
         let quiet = self.fifo.is_empty() && self.held.is_empty() && self.down.remaining == 0;
         let ended = !self.is_unfinished() && !self.refusing;
-        quiet && ended && (self.link.is_none() || self.status == Status::Idle)
+        quiet && ended && self.status == Status::Idle
     }
 
     /// Gives the client the answer that was held back, behind what it has heard meanwhile.

@@ -1,8 +1,10 @@
 //! One client. The session owns the client's connection and, while it is linked, the server's; one task drives
 //! both directions by readiness, so neither can block the other.
 
+mod attempt;
 pub(crate) mod auth;
 pub(crate) mod auth_query;
+mod block;
 pub(crate) mod cancel;
 mod console;
 mod demand;
@@ -12,6 +14,7 @@ mod fifo;
 pub(crate) mod handle;
 mod link;
 mod listening;
+mod own;
 mod planning;
 mod prepared;
 mod reader;
@@ -20,6 +23,7 @@ mod reads;
 mod renaming;
 mod replication;
 mod residue;
+mod route;
 pub(crate) mod startup;
 mod timeouts;
 mod up;
@@ -29,7 +33,6 @@ use std::collections::BTreeSet;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -37,11 +40,10 @@ use std::time::Duration;
 use helios_sql::Syntax;
 use helios_wire::backend::Status;
 use helios_wire::error_response::Severity;
-use helios_wire::sqlstate;
 use helios_wire::startup::Replication;
 
 use crate::catalog::Definition;
-use crate::config::{Database, Limits, PoolMode};
+use crate::config::{Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
 use crate::plans::{Plan, Wanted};
 use crate::pool::PoolShard;
@@ -50,18 +52,20 @@ use crate::seat::Seat;
 use crate::server::{Doubts, Server};
 use crate::settings::Bucket;
 use crate::statements::{ClientStatements, Statement, Unnamed};
-use crate::worker::{Active, Worker};
+use crate::worker::Worker;
 
+use attempt::Attempt;
+use block::Opening;
 use fifo::{Described, Fifo};
 use handle::{Handle, Signal};
 use listening::Listening;
 use planning::ClassOf;
 use reader::Reader;
-use reading::{Attempt, Reach, Seen};
-use reads::Reads;
+use reading::{Reach, Seen};
 use renaming::Renamed;
 pub(crate) use residue::Pin;
 use residue::Pins;
+use route::{Homeless, Route};
 use startup::{Client, Ended};
 use timeouts::Pause;
 use up::Flow;
@@ -82,30 +86,11 @@ pub(crate) struct Login {
     pub(crate) replication: Option<Replication>,
 }
 
-/// Where a session's transactions go, until configuration or topology change.
-#[derive(Debug)]
-struct Route {
-    revision: u64,
-    /// The primary's.
-    shard: Rc<PoolShard>,
-    /// Absent where reads go there as well.
-    reads: Option<Reads>,
-}
-
 /// Which sockets have been found empty.
 #[derive(Debug, Default)]
 struct Dry {
     client: bool,
     server: bool,
-}
-
-/// Why there is no pool to go to, and as of which revision of configuration and topology.
-#[derive(Debug)]
-struct Homeless {
-    revision: u64,
-    reason: String,
-    /// It may pass without another revision, so it is looked for that often.
-    look_again: Option<Duration>,
 }
 
 /// A message that is larger than what has come of it.
@@ -203,6 +188,8 @@ pub(crate) struct Session {
     plan: Option<Arc<Plan>>,
     /// What else plans depend on.
     context: ClassOf,
+    /// A block that has begun for the client alone.
+    opening: Option<Opening>,
     /// Where the next transaction may go, as far as what has come of it says.
     reach: Reach,
     /// What its reads must see.
@@ -304,6 +291,7 @@ impl Session {
             unnamed: Unnamed::default(),
             plan: None,
             context,
+            opening: None,
             reach: Reach::Primary,
             seen: Seen::default(),
             attempt: Attempt::default(),
@@ -556,55 +544,5 @@ impl Session {
 
     fn login(&self) -> &Login {
         &self.handle.visit.login
-    }
-
-    /// The database entry that the client's name means now.
-    fn entry(&self, active: &Active) -> Result<Arc<Database>, Refusal> {
-        active
-            .snapshot
-            .database(&self.login().database)
-            .cloned()
-            .ok_or_else(|| {
-                let text = format!("database \"{}\" does not exist", self.login().database);
-                Refusal::new(sqlstate::INVALID_CATALOG_NAME, text)
-                    .hint("Add it to [[databases]], or an entry named \"*\".")
-            })
-    }
-
-    /// The pool for the next transaction; an outer error ends the session, an inner one may pass.
-    fn route(&mut self) -> Result<Result<Rc<PoolShard>, Homeless>, Refusal> {
-        loop {
-            let revision = self.worker.shared.revision.load(Ordering::SeqCst);
-            if let Some(route) = self
-                .route
-                .as_ref()
-                .filter(|route| route.revision == revision)
-            {
-                return Ok(Ok(Rc::clone(&route.shard)));
-            }
-            let active = self.worker.shared.active.load();
-            let topology = self.worker.shared.topology.load();
-            let entry = self.entry(&active)?;
-            let node = match reads::home(&entry, &topology) {
-                Ok(node) => node,
-                Err(reason) => {
-                    return Ok(Err(Homeless {
-                        revision,
-                        reason,
-                        look_again: None,
-                    }))
-                }
-            };
-            // No pool: something has changed meanwhile, so look again.
-            if let Some(shard) = self.worker.pool(revision, node, &entry, self.login()) {
-                let reads = Reads::new(&entry, &topology, &shard, &self.worker);
-                self.route = Some(Route {
-                    revision,
-                    shard,
-                    reads,
-                });
-                self.note_primary(&node.name);
-            }
-        }
     }
 }

@@ -61,13 +61,7 @@ impl Session {
             return Ok(Act::Forward);
         };
         if name.is_empty() {
-            self.unnamed.tag = self.worker.next_tag();
-            self.unnamed.rest.clear();
-            self.unnamed.rest.extend_from_slice(rest);
-            self.unnamed.plan = self.plan.take();
-            self.unnamed.syntax = Some(self.syntax());
-            let names = self.unnamed.plan.as_ref().is_some_and(|plan| plan.names);
-            self.unnamed.worded = (names && self.maps_names()).then(|| rest.to_vec());
+            self.keep_unnamed(rest);
             let tag = self.unnamed.tag;
             self.link_mut().server.state.unnamed = tag;
             self.expect(Expect::ParseUnnamed { tag, hidden: false });
@@ -81,6 +75,17 @@ impl Session {
         pending.flush(self.link_mut());
         self.parse_named(name, rest);
         Ok(Act::Drop)
+    }
+
+    /// The client's unnamed statement is this one now, as planned.
+    pub(super) fn keep_unnamed(&mut self, rest: &[u8]) {
+        self.unnamed.tag = self.worker.next_tag();
+        self.unnamed.rest.clear();
+        self.unnamed.rest.extend_from_slice(rest);
+        self.unnamed.plan = self.plan.take();
+        self.unnamed.syntax = Some(self.syntax());
+        let names = self.unnamed.plan.as_ref().is_some_and(|plan| plan.names);
+        self.unnamed.worded = (names && self.maps_names()).then(|| rest.to_vec());
     }
 
     fn parse_named(&mut self, name: &[u8], rest: &[u8]) {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use helios_wire::backend::{self, Status};
-use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::{self, HEADER_LEN};
 use helios_wire::frontend;
-use helios_wire::sqlstate;
 
+use super::attempt::{Cause, Stage};
 use super::fifo::Expect;
 use super::planning::text;
 use super::reader::{Found, Reader, Way};
@@ -20,7 +19,7 @@ use super::{Homeless, Session};
 use crate::config::Consistency;
 use crate::error::Refusal;
 use crate::nodes::{choose, Certainty, Lsn, Need, Reason, Standing, Wish};
-use crate::plans::{Aim, Origin, Plan};
+use crate::plans::{Access, Aim, Origin, Plan};
 use crate::pool::PoolShard;
 use crate::stamps::read_lsn;
 
@@ -64,125 +63,6 @@ pub(super) struct Seen {
     primary: String,
 }
 
-/// How a read that a standby was asked stands.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// There is none, or its answer is on its way to the client.
-    #[default]
-    None,
-    /// Nothing of its answer has gone to the client, or will before more is known.
-    Open,
-    /// The answer is of no use: it is dropped to its end.
-    Withdrawn,
-    /// It is the primary's turn.
-    Again,
-}
-
-/// A read that a standby was asked, for as long as another node may be asked instead.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    stage: Stage,
-    /// The whole request.
-    request: Vec<u8>,
-    /// Bytes for the client from before.
-    mark: usize,
-    plans: Vec<Arc<Plan>>,
-    /// What decides where it goes.
-    origin: Origin,
-    /// A hint names this node, which there is not.
-    stranger: Option<String>,
-}
-
-/// Whether a message of a server counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Stands,
-    Withdrawn,
-}
-
-impl Attempt {
-    /// What its statements ask for, which is alike for all of them.
-    fn aim(&self) -> Option<&Aim> {
-        self.plans.first().map(|plan| &plan.aim)
-    }
-
-    fn named(&self) -> Option<&str> {
-        self.aim()?.node.as_deref()
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Open | Stage::Withdrawn)
-    }
-
-    /// Looks at a message of the standby before it is passed on.
-    pub(super) fn judge(&mut self, tag: u8, message: &[u8], is_ours: bool) -> Verdict {
-        match (self.stage, tag) {
-            (Stage::None | Stage::Again, _) => return Verdict::Stands,
-            // What is asked ahead of it has its own judge.
-            _ if is_ours => return Verdict::Stands,
-            (Stage::Withdrawn, _) => return Verdict::Withdrawn,
-            // Ahead of the answer.
-            (Stage::Open, b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b'N' | b'S' | b'A') => {
-                return Verdict::Stands
-            }
-            (Stage::Open, b'E') => {
-                let fields = ErrorFields::new(message.get(HEADER_LEN..).unwrap_or_default());
-                if fields.is_fatal() {
-                    // The end of the stream decides.
-                    return Verdict::Withdrawn;
-                }
-                if let Some(cause) = fields.sqlstate().and_then(Cause::of) {
-                    self.withdraw(cause);
-                    return Verdict::Withdrawn;
-                }
-            }
-            _ => {}
-        }
-        self.close();
-        Verdict::Stands
-    }
-
-    fn withdraw(&mut self, cause: Cause) {
-        self.stage = Stage::Withdrawn;
-        if cause == Cause::Impossible {
-            // Its claim to read was wrong, or something that it reads is not there.
-            for plan in &self.plans {
-                plan.learn_write();
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        self.stage = Stage::None;
-        self.plans.clear();
-        self.origin = Origin::default();
-        self.stranger = None;
-    }
-}
-
-/// Why a standby could not answer a read that the primary can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// It is no statement for a standby.
-    Impossible,
-    /// Replaying what the primary has done came first.
-    Conflict,
-    /// It has not replayed what the session must see.
-    Behind,
-}
-
-impl Cause {
-    fn of(state: &str) -> Option<Cause> {
-        match state {
-            sqlstate::READ_ONLY_SQL_TRANSACTION
-            | sqlstate::FEATURE_NOT_SUPPORTED
-            | sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE => Some(Cause::Impossible),
-            sqlstate::SERIALIZATION_FAILURE => Some(Cause::Conflict),
-            _ => None,
-        }
-    }
-}
-
 /// What has come of a request.
 enum Request {
     /// Its end is not there yet.
@@ -204,8 +84,13 @@ impl Session {
         self.reads().is_some_and(|reads| !reads.is_bound())
     }
 
+    /// Whether a standby could not answer what is asked now.
+    pub(super) fn is_second_try(&self) -> bool {
+        self.attempt.stage == Stage::Again
+    }
+
     /// Whether they may without a hint or rule that says so.
-    fn is_split_by_itself(&self) -> bool {
+    pub(super) fn is_split_by_itself(&self) -> bool {
         let policy = self.reads().and_then(|reads| reads.entry.policy.as_ref());
         policy.is_some_and(|policy| policy.split)
     }
@@ -213,10 +98,14 @@ impl Session {
     /// Finds out how far the request at the head of the client's bytes reaches. False: more of it must come first.
     pub(super) fn look_ahead(&mut self, bytes: &[u8]) -> bool {
         self.reach = Reach::Primary;
-        if !self.is_split() || self.attempt.stage == Stage::Again {
+        if !self.is_split() || self.is_second_try() {
             return true;
         }
         self.attempt.close();
+        if let Some(reach) = self.block_reach() {
+            self.reach = reach;
+            return true;
+        }
         match self.survey(bytes) {
             Request::Part => bytes.len() >= MAX_ATTEMPT,
             Request::Other => true,
@@ -309,19 +198,20 @@ impl Session {
         self.attempt.origin = plan.aim.origin;
         self.note_node(&plan.aim);
         let is_alike = |first: &Arc<Plan>| first.aim.agrees(&plan.aim);
-        let opens =
-            || self.is_split_by_itself() && plan.opens_read_only(self.is_read_only_by_default());
-        if !(plan.is_read() || opens()) || !self.attempt.plans.first().is_none_or(is_alike) {
+        let opens = |access| self.is_split_by_itself() && self.is_for_standby(access);
+        if !(plan.is_read() || plan.opens().is_some_and(opens))
+            || !self.attempt.plans.first().is_none_or(is_alike)
+        {
             return false;
         }
         self.attempt.plans.push(plan);
         true
     }
 
-    /// Whether its transactions are READ ONLY unless they say otherwise, and of a kind that a standby has.
-    fn is_read_only_by_default(&self) -> bool {
+    /// Whether a standby may run a transaction of which this is said.
+    pub(super) fn is_for_standby(&self, access: Access) -> bool {
         let is = |name, value| self.bucket.get(name).is_some_and(|set| set == value);
-        is("default_transaction_read_only", "on")
+        access.is_for_standby(is("default_transaction_read_only", "on"))
             && !is("default_transaction_isolation", "serializable")
     }
 
@@ -355,7 +245,7 @@ impl Session {
             return Ok(primary.and_then(|_| Err(self.no_standby())));
         }
         let reason = match self.reach {
-            _ if self.attempt.stage == Stage::Again => Reason::Retry,
+            _ if self.is_second_try() => Reason::Retry,
             Reach::Standby | Reach::NoStandby => Reason::NoStandby,
             Reach::Primary => self.attempt.origin.reason(Reason::Write),
         };
@@ -526,10 +416,7 @@ impl Session {
                 self.attempt.stage = Stage::Open;
                 self.attempt.mark = self.client.wbuf.len();
                 if reader.certainty == Certainty::Asked {
-                    link.server.conn.wbuf.extend(FRESHNESS);
-                    // As any Query does, it ends the unnamed statement.
-                    link.server.state.unnamed = 0;
-                    self.fifo.push_back(Expect::Freshness);
+                    self.ask_freshness();
                 }
             }
             Some(_) => {}
@@ -537,9 +424,18 @@ impl Session {
         }
     }
 
+    /// Asks the standby at hand how far it is.
+    pub(super) fn ask_freshness(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        link.server.conn.wbuf.extend(FRESHNESS);
+        // As any Query does, it ends the unnamed statement.
+        link.server.state.unnamed = 0;
+        self.fifo.push_back(Expect::Freshness);
+    }
+
     /// How far the standby is, or its error.
     pub(super) fn judge_freshness(&mut self, row: &[u8]) {
-        let Some(reader) = self.link.as_ref().and_then(|link| link.reader.as_ref()) else {
+        let Some(reader) = self.link.as_mut().and_then(|link| link.reader.as_mut()) else {
             return;
         };
         let value = backend::read_data_row(row).and_then(|row| row.first().copied().flatten());
@@ -547,8 +443,11 @@ impl Session {
         let is_enough = position >= self.seen.floor;
         let age = self.worker.clock().saturating_sub(self.seen.since);
         reader.standing.learn(position, is_enough, age / 1000);
-        if !is_enough {
-            self.attempt.withdraw(Cause::Behind);
+        match self.opening {
+            Some(_) if is_enough => reader.certainty = Certainty::Known,
+            Some(_) => {}
+            None if is_enough => {}
+            None => self.attempt.withdraw(Cause::Behind),
         }
     }
 
@@ -567,15 +466,17 @@ impl Session {
 
     /// The standby is gone that was asked. True: the primary is asked instead.
     pub(super) fn survive(&mut self) -> bool {
-        if !self.attempt.is_open() {
+        if !self.attempt.is_open() && self.opening.is_none() {
             return false;
         }
         while self.fifo.pop_front().is_some() {}
         self.unsynced = false;
         self.skipping = false;
         self.down = super::Partial::default();
-        self.attempt.stage = Stage::Withdrawn;
-        self.ask_again();
+        if self.opening.is_none() {
+            self.attempt.stage = Stage::Withdrawn;
+            self.ask_again();
+        }
         true
     }
 }

@@ -284,14 +284,14 @@ impl Session {
         let inspection = Inspection::new(doubts);
         // One more is too many.
         let sql = inspection.sql(&self.own_settings, self.limits.max_channels + 1);
-        self.send_own(&sql, Expect::Inspection(Box::new(inspection)));
+        self.send_own(sql.as_bytes(), Expect::Inspection(Box::new(inspection)));
     }
 
     /// Sends a Query of ours, which ends the server's unnamed statement as any does.
-    pub(super) fn send_own(&mut self, sql: &str, expect: Expect) {
+    pub(super) fn send_own(&mut self, sql: &[u8], expect: Expect) {
         let Some(link) = &mut self.link else { return };
         let mut out = Vec::new();
-        frontend::query(&mut out, sql.as_bytes());
+        frontend::query(&mut out, sql);
         link.server.conn.wbuf.extend(&out);
         link.server.state.unnamed = 0;
         self.fifo.push_back(expect);
@@ -347,7 +347,7 @@ impl Session {
         }
         let sql = link.server.state.bucket.to(&self.bucket);
         link.server.state.bucket = Arc::clone(&self.bucket);
-        self.send_own(&sql, Expect::Adjustment);
+        self.send_own(sql.as_bytes(), Expect::Adjustment);
         true
     }
 

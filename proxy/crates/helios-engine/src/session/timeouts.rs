@@ -23,7 +23,7 @@ impl Session {
     pub(super) fn activity(&self) -> Activity {
         if self.started.is_some() && !self.fifo.is_empty() {
             Activity::Busy
-        } else if self.link.is_some() && (self.status != Status::Idle || self.is_unfinished()) {
+        } else if self.status != Status::Idle || (self.link.is_some() && self.is_unfinished()) {
             Activity::InTransaction
         } else {
             Activity::Resting
@@ -138,7 +138,7 @@ impl Session {
             && !self.unsynced
             && self.up.remaining == 0
             && self.client.rbuf.is_empty();
-        quiet && (self.link.is_none() || self.status == Status::Idle)
+        quiet && self.status == Status::Idle
     }
 
     /// What a session is told that is to end: at once, or when it rests in a drain or for its age. One that keeps its server would

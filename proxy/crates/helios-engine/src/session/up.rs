@@ -6,6 +6,7 @@ use helios_wire::error_response::Severity;
 use helios_wire::frame::{self, Header, MAX_SMALL_LEN};
 use helios_wire::sqlstate;
 
+use super::block::Held;
 use super::fifo::Expect;
 use super::handle::Signal;
 use super::planning;
@@ -111,6 +112,14 @@ impl Session {
                 return Ok(Flow::Asking);
             }
             if self.link.is_none() {
+                match self.hold_back_begin(&input.bytes()[cursor.at..]) {
+                    Held::Answered(length) => {
+                        self.advance(input, cursor, length, false);
+                        continue;
+                    }
+                    Held::Part => return Ok(Flow::Starved),
+                    Held::Not => {}
+                }
                 // A slow sender must not hold a server while it sends.
                 let whole =
                     available >= header.total || (header.total > BLOCK && !is_named(header.tag));
@@ -120,6 +129,9 @@ impl Session {
                 } else {
                     Flow::Starved
                 });
+            }
+            if !self.begin_block() {
+                return Ok(Flow::Asking);
             }
             self.begin_attempt();
             let end = input.len().min(cursor.at + header.total);
@@ -226,6 +238,7 @@ impl Session {
         else {
             return Err(refusal);
         };
+        self.drop_block();
         let mut out = refusal.message(Severity::Error);
         if matches!(header.tag, b'Q' | b'F') {
             backend::ready_for_query(&mut out, Status::Idle);

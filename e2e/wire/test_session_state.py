@@ -48,6 +48,18 @@ SETTINGS = {
 
 
 @RUNS
+@pytest.mark.routes("transaction", "statement", chunks=("none",))
+def test_set_transaction_outside_of_one_leaves_nothing(route: Route, run: Run) -> None:
+    """It changes a setting that no server lets anybody reset."""
+    client = route.connect()
+    for what in ("read only", "isolation level serializable", "read only, deferrable"):
+        run(client, f"set transaction {what}")
+        for other in [client, *(route.connect() for _ in range(MANY))]:
+            shown = [other.value(f"show transaction_{name}") for name in ("read_only", "isolation", "deferrable")]
+            assert shown == ["off", "read committed", "off"]
+
+
+@RUNS
 @pytest.mark.routes("transaction", "statement", chunks=("none", "7"))
 def test_unreported_settings_follow_their_client(route: Route, run: Run) -> None:
     client, others = route.connect(), [route.connect() for _ in range(MANY)]

@@ -14,7 +14,7 @@ from helios.console.command import Command, parse
 from helios.console.settings import assignment, setting_rows
 from helios.console.show import SHOWS, View
 from helios.console.table import COMMANDS, HELP, Right
-from helios.core import DatabaseTraffic, SessionsState
+from helios.engine_state import DatabaseTraffic, SessionsState
 
 LOOKS = {"show", "select", "set"}
 """Commands that whoever may log in may give; SET asks for more itself."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from helios.core import SocketAddress
+from helios.engine_state import SocketAddress
 from helios.errors import HeliosError, StartError
 from helios.running import RunningProxy
 from helios.telemetry.logs import fields

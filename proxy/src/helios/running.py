@@ -30,7 +30,8 @@ from helios.config.users import users_of
 from helios.config.validation import build
 from helios.console.control import Shutdown
 from helios.console.service import ConsoleService
-from helios.core import ClusterView, Core, EngineState, NodePosition, NodeSuspect, SessionsState
+from helios.core import ClusterView, Core, NodePosition, NodeSuspect
+from helios.engine_state import EngineState, SessionsState
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.planner.explain import Explanation, explain
 from helios.planner.service import policy_of

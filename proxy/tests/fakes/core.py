@@ -11,7 +11,7 @@ from typing import Any
 
 from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
-from helios.core import EngineState, SessionsState
+from helios.engine_state import EngineState, SessionsState
 from helios.errors import HeliosError
 from helios.planner.context import PRIMARY_ONLY
 from helios.planner.explain import NO_OBJECTS, Explanation, explain

@@ -2,6 +2,7 @@
 //! the work; a session whose statement has none yet waits for it, for a bounded time. Bounded in number.
 
 mod aim;
+mod decided;
 mod familiar;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,7 @@ use crate::class::Class;
 use crate::server::Doubts;
 
 pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
+use decided::Decided;
 use familiar::Familiar;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
@@ -29,29 +31,8 @@ const GENERATION: usize = 20_000;
 /// Statements that may wait for the planner; a flood beyond is not planned.
 const MAX_ASKED: usize = 10_000;
 
-/// Among a plan's settings: one whose name is not known.
-const ANY_SETTING: &str = "*";
 /// Among what a plan depends on: the functions of the database.
 const CATALOG: &str = "catalog";
-
-/// What a statement may leave in the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Effect {
-    Settings,
-    Reset,
-    Temp,
-    Cursor,
-    Listen,
-    Prepare,
-    Execute,
-    Deallocate,
-    Discard,
-    Advisory,
-    Release,
-    Load,
-    Unknown,
-}
 
 /// The planner's decision about a statement.
 #[derive(Debug)]
@@ -152,63 +133,6 @@ struct Decision {
     id: u64,
     /// Absent where the planner cannot say.
     plan: Option<Decided>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Decided {
-    effects: Vec<Effect>,
-    settings: Vec<String>,
-    exact: bool,
-    reads: Vec<String>,
-    defines: bool,
-    block: Option<Block>,
-    routing: Aim,
-}
-
-impl Decided {
-    /// The plan, for a question that was asked as of `by`.
-    fn into_plan(self, by: Option<AsOf>) -> Plan {
-        let decided = self;
-        let mut doubts = Doubts::NONE;
-        for effect in &decided.effects {
-            doubts.add(match effect {
-                Effect::Settings => Doubts::SETTINGS,
-                Effect::Load => Doubts::LIBRARY,
-                Effect::Unknown => Doubts::ANYTHING,
-                Effect::Listen => Doubts::LISTENS,
-                Effect::Temp | Effect::Cursor | Effect::Advisory => Doubts::HOLDS,
-                // Prepared statements follow the client, and what one leaves is said by its own plan.
-                Effect::Prepare | Effect::Execute => Doubts::NONE,
-                Effect::Reset | Effect::Deallocate | Effect::Discard | Effect::Release => {
-                    Doubts::NONE
-                }
-            });
-        }
-        // The planner does not know the name that set_config() is given.
-        doubts.unseen |= decided.settings.iter().any(|name| name == ANY_SETTING);
-        let mut own_settings = decided.settings;
-        own_settings.retain(|name| name.contains('.'));
-        let has = |effect| decided.effects.contains(&effect);
-        let namers = [
-            Effect::Prepare,
-            Effect::Execute,
-            Effect::Deallocate,
-            Effect::Discard,
-        ];
-        Plan {
-            doubts,
-            resets: has(Effect::Reset),
-            frees: has(Effect::Deallocate) || has(Effect::Discard) || has(Effect::Release),
-            own_settings,
-            defines: decided.defines,
-            names: namers.into_iter().any(has),
-            aim: decided.routing,
-            is_disproved: AtomicBool::new(false),
-            block: decided.block,
-            by,
-            class: 0,
-        }
-    }
 }
 
 /// A statement that waits for the planner.

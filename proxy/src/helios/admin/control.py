@@ -9,7 +9,7 @@ from typing import Protocol
 from aiohttp import web
 
 from helios.config import ProxyConfig
-from helios.core import EngineState, SessionsState
+from helios.engine_state import EngineState, SessionsState
 from helios.errors import Problem
 from helios.planner.explain import Explanation
 from helios.topology.catalogs import CatalogCounts

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from helios.core import CircuitName, ClientActivity
+from helios.engine_state import CircuitName, ClientActivity
 from helios.planner.plan import Kind, Origin, Route
 
 __all__ = [

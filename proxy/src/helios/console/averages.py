@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from helios.core import DatabaseTraffic
+from helios.engine_state import DatabaseTraffic
 
 __all__ = ["PERIOD_SECONDS", "Averages"]
 

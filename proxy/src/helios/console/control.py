@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from helios.admin.control import ReloadOutcome
 from helios.config import ProxyConfig
 from helios.config.tree import Path
-from helios.core import EngineState, SessionsState
+from helios.engine_state import EngineState, SessionsState
 from helios.topology.status import ClusterStatus
 
 __all__ = ["Control", "Shutdown"]

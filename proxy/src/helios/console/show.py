@@ -16,7 +16,7 @@ from helios.config.base import split_address
 from helios.console.answer import Column, Kind
 from helios.console.averages import Averages
 from helios.console.settings import setting_rows
-from helios.core import ClientState, DatabaseTraffic, EngineState, PoolState, ServerState, SessionsState
+from helios.engine_state import ClientState, DatabaseTraffic, EngineState, PoolState, ServerState, SessionsState
 from helios.topology.addresses import is_address
 from helios.topology.status import ClusterStatus
 

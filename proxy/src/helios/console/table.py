@@ -18,7 +18,7 @@ from helios.console.command import Command, unknown
 from helios.console.control import Control, Shutdown
 from helios.console.settings import assignment
 from helios.console.show import SHOWS, View, entry_of
-from helios.core import OpenPool
+from helios.engine_state import OpenPool
 from helios.errors import ConfigError
 from helios.threads import on_daemon_thread
 

@@ -19,8 +19,10 @@ _VERBS: Final = {
 
 
 def block_of(statements: Sequence[Tree]) -> Block | None:
-    """For a text that is one BEGIN, START TRANSACTION, SET TRANSACTION, or a COMMIT or ROLLBACK that chains nothing; None
-    for any other."""
+    """For a text that is one BEGIN, START TRANSACTION, SET TRANSACTION, or a COMMIT or ROLLBACK that chains nothing.
+
+    None for any other.
+    """
     if len(statements) != 1:
         return None
     statement = statements[0]

@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from helios import __version__
-from helios.core import CircuitName, EngineState, Histogram, NodeState, PoolState
+from helios.engine_state import CircuitName, EngineState, Histogram, NodeState, PoolState
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus, address_of
 

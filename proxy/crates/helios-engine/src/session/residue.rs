@@ -118,10 +118,12 @@ pub(crate) struct Inspection {
     failed: bool,
 }
 
-/// Of `Inspection`, what one row says: a setting by its name, a channel that is listened to, or a reason.
+/// Of `Inspection`, what one row says: a setting by its name, a channel that is listened to, or a reason. What SET
+/// TRANSACTION sets is the transaction's, and cannot be reset, also where it was said outside of one.
 const SETTINGS_ROWS: &str = "\
     SELECT 'setting', pg_catalog.lower(name), setting FROM pg_catalog.pg_settings \
-        WHERE source OPERATOR(pg_catalog.=) 'session' \
+        WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.<>) ALL \
+            ('{transaction_isolation,transaction_read_only,transaction_deferrable}') \
     UNION ALL SELECT 'setting', 'role', pg_catalog.current_setting('role') \
         WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none'";
 const HOLDS_ROWS: &str = "\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from helios.admin.models import Client
-from helios.core import ClientState
+from helios.engine_state import ClientState
 
 __all__ = ["client_of", "time_of"]
 

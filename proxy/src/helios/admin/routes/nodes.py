@@ -7,7 +7,7 @@ from aiohttp import web
 
 from helios.admin.control import CONTROL
 from helios.admin.models import Node, Switched, answer, answer_list
-from helios.core import EngineState
+from helios.engine_state import EngineState
 from helios.topology.status import NodeStatus
 
 __all__ = ["ROUTES"]

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from helios.admin.control import CONTROL
 from helios.admin.models import Pool, answer_list
-from helios.core import PoolState
+from helios.engine_state import PoolState
 from helios.topology.status import ClusterStatus, address_of
 
 __all__ = ["ROUTES"]

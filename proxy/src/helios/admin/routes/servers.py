@@ -10,7 +10,7 @@ from aiohttp import web
 from helios.admin.control import CONTROL
 from helios.admin.models import Server, answer_list
 from helios.admin.routes.clients import client_of, time_of
-from helios.core import ClientState, ServerState
+from helios.engine_state import ClientState, ServerState
 from helios.topology.status import ClusterStatus, address_of
 
 __all__ = ["ROUTES"]

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from helios.engine_state import End, EngineState, Message, SessionsState, SocketAddress
+from helios.engine_state import EngineState, Message, SessionsState, SocketAddress
 from helios.errors import EngineError, ListenError, SnapshotError
 
 __all__ = [

@@ -1,15 +1,16 @@
 //! One thread of the engine: its runtime, its clients, its part of every pool.
 
+mod message;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{mpsc, Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
 use slab::Slab;
 
 use crate::buffer::Buffer;
@@ -24,9 +25,9 @@ use crate::nodes::Nodes;
 use crate::notify::{Address, Mail};
 use crate::plans::{Own, Plans};
 use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
-use crate::rt::{self, Detached, Inbox, Listener, Permits, Sender};
+use crate::rt::{self, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
-use crate::server::{Backends, Parcel};
+use crate::server::Backends;
 use crate::session::auth::Users;
 use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
@@ -39,6 +40,8 @@ use crate::stats::Stats;
 use crate::tls::{Acceptor, Connector};
 use crate::topology::{NodeTopology, Topology};
 use crate::traffic::Traffics;
+
+pub(crate) use message::{Message, Whom};
 
 /// How often idle servers and sessions are looked at.
 const TICK_EVERY: Duration = Duration::from_millis(TICK_MS);
@@ -107,57 +110,6 @@ impl Numbers {
     pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
-}
-
-/// What comes to a worker from elsewhere.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// A client that another worker accepted.
-    Client(Detached),
-    /// Send an idle server of this pool to worker `to`.
-    Steal { pool: Arc<PoolShared>, to: usize },
-    /// Close an idle server of this pool, for a client of another one.
-    Evict(Arc<PoolShared>),
-    /// A server for this worker's clients.
-    Deliver(Box<Parcel>),
-    /// There is room in this pool again.
-    Kick(Arc<PoolShared>),
-    /// A CancelRequest. If its session is here that is told by `done`, which is dropped once it is dealt with.
-    Cancel {
-        pid: u32,
-        claim: Claim,
-        done: Sender<()>,
-    },
-    /// Say which clients there are.
-    Report(mpsc::Sender<Vec<Value>>),
-    /// End these clients at once.
-    End(Whom),
-    /// From a shared link to a session of this worker.
-    Mail { to: Address, mail: Mail },
-    /// Say how many clients of this cluster have a transaction under way, and by that, that what came before is done.
-    Settle {
-        cluster: String,
-        done: mpsc::Sender<usize>,
-    },
-    /// Configuration or topology changed.
-    Changed,
-    /// Answer a process that takes over, at this socket.
-    Answer(socket2::Socket),
-    /// Stop accepting.
-    Withdraw,
-    /// The same, and end sessions between transactions.
-    Drain,
-    /// End everything.
-    Stop,
-}
-
-/// Clients that are to end.
-#[derive(Debug, Clone)]
-pub(crate) enum Whom {
-    /// The one with this number.
-    Client(u64),
-    /// Those of this database, by the name it is shown under, or of every one.
-    Database(Option<String>),
 }
 
 /// One thread of the engine.

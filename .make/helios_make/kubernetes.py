@@ -22,6 +22,7 @@ from helios_make.system_packages import install_packages
 __all__ = [
     "LEVELS",
     "NODE_PACKAGES",
+    "drop_go_caches",
     "ensure_programs",
     "find_program",
     "go_environment",
@@ -128,7 +129,7 @@ def ensure_programs(places: Places, levels: Sequence[str]) -> None:
             doctor.require(places, ["go"])
             for module in MODULES:
                 _build(places, module, sorted(missing & module.packages.keys()), folder)
-            _drop_caches(places)
+            drop_go_caches(places)
             _forget_old(folder.parent)
         if "pause" in missing:
             _build_pause(places, folder)
@@ -194,7 +195,8 @@ def go_environment(caches: Path) -> dict[str, str]:
     }
 
 
-def _drop_caches(places: Places) -> None:
+def drop_go_caches(places: Places) -> None:
+    """Remove Go's caches, which take gigabytes, unless HELIOS_KEEP_CACHE=1."""
     if os.environ.get("HELIOS_KEEP_CACHE") != "1":
         shutil.rmtree(places.cache / "go", ignore_errors=True)
 

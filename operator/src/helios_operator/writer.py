@@ -93,6 +93,18 @@ class Writer:
                     raise
         raise Conflict(409, "Conflict", f"{kind.name}/{name} is being changed by somebody else all the time")
 
+    async def remove(self, kind: Kind, namespace: str, name: str, owner: str) -> None:
+        """Delete the object of that name if `owner` (a uid) controls it; what is somebody else's stays."""
+        child = self._world.child(kind, namespace, name)
+        if child is None or child.owner != owner or child.deleting:
+            return
+        try:
+            await self._client.delete(kind, namespace, name, child.uid)
+        except (NotFound, Conflict):
+            return  # it went, or another one has its name; the stream tells
+        self._world.gone(kind.name, namespace, name)
+        _log.info("deleted", extra=fields(object=f"{kind.name} {namespace}/{name}"))
+
     async def read(self, kind: Kind, namespace: str, name: str) -> Child | None:
         """The object as it is now, None if there is none: the streams do not show one without our label."""
         try:

@@ -18,6 +18,7 @@ mod fault;
 mod halts;
 mod handover;
 mod listener;
+mod newcomer;
 mod nodes;
 mod notify;
 mod peers;

@@ -22,6 +22,7 @@ from helios.config.proxy import CONFIG_VERSION, ProxyConfig
 from helios.config.roles import UserConfig
 from helios.config.routing import Consistency, ReadStrategy, RoutingConfig, RoutingOverrides
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
+from helios.config.tracing import TracingConfig
 
 __all__ = [
     "ANY_DATABASE",
@@ -62,5 +63,6 @@ __all__ = [
     "RoutingOverrides",
     "ServerTlsConfig",
     "ServerTlsMode",
+    "TracingConfig",
     "UserConfig",
 ]

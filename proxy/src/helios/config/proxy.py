@@ -25,6 +25,7 @@ from helios.config.roles import UserConfig
 from helios.config.routing import RoutingConfig
 from helios.config.tcp import TcpConfig
 from helios.config.tls import ClientTlsConfig
+from helios.config.tracing import TracingConfig
 from helios.config.watch import WatchConfig
 
 __all__ = ["CONFIG_VERSION", "ProxyConfig"]
@@ -117,6 +118,9 @@ class ProxyConfig(HeliosModel):
 
     log: LogConfig = LogConfig()
     """Log lines."""
+
+    tracing: TracingConfig = TracingConfig()
+    """Spans of statements."""
 
     watch: WatchConfig = WatchConfig()
     """Reload when a file changes."""

@@ -86,6 +86,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "databases": secrets.databases,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
+        "tracing": {"sample_ratio": config.tracing.sample_ratio} if config.tracing.endpoint else None,
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,

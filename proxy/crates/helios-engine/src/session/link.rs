@@ -82,6 +82,7 @@ impl Session {
         let taken = shard.try_take(&self.bucket).map(|server| (server, shard));
         if taken.is_some() {
             self.worker.stats().acquire.record(0);
+            self.waited = 0;
         }
         Ok(taken)
     }
@@ -95,6 +96,7 @@ impl Session {
             // As of the answer that freed the server.
             let waited = self.worker.now().saturating_sub(since);
             self.worker.stats().acquire.record(waited);
+            self.waited = waited;
             shard.counts().wait_us.add(waited / 1000);
         }
         taken

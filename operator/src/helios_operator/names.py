@@ -16,6 +16,7 @@ __all__ = [
     "CONFIG_KEY",
     "CUSTOM",
     "GENERATION",
+    "GROUP_KIND",
     "INSTANCE",
     "MANAGED_BY",
     "MANAGED_SELECTOR",
@@ -71,6 +72,8 @@ CONFIG_FOLDER: Final = "/etc/heliosproxy"
 CUSTOM: Final = {name: Kind(f"{GROUP}/{VERSION}", model.names.plural, name) for name, model in KINDS.items()}
 """Our own kinds by name."""
 PROXY: Final = CUSTOM["HeliosProxy"]
+GROUP_KIND: Final = f"{PROXY.plural}.{GROUP}"
+"""HeliosProxies as kubectl is asked for them."""
 POLICIES: Final = tuple(kind for kind in CUSTOM.values() if kind is not PROXY)
 """What HeliosProxies refer to."""
 

@@ -17,6 +17,8 @@ from harness.operator import OperatorProcess
 from harness.resources import NODES, Shop
 from harness.wait import until
 
+MANAGED = ("get", "heliosproxy", "web", "-o", "json", "--show-managed-fields")
+
 
 class Plugin:
     """The plugin with its answers: exit status, stdout, stderr."""
@@ -57,7 +59,7 @@ def test_status_and_configuration_without_pods(shop: Shop, operator: OperatorPro
     shop.kubectl("apply", "--server-side", "-f", str(file))
     shop.await_deployed()
     operator.wait_idle()
-    before = shop.get("heliosproxy", "web")["metadata"]["resourceVersion"]
+    before = of_the_user(shop)
 
     status, shown, _ = plugin("status", "web")
     assert status == 1, "no pod is ready"
@@ -75,7 +77,15 @@ def test_status_and_configuration_without_pods(shop: Shop, operator: OperatorPro
     assert (status, "maxConections" in told) == (1, True)
     assert plugin("status", "nothing")[0] == 1
     assert "no pod of web runs" in plugin("pools", "web")[2]
-    assert shop.get("heliosproxy", "web")["metadata"]["resourceVersion"] == before, "it writes nothing"
+    assert of_the_user(shop) == before, "it writes nothing"
+
+
+def of_the_user(shop: Shop) -> tuple[object, ...]:
+    """What somebody wrote who is not the operator, and who that was."""
+    value = shop.get("heliosproxy", "web")
+    metadata = value["metadata"]
+    writers = {entry["manager"] for entry in json.loads(shop.kubectl(*MANAGED))["metadata"]["managedFields"]}
+    return value["spec"], metadata["generation"], metadata.get("annotations"), metadata.get("labels"), writers
 
 
 @pytest.mark.level("node")

@@ -166,6 +166,8 @@ class HeliosProxySpec(SpecModel):
     admin_port: Annotated[Port | None, in_force(split_address(AdminConfig().address)[1])] = None
     """TCP port of the admin API, of the pods and of the Service `<name>-admin`."""
 
+    paused: Annotated[bool | None, mirrors(ProxyConfig, "paused")] = None
+
     workers: Annotated[int | None, mirrors(ProxyConfig, "workers")] = None
 
     clients_per_worker: Annotated[int | None, mirrors(ProxyConfig, "clients_per_worker")] = None

@@ -132,7 +132,7 @@ class Client:
         try:
             return await self._once(method, path, query, data, content_type)
         except Unauthorized:
-            if self.access.token_file is None:
+            if not self.access.can_renew:
                 raise
             self.access.forget_token()
             return await self._once(method, path, query, data, content_type)

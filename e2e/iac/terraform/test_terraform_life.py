@@ -148,7 +148,7 @@ def test_create_before_destroy_makes_the_new_object_first(project: Project, shop
     assert shop.names("PoolProfile") == {"two"}
 
 
-DRIFTS = {
+DRIFTS: dict[str, list[dict[str, Any]]] = {
     "replicas": [{"op": "replace", "path": "/spec/replicas", "value": 7}],
     "pool": [
         {"op": "replace", "path": "/spec/pool/maxConnections", "value": 99},
@@ -238,7 +238,8 @@ def test_a_password_is_in_no_state_plan_or_log(project: Project, shop: Shop) -> 
 
     shown = project.run("show", "-json")
     first = json.loads(shop.kubectl("get", "secret", "web-users", "-o", "json"))["data"]["users.txt"]
-    project.write(WEB.replace('name           = "web"', f'name = "web"\n  {users.replace("on = 1", "on = 2")}'))
+    newer = users.replace("version = 1", "version = 2")
+    project.write(variable + WEB.replace('name           = "web"', f'name = "web"\n  {newer}'))
     project.apply()
     second = json.loads(shop.kubectl("get", "secret", "web-users", "-o", "json"))["data"]["users.txt"]
 

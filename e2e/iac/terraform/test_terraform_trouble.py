@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def limited_kubeconfig(shop: Shop, cluster: Cluster, folder: Path) -> Path:
     return kubeconfig_with(cluster, folder, {"token": shop.kubectl("create", "token", "nobody").strip()})
 
 
-def kubeconfig_with(cluster: Cluster, folder: Path, user: dict[str, object]) -> Path:
+def kubeconfig_with(cluster: Cluster, folder: Path, user: Mapping[str, object]) -> Path:
     document = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
     document["users"][0]["user"] = user
     file = folder / "kubeconfig"

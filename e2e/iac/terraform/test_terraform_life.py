@@ -226,7 +226,6 @@ def test_an_existing_object_is_adopted_when_that_is_asked_for(project: Project, 
     assert project.changes() == {}
 
 
-@pytest.mark.smoke
 def test_a_password_is_in_no_state_plan_or_log(project: Project, shop: Shop) -> None:
     secret = "gehe1m-und-lang"
     variable = 'variable "password" {\n  type = string\n  sensitive = true\n  ephemeral = true\n}\n'

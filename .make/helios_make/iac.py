@@ -44,6 +44,8 @@ MODULES = {
         seconds=400,
         megabytes=115,
         parent=TOOLS,
+        # The Automation API refuses a command line that does not know how old it is.
+        flags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.259.0",
     ),
 }
 """Program → what it is built from."""
@@ -115,7 +117,8 @@ def _ensure(places: Places, name: str) -> None:
 def _folder(places: Places, name: str) -> Path:
     """Where the program of exactly this module is, or will be."""
     files = [each for each in (places.root / TOOLS / name).rglob("*") if each.is_file()]
-    return places.cache / "iac" / f"{name}-{digest(places.root, files, platform.system(), platform.machine())}"
+    facts = (MODULES[name].flags, platform.system(), platform.machine())
+    return places.cache / "iac" / f"{name}-{digest(places.root, files, *facts)}"
 
 
 def _run(places: Places, name: str) -> int:

@@ -123,10 +123,10 @@ def _folder(places: Places, name: str) -> Path:
 
 def _run(places: Places, name: str) -> int:
     select = _selected()
-    tier = Tier(name, [f"{name}/tests", str(FOLDER / name)])
-    tier = (
-        replace(tier, marker=SMOKE) if select == SMOKE else replace(choose(places.root, [tier], select)[0], name=name)
-    )
+    paths = [path for path in (f"{name}/tests", str(FOLDER / name)) if (places.root / path).is_dir()]
+    [tier] = [Tier(name, paths)] if select == SMOKE else choose(places.root, [Tier(name, paths)], select)
+    # The smoke set is for every change: with one command line, also where the other was built.
+    tier = replace(tier, name=name, **({"marker": SMOKE, "expression": "not tofu"} if select == SMOKE else {}))
     result = Result(name)
     started = time.monotonic()
     run_pytest(places, tier, result)

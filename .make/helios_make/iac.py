@@ -126,7 +126,9 @@ def _run(places: Places, name: str) -> int:
     paths = [path for path in (f"{name}/tests", str(FOLDER / name)) if (places.root / path).is_dir()]
     [tier] = [Tier(name, paths)] if select == SMOKE else choose(places.root, [Tier(name, paths)], select)
     # The smoke set is for every change: with one command line, also where the other was built.
-    tier = replace(tier, name=name, **({"marker": SMOKE, "expression": "not tofu"} if select == SMOKE else {}))
+    tier = replace(tier, name=name)
+    if select == SMOKE:
+        tier = replace(tier, marker=SMOKE, expression="not tofu")
     result = Result(name)
     started = time.monotonic()
     run_pytest(places, tier, result)

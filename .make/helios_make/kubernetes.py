@@ -22,6 +22,9 @@ from helios_make.system_packages import install_packages
 __all__ = [
     "LEVELS",
     "NODE_PACKAGES",
+    "Module",
+    "build_module",
+    "drop_go_caches",
     "ensure_programs",
     "find_program",
     "go_environment",
@@ -58,6 +61,9 @@ class Module:
     """Cold, for all of its programs, on two cores."""
     megabytes: int
     """What its programs add to the disk."""
+    parent: Path = TOOLS
+    flags: str = ""
+    """More for the linker."""
 
 
 MODULES = (
@@ -127,19 +133,20 @@ def ensure_programs(places: Places, levels: Sequence[str]) -> None:
         if missing & {name for module in MODULES for name in module.packages}:
             doctor.require(places, ["go"])
             for module in MODULES:
-                _build(places, module, sorted(missing & module.packages.keys()), folder)
-            _drop_caches(places)
+                build_module(places, module, sorted(missing & module.packages.keys()), folder)
+            drop_go_caches(places)
             _forget_old(folder.parent)
         if "pause" in missing:
             _build_pause(places, folder)
 
 
-def _build(places: Places, module: Module, names: Sequence[str], folder: Path) -> None:
+def build_module(places: Places, module: Module, names: Sequence[str], folder: Path) -> None:
     """Build some programs of a module; each appears in `folder` only when all of them are complete."""
     if not names:
         return
-    source = places.root / TOOLS / module.folder
+    source = places.root / module.parent / module.folder
     flags = " ".join(["-s -w", *_version_flags((source / "go.mod").read_text(encoding="utf-8"))])
+    flags = f"{flags} {module.flags}".strip()
     unfinished = folder.with_name(f"unfinished-{module.folder}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -194,7 +201,8 @@ def go_environment(caches: Path) -> dict[str, str]:
     }
 
 
-def _drop_caches(places: Places) -> None:
+def drop_go_caches(places: Places) -> None:
+    """Remove Go's caches, which take gigabytes, unless HELIOS_KEEP_CACHE=1."""
     if os.environ.get("HELIOS_KEEP_CACHE") != "1":
         shutil.rmtree(places.cache / "go", ignore_errors=True)
 

@@ -15,6 +15,7 @@ from helios_make import (
     drivers,
     e2e,
     fuzz,
+    iac,
     images,
     mutations,
     play,
@@ -54,6 +55,7 @@ TARGETS = {
         drivers.run, SERVE, (ensure_python, ensure_extension, tests.ensure_servers, drivers.ensure_drivers)
     ),
     "e2e": Target(e2e.run, SERVE, (ensure_python, ensure_extension, e2e.set_up)),
+    "test-terraform": Target(iac.run_terraform, BUILD, (ensure_python, ensure_extension, iac.set_up_terraform)),
     "cluster": Target(cluster.up, MACHINE, (ensure_python, cluster.set_up)),
     "cluster-down": Target(cluster.down, MACHINE, (ensure_python,)),
     "images": Target(images.run, BUILD, (ensure_python, ensure_extension)),

@@ -44,6 +44,7 @@ AROUND: dict[str, dict[str, Any]] = {
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},
     "spec.databases[].cluster": {"nodes": None, "clusters": [CLUSTER, {**CLUSTER, "name": "two"}]},
     "spec.monitor": {"monitor": {"user": "watch"}},
+    "spec.autoscaling": {"autoscaling": {"maxReplicas": 9}},
     "spec.tls": {
         "tls": {
             "mode": "allow",
@@ -71,6 +72,9 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.tls.clientAuth": ("optional", "required"),
     "spec.monitor.intervalMillis": (100, 200),
     "spec.plugins.enabled": (True, True),
+    "spec.autoscaling.minReplicas": (3, 4),
+    "spec.networkPolicy.extraEgress[].cidr": ("10.0.0.0/8", "10.1.0.0/16"),
+    "cidr": ("10.0.0.0/8", "10.1.0.0/16"),
     "spec.limits.maxServerConnections": (60, 120),
     "spec.consistency": ("bounded", "eventual"),
 }

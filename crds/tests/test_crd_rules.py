@@ -91,6 +91,10 @@ CASES: dict[str, Cases] = {
             {"features": {"poolModes": False}, "databases": [{"name": "b", "pool": {"mode": "statement"}}]},
         ),
     ),
+    "autoscaling-range": Cases(
+        ({"maxReplicas": 2}, {"minReplicas": 1, "maxReplicas": 1}, {"minReplicas": 3, "maxReplicas": 9}),
+        ({"maxReplicas": 1}, {"minReplicas": 3, "maxReplicas": 2}),
+    ),
     "server-connections-for-pods": Cases(
         (
             {},
@@ -98,8 +102,13 @@ CASES: dict[str, Cases] = {
             {"limits": {}, "replicas": 5},
             {"limits": {"maxServerConnections": 3}},
             {"limits": {"maxServerConnections": 6}, "replicas": 5},
+            {"limits": {"maxServerConnections": 6}, "replicas": 9, "autoscaling": {"maxReplicas": 5}},
         ),
-        ({"limits": {"maxServerConnections": 2}}, {"limits": {"maxServerConnections": 5}, "replicas": 5}),
+        (
+            {"limits": {"maxServerConnections": 5}, "replicas": 2, "autoscaling": {"maxReplicas": 5}},
+            {"limits": {"maxServerConnections": 2}},
+            {"limits": {"maxServerConnections": 5}, "replicas": 5},
+        ),
     ),
     "refs-differ": Cases(
         ([{"name": "a"}], [{"name": "a"}, {"name": "b"}]),

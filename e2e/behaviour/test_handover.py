@@ -242,7 +242,7 @@ def still_serves(chain: Chain, process: HeliosProcess) -> None:
 def test_process_that_cannot_start_changes_nothing(chain: Chain, tmp_path: Path) -> None:
     first = chain.start()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        bad = [
+        bad: list[dict[str, object]] = [
             {"pool": {"mode": "sideways"}},
             {"listen_address": f"127.0.0.1:{taken.getsockname()[1]}"},
             {"handover": {"keep_seconds": 1}},
@@ -274,9 +274,17 @@ print(link.recv(10))
 def connect_as_another_user(file: Path) -> subprocess.CompletedProcess[str]:
     identity = unprivileged_identity()
     assert identity is not None, "only root can be somebody else"
-    ids = {"user": identity.uid, "group": identity.gid, "extra_groups": []}
-    command = [sys.executable, "-c", CONNECT, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/", **ids)
+    return subprocess.run(
+        [sys.executable, "-c", CONNECT, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd="/",
+        user=identity.uid,
+        group=identity.gid,
+        extra_groups=[],
+    )
 
 
 def test_peer_that_dies_half_way_or_is_a_stranger_changes_nothing(chain: Chain) -> None:

@@ -223,7 +223,7 @@ async def test_total_of_server_connections_is_divided_and_never_exceeded(
     one = served(start_proxy, tmp_path / "one", credentials, **sections)
     port = port_of(one)
     two = served(start_proxy, tmp_path / "two", credentials, f"127.0.0.2:{port}", **sections)
-    document = ConfigDocument(one.config_file.read_text(), 0, "", 6432, port, (), first)
+    document = ConfigDocument(one.config_file.read_text(), 0, "", 6432, port, (), first_share=first)
     document = replace(document, text=numbered(one, 1, **sections["pool"]), generation=1)
     world = World()
     pods = world.seen_pods[(KEY.namespace, KEY.name)] = {"0": pod("web-0", "127.0.0.1")}

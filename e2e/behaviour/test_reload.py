@@ -6,6 +6,7 @@ import copy
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,32 @@ def test_listen_address_needs_a_restart_and_says_so(proxy: HeliosProcess) -> Non
     outcome = proxy.json("/config")["last_reload"]
     assert "listen_address" in json.dumps(outcome)
     assert logs_in(proxy)
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+def test_paused_lets_transactions_end_and_clients_wait(proxy: HeliosProcess, protocol: str) -> None:
+    def waiting() -> int:
+        return sum(int(pool["pending_requests"]) for pool in proxy.json("/pools"))
+
+    def servers() -> int:
+        return sum(each["idle_connections"] + each["active_connections"] for each in proxy.json("/pools"))
+
+    def ask(client: Client) -> list[str]:
+        events = client.query("select 1") if protocol == "simple" else client.extended("select 1")
+        return [event.kind for event in events if event.kind in ("DataRow", "ErrorResponse")]
+
+    busy, other = Client(proxy.target()), Client(proxy.target())
+    busy.query("begin")
+    proxy.write(changed(proxy, paused=True, pool={"acquire_timeout_seconds": 120}))
+    reload(proxy, "api")
+    assert ask(busy) == ["DataRow"], "its transaction goes on"
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        answer = pool.submit(ask, other)
+        until(lambda: waiting() == 1, "the other client waits")
+        busy.query("commit")
+        until(lambda: servers() == 0, "its server is closed")
+        assert not answer.done()
+        proxy.write(changed(proxy, paused=False))
+        reload(proxy, "api")
+        assert answer.result(timeout=60) == ["DataRow"]

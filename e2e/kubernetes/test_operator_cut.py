@@ -17,7 +17,7 @@ from harness.resources import Shop
 from harness.wait import until
 
 MOST_WRITES = 30
-KINDS = ("configmap", "secret", "service", "deployment")
+KINDS = ("configmap", "secret", "service", "deployment", "poddisruptionbudget")
 
 
 def picture(shop: Shop) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_first_reconcile_cut_after_every_write(fresh: Callable[[str], Trial]) ->
     whole.shop.proxy(pool={"maxConnections": 9})
     wanted = whole.settle()
     whole.shop.kubectl("delete", "heliosproxy", "web")
-    assert len(wanted) == 6
+    assert len(wanted) == 8
 
     cuts = 0
     for number in range(1, MOST_WRITES):

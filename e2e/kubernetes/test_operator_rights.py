@@ -83,7 +83,22 @@ def tour(shop: Shop) -> None:
     shop.kubectl("label", "deployment", "web", "app.kubernetes.io/managed-by-")
     label = "app.kubernetes.io/managed-by"
     shop.until(lambda: label in shop.get("deployment", "web")["metadata"]["labels"], "the label is back")
+    around(shop)
     shop.kubectl("delete", "heliosproxy", "web")
+
+
+def around(shop: Shop) -> None:
+    """What is made, changed and taken away on demand."""
+    kinds = ("poddisruptionbudget", "horizontalpodautoscaler", "networkpolicy")
+    for most in (4, 5):
+        scaled = {"minReplicas": 2, "maxReplicas": most}
+        network = {"enabled": True, "monitoringNamespaces": [f"prometheus-{most}"]}
+        shop.proxy(podDisruptionBudget={"maxUnavailable": most}, autoscaling=scaled, networkPolicy=network)
+        for kind in kinds:
+            shop.until(lambda: str(most) in str((shop.find(kind, "web") or {}).get("spec")), f"{kind}: {most}")  # noqa: B023
+    shop.proxy(replicas=1)
+    for kind in kinds:
+        shop.until(lambda: shop.find(kind, "web") is None, f"{kind} is gone")  # noqa: B023
 
 
 @pytest.mark.smoke

@@ -44,7 +44,7 @@ def asked_for(extras: Iterable[str], groups: Iterable[str]) -> list[Requirement]
     [
         ("proxy.txt", ["proxy"], []),
         ("operator.txt", ["operator"], []),
-        ("dev.txt", ["proxy", "operator", "resources", "play"], ["build", "test", "lint"]),
+        ("dev.txt", ["proxy", "operator", "resources", "play", "tracing"], ["build", "test", "lint"]),
     ],
 )
 def test_lock_fits_pyproject(lock: str, extras: list[str], groups: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from operator_objects import KEY, OWNER, document_of, proxy
 
 from helios_crds.workload import workload
-from helios_operator.desired import admin_secret, config_map, deployment, services
+from helios_operator.desired import admin_secret, autoscaler, config_map, deployment, disruption_budget, services
 
 
 def made(**spec: Any) -> dict[str, Any]:
@@ -95,3 +95,28 @@ def test_image_of_the_resource_goes_before_that_of_the_release() -> None:
 def test_change_that_pods_take_over_leaves_the_template_alone() -> None:
     assert made(pool={"maxConnections": 7})["spec"]["template"] == made()["spec"]["template"]
     assert made(workers=2)["spec"]["template"] != made()["spec"]["template"]
+
+
+def test_budget_only_where_a_pod_may_go_and_another_stays() -> None:
+    def budget(**spec: Any) -> int | None:
+        found = disruption_budget(OWNER, workload(proxy(**spec)))
+        return found["spec"]["maxUnavailable"] if found else None
+
+    assert budget() == 1
+    assert budget(replicas=5, podDisruptionBudget={"maxUnavailable": 2}) == 2
+    assert budget(replicas=1) is None
+    assert budget(replicas=1, autoscaling={"maxReplicas": 3}) == 1, "replicas is not looked at then"
+    assert budget(autoscaling={"minReplicas": 1, "maxReplicas": 3}) is None
+    assert budget(podDisruptionBudget={"enabled": False}) is None
+
+
+def test_number_of_pods_is_not_ours_once_an_autoscaler_has_it() -> None:
+    spec = {"replicas": 5, "autoscaling": {"minReplicas": 3, "maxReplicas": 9}}
+    work, document = workload(proxy(**spec)), document_of(**spec)
+
+    assert deployment(OWNER, work, document, "i")["spec"]["replicas"] == 3, "a new Deployment begins with the least"
+    assert "replicas" not in deployment(OWNER, work, document, "i", is_handed_over=True)["spec"]
+    made = autoscaler(OWNER, work)
+    assert made is not None
+    assert (made["spec"]["minReplicas"], made["spec"]["maxReplicas"]) == (3, 9)
+    assert autoscaler(OWNER, workload(proxy())) is None

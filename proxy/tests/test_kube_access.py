@@ -57,9 +57,53 @@ def test_token_file_is_read_again_when_the_token_was_refused(tmp_path: Path) -> 
     assert access.bearer() == "new"
 
 
-def test_plugin_for_credentials_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(KubeAccessError, match=r"exec is not supported"):
-        from_kubeconfig(written(tmp_path, {"exec": {}}))
+PLUGIN = """#!/bin/sh
+printf x >> "$(dirname "$0")/calls"
+echo '{"kind": "ExecCredential", "status": {"token": "'$WORD-$1'", "expirationTimestamp": "'$UNTIL'"}}'
+"""
+
+
+def plugin(folder: Path, until: str) -> dict[str, Any]:
+    program = folder / "plugin"
+    program.write_text(PLUGIN)
+    program.chmod(0o700)
+    env = [{"name": "WORD", "value": "token"}, {"name": "UNTIL", "value": until}]
+    version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": version, "command": "./plugin", "args": ["1"], "env": env}}
+
+
+def test_token_of_a_plugin_is_used_until_it_expires_or_is_refused(tmp_path: Path) -> None:
+    access = from_kubeconfig(written(tmp_path, plugin(tmp_path, "2999-01-01T00:00:00Z")))
+
+    assert [access.bearer(), access.bearer()] == ["token-1", "token-1"]
+    assert (tmp_path / "calls").read_text() == "x"
+    access.forget_token()
+    assert access.bearer() == "token-1"
+    assert (tmp_path / "calls").read_text() == "xx"
+    expired = from_kubeconfig(written(tmp_path, plugin(tmp_path, "2020-01-01T00:00:00Z")))
+    assert [expired.bearer(), expired.bearer()] == ["token-1", "token-1"]
+    assert (tmp_path / "calls").read_text() == "xxxx"
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({}, "exec has no command"),
+        ({"command": "no-such-plugin", "installHint": "install it"}, "no-such-plugin cannot be started.*install it"),
+        ({"command": "false"}, "false ended with status 1"),
+        ({"command": "echo"}, "echo wrote no ExecCredential"),
+        ({"command": "echo", "args": ['{"status": {}}']}, "echo gave no token"),
+        ({"command": "x", "apiVersion": "v9"}, r"apiVersion is v9; known are"),
+    ],
+)
+def test_plugin_that_gives_no_token_is_named(tmp_path: Path, block: dict[str, Any], said: str) -> None:
+    with pytest.raises(KubeAccessError, match=said):
+        from_kubeconfig(written(tmp_path, {"exec": block})).bearer()
+
+
+def test_password_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(KubeAccessError, match="username is not supported"):
+        from_kubeconfig(written(tmp_path, {"username": "me", "password": "x"}))
 
 
 @pytest.mark.parametrize("content", ["][", "just text", "{}"])

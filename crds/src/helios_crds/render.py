@@ -346,8 +346,14 @@ def _limits(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
     total = proxy.spec.limits.max_server_connections if proxy.spec.limits is not None else None
     if total is None:
         return limits
-    share = total if placement.pods is None else first_share(total, max(proxy.spec.replicas, placement.pods))
+    share = total if placement.pods is None else first_share(total, max(_pods(proxy), placement.pods))
     return {**limits, "max_server_connections": share}
+
+
+def _pods(proxy: HeliosProxy) -> int:
+    """As many as may come without the operator's doing."""
+    scaled = proxy.spec.autoscaling
+    return proxy.spec.replicas if scaled is None else scaled.max_replicas
 
 
 def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:

@@ -13,6 +13,12 @@ from helios.config import DrainConfig, ProxyConfig
 from helios.config.base import split_address
 from helios_crds.pool_settings import mirrored
 from helios_crds.v1alpha1 import HeliosProxy
+from helios_crds.v1alpha1.deploying import (
+    AutoscalingSpec,
+    NetworkPolicySpec,
+    PodDisruptionBudgetSpec,
+    ServiceSpec,
+)
 
 __all__ = ["GRACE_MARGIN_SECONDS", "Workload", "workload"]
 
@@ -44,6 +50,19 @@ class Workload:
     server_connections: int
     """Server connections that all pods share; 0 for any number."""
 
+    service: ServiceSpec
+    service_account: str | None
+    autoscaling: AutoscalingSpec | None
+    """How many pods there are by load; None: as many as `replicas` says."""
+
+    budget: PodDisruptionBudgetSpec
+    network: NetworkPolicySpec
+
+    @property
+    def least_pods(self) -> int:
+        """Pods that are wanted at least."""
+        return self.autoscaling.min_replicas if self.autoscaling is not None else self.replicas
+
 
 def workload(proxy: HeliosProxy) -> Workload:
     """The workload of `proxy`, with the defaults of the configuration for what the spec leaves out."""
@@ -57,5 +76,10 @@ def workload(proxy: HeliosProxy) -> Workload:
         requests={name: str(amount) for name, amount in spec.resources.requests.items()},
         limits={name: str(amount) for name, amount in spec.resources.limits.items()},
         termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,
+        service=spec.service or ServiceSpec(),
+        service_account=spec.service_account_name,
+        autoscaling=spec.autoscaling,
+        budget=spec.pod_disruption_budget or PodDisruptionBudgetSpec(),
+        network=spec.network_policy or NetworkPolicySpec(),
         server_connections=(spec.limits and spec.limits.max_server_connections) or 0,
     )

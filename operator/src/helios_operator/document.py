@@ -43,6 +43,8 @@ class ConfigDocument:
     admin_port: int
     secrets: tuple[tuple[str, str], ...]
     """(Secret, key) of every file that the document names."""
+    backends: tuple[tuple[str, int], ...] = ()
+    """(host, port) of every server."""
     first_share: int = 0
     """Server connections of a pod that was granted none yet; 0 for any number."""
 
@@ -96,6 +98,7 @@ def _described(config: ProxyConfig, text: str) -> ConfigDocument:
         listen_port=split_address(config.listen_address)[1],
         admin_port=split_address(config.admin.address)[1],
         secrets=tuple(sorted(_secrets(config))),
+        backends=tuple(sorted({(node.host, node.port) for each in config.clusters for node in each.nodes})),
         first_share=config.limits.max_server_connections,
     )
 

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from helios.kube import Client, Kind, Watch
-from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
+from helios.kube.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    NETWORK_POLICY,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+)
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
 from helios_operator.queue import WorkQueue
 from helios_operator.records import child_of, pod_of, slice_of, stored_of
@@ -20,7 +29,7 @@ from helios_operator.world import Placed, World
 
 __all__ = ["Informers"]
 
-CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT)
+CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT, POD_DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY)
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
 Json = dict[str, Any]
 USED_BY_SECONDS: Final = 0.3
@@ -33,7 +42,7 @@ def _place(value: Json) -> tuple[str, str]:
 
 
 class Informers:
-    """Six kinds, followed at once."""
+    """Nine kinds, followed at once."""
 
     def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]) -> None:
         self._world = world

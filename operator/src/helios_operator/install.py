@@ -1,7 +1,7 @@
-"""`python -m helios_operator.install [--check]`: write operator/install.yaml, which `kubectl apply -f` takes.
+"""`python -m helios_operator.install [--check]`: write operator/install.yaml and what of the Helm charts is generated.
 
-Called by `make generate`. CRDs, namespace, ServiceAccount, rights and Deployment of the operator, in the order in
-which they are needed.
+Called by `make generate`. install.yaml is what `kubectl apply -f` takes: CRDs, namespace, ServiceAccount, rights and
+Deployment of the operator, in the order in which they are needed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 from helios_crds import KINDS
 from helios_crds.structural import custom_resource_definition
 from helios_crds.yaml import dump
+from helios_operator.chart import chart_files
 from helios_operator.names import OPERATOR
 from helios_operator.rbac import CLUSTER_RULES, NAMESPACE_RULES
 from helios_operator.settings import OperatorSettings
@@ -102,23 +103,35 @@ def _deployment() -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the file, or with `--check` compare it; returns the exit code (1: stale)."""
+    """Write the files, or with `--check` compare them; returns the exit code (1: stale)."""
     parser = argparse.ArgumentParser(prog="python -m helios_operator.install", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; print the difference, exit 1 if any")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[3], help="the repository")
     options = parser.parse_args(arguments)
-    file: Path = options.root / FILE
-    present = file.read_text(encoding="utf-8") if file.exists() else ""
-    made = manifest()
-    if present == made:
-        return 0
-    if options.check:
-        sys.stdout.writelines(difflib.unified_diff(present.splitlines(True), made.splitlines(True), FILE, "generated"))
+    stale = [_bring_up(options.root, name, text, options.check) for name, text in _files().items()]
+    if options.check and any(stale):
         sys.stderr.write("generated files are stale: run `make generate`\n")
         return 1
-    file.write_text(made, encoding="utf-8")
-    sys.stdout.write(f"wrote {FILE}\n")
     return 0
+
+
+def _files() -> dict[str, str]:
+    """Path in the repository → text."""
+    return {FILE: manifest(), **chart_files()}
+
+
+def _bring_up(root: Path, name: str, made: str, is_check: bool) -> bool:
+    """Write one file, or print how it differs; whether it did."""
+    file = root / name
+    present = file.read_text(encoding="utf-8") if file.exists() else ""
+    if present == made:
+        return False
+    if is_check:
+        sys.stdout.writelines(difflib.unified_diff(present.splitlines(True), made.splitlines(True), name, "generated"))
+    else:
+        file.write_text(made, encoding="utf-8")
+        sys.stdout.write(f"wrote {name}\n")
+    return True
 
 
 if __name__ == "__main__":

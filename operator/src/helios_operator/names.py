@@ -11,10 +11,12 @@ from helios_crds.placement import PEERS_SUFFIX
 
 __all__ = [
     "APPLIED",
+    "AUTOSCALED",
     "CONFIG_FOLDER",
     "CONFIG_KEY",
     "CUSTOM",
     "GENERATION",
+    "GROUP_KIND",
     "INSTANCE",
     "MANAGED_BY",
     "MANAGED_SELECTOR",
@@ -23,6 +25,7 @@ __all__ = [
     "POLICIES",
     "PROXY",
     "PROXY_CONTAINER",
+    "REPLICAS_MANAGER",
     "RESTART",
     "ROTATE",
     "ROTATED",
@@ -36,6 +39,9 @@ __all__ = [
 OPERATOR: Final = "helios-operator"
 MANAGER: Final = OPERATOR
 """Field manager of every child."""
+REPLICAS_MANAGER: Final = "helios-operator-replicas"
+"""Field manager of the number of pods from the moment we give it up until an autoscaler writes it: a field that nobody
+owns would fall back to one."""
 STATUS_MANAGER: Final = "helios-operator-status"
 """Field manager of every status."""
 
@@ -49,6 +55,8 @@ APPLIED: Final = f"{GROUP}/applied"
 """Annotation of a child: hash of what was applied, so that a pass without changes writes nothing."""
 GENERATION: Final = f"{GROUP}/config-generation"
 """Annotation of ConfigMap and Deployment: the generation of the document, kept where the other is lost."""
+AUTOSCALED: Final = f"{GROUP}/autoscaled"
+"""Annotation of a Deployment whose number of pods is no longer ours to say."""
 RESTART: Final = f"{GROUP}/restart"
 """Annotation of the pod template: hash over the settings that only a start of the process applies."""
 ROTATE: Final = f"{GROUP}/rotate-admin"
@@ -64,6 +72,8 @@ CONFIG_FOLDER: Final = "/etc/heliosproxy"
 CUSTOM: Final = {name: Kind(f"{GROUP}/{VERSION}", model.names.plural, name) for name, model in KINDS.items()}
 """Our own kinds by name."""
 PROXY: Final = CUSTOM["HeliosProxy"]
+GROUP_KIND: Final = f"{PROXY.plural}.{GROUP}"
+"""HeliosProxies as kubectl is asked for them."""
 POLICIES: Final = tuple(kind for kind in CUSTOM.values() if kind is not PROXY)
 """What HeliosProxies refer to."""
 
@@ -84,6 +94,11 @@ class ProxyKey:
     def admin(self) -> str:
         """Secret with token and certificate of the admin API, and the Service that leads to it."""
         return f"{self.name}-admin"
+
+    @property
+    def connection(self) -> str:
+        """Secret that tells applications where to connect."""
+        return f"{self.name}-connection"
 
     @property
     def peers(self) -> str:

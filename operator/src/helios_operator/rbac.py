@@ -8,13 +8,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helios.kube import Kind
-from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, POD, SECRET, SERVICE
+from helios.kube.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    EVENT,
+    LEASE,
+    NETWORK_POLICY,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+)
 from helios_operator.names import CUSTOM
 
 __all__ = ["CLUSTER_RULES", "NAMESPACE_RULES"]
 
 WATCH: Final = ("list", "watch")
 OWN: Final = ("create", "get", "list", "patch", "watch")
+ON_DEMAND: Final = ("create", "delete", "get", "list", "patch", "watch")
 
 
 def _rule(kinds: list[Kind], verbs: tuple[str, ...], part: str = "") -> dict[str, Any]:
@@ -27,6 +41,9 @@ CLUSTER_RULES: Final = [
     _rule(list(CUSTOM.values()), ("patch",), "status"),
     _rule([CONFIG_MAP, SERVICE], OWN),
     _rule([DEPLOYMENT], OWN),
+    _rule([POD_DISRUPTION_BUDGET], ON_DEMAND),
+    _rule([AUTOSCALER], ON_DEMAND),
+    _rule([NETWORK_POLICY], ON_DEMAND),
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),

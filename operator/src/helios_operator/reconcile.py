@@ -7,13 +7,22 @@ the poller what the pods shall run, and write the status. Every look starts from
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from helios.kube import Client, Forbidden, Invalid, NotFound
 from helios.kube.errors import ApiError
-from helios.kube.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE
+from helios.kube.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+)
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
@@ -23,12 +32,21 @@ from helios_crds.render import RenderResult, discoveries, render, secret_files
 from helios_crds.since import Version, version_of_image
 from helios_crds.workload import Workload, workload
 from helios_operator.admin_secrets import AdminSecrets
-from helios_operator.desired import Owner, config_map, deployment, services
+from helios_operator.desired import (
+    Owner,
+    autoscaler,
+    config_map,
+    connection_secret,
+    deployment,
+    disruption_budget,
+    network_policy,
+    services,
+)
 from helios_operator.discovery import discover
 from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.events import Recorder, turns_of
-from helios_operator.names import PROXY, ROTATE, STATUS_MANAGER, ProxyKey
+from helios_operator.names import AUTOSCALED, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
@@ -72,6 +90,8 @@ class Reconciler:
         self._policies = PolicyReader(world)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._users = UserSecrets(client, settings.resync)
+        self._connections: dict[ProxyKey, tuple[str, float]] = {}
+        """uid of the proxy and the time at which its connection Secret was looked at."""
 
     async def look(self, key: ProxyKey) -> None:
         """Look at one HeliosProxy. Raises what makes another look necessary, after the status has told it."""
@@ -147,23 +167,65 @@ class Reconciler:
         credentials = await self._admin.obtain(owner, asked, is_new=present is None)
         for service in services(owner, work):
             await self._writer.ensure(SERVICE, service, owner.uid)
+        await self._tell_applications(owner, work)
         if look.document is None:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
         self._poller.want(key, look.document, look.document.admin_port, credentials)
         work = self._share_out(key, work, look)
-        pods = deployment(owner, work, look.document, self._settings.image)
+        is_handed_over = await self._hand_over(key, work, owner)
+        pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
         await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
+        await self._surround(key, work, look.document, owner)
+
+    async def _tell_applications(self, owner: Owner, work: Workload) -> None:
+        """Secrets are not watched, so it is looked now and then whether ours is as it should be."""
+        key, now = owner.key, time.monotonic()
+        uid, looked = self._connections.get(key, ("", 0.0))
+        if uid != owner.uid or now - looked > self._settings.resync:
+            self._world.gone(SECRET.name, key.namespace, key.connection)
+            self._connections[key] = (owner.uid, now)
+        await self._writer.ensure(SECRET, connection_secret(owner, work), owner.uid)
+
+    async def _hand_over(self, key: ProxyKey, work: Workload, owner: Owner) -> bool:
+        """Whether an autoscaler says how many pods there are. Until it does, another manager of ours keeps the number:
+        without an owner it would fall to one."""
+        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
+        if work.autoscaling is None or running is None or running.owner != owner.uid:
+            return False
+        content = running.content
+        if AUTOSCALED not in (content["metadata"].get("annotations") or {}):
+            metadata = {"name": key.name, "namespace": key.namespace, "uid": running.uid}
+            kept = {"replicas": content["spec"]["replicas"]}
+            value = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.name, "metadata": metadata, "spec": kept}
+            await self._client.apply(DEPLOYMENT, value, REPLICAS_MANAGER)
+        return True
+
+    async def _surround(self, key: ProxyKey, work: Workload, document: ConfigDocument, owner: Owner) -> None:
+        """What stands around the pods only where it is asked for."""
+        wanted = (
+            (POD_DISRUPTION_BUDGET, disruption_budget(owner, work)),
+            (AUTOSCALER, autoscaler(owner, work)),
+            (NETWORK_POLICY, network_policy(owner, work, document, self._settings.namespace)),
+        )
+        for kind, value in wanted:
+            if value is None:
+                await self._writer.remove(kind, key.namespace, key.name, owner.uid)
+            else:
+                await self._writer.ensure(kind, value, owner.uid)
 
     def _share_out(self, key: ProxyKey, work: Workload, look: _Look) -> Workload:
         """Grant each pod its part of the total; `work` with as many pods as there are server connections for."""
         if look.document is None or not look.document.first_share or not work.server_connections:
             return work
         holders = self._poller.holders(key)
-        division = divide(work.server_connections, look.document.first_share, work.replicas, holders)
+        most = work.replicas if work.autoscaling is None else work.autoscaling.max_replicas
+        division = divide(work.server_connections, look.document.first_share, most, holders)
         self._poller.grant(key, division.grants)
         running = self._world.child(DEPLOYMENT, key.namespace, key.name)
         asked = running.content["spec"]["replicas"] if running is not None else 0
+        if work.autoscaling is not None:
+            return work
         pods = min(work.replicas, max(division.pods, asked))
         look.held_back = work.replicas - pods
         return replace(work, replicas=pods)
@@ -173,7 +235,7 @@ class Reconciler:
         seen = Observed(
             key=key,
             generation=look.proxy.generation,
-            replicas=look.resource.spec.replicas if look.resource is not None else 0,
+            replicas=self._wanted_pods(key, look.resource),
             problems=look.problems,
             result=look.result,
             document=look.document,
@@ -202,6 +264,14 @@ class Reconciler:
         self._world.wrote_status(key, version, answer["status"])
         self._queue.own(version)
 
+    def _wanted_pods(self, key: ProxyKey, resource: HeliosProxy | None) -> int:
+        if resource is None:
+            return 0
+        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
+        if resource.spec.autoscaling is None or running is None:
+            return resource.spec.replicas
+        return int(running.content["spec"]["replicas"])
+
     def _plan_next(self, key: ProxyKey, look: _Look) -> None:
         """Come back for what nobody announces: Secrets, Endpoints, the end of an old token."""
         seconds = self._settings.resync * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the looks
@@ -215,6 +285,7 @@ class Reconciler:
         """The children go with their owner; only our memory is to be cleared."""
         self._poller.forget(key)
         self._admin.forget(key)
+        self._connections.pop(key, None)
         self._queue.forget(key)
 
 

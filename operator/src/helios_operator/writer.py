@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from helios.kube import AlreadyExists, Client, Conflict, Invalid, Kind, NotFound
+from helios.kube.ownership import as_applied
 from helios.telemetry.logs import fields
 from helios_operator.errors import InvalidOwnership
 from helios_operator.names import APPLIED, MANAGER
@@ -93,6 +94,18 @@ class Writer:
                     raise
         raise Conflict(409, "Conflict", f"{kind.name}/{name} is being changed by somebody else all the time")
 
+    async def remove(self, kind: Kind, namespace: str, name: str, owner: str) -> None:
+        """Delete the object of that name if `owner` (a uid) controls it; what is somebody else's stays."""
+        child = self._world.child(kind, namespace, name)
+        if child is None or child.owner != owner or child.deleting:
+            return
+        try:
+            await self._client.delete(kind, namespace, name, child.uid)
+        except (NotFound, Conflict):
+            return  # it went, or another one has its name; the stream tells
+        self._world.gone(kind.name, namespace, name)
+        _log.info("deleted", extra=fields(object=f"{kind.name} {namespace}/{name}"))
+
     async def read(self, kind: Kind, namespace: str, name: str) -> Child | None:
         """The object as it is now, None if there is none: the streams do not show one without our label."""
         try:
@@ -117,7 +130,7 @@ class Writer:
         patch = {
             "uid": child.uid,
             "resourceVersion": live["metadata"]["resourceVersion"],
-            "managedFields": _as_applied(live["metadata"].get("managedFields") or []),
+            "managedFields": as_applied(live["metadata"].get("managedFields") or [], MANAGER),
         }
         await self._client.merge(kind, namespace, name, {"metadata": patch}, MANAGER)
 
@@ -129,16 +142,6 @@ class Writer:
         place = f"{kind.name} {metadata['namespace']}/{metadata['name']}"
         _log.info("%s", what, extra=fields(object=place))
         return True
-
-
-def _as_applied(entries: list[Json]) -> list[Json]:
-    kept = [entry for entry in entries if not (entry.get("manager") == MANAGER and entry.get("operation") == "Apply")]
-    return [
-        {**entry, "operation": "Apply"}
-        if entry.get("manager") == MANAGER and entry.get("operation") == "Update" and not entry.get("subresource")
-        else entry
-        for entry in kept
-    ]
 
 
 def _is_in_line(value: Json, child: Child) -> bool:

@@ -19,6 +19,7 @@ from helios.planner.service import PlannerService
 from helios.running import HANDED_OVER, RunningProxy
 from helios.telemetry.events import EventPump
 from helios.telemetry.logs import fields
+from helios.telemetry.tracing import pump_of
 from helios.threads import on_daemon_thread
 from helios.watching import watch
 
@@ -52,6 +53,10 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
         pump = EventPump(proxy.core, proxy.suspect, proxy.console.take)
         stack.callback(pump.stop)
         pump.start()
+        spans = pump_of(proxy.config.tracing, proxy.core)
+        if spans is not None:
+            stack.callback(spans.stop)
+            spans.start()
         stack.callback(proxy.console.stop)
         proxy.console.start()
         stack.push_async_callback(proxy.catalogs.stop)

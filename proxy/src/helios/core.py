@@ -119,7 +119,6 @@ class Command(Message):
     id: int
     """What the answer is given under."""
     client: int
-    """The client's id."""
     user: str
     text: str
     describe: bool
@@ -179,10 +178,8 @@ class Core:
             self._engine = Engine(snapshot)
 
     def start(self, listeners: Sequence[int] = (), predecessors: Sequence[str] = ()) -> tuple[SocketAddress, ...]:
-        """Bind, start the workers and accept clients; the addresses really bound. `ListenError` if one is taken.
-
-        `listeners` are descriptors from another process's `SocketOffer`, whose owner the engine becomes.
-        """
+        """Bind, or own the descriptors of another process's `SocketOffer`, start the workers and accept clients; the
+        addresses really bound. `ListenError` if one is taken."""
         inheritance = json.dumps({"listeners": list(listeners), "predecessors": list(predecessors)})
         with _helios_errors():
             return _Listening.model_validate_json(self._engine.start(inheritance.encode())).listen
@@ -193,7 +190,7 @@ class Core:
             self._engine.own_files()
 
     def offer(self, path: str) -> SocketOffer:
-        """What another process needs to take over. From now on this one is asked at `path` for its sessions."""
+        """What another process needs to take over. From now on it may ask at `path` for sessions that are here."""
         with _helios_errors():
             return SocketOffer.model_validate_json(self._engine.offer(path))
 
@@ -255,6 +252,11 @@ class Core:
             event = self._engine.next_event(timeout_ms)
         return None if event is None else _EVENT.validate_json(event)
 
+    def next_span(self, timeout_ms: int) -> bytes | None:
+        """Wait up to `timeout_ms` for the next span, a `helios.telemetry.tracing.StatementSpan`; None for none."""
+        with _helios_errors():
+            return self._engine.next_span(timeout_ms)
+
     def next_unplanned(self, timeout_ms: int) -> list[Question] | None:
         """Wait up to `timeout_ms` for statements without a plan. None once the engine has ended."""
         with _helios_errors():
@@ -309,12 +311,9 @@ def _helios_errors() -> Iterator[None]:
 
     try:
         yield
-    except helios_core.ListenError as error:
-        raise ListenError(str(error)) from error
-    except helios_core.SnapshotError as error:
-        raise SnapshotError(str(error)) from error
     except helios_core.EngineError as error:
-        raise EngineError(str(error)) from error
+        kinds = {helios_core.ListenError: ListenError, helios_core.SnapshotError: SnapshotError}
+        raise kinds.get(type(error), EngineError)(str(error)) from error
 
 
 _NOT_INSTALLED = "the engine (helios_core) cannot be loaded by this Python; `make run` builds it"

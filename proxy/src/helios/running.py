@@ -118,6 +118,7 @@ class RunningProxy:
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
         self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._pause(False, loaded.config.paused)
         self.draining = False
         self._granted: int | None = None
         self._switched: dict[NodeKey, bool] = {}
@@ -292,11 +293,16 @@ class RunningProxy:
         prepared = _prepare(loaded, config, self._for_engine(config))
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
+        self._pause(self.config.paused, config.paused)
         self._prepared = prepared
         logs.configure(prepared.config.log.level.value, prepared.config.log.format.value)
         self._warn(loaded.warnings)
         self.watch_nodes()
         return plan.restart
+
+    def _pause(self, before: bool, after: bool) -> None:
+        if before != after:
+            self.core.order("pause" if after else "resume", database=None)
 
     def _for_engine(self, config: ProxyConfig) -> ProxyConfig:
         """`config` with the threads that run, which stay as many as they are, and the server connections granted."""

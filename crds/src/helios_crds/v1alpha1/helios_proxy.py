@@ -11,8 +11,14 @@ from helios.config.base import Port, split_address
 from helios_crds.base import PROXY_NAME_LENGTH, Column, Names, Resource, Scale, SpecModel
 from helios_crds.markers import Rule, atomic, cel, in_force, list_map, mirrors, not_acted_on
 from helios_crds.problems import Severity
-from helios_crds.types import Image
+from helios_crds.types import Image, ObjectName
 from helios_crds.v1alpha1.backends import MAX_CLUSTERS, MAX_DATABASES, ClusterSpec, DatabaseSpec, NodeList
+from helios_crds.v1alpha1.deploying import (
+    AutoscalingSpec,
+    NetworkPolicySpec,
+    PodDisruptionBudgetSpec,
+    ServiceSpec,
+)
 from helios_crds.v1alpha1.references import MAX_REFS, LocalRef
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
@@ -72,7 +78,8 @@ def _session_mode_only(spec: Any, _old: Any) -> bool:
 
 def _total_suffices(spec: Any) -> bool:
     total = _block(spec, "limits").get("maxServerConnections")
-    pods = spec.get("replicas", DEFAULT_REPLICAS)
+    scaled = spec.get("autoscaling")
+    pods = _block(spec, "autoscaling").get("maxReplicas") if scaled else spec.get("replicas", DEFAULT_REPLICAS)
     return not isinstance(total, int) or not isinstance(pods, int) or total > pods
 
 
@@ -124,9 +131,11 @@ REFS_DIFFER = Rule(
 )
 ENOUGH_FOR_PODS = Rule(
     "server-connections-for-pods",
-    "!has(self.limits) || !has(self.limits.maxServerConnections) || "
-    f"self.limits.maxServerConnections > (has(self.replicas) ? self.replicas : {DEFAULT_REPLICAS})",
-    "limits.maxServerConnections must be more than replicas: each pod needs one, and one more pod comes in an update",
+    "!has(self.limits) || !has(self.limits.maxServerConnections) || self.limits.maxServerConnections > "
+    "(has(self.autoscaling) ? self.autoscaling.maxReplicas : "
+    f"has(self.replicas) ? self.replicas : {DEFAULT_REPLICAS})",
+    "limits.maxServerConnections must be more than replicas (autoscaling.maxReplicas, where that is set): each pod "
+    "needs one, and one more pod comes in an update",
     lambda spec, _old: _total_suffices(spec),
 )
 RefList = Annotated[tuple[LocalRef, ...], cel(REFS_DIFFER), Field(max_length=MAX_REFS)]
@@ -157,6 +166,8 @@ class HeliosProxySpec(SpecModel):
 
     admin_port: Annotated[Port | None, in_force(split_address(AdminConfig().address)[1])] = None
     """TCP port of the admin API, of the pods and of the Service `<name>-admin`."""
+
+    paused: Annotated[bool | None, mirrors(ProxyConfig, "paused")] = None
 
     workers: Annotated[int | None, mirrors(ProxyConfig, "workers")] = None
 
@@ -233,6 +244,21 @@ class HeliosProxySpec(SpecModel):
 
     log: LogSpec | None = None
     """Log lines."""
+
+    service: ServiceSpec | None = None
+    """Service `<name>`. Left out: of type ClusterIP."""
+
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of the pods, for what a cloud ties to it; no token of it is mounted. Left out: `default`."""
+
+    autoscaling: AutoscalingSpec | None = None
+    """Pods by load instead of `replicas`, which is not looked at then. Left out: as many as `replicas` says."""
+
+    pod_disruption_budget: PodDisruptionBudgetSpec | None = None
+    """How many pods may be evicted at once. Left out: one, where at least two are wanted."""
+
+    network_policy: NetworkPolicySpec | None = None
+    """What may reach the pods. Left out: nothing is forbidden."""
 
     resources: ResourcesSpec = DEFAULT_RESOURCES
     """CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole."""

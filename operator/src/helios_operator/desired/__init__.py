@@ -1,9 +1,23 @@
 """Pure builders: a HeliosProxy and its document → the objects that run it. Called by the reconciler."""
 
+from helios_operator.desired.autoscaler import autoscaler
+from helios_operator.desired.budget import disruption_budget
 from helios_operator.desired.config_map import config_map
+from helios_operator.desired.connection import connection_secret
 from helios_operator.desired.deployment import deployment
 from helios_operator.desired.metadata import Owner
+from helios_operator.desired.network_policy import network_policy
 from helios_operator.desired.secret import admin_secret
 from helios_operator.desired.services import services
 
-__all__ = ["Owner", "admin_secret", "config_map", "deployment", "services"]
+__all__ = [
+    "Owner",
+    "admin_secret",
+    "autoscaler",
+    "config_map",
+    "connection_secret",
+    "deployment",
+    "disruption_budget",
+    "network_policy",
+    "services",
+]

@@ -16,6 +16,7 @@ from helios_crds.workload import Workload
 from helios_operator.desired.metadata import Owner
 from helios_operator.document import ConfigDocument
 from helios_operator.names import (
+    AUTOSCALED,
     CONFIG_FOLDER,
     CONFIG_KEY,
     GENERATION,
@@ -36,14 +37,18 @@ STARTUP_SECONDS: Final = 60
 """Until a pod that does not answer is started again."""
 
 
-def deployment(owner: Owner, work: Workload, document: ConfigDocument, image: str) -> dict[str, Any]:
+def deployment(
+    owner: Owner, work: Workload, document: ConfigDocument, image: str, is_handed_over: bool = False
+) -> dict[str, Any]:
     """The Deployment that runs `document` with `work.image`, or `image` where that is None.
 
     Ports and Secrets are those that the document names, which may be older than the spec while a new one is refused.
+    `is_handed_over`: somebody else says how many pods there are.
     """
-    made = owner.child(DEPLOYMENT, owner.key.name, {GENERATION: str(document.generation)})
+    annotations = {GENERATION: str(document.generation)} | ({AUTOSCALED: "true"} if is_handed_over else {})
+    made = owner.child(DEPLOYMENT, owner.key.name, annotations)
     mounts = _secret_mounts(document)
-    pod = {
+    pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": work.termination_grace_period_seconds,
@@ -63,8 +68,10 @@ def deployment(owner: Owner, work: Workload, document: ConfigDocument, image: st
         ],
     }
     template = {"metadata": {"labels": labels_of(owner.key), "annotations": {RESTART: document.restart}}, "spec": pod}
+    if work.service_account is not None:
+        pod["serviceAccountName"] = work.service_account
     spec = {
-        "replicas": work.replicas,
+        **({} if is_handed_over else {"replicas": work.least_pods}),
         "selector": {"matchLabels": pod_labels(owner.key)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": template,

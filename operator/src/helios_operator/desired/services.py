@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from helios.kube.kinds import SERVICE
@@ -20,14 +21,16 @@ def services(owner: Owner, work: Workload) -> list[dict[str, Any]]:
     admin = _port(ADMIN_PORT, work.admin_port)
     peers = {"clusterIP": "None", "publishNotReadyAddresses": True}
     return [
-        _service(owner, key.name, {"ports": [postgres]}),
+        _service(owner, key.name, {"type": work.service.type.value, "ports": [postgres]}, work.service.annotations),
         _service(owner, key.admin, {"ports": [admin]}),
         _service(owner, key.peers, {**peers, "ports": [postgres, admin]}),
     ]
 
 
-def _service(owner: Owner, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    made = owner.child(SERVICE, name)
+def _service(
+    owner: Owner, name: str, spec: dict[str, Any], annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    made = owner.child(SERVICE, name, annotations)
     return {**made, "spec": {"type": "ClusterIP", **spec, "selector": pod_labels(owner.key)}}
 
 

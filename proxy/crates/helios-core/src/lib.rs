@@ -138,6 +138,12 @@ impl Engine {
         event.map(|event| PyBytes::new(py, &event))
     }
 
+    /// The next span of a statement, or None after `timeout_ms`.
+    fn next_span<'py>(&self, py: Python<'py>, timeout_ms: u64) -> Option<Bound<'py, PyBytes>> {
+        let span = py.detach(|| self.0.next_span(Duration::from_millis(timeout_ms)));
+        span.map(|span| PyBytes::new(py, &span))
+    }
+
     /// Statements that wait for a plan, or None once the engine has ended; waits at most `timeout_ms` for one.
     fn next_unplanned<'py>(&self, py: Python<'py>, timeout_ms: u64) -> Option<Bound<'py, PyBytes>> {
         let questions = py.detach(|| self.0.next_unplanned(Duration::from_millis(timeout_ms)));

@@ -47,6 +47,16 @@ pub struct Snapshot {
     pub tcp: Tcp,
     /// When a node is not asked for reads.
     pub circuit_breaker: CircuitBreaker,
+    /// Spans of statements; absent is none.
+    pub tracing: Option<Tracing>,
+}
+
+/// Which statements have spans besides those whose callers say so.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tracing {
+    /// The share of those whose callers say nothing, from 0 to 1.
+    pub sample_ratio: f64,
 }
 
 /// Socket back end.

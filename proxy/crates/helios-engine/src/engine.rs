@@ -137,6 +137,7 @@ impl Engine {
             keys: KeyCache::default(),
             backends: Backends::default(),
             events: Events::new(),
+            spans: Events::new(),
             draining: AtomicBool::new(false),
             numbers: Arc::default(),
             traffics: Traffics::new(workers),
@@ -446,6 +447,11 @@ impl Engine {
     /// The next event, waiting at most `limit`.
     pub fn next_event(&self, limit: Duration) -> Option<Vec<u8>> {
         self.shared.events.next(limit)
+    }
+
+    /// The next span of a statement, waiting at most `limit`; `session/tracing.rs` says what is in it.
+    pub fn next_span(&self, limit: Duration) -> Option<Vec<u8>> {
+        self.shared.spans.next(limit)
     }
 
     /// JSON `[{"id", "text", "cluster", "database", "defined"}]` of statements that wait for a plan, waiting at most

@@ -46,6 +46,8 @@ pub enum Event {
         /// Only the columns of the result are wanted.
         describe: bool,
     },
+    /// A statement that is traced has ended.
+    Span(serde_json::Value),
     /// Nobody waits for the answer to a command any more.
     Withdrawn {
         /// The command's number.
@@ -151,6 +153,7 @@ fn serialize(event: &Event) -> Vec<u8> {
                 "kind": "command", "id": id, "client": client, "user": user, "text": text, "describe": describe,
             })
         }
+        Event::Span(document) => document.clone(),
         Event::Withdrawn { id, cancelled } => {
             serde_json::json!({"kind": "withdrawn", "id": id, "cancelled": cancelled})
         }

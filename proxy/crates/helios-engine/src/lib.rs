@@ -19,6 +19,7 @@ mod fault;
 mod halts;
 mod handover;
 mod listener;
+mod newcomer;
 mod nodes;
 mod notify;
 mod peers;

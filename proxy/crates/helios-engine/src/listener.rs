@@ -14,11 +14,12 @@ use socket2::Socket;
 use crate::config::{Address, Snapshot};
 use crate::error::EngineError;
 use crate::events::Level;
+use crate::newcomer::Newcomer;
 use crate::rt::{self, Conn, Detached, Listener};
 use crate::seat::Seat;
 use crate::session;
 use crate::socket_file::SocketFile;
-use crate::worker::{Message, Newcomer, Worker};
+use crate::worker::{Message, Worker};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::task::{Context, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyCache,
     pub(crate) backends: Backends,
     pub(crate) events: Events,
+    /// Spans, which are not to crowd out the others.
+    pub(crate) spans: Events,
     pub(crate) draining: AtomicBool,
     /// Given to clients and servers.
     pub(crate) numbers: Arc<Numbers>,
@@ -123,7 +125,7 @@ pub(crate) struct Worker {
     pub(crate) homeless: RefCell<Vec<Waker>>,
     pub(crate) accepting: Cell<bool>,
     /// Accept loops and logins, to be woken when the worker drains.
-    newcomers: RefCell<Slab<Option<Waker>>>,
+    pub(crate) newcomers: RefCell<Slab<Option<Waker>>>,
     tags: Cell<u64>,
     /// Seconds, roughly, since the worker began.
     ticks: Cell<u32>,
@@ -133,6 +135,10 @@ pub(crate) struct Worker {
     is_pressing: Cell<bool>,
     /// By cluster, samples of the primary's position.
     samplers: RefCell<HashMap<String, Rc<Sampler>>>,
+    /// The share of statements that have spans though their callers say nothing of it; `None` where none has any.
+    pub(crate) sampling: Cell<Option<f64>>,
+    /// What has come together of it since the last one.
+    pub(crate) share: Cell<f64>,
     /// Plans that this worker has used lately.
     pub(crate) plans: RefCell<Own>,
 }
@@ -256,15 +262,6 @@ impl Worker {
         sampler
     }
 
-    /// A place among those to be woken when the worker drains.
-    pub(crate) fn newcomer(self: &Rc<Self>) -> Newcomer {
-        let place = self.newcomers.borrow_mut().insert(None);
-        Newcomer {
-            worker: Rc::clone(self),
-            place,
-        }
-    }
-
     /// Makes a client known to its worker; its place among the others.
     pub(crate) fn enroll(&self, handle: Handle) -> (Rc<Handle>, usize) {
         let handle = Rc::new(handle);
@@ -337,13 +334,10 @@ impl Worker {
         }
     }
 
-    fn stop_accepting(&self) {
-        self.accepting.set(false);
-        let mut newcomers = self.newcomers.borrow_mut();
-        newcomers
-            .iter_mut()
-            .filter_map(|(_, waker)| waker.take())
-            .for_each(Waker::wake);
+    fn set_sampling(&self) {
+        let tracing = self.config().tracing;
+        self.sampling
+            .set(tracing.map(|tracing| tracing.sample_ratio));
     }
 
     fn wake_homeless(&self) {
@@ -467,6 +461,7 @@ impl Worker {
                     shard.kick();
                 });
                 self.wake_homeless();
+                self.set_sampling();
                 let config = self.config();
                 for (_, handle) in self.sessions.borrow().iter() {
                     handle.set_limits(*config.user_limits(handle.user()));
@@ -518,8 +513,11 @@ pub(crate) async fn run(
         now: Cell::new(0),
         is_pressing: Cell::new(false),
         samplers: RefCell::default(),
+        sampling: Cell::default(),
+        share: Cell::default(),
         plans: RefCell::default(),
     });
+    worker.set_sampling();
     for socket in sockets {
         match Listener::new(socket) {
             Ok(socket) => rt::spawn(listener::accept_loop(Rc::clone(&worker), socket)),
@@ -541,29 +539,4 @@ pub(crate) async fn run(
     }
     // Idle servers hold slots whose end looks for waiters: let go of them while the worker still stands.
     worker.each_shard(|shard| shard.vacate());
-}
-
-/// An accept loop or a login of this worker.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    worker: Rc<Worker>,
-    place: usize,
-}
-
-impl Newcomer {
-    /// Has `cx` woken when the worker drains.
-    pub(crate) fn listen(&self, cx: &Context<'_>) {
-        let mut newcomers = self.worker.newcomers.borrow_mut();
-        let waker = &mut newcomers[self.place];
-        match waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *waker = Some(cx.waker().clone()),
-        }
-    }
-}
-
-impl Drop for Newcomer {
-    fn drop(&mut self) {
-        self.worker.newcomers.borrow_mut().try_remove(self.place);
-    }
 }

@@ -31,6 +31,7 @@ from helios.config.routing import (
     RuleRoute,
 )
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
+from helios.config.tracing import TracingConfig
 
 __all__ = [
     "ANY_DATABASE",
@@ -75,5 +76,6 @@ __all__ = [
     "RuleRoute",
     "ServerTlsConfig",
     "ServerTlsMode",
+    "TracingConfig",
     "UserConfig",
 ]

@@ -26,6 +26,7 @@ from helios.config.roles import UserConfig
 from helios.config.routing import RoutingConfig
 from helios.config.tcp import TcpConfig
 from helios.config.tls import ClientTlsConfig
+from helios.config.tracing import TracingConfig
 from helios.config.watch import WatchConfig
 
 __all__ = ["CONFIG_VERSION", "ProxyConfig"]
@@ -54,6 +55,10 @@ class ProxyConfig(HeliosModel):
 
     unix_socket_mode: FileMode = "0777"
     """Permissions of that file. As PostgreSQL's and PgBouncer's: who may log in is for `[auth]` to say."""
+
+    paused: bool = False
+    """Whether no database lends servers: they are closed as transactions end, and clients wait, at most as long as
+    `pool.acquire_timeout_seconds` says. It is PAUSE and RESUME of the console, carried out when this changes."""
 
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
     """Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the
@@ -121,6 +126,9 @@ class ProxyConfig(HeliosModel):
 
     log: LogConfig = LogConfig()
     """Log lines."""
+
+    tracing: TracingConfig = TracingConfig()
+    """Spans of statements."""
 
     watch: WatchConfig = WatchConfig()
     """Reload when a file changes."""

@@ -20,6 +20,8 @@ RESTART_FIELDS: Final = {
     "unix_socket_mode": "the listening socket is bound at start",
     "workers": "the threads are made at start",
     "io": "the threads are made at start",
+    "tracing.endpoint": "the exporter is made at start",
+    "tracing.service_name": "the exporter is made at start",
     "handover.socket_file": "the listening socket is bound at start",
     "admin.address": "the admin API's socket is bound at start",
     "admin.tls_cert_file": "the admin API's TLS is set up at start",

@@ -89,6 +89,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
         "circuit_breaker": _circuit_breaker(config.circuit_breaker),
+        "tracing": {"sample_ratio": config.tracing.sample_ratio} if config.tracing.endpoint else None,
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -35,6 +37,8 @@ class Access:
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     """File with the token, which may change; goes before `token`."""
+    fetch_token: Callable[[], tuple[str, float | None]] | None = field(default=None, repr=False)
+    """Asks somebody for (a token, seconds that it may be used; None: until it is refused); goes before both."""
 
     certificate: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
@@ -42,18 +46,32 @@ class Access:
     """Namespace that is meant where none is said."""
 
     _read: tuple[float, str] | None = field(default=None, repr=False)
+    """Until when the token is used, by the monotonic clock, and the token."""
 
     def bearer(self) -> str | None:
         """The token of this moment; None where a certificate is the identity. Raises KubeAccessError."""
-        if self.token_file is None:
+        if not self.can_renew:
             return self.token
-        if self._read is None or time.monotonic() - self._read[0] > TOKEN_SECONDS:
-            self._read = (time.monotonic(), _text(self.token_file).strip())
+        if self._read is None or time.monotonic() > self._read[0]:
+            token, seconds = self._renewed()
+            self._read = (time.monotonic() + seconds, token)
         return self._read[1]
 
+    @property
+    def can_renew(self) -> bool:
+        """Whether another token may be had when this one is refused."""
+        return self.fetch_token is not None or self.token_file is not None
+
     def forget_token(self) -> None:
-        """Read the token file again next time: the server did not take the token."""
+        """Have another token next time: the server did not take this one."""
         self._read = None
+
+    def _renewed(self) -> tuple[str, float]:
+        if self.fetch_token is not None:
+            token, seconds = self.fetch_token()
+            return token, math.inf if seconds is None else seconds
+        assert self.token_file is not None, "can_renew"
+        return _text(self.token_file).strip(), TOKEN_SECONDS
 
     def tls(self) -> ssl.SSLContext:
         """TLS towards the server. Raises KubeAccessError for a certificate that cannot be used."""

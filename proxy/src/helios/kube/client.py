@@ -106,6 +106,10 @@ class Client:
         """JSON merge patch: what `patch` says is set, null removes."""
         return await self.request("PATCH", kind.path(namespace, name), {"fieldManager": manager}, patch, MERGE)
 
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete that very object. Raises NotFound, or Conflict where the name is another one's by now."""
+        await self.request("DELETE", kind.path(namespace, name), None, {"preconditions": {"uid": uid}})
+
     async def replace(self, kind: Kind, value: Mapping[str, Any]) -> Json:
         """Replace an object; with `metadata.resourceVersion` only if nobody changed it. Raises Conflict."""
         metadata = value["metadata"]
@@ -128,7 +132,7 @@ class Client:
         try:
             return await self._once(method, path, query, data, content_type)
         except Unauthorized:
-            if self.access.token_file is None:
+            if not self.access.can_renew:
                 raise
             self.access.forget_token()
             return await self._once(method, path, query, data, content_type)

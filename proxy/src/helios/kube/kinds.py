@@ -7,13 +7,16 @@ from typing import Final
 from urllib.parse import quote
 
 __all__ = [
+    "AUTOSCALER",
     "CONFIG_MAP",
     "DEPLOYMENT",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
     "EVENT",
     "LEASE",
+    "NETWORK_POLICY",
     "POD",
+    "POD_DISRUPTION_BUDGET",
     "SECRET",
     "SERVICE",
     "Kind",
@@ -60,5 +63,8 @@ POD: Final = Kind("v1", "pods", "Pod")
 ENDPOINTS: Final = Kind("v1", "endpoints", "Endpoints")
 DEPLOYMENT: Final = Kind("apps/v1", "deployments", "Deployment")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+POD_DISRUPTION_BUDGET: Final = Kind("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget")
+AUTOSCALER: Final = Kind("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
 EVENT: Final = Kind("events.k8s.io/v1", "events", "Event")
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")

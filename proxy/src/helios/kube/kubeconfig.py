@@ -1,4 +1,4 @@
-"""Read a kubeconfig as kubectl does, as far as tokens and certificates go. For commands that run outside a pod."""
+"""Read a kubeconfig as kubectl does: tokens, certificates and exec plugins. For programs that run outside a pod."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import yaml
 
 from helios.kube.access import Access, in_cluster
 from helios.kube.errors import KubeAccessError
+from helios.kube.exec_plugin import ExecPlugin
 
 __all__ = ["find_access", "from_kubeconfig"]
 
-UNSUPPORTED = ("exec", "auth-provider", "username")
+UNSUPPORTED = ("auth-provider", "username")
 
 
 def find_access(kubeconfig: Path | None = None, context: str | None = None) -> Access:
@@ -41,13 +42,17 @@ def from_kubeconfig(path: Path, context: str | None = None) -> Access:
     user = _named(document, "users", str(settings.get("user")), path)
     for key in UNSUPPORTED:
         if key in user:
-            raise KubeAccessError(f"{path}: users[].user.{key} is not supported; use a token or a client certificate")
+            raise KubeAccessError(
+                f"{path}: users[].user.{key} is not supported; use a token, a client certificate or exec"
+            )
     token_file = user.get("tokenFile")
+    plugin = ExecPlugin.from_user(user["exec"], path.parent, f"{path}: users[].user.exec") if "exec" in user else None
     return Access(
         server=str(cluster.get("server") or "").rstrip("/"),
         ca=_pem(cluster, "certificate-authority", path),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         token=user.get("token"),
+        fetch_token=plugin.token if plugin is not None else None,
         token_file=path.parent / token_file if token_file else None,
         certificate=_pem(user, "client-certificate", path),
         key=_pem(user, "client-key", path),

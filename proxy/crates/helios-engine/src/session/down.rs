@@ -86,6 +86,7 @@ impl Session {
             let message = &input.bytes()[run.at..end];
             let act = match self.attempt.judge(header.tag, message, is_ours) {
                 Verdict::Withdrawn => {
+                    self.untrace();
                     self.on_reply(header, input.bytes(), run, end)?;
                     Act::Drop
                 }
@@ -191,7 +192,8 @@ impl Session {
     fn ends_execute(&mut self, tag: u8) -> Result<Act, Doubt> {
         match self.fifo.front() {
             Some(Expect::Execute { .. }) => {
-                self.fifo.pop_front();
+                let answered = self.fifo.pop_front();
+                self.trace_end(answered);
             }
             Some(Expect::Query { .. }) if tag != b's' => {}
             _ => return Err(self.misplaced(tag)),
@@ -251,6 +253,7 @@ impl Session {
             link.redefines |= evidence::redefines(tag);
         }
         self.note_command(tag);
+        self.trace_tag(tag);
         match effect {
             Effect::Read | Effect::Write => {}
             Effect::Leaves(doubts) => self.doubt(doubts),
@@ -288,7 +291,8 @@ impl Session {
         if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
             return Err(self.misplaced(b'Z'));
         }
-        self.fifo.pop_front();
+        let answered = self.fifo.pop_front();
+        self.trace_end(answered);
         self.streaming = false;
         if let Some(link) = self.link.as_mut().filter(|link| link.redefines) {
             if status == Status::Idle {
@@ -389,6 +393,7 @@ impl Session {
             return Ok(Act::Forward);
         }
         self.note_failure();
+        self.trace_error(fields.sqlstate());
         if self.sync_in_copy {
             // Whether the server took that Sync before or after it failed decides how many ReadyForQuery come.
             return Err(Doubt(

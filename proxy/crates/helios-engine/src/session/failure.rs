@@ -138,6 +138,7 @@ impl Session {
         if link.reader.is_some() && self.survive() {
             return Step::Again;
         }
+        self.trace_loss(&link.shard.shared.key);
         // A second error breaks libpq's pipeline.
         if link.fatal && !Fault::SecondError.is_seeded() {
             return Step::Silent;

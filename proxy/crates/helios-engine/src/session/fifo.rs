@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::renaming::Renamed;
 use super::residue::Inspection;
+use super::tracing::Span;
 use crate::statements::{Named, Statement};
 
 /// One outstanding request.
@@ -26,7 +27,10 @@ pub(crate) enum Expect {
     Comparison(Arc<Statement>),
     /// Ended by CommandComplete, EmptyQueryResponse or PortalSuspended. `renamed` if it is of a text that names
     /// prepared statements.
-    Execute { renamed: Option<Box<Renamed>> },
+    Execute {
+        renamed: Option<Box<Renamed>>,
+        span: Option<Box<Span>>,
+    },
     /// Ended by CloseComplete.
     Close,
     /// A Close of ours, not shown.
@@ -34,7 +38,10 @@ pub(crate) enum Expect {
     /// Ended by ReadyForQuery.
     Sync,
     /// A simple Query, ended by ReadyForQuery. `renamed` if it names prepared statements.
-    Query { renamed: Option<Box<Renamed>> },
+    Query {
+        renamed: Option<Box<Renamed>>,
+        span: Option<Box<Span>>,
+    },
     /// A simple Query of ours about what is left in the session, not shown.
     Inspection(Box<Inspection>),
     /// A simple Query of ours that sets the client's settings, not shown.
@@ -99,7 +106,7 @@ impl Expect {
     /// Of a text that names prepared statements.
     pub(super) fn renamed(&self) -> Option<&Renamed> {
         match self {
-            Expect::Query { renamed } | Expect::Execute { renamed } => renamed.as_deref(),
+            Expect::Query { renamed, .. } | Expect::Execute { renamed, .. } => renamed.as_deref(),
             _ => None,
         }
     }
@@ -107,7 +114,25 @@ impl Expect {
     /// The same, to be changed.
     pub(super) fn renamed_mut(&mut self) -> Option<&mut Renamed> {
         match self {
-            Expect::Query { renamed } | Expect::Execute { renamed } => renamed.as_deref_mut(),
+            Expect::Query { renamed, .. } | Expect::Execute { renamed, .. } => {
+                renamed.as_deref_mut()
+            }
+            _ => None,
+        }
+    }
+
+    /// Of a statement that is traced.
+    pub(super) fn span_mut(&mut self) -> Option<&mut Span> {
+        match self {
+            Expect::Query { span, .. } | Expect::Execute { span, .. } => span.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// The same, for its end.
+    pub(super) fn take_span(&mut self) -> Option<Box<Span>> {
+        match self {
+            Expect::Query { span, .. } | Expect::Execute { span, .. } => span.take(),
             _ => None,
         }
     }

@@ -78,11 +78,12 @@ impl Session {
     }
 
     /// An idle server at once, if there is one; else what is to be waited for.
-    fn take_idle(&self, found: Found) -> Result<Taken, Found> {
+    fn take_idle(&mut self, found: Found) -> Result<Taken, Found> {
         let way = found.map_err(Err)?;
         match way.shard.try_take(&self.bucket) {
             Some(server) => {
                 self.worker.stats().acquire.record(0);
+                self.waited = 0;
                 Ok((server, way))
             }
             None => Err(Ok(way)),
@@ -98,6 +99,7 @@ impl Session {
             // As of the answer that freed the server.
             let waited = self.worker.now().saturating_sub(since);
             self.worker.stats().acquire.record(waited);
+            self.waited = waited;
             way.shard.counts().wait_us.add(waited / 1000);
         }
         taken

@@ -12,6 +12,7 @@ mod down;
 mod failure;
 mod fifo;
 pub(crate) mod handle;
+mod leaving;
 mod link;
 mod listening;
 mod own;
@@ -26,6 +27,7 @@ mod residue;
 mod route;
 pub(crate) mod startup;
 mod timeouts;
+mod tracing;
 mod up;
 mod worded;
 
@@ -39,7 +41,6 @@ use std::time::Duration;
 
 use helios_sql::Syntax;
 use helios_wire::backend::Status;
-use helios_wire::error_response::Severity;
 use helios_wire::startup::Replication;
 
 use crate::catalog::Definition;
@@ -205,6 +206,10 @@ pub(crate) struct Session {
     started: Option<u64>,
     /// When the first one of the transaction did.
     transaction: Option<u64>,
+    /// How long it waited for the server that it has, if no span has told yet.
+    waited: u64,
+    /// The portal that was bound last, if its statement is traced.
+    traced: Option<Box<tracing::Portal>>,
 }
 
 impl Drop for Session {
@@ -300,6 +305,8 @@ impl Session {
             next_seq: 1,
             started: None,
             transaction: None,
+            waited: 0,
+            traced: None,
         }
     }
 
@@ -511,35 +518,6 @@ impl Session {
             Poll::Ready(Err(_)) => Err(Step::Left),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
-    }
-
-    /// The server waits for more of what the client has begun.
-    fn is_unfinished(&self) -> bool {
-        self.unsynced || self.skipping || self.copying_in
-    }
-
-    /// A client that said Terminate does not read any more, but what it asked for before is still done. Not so a
-    /// backup, which goes to its reader or nowhere.
-    fn poll_leave(&mut self) -> Result<bool, Step> {
-        self.client.wbuf.release();
-        match &self.link {
-            Some(link)
-                if !self.is_at_rest(link) && !self.is_unfinished() && !self.is_replication() =>
-            {
-                Ok(false)
-            }
-            _ => Err(Step::Left),
-        }
-    }
-
-    /// Tells the client, lets go of the server, and ends.
-    async fn end(mut self: Box<Self>, fatal: Option<Refusal>) {
-        self.let_go();
-        if let Some(refusal) = fatal {
-            self.client.wbuf.extend(&refusal.message(Severity::Fatal));
-        }
-        // A client that does not read its last words does not get them.
-        let _ = rt::timeout(FAREWELL, self.client.flush()).await;
     }
 
     fn login(&self) -> &Login {

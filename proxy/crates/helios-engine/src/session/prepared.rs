@@ -304,6 +304,7 @@ impl Session {
         self.act_on_plan(plan);
         self.limit_time(plan.map(Arc::as_ref));
         self.note_bound(head.statement);
+        self.trace_bind(head.portal, head.statement);
         self.reword(head.statement, named.as_mut(), Some(head.portal), pending);
         let is_described = pending.is_described(header);
         let may_heal = is_described && self.status == Status::Idle && !self.unsynced;

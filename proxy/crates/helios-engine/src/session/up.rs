@@ -282,7 +282,8 @@ impl Session {
                     Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
                     None => (None, Act::Forward),
                 };
-                self.expect(Expect::Query { renamed });
+                let span = self.trace_query(planning::text(message));
+                self.expect(Expect::Query { renamed, span });
                 self.unsynced = false;
                 self.unnamed.tag = 0;
                 let link = self.link_mut();

@@ -152,12 +152,15 @@ impl Session {
         message: &[u8],
         pending: &mut Pending<'_>,
     ) -> Act {
-        if self.link_mut().renamed.is_empty() {
-            self.expect(Expect::Execute { renamed: None });
-            return Act::Forward;
-        }
-        if message.len() < header.total {
+        let is_plain = self.link_mut().renamed.is_empty();
+        if message.len() < header.total && (!is_plain || self.traced.is_some()) {
             return Act::Wait;
+        }
+        let span = self.trace_execute(message);
+        if is_plain {
+            let renamed = None;
+            self.expect(Expect::Execute { renamed, span });
+            return Act::Forward;
         }
         let portal = frontend::read_execute(&message[HEADER_LEN..]).map(|(portal, _)| portal);
         let mut all = self.link_mut().renamed.iter();
@@ -167,7 +170,7 @@ impl Session {
             .as_ref()
             .filter(|renamed| !renamed.changes.is_empty())
         else {
-            self.expect(Expect::Execute { renamed });
+            self.expect(Expect::Execute { renamed, span });
             return Act::Forward;
         };
         pending.flush(self.link_mut());
@@ -178,7 +181,7 @@ impl Session {
         out.extend(message);
         // What the client sends next waits for the answer.
         out.extend(frontend::FLUSH);
-        self.expect(Expect::Execute { renamed });
+        self.expect(Expect::Execute { renamed, span });
         Act::Drop
     }
 

@@ -1,0 +1,86 @@
+"""Level node: what stands around the pods has its effect, and Helm alone brings operator and proxy."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster import Cluster, KubectlError
+from harness.helm import CHARTS, Helm
+from harness.installed import EXAMPLE, PSQL, Installed
+from harness.operator import install
+from harness.wait import until
+
+pytestmark = pytest.mark.level("node")
+
+LOCAL = {
+    "nameOverride": "by-helm",
+    "crds": {"enabled": False},
+    "image": {"repository": "localhost/helios-operator", "tag": "dev", "pullPolicy": "Never"},
+    "proxyImage": "localhost/helios-proxy:dev",
+}
+"""Names of its own: other tests of the session have installed the operator by install.yaml."""
+
+
+@pytest.fixture
+def helm_namespace(cluster_with_images: Cluster, namespace: str, tmp_path: Path) -> Iterator[Installed]:
+    """A namespace in which releases may be made; the operator of the chart is in it too, and goes at the end."""
+    install(cluster_with_images)
+    yield Installed(cluster_with_images, namespace)
+    Helm(cluster_with_images, namespace, tmp_path)("uninstall", "operators", "--wait")
+
+
+def test_helm_alone_brings_operator_and_proxy(helm_namespace: Installed, tmp_path: Path) -> None:
+    shop = helm_namespace
+    helm = Helm(shop.cluster, shop.namespace, tmp_path)
+    values = tmp_path / "values.json"
+    values.write_text(json.dumps(LOCAL))
+
+    helm("install", "operators", str(CHARTS / "helios-operator"), "--values", str(values), "--wait", "--timeout=90s")
+    values.write_text(json.dumps(yaml.safe_load(EXAMPLE.read_text()).get("spec") or {}))
+    helm("install", "minimal", str(CHARTS / "helios-proxy"), "--values", str(values))
+    shop.await_condition("minimal", "Ready", "True", deadline=60)
+    until(lambda: shop.psql("select 41 + 1") == "42", "the Service answers psql", deadline=30)
+
+    helm("uninstall", "minimal", "--wait")
+    until(lambda: not shop.pods(), "the pods went with the release", deadline=120)
+
+
+def test_budget_lets_one_pod_go_at_a_time(in_cluster: Installed) -> None:
+    in_cluster.apply_example()
+    first, second = (pod["metadata"]["name"] for pod in in_cluster.pods())
+    until(lambda: allowed(in_cluster) == 1, "the budget has seen both pods", deadline=30)
+
+    evict(in_cluster, first)
+    with pytest.raises(KubectlError, match="disruption budget"):
+        evict(in_cluster, second)
+    until(lambda: allowed(in_cluster) == 1, "another pod took its place", deadline=120)
+
+
+def allowed(shop: Installed) -> int:
+    """Pods that may be evicted now."""
+    found = shop.find("poddisruptionbudget", "minimal")
+    return int(((found or {}).get("status") or {}).get("disruptionsAllowed", 0))
+
+
+def evict(shop: Installed, pod: str) -> None:
+    """As `kubectl drain` does."""
+    metadata = {"name": pod, "namespace": shop.namespace}
+    wish = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    path = f"/api/v1/namespaces/{shop.namespace}/pods/{pod}/eviction"
+    shop.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(wish))
+
+
+def test_connection_secret_leads_to_the_database(in_cluster: Installed) -> None:
+    in_cluster.apply_example()
+    uri = base64.b64decode(in_cluster.get("secret", "minimal-connection")["data"]["uri"]).decode()
+    asked = ("exec", "psql", "--", PSQL[0], f"{uri}app?user=app", "--tuples-only", "--command", "select 6 * 7")
+
+    until(lambda: in_cluster.psql("select 1"), "the Service answers", deadline=20)
+
+    assert in_cluster.kubectl(*asked).strip() == "42"

@@ -1,0 +1,122 @@
+"""`kubectl helios` as kubectl calls it: what it shows of a proxy, and that it writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from cluster import Cluster
+from harness.installed import Installed
+from harness.operator import OperatorProcess
+from harness.resources import NODES, Shop
+from harness.wait import until
+
+MANAGED = ("get", "heliosproxy", "web", "-o", "json", "--show-managed-fields")
+
+
+class Plugin:
+    """The plugin with its answers: exit status, stdout, stderr."""
+
+    def __init__(self, shop: Shop) -> None:
+        cluster = shop.cluster
+        self._shop = shop
+        self._environment = {
+            **os.environ,
+            **cluster.kubectl_environment,
+            "KUBECTL": str(cluster.kubectl_program),
+            "KUBECONFIG": str(cluster.kubeconfig),
+        }
+
+    def __call__(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        answer = subprocess.run(
+            [sys.executable, "-m", "helios_operator.plugin", "--namespace", self._shop.namespace, *arguments],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={**self._environment, **environment},
+            timeout=120,
+            check=False,
+        )
+        return answer.returncode, answer.stdout, answer.stderr
+
+
+@pytest.fixture
+def shop(installed: Cluster, namespace: str) -> Shop:
+    return Shop(installed, namespace)
+
+
+def test_status_and_configuration_without_pods(shop: Shop, operator: OperatorProcess, tmp_path: Path) -> None:
+    plugin = Plugin(shop)
+    value = {"apiVersion": "helios.heliosproxy.dev/v1alpha1", "kind": "HeliosProxy", "metadata": {"name": "web"}}
+    file = tmp_path / "web.yaml"
+    file.write_text(json.dumps({**value, "spec": {"nodes": NODES, "auth": {"method": "trust"}}}))
+    shop.kubectl("apply", "--server-side", "-f", str(file))
+    shop.await_deployed()
+    operator.wait_idle()
+    before = of_the_user(shop)
+
+    status, shown, _ = plugin("status", "web")
+    assert status == 1, "no pod is ready"
+    assert "web: Pending, 0 of " in shown
+    assert "PodsNotReady" in shown
+    assert plugin("config", "diff", "-f", str(file)) == (0, "", "")
+    status, rendered, _ = plugin("config", "render", "-f", str(file))
+    assert (status, 'host = "db-0"' in rendered) == (0, True)
+
+    file.write_text(file.read_text().replace('"trust"', '"trust"}, "pool": {"maxConnections": 7'))
+    status, difference, _ = plugin("config", "diff", "-f", str(file))
+    assert (status, "+max_size = 7" in difference) == (1, True)
+    file.write_text(file.read_text().replace("maxConnections", "maxConections"))
+    status, _, told = plugin("config", "render", "-f", str(file))
+    assert (status, "maxConections" in told) == (1, True)
+    assert plugin("status", "nothing")[0] == 1
+    assert "no pod of web runs" in plugin("pools", "web")[2]
+    assert of_the_user(shop) == before, "it writes nothing"
+
+
+def of_the_user(shop: Shop) -> tuple[object, ...]:
+    """What somebody wrote who is not the operator, and who that was."""
+    value = shop.get("heliosproxy", "web")
+    metadata = value["metadata"]
+    writers = {entry["manager"] for entry in json.loads(shop.kubectl(*MANAGED))["metadata"]["managedFields"]}
+    return value["spec"], metadata["generation"], metadata.get("annotations"), metadata.get("labels"), writers
+
+
+@pytest.mark.level("node")
+def test_pods_are_asked_through_the_user_s_own_kubectl(in_cluster: Installed, tmp_path: Path) -> None:
+    plugin = Plugin(in_cluster)
+    in_cluster.apply_example()
+    until(lambda: in_cluster.psql("select 1"), "the Service answers psql", deadline=20)
+    names = {pod["metadata"]["name"] for pod in in_cluster.pods()}
+
+    status, shown, told = plugin("status", "minimal")
+    assert status == 0, told
+    assert "minimal: Ready, 2 of 2 pods ready" in shown
+    for verb in ("pools", "clients"):
+        status, shown, told = plugin(verb, "minimal")
+        assert status == 0, told
+        assert any(name in shown for name in names), shown
+    status, shown, told = plugin("explain", "minimal", "--database=app", "insert into t values (1)")
+    assert status == 0, told
+    assert "kind: write" in shown
+    status, shown, told = plugin("explain", "minimal", "--database=app", "selec 1")
+    assert (status, "syntax error" in told) == (1, True)
+    login = {"PGPASSWORD": "app-secret", "PGUSER": "app", "PGDATABASE": "app"}
+    status, shown, told = plugin("psql", "minimal", "--", "-Atc", "select 6 * 7", **login)
+    assert (status, shown.strip()) == (0, "42"), told
+    assert "helios ready" in plugin("logs", "minimal", "--tail=-1")[1]
+
+    archive = tmp_path / "minimal.tar.gz"
+    assert plugin("bundle", "minimal", "-o", str(archive))[0] == 0
+    with tarfile.open(archive) as opened:
+        held = {each.name: opened.extractfile(each) for each in opened.getmembers()}
+        texts = {name: file.read().decode() for name, file in held.items() if file is not None}
+    assert not [name for name in texts if name.endswith(".missing")]
+    assert {f"minimal/{name}/config.json" for name in names} <= texts.keys()
+    assert not [name for name, text in texts.items() if "app-secret" in text or "monitor-secret" in text]

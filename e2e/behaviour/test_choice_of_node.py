@@ -250,6 +250,18 @@ def test_reads_avoid_a_standby_that_lacks_many_bytes(trio: Trio) -> None:
     until(lambda: trio.reads_reach("standby-1", "standby-2", database="by_bytes"), "it to be used again", 30)
 
 
+def test_a_standby_that_writes_values_in_another_form_gets_no_reads(trio: Trio) -> None:
+    run(trio.second, "alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()")
+    try:
+        until(lambda: trio.reads_reach("standby-1"), "reads to avoid it", 30)
+        node = trio.node("standby-2")
+        assert (node["role"], node["healthy"]) == ("standby", True)
+        assert node["last_error"].startswith("gets no reads: its TimeZone is 'Asia/Tokyo', the primary's is ")
+    finally:
+        run(trio.second, "alter system reset timezone", "select pg_reload_conf()")
+    until(lambda: trio.reads_reach("standby-1", "standby-2"), "it to be used again", 30)
+
+
 def test_one_backend_that_is_killed_is_not_a_dead_node(trio: Trio) -> None:
     opened = trio.circuit("standby-2")["opened_total"]
 

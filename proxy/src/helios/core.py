@@ -51,7 +51,7 @@ class NodeView(Message):
     """What the host's name stands for; none where that is for the system to find out."""
     healthy: bool
     standby: bool = False
-    """It replays what the primary of its cluster writes, as far as is known."""
+    """It replays what the primary of its cluster writes, as far as is known, and answers as that would."""
     fenced: bool = False
     """Another node is primary in its place, or is about to be: whatever is under way on it ends at once."""
     weight: int = 100

@@ -205,11 +205,24 @@ class ClusterMonitor:
         name = poll.node.name
         return poll.reachable and name not in self._election.strangers and name not in self._fenced
 
+    def _may_read(self, poll: NodePoll) -> bool:
+        return poll.in_recovery and self._other_form(poll) is None
+
+    def _other_form(self, poll: NodePoll) -> str | None:
+        """What would make an answer of this node look other than one of the primary."""
+        primary = self._elected()
+        if primary is None or primary.reading is None or poll.reading is None:
+            return None
+        pairs = zip(poll.reading.forms, primary.reading.forms, strict=True)
+        found = ((name, here, there) for (name, here), (_, there) in pairs if here != there)
+        first = next(found, None)
+        return None if first is None else "gets no reads: its {} is {!r}, the primary's is {!r}".format(*first)
+
     def _make_view(self) -> ClusterView:
         """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
         fenced = self._fenced.keys() | self._election.rivals
         healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
-        standbys = {poll.node.name for poll in self.polls if self._healthy(poll) and poll.in_recovery}
+        standbys = {poll.node.name for poll in self.polls if self._healthy(poll) and self._may_read(poll)}
         addresses = {poll.node.name: poll.addresses for poll in self.polls}
         nodes = tuple(
             NodeView(
@@ -267,7 +280,7 @@ class ClusterMonitor:
             return "belongs to another database system than the primary (its system identifier differs)"
         if poll.node.name in self._fenced:
             return "fenced: another node became primary in its place; make it a standby of that one (helios rejoin)"
-        return None
+        return self._other_form(poll)
 
 
 def _identity(node: NodeConfig) -> tuple[str, str, int]:

@@ -20,6 +20,9 @@ __all__ = ["Probe", "ProbeFailure", "Reading", "Silence"]
 
 _APPLICATION_NAME = "helios monitor"
 
+# How values are written depends on these, and the configuration of one node may have others than that of the rest.
+_FORMS = ("TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits", "lc_monetary", "xmlbinary")
+
 # A position is counted in bytes from the beginning of the WAL. On a standby `received` is what is on its disk.
 _READ = """
 WITH role AS (SELECT pg_is_in_recovery() AS in_recovery),
@@ -34,7 +37,9 @@ SELECT in_recovery,
        current_setting('synchronous_standby_names') AS synchronous_standby_names,
        extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8 * 1000 AS wal_sender_timeout_ms,
        CASE WHEN in_recovery THEN (SELECT received_tli FROM receiver)
-            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline,
+       (SELECT array_agg(current_setting(name) ORDER BY place)
+        FROM unnest($1::text[]) WITH ORDINALITY AS form (name, place)) AS forms
 FROM role
 """
 
@@ -77,6 +82,8 @@ class Reading:
     """A standby's walreceiver is connected to its primary, as far as it knows."""
     heard_ms: float | None
     """Since the walreceiver last heard from its primary; None without one, or where the role may not read it."""
+    forms: tuple[tuple[str, str], ...]
+    """Settings by which values are written, with what they are there."""
     synchronous_standby_names: str
     wal_sender_timeout_ms: float
     """A primary without anything to send says so to its standbys after half of it; 0 is never."""
@@ -147,7 +154,7 @@ class Probe:
     async def _ask(self, connection: Connection) -> Reading:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        row = await connection.fetchrow(_READ)
+        row = await connection.fetchrow(_READ, _FORMS)
         assert row is not None, "a SELECT over one row gives one row"
         return _reading(row, self._system_identifier, (loop.time() - asked_at) * 1000)
 
@@ -184,6 +191,7 @@ def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: flo
         system_identifier=system_identifier,
         streaming=row["streaming"],
         heard_ms=_not_negative(row["heard_ms"]),
+        forms=tuple(zip(_FORMS, row["forms"], strict=True)),
         synchronous_standby_names=row["synchronous_standby_names"],
         wal_sender_timeout_ms=row["wal_sender_timeout_ms"],
         latency_ms=latency_ms,

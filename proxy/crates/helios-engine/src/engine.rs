@@ -345,14 +345,12 @@ impl Engine {
         }
     }
 
-    /// What the planner would be told about a statement of such a client, beside its text: the `policy` of a question.
-    /// `None` for a database that is not configured.
+    /// The `policy` of a question about a statement of such a client; `None` for a database that is not configured.
     pub fn policy(&self, database: &str, application_name: &str, sql: &str) -> Option<Vec<u8>> {
         let active = self.shared.active.load();
         let entry = active.snapshot.database(database)?;
         let class = Class::of(entry, application_name, &self.shared.plans.key);
-        let told = class.told(sql.as_bytes(), PLAIN_SYNTAX);
-        Some(told.to_string().into_bytes())
+        Some(class.told(sql.as_bytes(), PLAIN_SYNTAX).to_string().into())
     }
 
     /// The state document.

@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test test-terraform drivers e2e cluster cluster-down images lint generate generate-check bench canary mutations fuzz doctor clean lock
+TARGETS := run test test-terraform test-pulumi drivers e2e cluster cluster-down images lint generate generate-check bench canary mutations fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -28,6 +28,7 @@ help:
 run: ## PostgreSQL behind Helios on this machine; FILE=examples/… another YAML, CMD="…" runs a command and ends
 test: ## every test, one table at the end; SELECT="rust wire" tiers, SELECT=e2e/… paths, SELECT=scram part of a name
 test-terraform: ## the Terraform provider under terraform and OpenTofu, on a real API server; SELECT as above, or smoke
+test-pulumi: ## the Pulumi provider under Pulumi's own command line, likewise
 drivers: ## real drivers of five languages, directly and through Helios with the same answers; SELECT as above
 e2e: ## the tests on Kubernetes; LEVEL=node (apiserver, kind, kubeconfig) that one only, SELECT=smoke, a path or a name
 cluster: ## a Kubernetes cluster on this machine that stays: LEVEL=apiserver or node; eval "$(make -s cluster)"

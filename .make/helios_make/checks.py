@@ -16,7 +16,10 @@ __all__ = ["generate", "generate_check", "lint", "lock"]
 STUBTEST = ["--ignore-disjoint-bases", "--allowlist", "proxy/crates/helios-core/stubtest-allowlist.txt"]
 """Every compiled class is a disjoint base, which says nothing to a user of a final one."""
 
-GENERATORS = ("helios_crds.generate", "helios_operator.install")
+GENERATORS = (
+    *("helios_crds.generate", "helios_operator.install"),
+    *("helios_pulumi.generate", "helios_terraform.constructs"),
+)
 """Modules that write generated files, or with --check compare them."""
 
 PAGES = ((control_table.write, control_table.check), (checklist.write, checklist.check))
@@ -31,7 +34,10 @@ def lint(places: Places) -> int:
         ("ruff check", [python, "-m", "ruff", "check"]),
         ("ruff format", [python, "-m", "ruff", "format", "--check"]),
         ("mypy", [python, "-m", "mypy"]),
-        ("mypy, tests of the parts", [python, "-m", "mypy", "proxy/tests", "crds/tests", "operator/tests"]),
+        (
+            "mypy, tests of the parts",
+            [python, "-m", "mypy", "proxy/tests", "crds/tests", "operator/tests", "terraform/tests", "pulumi/tests"],
+        ),
         ("mypy, tests of the whole", [python, "-m", "mypy", "e2e", "bench"]),
         ("import-linter", [str(places.venv / "bin" / "lint-imports"), "--no-cache"]),
         ("stubtest", [python, "-m", "mypy.stubtest", "helios_core", *STUBTEST]),

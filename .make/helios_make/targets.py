@@ -56,6 +56,7 @@ TARGETS = {
     ),
     "e2e": Target(e2e.run, SERVE, (ensure_python, ensure_extension, e2e.set_up)),
     "test-terraform": Target(iac.run_terraform, BUILD, (ensure_python, ensure_extension, iac.set_up_terraform)),
+    "test-pulumi": Target(iac.run_pulumi, BUILD, (ensure_python, ensure_extension, iac.set_up_pulumi)),
     "cluster": Target(cluster.up, MACHINE, (ensure_python, cluster.set_up)),
     "cluster-down": Target(cluster.down, MACHINE, (ensure_python,)),
     "images": Target(images.run, BUILD, (ensure_python, ensure_extension)),

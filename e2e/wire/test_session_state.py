@@ -6,13 +6,14 @@ Each client of a pool of two servers must see just what it would see on a connec
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from harness.client import Client, rows, sqlstates
 from harness.frontend import bind, execute, parse, query, sync
-from harness.postgres import PostgresCluster
-from harness.proxy import HeliosProcess, StartProxy
+from harness.postgres import APP, PASSWORDS, PostgresCluster
+from harness.proxy import HeliosProcess, StartProxy, write_users_file
 from harness.routes import Parity, Route, Script
 from harness.wait import until
 
@@ -333,6 +334,26 @@ def pinned(proxy: HeliosProcess) -> dict[str, int]:
     """GET /sessions: reason → sessions."""
     found: dict[str, int] = proxy.json("/sessions")["pinned_sessions"]
     return found
+
+
+@pytest.mark.checklist(62)
+@RUNS
+def test_a_library_stays_with_its_client(start_proxy: StartProxy, postgres: PostgresCluster, run: Run) -> None:
+    """LOAD cannot be taken back, so the server is closed when the client leaves."""
+    admin = postgres.superuser()
+    assert admin.password is not None
+    proxy = start_proxy(pool={"max_size": 2})
+    write_users_file(Path(proxy.settings["auth"]["users_file"]), {APP: PASSWORDS[APP], admin.user: admin.password})
+    assert proxy.post("/config/reload")[0] == 200
+    with Client(proxy.target(user=admin.user, password=admin.password)) as client:
+        run(client, "load 'plpgsql'")
+        until(lambda: pinned(proxy) == {"library": 1}, "pinned by library")
+        pid = client.value("select pg_backend_pid()")
+        run(client, "discard all")
+        assert client.value("select pg_backend_pid()") == pid
+    until(lambda: pinned(proxy) == {}, "a client that left pins nothing")
+    count = f"select count(*) from pg_stat_activity where pid = {pid}"
+    until(lambda: postgres.value(count) == "0", "its server to be closed")
 
 
 @pytest.mark.checklist(62)

@@ -215,17 +215,20 @@ class Reconciler:
                 await self._writer.ensure(kind, value, owner.uid)
 
     def _share_out(self, key: ProxyKey, work: Workload, look: _Look) -> Workload:
-        """Grant each pod its part of the total; `work` with as many pods as there are server connections for."""
+        """Grant each pod its part of the total; `work` with as many pods as there are server connections for.
+
+        An autoscaler asks nobody, so that what its pods need stays aside.
+        """
         if look.document is None or not look.document.first_share or not work.server_connections:
             return work
         holders = self._poller.holders(key)
         most = work.replicas if work.autoscaling is None else work.autoscaling.max_replicas
         division = divide(work.server_connections, look.document.first_share, most, holders)
         self._poller.grant(key, division.grants)
-        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
-        asked = running.content["spec"]["replicas"] if running is not None else 0
         if work.autoscaling is not None:
             return work
+        running = self._world.child(DEPLOYMENT, key.namespace, key.name)
+        asked = running.content["spec"]["replicas"] if running is not None else 0
         pods = min(work.replicas, max(division.pods, asked))
         look.held_back = work.replicas - pods
         return replace(work, replicas=pods)

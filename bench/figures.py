@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import copying
 import idle_clients
 import instructions
 import proc
@@ -21,7 +23,7 @@ import syscalls
 from helios.play import sql
 from load import CALM, PROTOCOLS, Load, Run, Wait, drive
 from outcome import Effort, Outcome, Ratio, Table
-from rig import DATABASE, BenchError, Proxy, Rig
+from rig import DATABASE, BenchError, Proxy, Rig, Way
 
 __all__ = ["FIGURES", "Figure"]
 
@@ -31,6 +33,18 @@ TARGETS = {64: 0.95, 8: 1.0, 1: 1.0}
 WAIT_TARGET = 4.0
 CROWD = 1_000
 IDLE_CLIENTS = 1_000
+MANY_CLIENTS, MANY_SERVERS = 5_000, 50
+READING = "\\set aid random(1, 100000)\nselect abalance from pgbench_accounts where aid = :aid;\n"
+SETTING = f"""\\if :is_set = 0
+set work_mem = '7MB';
+set statement_timeout = '5min';
+set timezone = 'Asia/Tokyo';
+\\set is_set 1
+\\endif
+{READING}"""
+"""Each client sets them once, before its first query."""
+LARGE_ROW = "select repeat('x', 1000000);\n"
+COPIED = "select repeat('x', 100) from generate_series(1, 500000)"
 WARM_UP_SECONDS = 3
 """Under valgrind, until all servers are logged in: SCRAM is many instructions."""
 SAMPLE_SECONDS = 0.05
@@ -46,17 +60,21 @@ class Figure:
     measure: Callable[[Rig, Effort], Outcome]
 
 
-def _pairs(rig: Rig, helios: Proxy, pgbouncer: Proxy, load: Load, effort: Effort) -> list[tuple[Run, Run]]:
-    """The calmest alternating runs, after a short one on each side that fills the pools.
+def _pairs(
+    rig: Rig, helios: Proxy, pgbouncer: Proxy, load: Load, effort: Effort, ours: Load | None = None
+) -> list[tuple[Run, Run]]:
+    """The calmest alternating runs, after a short one on each side that fills the pools; `ours` for the first, if that
+    has another load than the second.
 
     As long as others disturb, up to twice as many runs are made; which ones count is decided by that alone.
     """
+    ours = ours or load
     for proxy in (helios, pgbouncer):
         drive(rig, proxy, Load(load.protocol, load.clients, 1, load.threads))
     made: list[tuple[Run, Run]] = []
     while len(made) < effort.pairs or (len(made) < 2 * effort.pairs and _calm(made) < effort.pairs):
         effort.patience.wait_until_calm()
-        made.append((drive(rig, helios, load), drive(rig, pgbouncer, load)))
+        made.append((drive(rig, helios, ours), drive(rig, pgbouncer, load)))
     return sorted(made, key=_disturbed)[: effort.pairs]
 
 
@@ -228,6 +246,81 @@ def _spread_of(runs: Sequence[Sequence[float]], digits: int) -> list[str]:
     return [f"{statistics.median(column):.{digits}f}" for column in columns]
 
 
+def scram_connects(rig: Rig, effort: Effort) -> Outcome:
+    """CPU of connect (SCRAM), one query and close."""
+    seconds = min(effort.seconds, 3)
+    with rig.helios(POOL_SIZE, way=Way.SCRAM) as helios, rig.pgbouncer(POOL_SIZE, way=Way.SCRAM) as pgbouncer:
+        pairs = _pairs(rig, helios, pgbouncer, Load("simple", 8, seconds, reconnect=True), effort)
+    ratio = Ratio("CPU per connect + query + close, SCRAM, 8 clients", _ratios(pairs), 1.0)
+    return Outcome([ratio], [Table("Connect with SCRAM + query + close", _COST_HEADER, _rows("SCRAM", pairs))])
+
+
+def encrypted(rig: Rig, effort: Effort) -> Outcome:
+    """CPU per query of clients with TLS 1.3."""
+    load = Load("simple", 64, effort.seconds, sslmode="require")
+    with rig.helios(POOL_SIZE, way=Way.TLS) as helios, rig.pgbouncer(POOL_SIZE, way=Way.TLS) as pgbouncer:
+        pairs = _pairs(rig, helios, pgbouncer, load, effort)
+    ratio = Ratio("CPU per query, TLS to clients, simple, 64 clients", _ratios(pairs), 0.95)
+    return Outcome([ratio], [Table("Per query, TLS to clients", _COST_HEADER, _rows("TLS", pairs))])
+
+
+def settings(rig: Rig, effort: Effort) -> Outcome:
+    """64 clients that SET three equal parameters each, beside 64 that set none; both Helios."""
+    script = _script(rig, "settings", SETTING)
+    plain = Load("simple", 64, effort.seconds, script=_script(rig, "plain", READING))
+    with rig.helios(POOL_SIZE) as one, rig.helios(POOL_SIZE) as other:
+        pairs = _pairs(rig, one, other, plain, effort, Load("simple", 64, effort.seconds, script=script))
+    rows = [_row(name, runs) for name, runs in zip(("with SET", "plain"), zip(*pairs, strict=True), strict=True)]
+    ratio = Ratio("CPU per query, three equal parameters SET by each client ÷ plain", _ratios(pairs), 1.05)
+    return Outcome([ratio], [Table("Parameters that clients set", _COST_HEADER, rows)])
+
+
+def large_rows(rig: Rig, effort: Effort) -> Outcome:
+    """Rows of 1 MB, in MB per second of the proxy's CPU."""
+    load = Load("simple", 4, effort.seconds, script=_script(rig, "rows", LARGE_ROW))
+    with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(POOL_SIZE) as pgbouncer:
+        pairs = _pairs(rig, helios, pgbouncer, load, effort)
+    values = [theirs.cpu.total / ours.cpu.total for ours, theirs in pairs]
+    ratio = Ratio("MB per CPU second, rows of 1 MB (must be ≥ 1.5)", values)
+    return Outcome([ratio], [Table("Per row of 1 MB, 4 clients", _COST_HEADER, _rows("rows", pairs))])
+
+
+def copies(rig: Rig, effort: Effort) -> Outcome:
+    """COPY to and from a client, in MB per second of the proxy's CPU."""
+    ways = {"to a client": False, "from a client": True}
+    ratios, rows = [], []
+    with rig.helios(POOL_SIZE) as helios, rig.pgbouncer(POOL_SIZE) as pgbouncer:
+        for way, into in ways.items():
+            rates: dict[str, list[float]] = {helios.name: [], pgbouncer.name: []}
+            for _ in range(effort.pairs):
+                effort.patience.wait_until_calm()
+                for proxy in (helios, pgbouncer):
+                    rates[proxy.name].append(copying.rate(proxy, COPIED, into))
+            ours, theirs = rates.values()
+            values = [a / b for a, b in zip(ours, theirs, strict=True)]
+            ratios.append(Ratio(f"MB per CPU second, COPY {way} (must be ≥ 1.5)", values))
+            rows += [[f"{way}: {name}", f"{statistics.median(found):,.0f}"] for name, found in rates.items()]
+    return Outcome(ratios, [Table("COPY", ("case", "MB per CPU second"), rows)])
+
+
+def _script(rig: Rig, name: str, text: str) -> Path:
+    file = rig.folder / f"{name}.sql"
+    file.write_text(text)
+    return file
+
+
+def crowd_memory(rig: Rig, effort: Effort) -> Outcome:
+    """What each of thousands of idle clients over 50 servers takes; none is turned away, or the figure fails."""
+    del effort
+    with rig.helios(MANY_SERVERS) as proxy:
+        before = proc.memory_of(proxy.pid)
+        with idle_clients.connected(proxy.port, MANY_CLIENTS):
+            during = proc.memory_of(proxy.pid)
+    per_client = (during - before) / MANY_CLIENTS / 1024
+    ratio = Ratio(f"KiB per client, {MANY_CLIENTS:,} idle ones over {MANY_SERVERS} servers", [per_client], 8, True)
+    return Outcome([ratio])
+
+
 def memory(rig: Rig, effort: Effort) -> Outcome:
     """Resident memory that an idle client costs, after it has run one query."""
     del effort  # nothing here takes time
@@ -308,7 +401,13 @@ FIGURES = (
     Figure("crowd", crowd),
     Figure("waits", waits),
     Figure("connects", connects),
+    Figure("scram", scram_connects),
+    Figure("tls", encrypted),
+    Figure("settings", settings),
+    Figure("rows", large_rows),
+    Figure("copy", copies),
     Figure("memory", memory),
+    Figure("memory5000", crowd_memory),
     Figure("idle", idle),
     Figure("syscalls", system_calls),
     Figure("instructions", user_instructions),

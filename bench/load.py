@@ -11,7 +11,7 @@ from pathlib import Path
 
 import proc
 from helios.play.process import Spawn, run
-from rig import DATABASE, HOST, ROLE, BenchError, Proxy, Rig
+from rig import DATABASE, HOST, PASSWORD, ROLE, BenchError, MissingTool, Proxy, Rig
 
 __all__ = ["CALM", "PROTOCOLS", "Load", "Patience", "Run", "Wait", "drive"]
 
@@ -45,11 +45,17 @@ class Load:
     log: Path | None = None
     """Prefix of the file that gets the latency of each transaction."""
 
+    script: Path | None = None
+    """What a transaction is instead."""
+
+    sslmode: str = "disable"
+
     def arguments(self) -> list[str]:
         """For pgbench."""
         counts = ["-c", str(self.clients), "-j", str(self.threads), "-T", str(self.seconds)]
         options = (["-C"] if self.reconnect else []) + (["-l", f"--log-prefix={self.log}"] if self.log else [])
-        return ["-n", "-S", "-M", self.protocol, *counts, *options]
+        work = ["-S"] if self.script is None else ["-f", str(self.script), "-D", "is_set=0"]
+        return ["-n", *work, "-M", self.protocol, *counts, *options]
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,10 @@ def drive(rig: Rig, proxy: Proxy, load: Load) -> Run:
 def _pgbench(rig: Rig, proxy: Proxy, load: Load) -> dict[str, float]:
     """What pgbench reports about a run without errors."""
     where = ["-h", HOST, "-p", str(proxy.port), "-U", ROLE, DATABASE]
-    environment = {**os.environ, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable", "LC_ALL": "C"}
-    argv: list[str | Path] = [rig.binaries.tool("pgbench"), *load.arguments(), *where]
+    options = {"PGSSLMODE": load.sslmode, "PGGSSENCMODE": "disable", "PGPASSWORD": PASSWORD, "LC_ALL": "C"}
+    environment = {**os.environ, **options}
+    pgbench = rig.binaries.tool("pgbench") if load.sslmode == "disable" else _encrypting_pgbench()
+    argv: list[str | Path] = [pgbench, *load.arguments(), *where]
     try:
         done = run(argv, Spawn(env=environment), timeout=load.seconds + END_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -133,6 +141,14 @@ def _pgbench(rig: Rig, proxy: Proxy, load: Load) -> dict[str, float]:
         command = " ".join(["pgbench", *load.arguments()])
         raise BenchError(f"`{command}` through {proxy.name} failed (status {done.returncode}):\n{_gist(done.stdout)}")
     return facts
+
+
+def _encrypting_pgbench() -> Path:
+    """One of the system's: PostgreSQL from PyPI is built without TLS. MissingTool if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
+    if not found:
+        raise MissingTool("no pgbench with TLS: install postgresql")
+    return found[-1]
 
 
 def _benchmark_cpu(rig: Rig, proxy: Proxy) -> float:

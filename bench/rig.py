@@ -7,6 +7,7 @@ processes are our children, are ended by pid, and die with us.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import re
 import shutil
@@ -16,8 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from helios.errors import HeliosError
 from helios.play import sql
@@ -25,7 +33,19 @@ from helios.play.folders import open_folder
 from helios.play.postgres import Binaries, PostgresServer, ServerOptions, find_binaries, start_primary
 from helios.play.process import Identity, Spawn, free_port, run, spawn, unprivileged_identity
 
-__all__ = ["DATABASE", "HOST", "ROLE", "BenchError", "MissingTool", "Proxy", "Rig", "find_pgbouncer", "open_rig"]
+__all__ = [
+    "DATABASE",
+    "HOST",
+    "PASSWORD",
+    "ROLE",
+    "BenchError",
+    "MissingTool",
+    "Proxy",
+    "Rig",
+    "Way",
+    "find_pgbouncer",
+    "open_rig",
+]
 
 T = TypeVar("T")
 
@@ -35,9 +55,20 @@ ROLE = "bench"
 START_SECONDS = 120  # a proxy under valgrind takes its time
 END_SECONDS = 20
 POLL_SECONDS = 0.05
+CERTIFICATE, KEY = "proxy.crt", "proxy.key"
+"""Of both proxies: P-256, which signs itself."""
 
-_PASSWORD = "bench-only"
+PASSWORD = "bench-only"
 _READY = re.compile(r"helios ready listen=[^ ]*:(\d+)")
+
+
+class Way(Enum):
+    """How clients come in."""
+
+    TRUST = "trust"
+    SCRAM = "scram-sha-256"
+    TLS = "tls"
+    """TLS is offered, and nothing else asked."""
 
 
 class BenchError(HeliosError):
@@ -106,10 +137,12 @@ class Rig:
         return self.postgres.binaries
 
     @contextlib.contextmanager
-    def helios(self, pool_size: int, workers: int | None = None, wrapper: Sequence[str] = ()) -> Iterator[Proxy]:
+    def helios(
+        self, pool_size: int, workers: int | None = None, wrapper: Sequence[str] = (), way: Way = Way.TRUST
+    ) -> Iterator[Proxy]:
         """Helios in transaction mode, ready to answer; `wrapper` is a command that runs it, as valgrind does."""
         workers = self.workers if workers is None else workers
-        config = _helios_toml(self.postgres, pool_size, workers, self.io)
+        config = _helios_toml(self.postgres, pool_size, workers, self.io, way)
         file, log = self._file("helios", "toml", config)
         python = os.environ.get("HELIOS_PYTHON", sys.executable)
         process = self._spawn([*wrapper, python, "-m", "helios", "serve", "-c", file], log, None)
@@ -119,10 +152,10 @@ class Rig:
             yield self._answering(proxy)
 
     @contextlib.contextmanager
-    def pgbouncer(self, pool_size: int, wrapper: Sequence[str] = ()) -> Iterator[Proxy]:
+    def pgbouncer(self, pool_size: int, wrapper: Sequence[str] = (), way: Way = Way.TRUST) -> Iterator[Proxy]:
         """PgBouncer in transaction mode, ready to answer; it refuses root, so it runs as PostgreSQL's user."""
         port = free_port()
-        config = _pgbouncer_ini(self.postgres, port, pool_size)
+        config = _pgbouncer_ini(self.postgres, port, pool_size, way)
         file, log = self._file("pgbouncer", "ini", config)
         process = self._spawn([*wrapper, find_pgbouncer(), file], log, unprivileged_identity())
         proxy = Proxy("pgbouncer", port, config, log, process, unprivileged_identity(), signal.SIGTERM)
@@ -130,7 +163,7 @@ class Rig:
             yield self._answering(proxy)
 
     def _answering(self, proxy: Proxy) -> Proxy:
-        target = sql.Target(HOST, proxy.port, ROLE, "", DATABASE)
+        target = sql.Target(HOST, proxy.port, ROLE, PASSWORD, DATABASE)
 
         def answer() -> object:
             with contextlib.suppress(*sql.SQL_ERRORS):
@@ -159,17 +192,30 @@ def open_rig(folder: Path, workers: int, io: str = "auto", scale: int = 1) -> It
     binaries = find_binaries()
     server = start_primary(folder, options=options, binaries=binaries)
     try:
-        sql.execute(server.target(), f"create role {ROLE} login password '{_PASSWORD}'")
+        sql.execute(server.target(), f"create role {ROLE} login password '{PASSWORD}'")
         sql.execute(server.target(), f"create database {DATABASE} owner {ROLE}")
-        (folder / "userlist.txt").write_text(f'"{ROLE}" "{_PASSWORD}"\n')
+        verifier = sql.fetch(server.target(), "select rolpassword from pg_authid where rolname = $1", ROLE)
+        (folder / "userlist.txt").write_text(f'"{ROLE}" "{verifier[0]["rolpassword"]}"\n')
         where = ["-h", HOST, "-p", str(server.port), "-U", ROLE]
-        environment = {**os.environ, "PGPASSWORD": _PASSWORD}
+        environment = {**os.environ, "PGPASSWORD": PASSWORD}
+        _write_certificate(folder)
         made = run([binaries.tool("pgbench"), "-i", "-q", "-s", str(scale), *where, DATABASE], Spawn(env=environment))
         if made.returncode != 0:
             raise BenchError(f"pgbench could not make its tables:\n{made.stdout}")
         yield Rig(folder, server, workers, io)
     finally:
         server.stop("immediate")
+
+
+def _write_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
+    now = dt.datetime.now(dt.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(now)
+    signed = made.not_valid_after(now + dt.timedelta(days=1)).sign(key, hashes.SHA256())
+    (folder / CERTIFICATE).write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / KEY).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def find_pgbouncer() -> str:
@@ -180,7 +226,11 @@ def find_pgbouncer() -> str:
     return found
 
 
-def _helios_toml(server: PostgresServer, pool_size: int, workers: int, io: str) -> str:
+def _helios_toml(server: PostgresServer, pool_size: int, workers: int, io: str, way: Way) -> str:
+    auth = 'method = "trust"'
+    if way is Way.SCRAM:
+        auth = 'method = "scram-sha-256"\nusers_file = "userlist.txt"'
+    tls = f'[tls]\nmode = "allow"\ncert_file = "{CERTIFICATE}"\nkey_file = "{KEY}"\n' if way is Way.TLS else ""
     return f"""\
 listen_address = "{HOST}:0"
 {f"workers = {workers}" if workers else "# workers: Helios decides"}
@@ -188,8 +238,8 @@ io = "{io}"
 [admin]
 address = "{HOST}:0"
 [auth]
-method = "trust"
-[monitor]
+{auth}
+{tls}[monitor]
 user = "{server.superuser}"
 password = "{server.password}"
 [pool]
@@ -206,20 +256,23 @@ role = "primary"
 name = "{DATABASE}"
 cluster = "main"
 user = "{ROLE}"
-password = "{_PASSWORD}"
+password = "{PASSWORD}"
 """
 
 
-def _pgbouncer_ini(server: PostgresServer, port: int, pool_size: int) -> str:
+def _pgbouncer_ini(server: PostgresServer, port: int, pool_size: int, way: Way) -> str:
+    method = "scram-sha-256" if way is Way.SCRAM else "trust"
+    tls = f"client_tls_sslmode = allow\nclient_tls_cert_file = {CERTIFICATE}\nclient_tls_key_file = {KEY}\n"
     return f"""\
 [databases]
-{DATABASE} = host={server.host} port={server.port} dbname={DATABASE} user={ROLE} password={_PASSWORD}
+{DATABASE} = host={server.host} port={server.port} dbname={DATABASE} user={ROLE} password={PASSWORD}
 [pgbouncer]
 listen_addr = {HOST}
 listen_port = {port}
 unix_socket_dir =
-auth_type = trust
+auth_type = {method}
 auth_file = userlist.txt
+{tls if way is Way.TLS else ""}\
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 10000

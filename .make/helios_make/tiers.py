@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helios_make.errors import TargetError
 
-__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "IAC", "Tier", "choose", "find_tiers"]
+__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "FAILOVER", "IAC", "Tier", "choose", "find_tiers"]
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
@@ -22,9 +22,11 @@ DRIVERS = "drivers"
 """The folder of e2e/ that `make drivers` runs instead: its programs want Node, Go and Java, and more than a minute."""
 CANARY = "canary"
 """The folder of e2e/ that `make canary` runs instead: it takes as long as it is told to."""
+FAILOVER = "failover"
+"""The folder of e2e/ that `make failover` runs instead: it kills as often as it is told to."""
 IAC = "iac"
 """The folder of e2e/ that `make test-terraform` and `make test-pulumi` run instead: it needs a cluster."""
-ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, IAC)
+ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC)
 """Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"
 PARALLEL = {"units": 4, "wire": 3, DRIVERS: 2}

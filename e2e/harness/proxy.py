@@ -16,10 +16,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from harness.client import Target
-from harness.postgres import APP, DATABASE, MONITOR, PASSWORDS, PostgresCluster
+from harness.postgres import APP, DATABASE, MONITOR, PASSWORDS
 from harness.wait import until
 
 READY = re.compile(r"helios ready listen=(?P<host>[^\s,]+):(?P<port>\d+)(?:,\S+)? admin=(?P<admin>\S+)")
@@ -109,17 +109,25 @@ class HeliosProcess:
         headers = {"Content-Type": "application/toml"} if body else {}
         return self._http(urllib.request.Request(self.admin + path, method="POST", data=body, headers=headers))
 
+    def post_json(self, path: str, body: Mapping[str, Any], deadline: float = 5.0) -> tuple[int, Any]:
+        """POST a JSON object on the admin API: status and answer."""
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self.admin + path, method="POST", data=data, headers=headers)
+        status, answer = self._http(request, deadline)
+        return status, json.loads(answer)
+
     def json(self, path: str) -> Any:
         """The JSON document at `path` of the admin API; AssertionError unless it is answered with 200."""
         status, body = self.get(path)
         assert status == 200, (path, status, body)
         return json.loads(body)
 
-    def _http(self, request: urllib.request.Request) -> tuple[int, str]:
+    def _http(self, request: urllib.request.Request, deadline: float = 5.0) -> tuple[int, str]:
         if self.token is not None:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=deadline) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -187,7 +195,14 @@ def _doubled(text: str) -> str:
     return text.replace('"', '""')
 
 
-def base_settings(cluster: PostgresCluster, folder: Path, **sections: Any) -> Settings:
+class Servers(Protocol):
+    """What a proxy may stand before."""
+
+    def nodes(self) -> list[dict[str, object]]:
+        """The `[[clusters.nodes]]` entries of helios.toml."""
+
+
+def base_settings(cluster: Servers, folder: Path, **sections: Any) -> Settings:
     """Settings for a proxy before `cluster`: two workers that fill up early, any free ports, SCRAM, pools of two.
 
     HELIOS_IO in the environment says what connections are on. Sections go on top: one given as a dict is merged into

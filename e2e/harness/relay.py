@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -45,6 +46,14 @@ class ChunkRelay:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def stall(self) -> None:
+        """Let nothing through, without a word to anybody."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let everything through again, also what came meanwhile."""
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End the process and wait for it."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes.core import cluster_status, engine_state, node, node_status
+from fakes.core import ScriptedControl, cluster_status, engine_state, node, node_status
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,6 +19,7 @@ def sample(**changes: Any) -> Sample:
     plain = Sample(
         engine=engine_state(),
         clusters=(cluster_status(),),
+        failovers=ScriptedControl().failovers(),
         catalogs=CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1),
         generation=4,
         reload_succeeded=True,
@@ -67,6 +68,11 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
         ("heliosproxy_catalog_age_seconds", "gauge"),
         ("heliosproxy_catalog_reads", "counter"),
         ("heliosproxy_catalog_failures", "counter"),
+        ("heliosproxy_promotions", "counter"),
+        ("heliosproxy_promotion_refused", "gauge"),
+        ("heliosproxy_failover_lease", "gauge"),
+        ("heliosproxy_failover_lost_bytes", "gauge"),
+        ("heliosproxy_buffer_clients", "gauge"),
         ("process_resident_memory_bytes", "gauge"),
     ],
 )

@@ -70,6 +70,8 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
             await _look_for_primaries(proxy)
         descriptors = [listener.detach() for listener in inheritance.listeners]
         listeners = proxy.core.start(descriptors, inheritance.predecessors)
+        stack.push_async_callback(proxy.failover.stop)
+        proxy.failover.start()
         await proxy.admin.serve()
         listen = ",".join(str(listener) for listener in listeners)
         _log.info("helios ready", extra=fields(listen=listen, admin=proxy.admin.url))

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "serve": "run a proxy from a helios.toml",
     "check": "say everything that is wrong with a configuration",
     "explain": "say what a statement is, and where it may run",
+    "switchover": "make a standby the primary",
     "import": "print a pgbouncer.ini or pgcat.toml as ours",
     "convert": "print an old configuration or resource in today's form",
     "play": "run the YAML that kubectl apply takes, with PostgreSQL if it names none",

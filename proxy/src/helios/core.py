@@ -210,9 +210,8 @@ class Core:
             self._engine.set_topology(_CLUSTERS.dump_json({"clusters": tuple(clusters)}))
 
     def settle(self, cluster: str, timeout_ms: int) -> int | None:
-        """Wait until every worker acts by the last topology: no session uses a fenced node any more, nor begins a
-        transaction where there is no primary. The number of clients of the cluster that have one under way; None if
-        some worker did not say in time. Waits, so not on an event loop."""
+        """Wait (not on an event loop) until every worker acts by the last topology: no session uses a fenced node, nor
+        begins a transaction without a primary. How many clients have one under way; None: not known in time."""
         with _helios_errors():
             return self._engine.settle(cluster, timeout_ms)
 

@@ -33,6 +33,8 @@ from helios.console.service import ConsoleService
 from helios.core import ClusterView, Core, NodePosition, NodeSuspect
 from helios.engine_state import EngineState, SessionsState
 from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
+from helios.failover.controller import FailoverController
+from helios.failover.status import FailoverStatus
 from helios.planner.explain import Explanation, explain
 from helios.planner.service import policy_of
 from helios.telemetry import logs
@@ -114,6 +116,7 @@ class RunningProxy:
         self._loop = asyncio.get_running_loop()
         self.core = Core(self._prepared.snapshot)
         self.topology = TopologyMonitor(self._publish, self._move, self._note_poll)
+        self.failover = FailoverController(self.topology, self.core.settle)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
@@ -206,6 +209,14 @@ class RunningProxy:
         """Nodes and primaries as last polled."""
         return self.topology.clusters()
 
+    def failovers(self) -> tuple[FailoverStatus, ...]:
+        """What is decided about each cluster."""
+        return self.failover.statuses()
+
+    async def switch_over(self, cluster: str, to: str | None) -> str:
+        """Make a standby the primary. `SwitchoverFailure` if nothing has changed."""
+        return await self.failover.switch_over(cluster, to)
+
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
         return self.catalogs.counts()
@@ -223,6 +234,7 @@ class RunningProxy:
         """Begin to poll."""
         self.topology.configure(self.config, self._prepared.logins)
         self.catalogs.configure(self.config, self._prepared.logins)
+        self.failover.configure(self.config)
 
     def suspect(self, event: NodeSuspect) -> None:
         """Poll this node at once; may be called from any thread."""

@@ -13,6 +13,8 @@ from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
 from helios.engine_state import EngineState, SessionsState
 from helios.errors import HeliosError
+from helios.failover.lease import Loss
+from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.planner.context import PRIMARY_ONLY
 from helios.planner.explain import NO_OBJECTS, Explanation, explain
 from helios.topology.catalogs import CatalogCounts
@@ -152,6 +154,31 @@ class ScriptedControl:
     def switch_node(self, cluster: str, node: str, enabled: bool) -> None:
         """Noted."""
         self.switched.append((cluster, node, enabled))
+
+    def failovers(self) -> tuple[FailoverStatus, ...]:
+        """One cluster that nobody may promote in."""
+        loss = Loss(node="db-0", timeline=1, from_lsn="0/10", to_lsn="0/30", bytes=32, was_synchronous=False)
+        status = FailoverStatus(
+            cluster="main",
+            enabled=True,
+            policy="prefer_sync",
+            holds_lease=True,
+            hold=None,
+            verdict=None,
+            refused="no standby answers",
+            promoting=None,
+            promotions=2,
+            last_promotion_at=None,
+            fence=None,
+            fenced=("db-0",),
+            xid_bound=700,
+            losses=(loss,),
+        )
+        return (status,)
+
+    async def switch_over(self, cluster: str, to: str | None) -> str:
+        """Nobody can."""
+        raise SwitchoverFailure(f"{cluster} stays as it is")
 
     def catalog_counts(self) -> CatalogCounts:
         """One database, compared a while ago."""

@@ -14,6 +14,7 @@ from helios.admin.routes import (
     circuit,
     config,
     explain,
+    failover,
     health,
     metrics,
     nodes,
@@ -46,6 +47,7 @@ def build_app(control: Control) -> web.Application:
         sessions,
         share,
         explain,
+        failover,
     ):
         app.add_routes(module.ROUTES)
     return app

@@ -11,6 +11,7 @@ from aiohttp import web
 from helios.config import ProxyConfig
 from helios.engine_state import EngineState, SessionsState
 from helios.errors import Problem
+from helios.failover.status import FailoverStatus
 from helios.planner.explain import Explanation
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus
@@ -81,6 +82,16 @@ class Control(Protocol):
 
         Raises:
             HeliosError: a file that the configuration names can no longer be read.
+        """
+
+    def failovers(self) -> tuple[FailoverStatus, ...]:
+        """What is decided about each cluster."""
+
+    async def switch_over(self, cluster: str, to: str | None) -> str:
+        """Make a standby the primary; the name of the new one.
+
+        Raises:
+            SwitchoverFailure: nothing has changed.
         """
 
     def catalog_counts(self) -> CatalogCounts:

@@ -23,8 +23,11 @@ __all__ = [
     "ConfigNode",
     "ConfigView",
     "ExplainView",
+    "Failover",
+    "FailoverView",
     "Health",
     "LoadView",
+    "LossView",
     "Node",
     "Pool",
     "ProblemView",
@@ -33,6 +36,7 @@ __all__ = [
     "Sessions",
     "ShareView",
     "Switched",
+    "SwitchoverView",
     "Topology",
     "Traffic",
     "Version",
@@ -337,6 +341,62 @@ class ExplainView(_Answer):
     """Settings that it names; `*` for one that only its execution shows."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
+
+
+class LossView(_Answer):
+    """What a primary that died wrote beyond what its successor has. There is one for each; it may have been nothing."""
+
+    node: str
+    timeline: int | None
+    from_lsn: str
+    """Where the histories part."""
+    to_lsn: str
+    """How far the former primary was seen; it may have come further until it died."""
+    bytes: int
+    was_synchronous: bool
+    """Commits waited for standbys: none that was acknowledged is lost, unless its session had `synchronous_commit` off
+    or local."""
+
+
+class Failover(_Answer):
+    """One cluster in /api/failover."""
+
+    cluster: str
+    enabled: bool
+    policy: str
+    holds_lease: bool
+    """This proxy may promote."""
+    hold: str | None
+    """Why no transaction may begin."""
+    verdict: str | None
+    """Whether the primary counts as gone; null while it answers."""
+    refused: str | None
+    """Why nobody is promoted."""
+    promoting: str | None
+    promotions: int
+    last_promotion_at: datetime | None
+    """By this process."""
+    fence: str | None
+    """Which one the former primary was given."""
+    fenced: tuple[str, ...]
+    """Nodes that were replaced and are no standbys yet."""
+    xid_bound: int | None
+    """Transactions with this number or a later one did not come over at the last promotion."""
+    losses: tuple[LossView, ...]
+
+
+class FailoverView(_Answer):
+    """GET /api/failover."""
+
+    clusters: tuple[Failover, ...]
+
+
+class SwitchoverView(_Answer):
+    """POST /api/switchover."""
+
+    cluster: str
+    primary: str
+    """The name of the new one."""
 
 
 def answer(model: BaseModel, status: int = 200) -> web.Response:

@@ -6,16 +6,12 @@ A running proxy is asked where one is named, since it knows the database's funct
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from dataclasses import asdict
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
-import aiohttp
-
+from helios.commands.admin_api import add_options, post
 from helios.core import hints
 from helios.errors import HeliosError, PlanError
 from helios.planner.context import Policy
@@ -33,7 +29,7 @@ _TIMEOUT_SECONDS = 30.0
 
 
 class ExplainFailed(HeliosError):
-    """The proxy could not be asked, or refused."""
+    """The statement cannot be planned."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,8 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "explain", help="what a statement is, and where it may run", description=_DESCRIPTION
     )
     parser.add_argument("sql", metavar="SQL", help="the statement or statements; - reads standard input")
-    parser.add_argument("--admin", metavar="URL", help="admin API of a running proxy, as http://127.0.0.1:9090")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the admin API's bearer token, first line")
+    add_options(parser, required=False)
     parser.add_argument("--database", metavar="NAME", help="as clients name it; needed with --admin")
     parser.add_argument(
         "--application-name", default="", metavar="NAME", help="the client's, with --admin: rules may look at it"
@@ -59,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.database is None:
         raise ExplainFailed("--database is needed with --admin")
     else:
-        view = _ask(args.admin, args.token_file, _asked(sql, args))
+        view = post(args, "/api/explain", _asked(sql, args), _TIMEOUT_SECONDS)
     print(json.dumps(view) if args.format == "json" else _text(view))
     return 0
 
@@ -73,26 +68,6 @@ def _local(sql: str) -> dict[str, Any]:
         return asdict(explain(sql, NO_OBJECTS, Policy(hints=hints(sql))))
     except PlanError as error:
         raise ExplainFailed(refusal(error)) from error
-
-
-def _ask(url: str, token_file: Path | None, body: dict[str, str]) -> dict[str, Any]:
-    """POST /api/explain."""
-    headers = {}
-    if token_file is not None:
-        headers["Authorization"] = f"Bearer {token_file.read_text().partition(chr(10))[0].strip()}"
-    try:
-        return asyncio.run(_post(f"{url.rstrip('/')}/api/explain", headers, body))
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise ExplainFailed(f"{url}: {str(error) or type(error).__name__}") from error
-
-
-async def _post(url: str, headers: dict[str, str], body: dict[str, str]) -> dict[str, Any]:
-    made = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), headers=headers)
-    async with made as session, session.post(url, json=body) as answer:
-        view: dict[str, Any] = await answer.json()
-    if answer.status != HTTPStatus.OK:
-        raise ExplainFailed(str(view.get("error", answer.reason)))
-    return view
 
 
 def _text(view: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from helios.config.circuit_breaker import CircuitBreakerConfig
 from helios.config.console import CONSOLE_DATABASE, ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.failover import FailoverConfig, PromotionPolicy
 from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
@@ -51,6 +52,7 @@ __all__ = [
     "ConsoleConfig",
     "DatabaseConfig",
     "DrainConfig",
+    "FailoverConfig",
     "HandoverConfig",
     "HeliosModel",
     "IdentConfig",
@@ -67,6 +69,7 @@ __all__ = [
     "PoolMode",
     "PoolOverrides",
     "PreparedStatements",
+    "PromotionPolicy",
     "ProxyConfig",
     "ReadStrategy",
     "RoutingConfig",

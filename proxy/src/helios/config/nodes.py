@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -43,6 +43,10 @@ class NodeConfig(HeliosModel):
 
     weight: Weight = 100
     """Share of reads relative to the cluster's other nodes; 0 takes none. 100 leaves room to either side."""
+
+    priority: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 100
+    """Which standby is promoted where `failover.policy` is `priority`, of those that have received most: the highest.
+    100 leaves room to either side."""
 
     zone: Zone | None = None
     """Zone that it runs in. None: it is nobody's neighbour."""

@@ -13,6 +13,7 @@ from helios.config.circuit_breaker import CircuitBreakerConfig
 from helios.config.console import ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
+from helios.config.failover import FailoverConfig
 from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
@@ -99,6 +100,9 @@ class ProxyConfig(HeliosModel):
 
     circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
     """Nodes that get no reads for a while."""
+
+    failover: FailoverConfig = FailoverConfig()
+    """Promotion of standbys."""
 
     clusters: tuple[ClusterConfig, ...] = ()
     """The PostgreSQL clusters, at least one."""

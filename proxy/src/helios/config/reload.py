@@ -23,6 +23,8 @@ RESTART_FIELDS: Final = {
     "tracing.endpoint": "the exporter is made at start",
     "tracing.service_name": "the exporter is made at start",
     "handover.socket_file": "the listening socket is bound at start",
+    "failover.enabled": "the lease is taken at start",
+    "failover.lease_file": "the lease is taken at start",
     "admin.address": "the admin API's socket is bound at start",
     "admin.tls_cert_file": "the admin API's TLS is set up at start",
     "admin.tls_key_file": "the admin API's TLS is set up at start",

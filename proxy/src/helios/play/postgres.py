@@ -180,6 +180,24 @@ class PostgresServer:
         auto.write_text("\n".join([*kept, f"primary_conninfo = '{where} sslmode=disable gssencmode=disable'"]) + "\n")
         self.superuser, self.password = primary.superuser, primary.password
 
+    def rewind(self, primary: PostgresServer) -> None:
+        """Make this (stopped) former primary a standby of `primary`: what it wrote alone is given up. PostgresError."""
+        source = f"host={primary.host} port={primary.port} user={primary.superuser} dbname=postgres"
+        options = ["--target-pgdata", str(self.data), "--source-server", source, *UNSYNCED]
+        self._tool("pg_rewind", options, {"PGPASSWORD": primary.password})
+        slot = self.name.replace("-", "_")
+        make = (
+            "select pg_create_physical_replication_slot($1, true) "
+            "where not exists (select from pg_replication_slots where slot_name = $1)"
+        )
+        sql.fetch(primary.target(), make, slot)
+        self.follow(primary)
+        # pg_rewind has brought the source's settings, and with them its slot.
+        auto = self.data / "postgresql.auto.conf"
+        kept = [line for line in auto.read_text().splitlines() if not line.startswith("primary_slot_name")]
+        auto.write_text("\n".join([*kept, f"primary_slot_name = '{slot}'"]) + "\n")
+        self._write_owned(self.data / "standby.signal", "")
+
     def start(self) -> None:
         """Start and wait until it answers a query. Raises PostgresError with the last lines of its log."""
         if self.pid is not None:

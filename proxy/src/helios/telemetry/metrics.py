@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from helios import __version__
 from helios.engine_state import CircuitName, EngineState, Histogram, NodeState, PoolState
+from helios.failover.status import FailoverStatus
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus, address_of
 
@@ -38,6 +39,7 @@ class Sample:
 
     engine: EngineState
     clusters: tuple[ClusterStatus, ...]
+    failovers: tuple[FailoverStatus, ...]
     catalogs: CatalogCounts
     generation: int
     reload_succeeded: bool
@@ -77,6 +79,7 @@ class _HeliosCollector(Collector):
         yield from _nodes(nodes)
         yield from _choices(nodes, sample.engine)
         yield from _clusters(sample.clusters)
+        yield from _failovers(sample.failovers)
         yield from _catalogs(sample.catalogs)
         histograms = sample.engine.histograms
         yield _histogram(
@@ -241,6 +244,29 @@ def _clusters(clusters: Sequence[ClusterStatus]) -> Iterator[Metric]:
         failovers.add_metric([cluster.name], cluster.failovers)
     yield has_primary
     yield failovers
+
+
+def _failovers(clusters: Sequence[FailoverStatus]) -> Iterator[Metric]:
+    label = ["cluster"]
+    promotions = CounterMetricFamily(
+        "heliosproxy_promotions", "Standbys promoted, by whoever had the lease.", labels=label
+    )
+    lease = GaugeMetricFamily("heliosproxy_failover_lease", "1 if this process may promote.", labels=label)
+    refused = GaugeMetricFamily(
+        "heliosproxy_promotion_refused", "1 while somebody should be promoted and is not.", labels=label
+    )
+    lost = GaugeMetricFamily(
+        "heliosproxy_failover_lost_bytes", "WAL of former primaries that their successors do not have.", labels=label
+    )
+    for each in clusters:
+        promotions.add_metric([each.cluster], each.promotions)
+        lease.add_metric([each.cluster], float(each.holds_lease))
+        refused.add_metric([each.cluster], float(each.refused is not None))
+        lost.add_metric([each.cluster], sum(loss.bytes for loss in each.losses))
+    yield promotions
+    yield lease
+    yield refused
+    yield lost
 
 
 def _catalogs(catalogs: CatalogCounts) -> Iterator[Metric]:

@@ -28,6 +28,8 @@ _MAX_BACKOFF_SECONDS = 2.0
 _MIN_GAP_SECONDS = 0.05
 """Shortest pause between two polls: each failing query may wake the poll, and must not become load on a sick node."""
 
+_LOOK_SECONDS = 0.005
+
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +101,14 @@ class NodePoll:
     def wake(self) -> None:
         """Poll now rather than when the pause is over."""
         self._wake.set()
+
+    async def poll_now(self) -> None:
+        """Return once a poll is over that was begun after this was called."""
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        while self.asked_at < asked_at:
+            self.wake()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def observation(self, fenced: bool) -> Observation:
         """What the election needs to know."""

@@ -31,11 +31,12 @@ WITH role AS (SELECT pg_is_in_recovery() AS in_recovery),
 SELECT in_recovery,
        CASE WHEN in_recovery THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flushed,
        CASE WHEN in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS replayed,
+       CASE WHEN in_recovery THEN NULL ELSE pg_current_wal_insert_lsn() END::text AS written,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 * 1000 AS replay_age_ms,
        coalesce((SELECT streaming FROM receiver), false) AS streaming,
        (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 * 1000 FROM receiver) AS heard_ms,
        current_setting('synchronous_standby_names') AS synchronous_standby_names,
-       extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8 * 1000 AS wal_sender_timeout_ms,
+       extract(epoch FROM current_setting('wal_receiver_timeout')::interval)::float8 * 1000 AS wal_receiver_timeout_ms,
        CASE WHEN in_recovery THEN (SELECT received_tli FROM receiver)
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline,
        (SELECT array_agg(current_setting(name) ORDER BY place)
@@ -74,6 +75,8 @@ class Reading:
     """End of the WAL on its disk, bytes; None on a standby that never received any by streaming."""
     replayed: int
     """End of the WAL it has applied, bytes; the same as `flushed` on a primary."""
+    written: int
+    """End of the WAL that a primary has made, on disk or not; of a standby as `replayed`."""
     replay_age_ms: float | None
     """0 when a streaming standby has replayed all it has received, else the age of the last transaction it replayed."""
     timeline: int | None
@@ -85,8 +88,9 @@ class Reading:
     forms: tuple[tuple[str, str], ...]
     """Settings by which values are written, with what they are there."""
     synchronous_standby_names: str
-    wal_sender_timeout_ms: float
-    """A primary without anything to send says so to its standbys after half of it; 0 is never."""
+    wal_receiver_timeout_ms: float
+    """After half of it without a word a standby asks its primary for a sign of life, which has nothing to say of itself
+    while nothing is written; 0 is never."""
     latency_ms: float
     """Duration of the question, without logging in."""
 
@@ -186,6 +190,7 @@ def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: flo
         in_recovery=row["in_recovery"],
         flushed=flushed,
         replayed=replayed or 0,
+        written=_position(row["written"]) or replayed or 0,
         replay_age_ms=0.0 if has_all or not row["in_recovery"] else _not_negative(row["replay_age_ms"]),
         timeline=row["timeline"],
         system_identifier=system_identifier,
@@ -193,7 +198,7 @@ def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: flo
         heard_ms=_not_negative(row["heard_ms"]),
         forms=tuple(zip(_FORMS, row["forms"], strict=True)),
         synchronous_standby_names=row["synchronous_standby_names"],
-        wal_sender_timeout_ms=row["wal_sender_timeout_ms"],
+        wal_receiver_timeout_ms=row["wal_receiver_timeout_ms"],
         latency_ms=latency_ms,
     )
 

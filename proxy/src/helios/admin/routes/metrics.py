@@ -34,6 +34,7 @@ def _sample(control: Control) -> Sample:
     return Sample(
         engine=control.engine_state(),
         clusters=control.clusters(),
+        failovers=control.failovers(),
         catalogs=control.catalog_counts(),
         generation=control.config.generation,
         reload_succeeded=control.last_reload.succeeded,

@@ -1,0 +1,135 @@
+"""A bank ledger: clients that move money between accounts, retry nothing, and know which of their transfers were
+acknowledged. Called by the failover tests and the campaign; hands on `Ledger`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from harness.client import Client, ClosedError, LoginRefusedError, Target, sqlstates
+from harness.wait import until
+
+ACCOUNTS = 100
+BALANCE = 1_000
+
+SCHEMA = f"""
+create table accounts (id int primary key, balance bigint not null);
+insert into accounts select n, {BALANCE} from generate_series(1, {ACCOUNTS}) n;
+create table transfers (id bigint primary key, amount int not null);
+grant all on accounts, transfers to public;
+"""
+SUM = "select sum(balance) from accounts"
+
+
+@dataclass
+class Transfer:
+    """One transaction of a client, times of `time.monotonic`."""
+
+    id: int
+    began: float
+    ended: float = 0.0
+    is_acknowledged: bool = False
+    asked_to_commit: bool = False
+
+
+@dataclass
+class Ledger:
+    """Clients that transfer until told to stop; a context manager. `errors` counts SQLSTATEs and lost connections."""
+
+    target: Target
+    clients: int = 4
+    extended: bool = False
+    pause_seconds: float = 0.002
+    transfers: list[Transfer] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Ledger:
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the clients after what they are at."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(90)
+
+    def acknowledged(self) -> list[Transfer]:
+        """Those that the server said were committed."""
+        return [each for each in list(self.transfers) if each.is_acknowledged]
+
+    def await_more(self, count: int, deadline: float = 60.0) -> None:
+        """Wait for so many more acknowledged transfers."""
+        goal = len(self.acknowledged()) + count
+        until(lambda: len(self.acknowledged()) >= goal, f"{count} more transfers (errors: {self.errors})", deadline)
+
+    def longest_pause(self, since: float, to: float) -> float:
+        """The longest time, in seconds, without an acknowledgement in between."""
+        times = [since, *sorted(each.ended for each in self.acknowledged() if since < each.ended < to), to]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Client(self.target, deadline=90) as client:
+                    while not self._stop.is_set():
+                        self._transfer(client)
+                        time.sleep(self.pause_seconds)
+            except LoginRefusedError as error:
+                self.errors[f"login {error.sqlstate}"] += 1
+                time.sleep(0.05)
+            except (ClosedError, OSError):
+                self.errors["connection lost"] += 1
+
+    def _transfer(self, client: Client) -> None:
+        transfer = Transfer(next(self._ids), time.monotonic())
+        self.transfers.append(transfer)
+        amount = random.randrange(1, 100)
+        payer, payee = sorted(random.sample(range(1, ACCOUNTS + 1), 2))
+        statements = (
+            "begin",
+            f"update accounts set balance = balance - {amount} where id = {payer}",
+            f"update accounts set balance = balance + {amount} where id = {payee}",
+            f"insert into transfers values ({transfer.id}, {amount})",
+        )
+        for statement in statements:
+            if self._failed(client, statement):
+                return
+        transfer.asked_to_commit = True
+        if not self._failed(client, "commit"):
+            transfer.ended = time.monotonic()
+            transfer.is_acknowledged = True
+
+    def _failed(self, client: Client, statement: str) -> bool:
+        events = client.extended(statement) if self.extended else client.query(statement)
+        states = sqlstates(events)
+        if states:
+            self.errors[states[0]] += 1
+            if statement != "commit":
+                client.query("rollback")
+        return bool(states)
+
+
+def lost(ledger: Ledger, target: Target) -> list[int]:
+    """Numbers of acknowledged transfers that this server does not have; AssertionError if money was made or lost, or a
+    transfer is there that nobody asked to commit."""
+    with Client(target, deadline=60) as client:
+        assert client.value(SUM) == str(ACCOUNTS * BALANCE)
+        there = client.value("select coalesce(string_agg(id::text, ','), '') from transfers") or ""
+    kept = {int(number) for number in there.split(",") if number}
+    transfers = list(ledger.transfers)
+    assert not kept & {each.id for each in transfers if not each.asked_to_commit}
+    return [each.id for each in transfers if each.is_acknowledged and each.id not in kept]

@@ -1,0 +1,140 @@
+"""Which standby may take the place of a primary, or why none may. Pure.
+
+Called by `controller` with what the standbys said once the primary's connections were closed. A standby may only be
+promoted if it has every commit that was acknowledged: that is so for the one that has received most, once enough of
+the synchronous ones are heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from helios.config import PromotionPolicy
+from helios.failover.synchronous import Synchronous
+
+__all__ = ["Choice", "Former", "Refusal", "Standby", "choose"]
+
+
+@dataclass(frozen=True)
+class Standby:
+    """What a standby said when it was asked for this."""
+
+    name: str
+    application_name: str
+    """By which its primary knows it."""
+    received: int
+    """End of the WAL that it has on disk, bytes."""
+    replayed: int
+    system_identifier: str | None
+    timeline: int | None
+    priority: int
+    may_promote: bool
+    """The monitor's role may call `pg_promote`."""
+    may_configure: bool
+    """It may set `synchronous_standby_names` and `primary_conninfo`."""
+
+
+@dataclass(frozen=True)
+class Former:
+    """What is known of the primary that is to be replaced."""
+
+    name: str
+    system_identifier: str | None
+    timeline: int | None
+    written: int
+    """End of its WAL as last seen, bytes."""
+    synchronous: Synchronous
+    standbys: tuple[str, ...]
+    """Nodes of the cluster beside it."""
+
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether its commits waited for standbys."""
+        return bool(self.synchronous.names)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who is promoted."""
+
+    standby: Standby
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why nobody is."""
+
+    reason: str
+
+
+def choose(
+    former: Former, heard: Sequence[Standby], policy: PromotionPolicy, only: str | None = None
+) -> Choice | Refusal:
+    """Decide; `only` is the one that somebody wants."""
+    if policy is PromotionPolicy.NEVER:
+        return Refusal("policy is never: somebody else has to promote a standby")
+    fit, faults = [], []
+    for standby in heard:
+        fault = _unfit(former, standby)
+        if fault is None:
+            fit.append(standby)
+        else:
+            faults.append(fault)
+    if not fit:
+        return Refusal("; ".join(faults) or "no standby answers")
+    synchronous = [standby for standby in fit if former.synchronous.holds(standby.application_name)]
+    quorum = former.synchronous.quorum(former.standbys)
+    if len(synchronous) < quorum:
+        known = f"{len(synchronous)} of the synchronous standbys ({former.synchronous}) can be asked"
+        missing = f"{known}, and {quorum} must be, or a commit that was acknowledged might be lost"
+        return Refusal("; ".join([missing, *faults]))
+    # Whoever has received most has everything that was acknowledged; and one that had more than the new primary, and be
+    # it bytes that nobody waited for, could not follow it.
+    most = max(standby.received for standby in fit)
+    able = [standby for standby in fit if standby.received == most and only in (None, standby.name)]
+    if not able:
+        return Refusal("; ".join([f"{only} has not received as much as others", *faults]))
+    rank = _RANKS[policy]
+    best = max(able, key=lambda standby: (*rank(standby, former), _negated(standby.name)))
+    if not best.may_promote:
+        return Refusal(f"the monitor's role may not call pg_promote on {best.name}; grant EXECUTE on it")
+    if not best.may_configure:
+        grant = "grant ALTER SYSTEM on primary_conninfo and synchronous_standby_names, and EXECUTE on pg_reload_conf"
+        return Refusal(f"the monitor's role may not configure {best.name}; {grant}")
+    return Choice(best)
+
+
+def _unfit(former: Former, standby: Standby) -> str | None:
+    """Why it cannot be promoted at all."""
+    if None in (former.system_identifier, standby.system_identifier):
+        return f"{standby.name}: its system identifier is not known; grant pg_monitor to the monitor's role"
+    if standby.system_identifier != former.system_identifier:
+        return f"{standby.name} belongs to another database system ({standby.system_identifier})"
+    if standby.timeline != former.timeline or standby.timeline is None:
+        return f"{standby.name} is on timeline {standby.timeline}, {former.name} was on {former.timeline}"
+    return None
+
+
+def _by_sync(standby: Standby, former: Former) -> tuple[int, ...]:
+    return int(former.synchronous.holds(standby.application_name)), standby.priority
+
+
+def _by_lag(standby: Standby, _former: Former) -> tuple[int, ...]:
+    return standby.replayed, standby.priority
+
+
+def _by_priority(standby: Standby, _former: Former) -> tuple[int, ...]:
+    return standby.priority, standby.replayed
+
+
+_RANKS: dict[PromotionPolicy, Callable[[Standby, Former], tuple[int, ...]]] = {
+    PromotionPolicy.PREFER_SYNC: _by_sync,
+    PromotionPolicy.LEAST_LAG: _by_lag,
+    PromotionPolicy.PRIORITY: _by_priority,
+}
+
+
+def _negated(name: str) -> tuple[int, ...]:
+    """Of equals the first by name, whoever asks."""
+    return tuple(-ord(letter) for letter in name)

@@ -1,0 +1,41 @@
+"""What the control plane tells of failovers: plain data for the admin API and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from helios.errors import HeliosError
+from helios.failover.lease import Loss
+
+__all__ = ["FailoverStatus", "SwitchoverFailure"]
+
+
+class SwitchoverFailure(HeliosError):
+    """The primary is the same as before; the message says why."""
+
+
+@dataclass(frozen=True)
+class FailoverStatus:
+    """One cluster."""
+
+    cluster: str
+    enabled: bool
+    policy: str
+    holds_lease: bool
+    """This proxy may promote."""
+    hold: str | None
+    """Why no transaction may begin."""
+    verdict: str | None
+    """Whether the primary counts as gone; None while it answers."""
+    refused: str | None
+    """Why nobody is promoted."""
+    promoting: str | None
+    promotions: int
+    last_promotion_at: datetime | None
+    """By this proxy."""
+    fence: str | None
+    """Which one the former primary was given."""
+    fenced: tuple[str, ...]
+    xid_bound: int | None
+    losses: tuple[Loss, ...]

@@ -1,0 +1,202 @@
+"""What is said to servers when a standby is promoted. Called by `controller`, which knows the order.
+
+Every function opens a connection of its own: what the monitor's say must not wait behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from helios.config import NodeConfig
+from helios.failover.candidate import Standby
+from helios.failover.synchronous import Synchronous
+from helios.topology.connection import FAILURES, Connection, cause, connect
+from helios.topology.node_poll import NodePoll
+
+__all__ = [
+    "Promoted",
+    "StepFailure",
+    "ask",
+    "await_position",
+    "checkpoint",
+    "configure",
+    "end_of_wal",
+    "follow",
+    "promote",
+]
+
+_ASK_SECONDS = 2.0
+_CONFIGURE_SECONDS = 5.0
+_CHECKPOINT_SECONDS = 600.0
+
+_ASK = """
+SELECT pg_is_in_recovery() AS in_recovery,
+       coalesce(substring(coalesce((SELECT setting FROM pg_settings WHERE name = 'primary_conninfo'), '')
+                          FROM 'application_name\\s*=\\s*''?([^'' ]+)'),
+                nullif(current_setting('cluster_name'), ''), 'walreceiver') AS application_name,
+       coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn AS received,
+       pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS replayed,
+       has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE') AS may_promote,
+       has_function_privilege('pg_reload_conf()', 'EXECUTE') AS may_reload,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       current_setting('server_version_num')::int AS version
+"""
+
+_PARAMETERS = """
+SELECT has_parameter_privilege('synchronous_standby_names', 'ALTER SYSTEM')
+   AND has_parameter_privilege('primary_conninfo', 'ALTER SYSTEM')
+"""
+
+_IN_RECOVERY = "SELECT pg_is_in_recovery()"
+_LOOK_SECONDS = 0.005
+
+_HAS = """
+SELECT pg_last_wal_receive_lsn() - '0/0'::pg_lsn >= $1::numeric
+   AND pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= $1::numeric
+"""
+
+_FIRST_WITH_PARAMETER_PRIVILEGES = 150_000
+
+
+class StepFailure(Exception):
+    """A server did not do what it was told; the message says which and why."""
+
+
+class Promoted:
+    """What the new primary says of how it began."""
+
+    def __init__(self, xid_bound: int, forked_at: int) -> None:
+        self.xid_bound = xid_bound
+        """The first transaction number of its own."""
+        self.forked_at = forked_at
+        """Where its history parts from that of its predecessor, bytes."""
+
+
+async def ask(poll: NodePoll) -> Standby:
+    """What a standby has, and what it lets us do. `StepFailure`."""
+    async with _connected(poll, _ASK_SECONDS) as connection:
+        row = await connection.fetchrow(_ASK)
+        assert row is not None, "a SELECT without FROM gives one row"
+        if not row["in_recovery"]:
+            raise StepFailure(f"{poll.node.name} is no standby any more")
+        may_configure = row["is_superuser"]
+        if not may_configure and row["version"] >= _FIRST_WITH_PARAMETER_PRIVILEGES:
+            may_configure = await connection.fetchval(_PARAMETERS)
+        reading = poll.reading
+        received, replayed = int(row["received"] or 0), int(row["replayed"] or 0)
+        return Standby(
+            name=poll.node.name,
+            application_name=row["application_name"],
+            received=max(received, replayed),
+            replayed=replayed,
+            system_identifier=reading.system_identifier if reading else None,
+            timeline=reading.timeline if reading else None,
+            priority=poll.node.priority,
+            may_promote=row["may_promote"],
+            may_configure=bool(may_configure and row["may_reload"]),
+        )
+
+
+async def configure(poll: NodePoll, synchronous: Synchronous) -> None:
+    """Tell a server for whom its commits wait, as primary. Said before it is one, or they would hang. `StepFailure`."""
+    async with _connected(poll, _CONFIGURE_SECONDS) as connection:
+        # Our own connection reads by the old setting until the reload; nobody writes here.
+        await _set(connection, "synchronous_standby_names", str(synchronous))
+
+
+async def promote(poll: NodePoll, timeout_seconds: float) -> Promoted:
+    """Make a standby the primary; it replays what it has received first. `StepFailure`."""
+    async with _connected(poll, timeout_seconds + _CONFIGURE_SECONDS) as connection:
+        if await connection.fetchval(_IN_RECOVERY):
+            # It would itself look only ten times a second whether it is done.
+            await connection.execute("SELECT pg_promote(false)")
+        until = asyncio.get_running_loop().time() + timeout_seconds
+        while await connection.fetchval(_IN_RECOVERY):
+            if asyncio.get_running_loop().time() > until:
+                raise StepFailure(f"{poll.node.name} was not promoted within {timeout_seconds:g} s")
+            await asyncio.sleep(_LOOK_SECONDS)
+        row = await connection.fetchrow(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid_bound, "
+            "coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn()) - '0/0'::pg_lsn AS forked_at"
+        )
+        assert row is not None, "a SELECT without FROM gives one row"
+        return Promoted(row["xid_bound"], int(row["forked_at"]))
+
+
+async def follow(standby: NodePoll, primary: NodePoll) -> None:
+    """Have a standby stream from the new primary, with a slot of its own there if it used one. `StepFailure`."""
+    async with _connected(standby, _CONFIGURE_SECONDS) as connection:
+        settings = "SELECT name, setting FROM pg_settings WHERE name IN ('primary_conninfo', 'primary_slot_name')"
+        found = {row["name"]: row["setting"] for row in await connection.fetch(settings)}
+        slot = found.get("primary_slot_name")
+        if slot:
+            await _make_slot(primary, slot)
+        conninfo = _redirected(found.get("primary_conninfo") or "", primary.node)
+        await _set(connection, "primary_conninfo", conninfo)
+
+
+async def end_of_wal(poll: NodePoll) -> int:
+    """How far a primary is that nobody writes to any more, in bytes; all of that is on disk. `StepFailure`."""
+    async with _connected(poll, _CONFIGURE_SECONDS) as connection:
+        # A commit that is waited for flushes what was committed without waiting.
+        await connection.execute("SET default_transaction_read_only = off; SET synchronous_commit = local")
+        await connection.execute("SELECT pg_logical_emit_message(true, 'helios', 'switchover')")
+        return int(await connection.fetchval("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"))
+
+
+async def await_position(poll: NodePoll, position: int, timeout_seconds: float) -> None:
+    """Wait until a standby has received and replayed so much. `StepFailure`."""
+    async with _connected(poll, timeout_seconds) as connection:
+        while not await connection.fetchval(_HAS, position):  # noqa: ASYNC110 - it happens at another server
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def checkpoint(poll: NodePoll) -> None:
+    """Have a primary write down what is dirty, so that its shutdown and its successor's start are short."""
+    async with _connected(poll, _CHECKPOINT_SECONDS) as connection:
+        try:
+            await connection.execute("CHECKPOINT", timeout=_CHECKPOINT_SECONDS)
+        except asyncpg.InsufficientPrivilegeError:
+            # pg_checkpoint was not granted; without it the switchover only takes longer.
+            return
+
+
+async def _make_slot(primary: NodePoll, slot: str) -> None:
+    async with _connected(primary, _CONFIGURE_SECONDS) as connection:
+        is_there = await connection.fetchval("SELECT 1 FROM pg_replication_slots WHERE slot_name = $1", slot)
+        if not is_there:
+            await connection.execute(f"SELECT pg_create_physical_replication_slot('{slot}', true)")
+
+
+async def _set(connection: Connection, name: str, value: str) -> None:
+    quoted = value.replace("'", "''")
+    await connection.execute(f"ALTER SYSTEM SET {name} = '{quoted}'")
+    await connection.execute("SELECT pg_reload_conf()")
+
+
+def _redirected(conninfo: str, node: NodeConfig) -> str:
+    """The same login at another server: of several keywords the last one counts."""
+    return f"{conninfo} host={node.host} port={node.port}".strip()
+
+
+@asynccontextmanager
+async def _connected(poll: NodePoll, timeout_seconds: float) -> AsyncIterator[Connection]:
+    """A connection for one step; whatever goes wrong is a `StepFailure` that names the node."""
+    node, login = poll.node, poll.settings.login
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            connection = await connect(
+                node.host, node.port, poll.addresses, login, timeout_seconds, application_name="helios failover"
+            )
+            try:
+                yield connection
+            finally:
+                connection.terminate()
+    except TimeoutError as error:
+        raise StepFailure(f"{node.name} did not answer within {timeout_seconds:g} s") from error
+    except FAILURES as error:
+        raise StepFailure(f"{node.name}: {cause(error, login)}") from error

@@ -90,11 +90,11 @@ class FailoverController:
             self._task = asyncio.create_task(self._run(), name="failover")
 
     async def stop(self) -> None:
-        """End, and give the lease back."""
-        tasks = [*self._followers, *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End, and give the lease back. What servers are being told is told to its end, which takes seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*self._followers, return_exceptions=True)
         if self._lease is not None:
             self._lease.close()
             self._lease = None

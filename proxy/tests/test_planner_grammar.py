@@ -31,17 +31,22 @@ def places() -> Iterator[tuple[str, str]]:
                 yield name, field.name
 
 
+def is_repeated(field: Any) -> bool:
+    """By a name that every version of protobuf has."""
+    return bool(field.label == field.LABEL_REPEATED)
+
+
 def fill(message: Any, field: Any, depth: int = 0) -> bool:
     """Put the call into a field, or into the first place inside it that takes a node; whether there is one."""
     target = field.message_type
     if target.name == "Node":
         value = getattr(message, field.name)
-        value.add().CopyFrom(CALL) if field.is_repeated else value.CopyFrom(CALL)
+        value.add().CopyFrom(CALL) if is_repeated(field) else value.CopyFrom(CALL)
         return True
     if depth == 4:
         return False
     value = getattr(message, field.name)
-    inner = value.add() if field.is_repeated else value
+    inner = value.add() if is_repeated(field) else value
     inner.SetInParent()
     return any(fill(inner, each, depth + 1) for each in target.fields if each.message_type is not None)
 

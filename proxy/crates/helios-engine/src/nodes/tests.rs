@@ -31,7 +31,7 @@ fn cluster() -> Arc<ClusterTopology> {
     let node = |name: &str, zone: &str| {
         serde_json::json!({
             "name": name, "host": name, "port": 5432, "addresses": [], "healthy": true,
-            "standby": name != "primary", "weight": 100, "zone": zone,
+            "standby": name != "primary", "fenced": false, "weight": 100, "zone": zone,
         })
     };
     let all = [

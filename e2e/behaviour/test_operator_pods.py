@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from harness.postgres import APP, DATABASE, PASSWORDS, PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
+from harness.sockets import ports_of
 from helios.config.loader import loads
 from helios.config.writer import dumps
 from helios_crds.shares import first_share
@@ -238,8 +239,15 @@ async def test_total_of_server_connections_is_divided_and_never_exceeded(
         return {each.name: (each.share.limit, each.share.excess) for each in holders if each.share is not None}
 
     async def until_open(count: int) -> None:
-        sql = f"select count(*) from pg_stat_activity where usename = '{APP}' and state is not null"
-        await until(lambda: int(postgres.value(sql) or 0) == count)
+        backends = f"from pg_stat_activity where usename = '{APP}' and state is not null"
+        sql = f"select string_agg(client_port::text, ' ') {backends}"
+
+        def is_open() -> bool:
+            # Other tests' proxies have connections as well.
+            known = {int(port) for port in (postgres.value(sql) or "").split()}
+            return len(known & (ports_of(one.pid) | ports_of(two.pid))) == count
+
+        await until(is_open)
 
     running = asyncio.create_task(poller.run())
     poller.want(KEY, document, port, credentials)

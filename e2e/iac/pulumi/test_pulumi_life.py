@@ -207,13 +207,12 @@ def provider_process() -> Iterator[Any]:
 
 def test_a_strict_wait_is_an_error_and_the_object_is_kept(stack: Stack, shop: Shop, operator: OperatorProcess) -> None:
     def program() -> None:
-        match = {"queryPattern": "^SELECT"}
-        Resource("RoutingRule", "r", name="r", match=match, route="standby", waitForReady="strict")
+        Resource("TenantQuota", "q", name="q", maxBytesReadPerMinute=1000, waitForReady="strict")
 
     with pytest.raises(StackError, match="NotActedOn"):
         stack.up(program)
 
     assert operator.exit_status is None
-    assert shop.names("RoutingRule") == {"r"}
+    assert shop.names("TenantQuota") == {"q"}
     [kept] = stack.state(program)
     assert kept["id"] == f"{shop.namespace}/r"

@@ -79,7 +79,7 @@ def test_five_kinds_are_made_planned_changed_and_destroyed(project: Project, sho
     said = project.apply()
 
     assert (project.folder / ".terraform.lock.hcl").read_text().count("h1:") == 1
-    assert "RoutingRule" in said and "does not act on" in said
+    assert "AuditPolicy" in said and "does not act on" in said
     assert spec_of(shop, "PoolProfile", "fast") == {"mode": "transaction", "maxPoolSize": 20, "idleTimeoutSeconds": 60}
     assert spec_of(shop, "TenantQuota", "big") == {"maxBytesReadPerMinute": 1 << 50}
     web = spec_of(shop)
@@ -255,23 +255,22 @@ def test_a_password_is_in_no_state_plan_or_log(project: Project, shop: Shop) -> 
 
 
 def test_a_wait_tells_why_and_strict_makes_it_an_error(project: Project, shop: Shop, operator: OperatorProcess) -> None:
-    rule = """
-    resource "heliosproxy_routing_rule" "r" {
-      name           = "r"
-      wait_for_ready = "MODE"
-      match          = { query_pattern = "^SELECT" }
-      route          = "standby"
+    quota = """
+    resource "heliosproxy_tenant_quota" "q" {
+      name                      = "q"
+      wait_for_ready            = "MODE"
+      max_bytes_read_per_minute = 1000
     }
     """
-    project.write(rule.replace("MODE", "true"))
+    project.write(quota.replace("MODE", "true"))
     said = project.apply()
     assert "is not Accepted" in said and "NotActedOn" in said
-    assert shop.names("RoutingRule") == {"r"}
+    assert shop.names("TenantQuota") == {"q"}
 
-    project.write(rule.replace("MODE", "strict").replace("^SELECT", "^WITH"))
+    project.write(quota.replace("MODE", "strict").replace("1000", "2000"))
     refused = project.refuse_apply()
 
-    assert "RoutingRule" in refused and "NotActedOn" in refused
-    assert spec_of(shop, "RoutingRule", "r")["match"]["queryPattern"] == "^WITH"
+    assert "TenantQuota" in refused and "NotActedOn" in refused
+    assert spec_of(shop, "TenantQuota", "q")["maxBytesReadPerMinute"] == 2000
     assert project.changes() == {}
     assert operator.exit_status is None

@@ -12,6 +12,7 @@ from harness.client import Client, brief, full, rows, sqlstates
 from harness.frontend import bind, describe_portal, execute, parse, query, sync
 from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy, base_settings
+from harness.replay import paused_replay
 from harness.wait import until
 
 WHO = "select current_setting('cluster_name')"
@@ -157,11 +158,8 @@ def test_a_block_that_only_reads_sees_what_its_session_wrote(
     start_proxy: StartProxy, postgres: PostgresCluster, ask: Ask
 ) -> None:
     proxy = split(start_proxy)
-    assert postgres.standby is not None
-    with Client(proxy.target()) as client, Client(superuser_of(postgres.standby)) as standby:
-        standby.query("select pg_wal_replay_pause()")
-        until(lambda: standby.value("select pg_get_wal_replay_pause_state()") == "paused", "replay to stop")
-        try:
+    with Client(proxy.target()) as client:
+        with paused_replay(postgres):
             for turn in map(str, range(10)):
                 client.query(
                     f"insert into notes values (7301, '{turn}') on conflict (id) do update set body = '{turn}'"
@@ -171,8 +169,6 @@ def test_a_block_that_only_reads_sees_what_its_session_wrote(
                 assert rows(events) == [[turn]], brief(events)
                 assert node(client, ask) == "primary"
                 ask(client, "commit")
-        finally:
-            standby.query("select pg_wal_replay_resume()")
         client.query("delete from notes where id = 7301")
 
         def is_on_standby() -> bool:

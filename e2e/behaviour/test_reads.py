@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +12,7 @@ from harness.client import Client, brief, rows, sqlstates
 from harness.frontend import bind, close_statement, describe_statement, execute, parse, query, sync
 from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy
+from harness.replay import paused_replay
 from harness.wait import until
 
 WHO = "select current_setting('cluster_name')"
@@ -63,18 +63,6 @@ def ready(proxy: HeliosProcess) -> HeliosProcess:
 def on_standby(postgres: PostgresCluster) -> Client:
     assert postgres.standby is not None
     return Client(superuser_of(postgres.standby))
-
-
-@contextmanager
-def paused_replay(postgres: PostgresCluster) -> Iterator[None]:
-    """The standby receives what the primary writes and does not apply it."""
-    with on_standby(postgres) as admin:
-        admin.query("select pg_wal_replay_pause()")
-        until(lambda: admin.value("select pg_get_wal_replay_pause_state()") == "paused", "replay to stop")
-        try:
-            yield
-        finally:
-            admin.query("select pg_wal_replay_resume()")
 
 
 @ASKS

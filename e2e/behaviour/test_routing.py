@@ -15,6 +15,7 @@ from harness.client import Client, rows, sqlstates
 from harness.frontend import bind, close_statement, execute, parse, sync
 from harness.postgres import DATABASE, PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
+from harness.replay import paused_replay
 from harness.wait import until
 
 WHO = "select current_setting('cluster_name')"
@@ -178,19 +179,6 @@ def is_cut_off(client: Client, ask: Ask, hint: str, limit: int) -> None:
     (error,) = [event.fields for event in events if event.kind == "ErrorResponse"]
     assert (error["C"], error["M"]) == ("57014", "canceling statement due to query timeout")
     assert error["H"] == f"The statement's hint is timeout={limit}."
-
-
-@contextmanager
-def paused_replay(postgres: PostgresCluster) -> Iterator[None]:
-    """The standby receives what the primary writes and does not apply it."""
-    assert postgres.standby is not None
-    standby = PostgresCluster(postgres.root, postgres.standby, None)
-    standby.execute("select pg_wal_replay_pause()")
-    until(lambda: standby.value("select pg_get_wal_replay_pause_state()") == "paused", "replay to stop")
-    try:
-        yield
-    finally:
-        standby.execute("select pg_wal_replay_resume()")
 
 
 @ASKS

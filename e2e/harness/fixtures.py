@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def start_proxy(postgres: PostgresCluster, tmp_path: Path) -> Iterator[StartProx
         started.append(HeliosProcess(folder, base_settings(postgres, folder, **sections)))
         return started[-1]
 
-    yield start
-    close_all()
-    for process in started:
-        process.stop()
+    with ExitStack() as stops:  # each, also where another does not end
+        yield start
+        close_all()
+        for process in started:
+            stops.callback(process.stop)

@@ -34,7 +34,7 @@ def in_front(server: TlsServer, start_proxy: StartProxy) -> StartProxy:
     def start(**tls: object) -> HeliosProcess:
         section = {name: value for name, value in tls.items() if value is not None}
         cluster = {"name": "main", "tls": section, "nodes": server.cluster.nodes()}
-        return start_proxy(clusters=[cluster], pool={"acquire_timeout_seconds": 5})
+        return start_proxy(clusters=[cluster], pool={"acquire_timeout_seconds": 2})
 
     return start
 

@@ -28,7 +28,7 @@ PATIENCE = 60
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers; each test leaves one primary with two standbys, whichever they are."""
-    made = ReplicatedCluster()
+    made = ReplicatedCluster(synchronous='FIRST 2 ("db-2", "db-3")')
     yield made
     made.stop()
 
@@ -79,7 +79,8 @@ def test_a_killed_primary_is_replaced_and_the_other_standby_follows(
         assert idle.value("select body from notes where id = 800") == "acknowledged"
         idle.query("insert into notes values (801, 'after')")
     cluster.await_streaming("db-2", 1)
-    assert cluster.ask("db-2", "show synchronous_standby_names") == 'FIRST 1 ("db-3")'
+    names = "show synchronous_standby_names"
+    assert cluster.ask("db-2", names) == 'FIRST 1 ("db-3")'
     told = status(proxy)
     assert (told["promotions"], told["fenced"], told["refused"]) == (1, ["db-1"], None)
     assert told["xid_bound"] > 0
@@ -94,6 +95,9 @@ def test_a_killed_primary_is_replaced_and_the_other_standby_follows(
     cluster.await_streaming("db-2", 2)
     until(lambda: proxy.json("/nodes/db-1")["role"] == "standby", "its return", PATIENCE)
     assert cluster.ask("db-1", "select count(*) from notes where id in (800, 801)") == "2"
+    widened = 'FIRST 2 ("db-3", "db-1")'
+    until(lambda: cluster.ask("db-2", names) == widened, "commits to wait for it as well", PATIENCE)
+    cluster.set_synchronous("db-2", 'FIRST 1 ("db-3")')
 
 
 def test_a_switchover_is_a_pause_without_errors_and_waits_for_open_transactions(

@@ -39,7 +39,7 @@ grant alter system on parameter default_transaction_read_only to {MONITOR};
 class ReplicatedCluster:
     """Three servers by name, whichever leads."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, synchronous: str = f'FIRST 1 ("{NAMES[1]}")') -> None:
         self.root = Path(tempfile.mkdtemp(prefix="helios-replicas-"))
         self._options = ServerOptions(fsync=False, hba=HBA, settings={**SETTINGS, **(settings or {})})
         primary = start_primary(self.root, NAMES[0], self._options)
@@ -52,7 +52,7 @@ class ReplicatedCluster:
         cluster.execute("select pg_reload_conf()", "postgres")
         for name in NAMES[1:]:
             self.servers[name] = start_standby(primary, name, self._options)
-        self.set_synchronous(primary, f'FIRST 1 ("{NAMES[1]}")')
+        self.set_synchronous(primary.name, synchronous)
 
     def __getitem__(self, name: str) -> PostgresServer:
         return self.servers[name]
@@ -71,12 +71,12 @@ class ReplicatedCluster:
         server = self.servers[name]
         return Target(server.host, server.port, APP, PASSWORDS[APP], DATABASE)
 
-    def set_synchronous(self, primary: PostgresServer, names: str) -> None:
+    def set_synchronous(self, primary: str, names: str) -> None:
         """Have commits wait for these standbys, once they stream."""
-        with Client(superuser_of(primary)) as client:
+        with Client(superuser_of(self.servers[primary])) as client:
             client.query(f"alter system set synchronous_standby_names = '{names}'")
             client.query("select pg_reload_conf()")
-        self.await_streaming(primary.name, len(self.servers) - 1)
+        self.await_streaming(primary, len(self.servers) - 1)
 
     def await_streaming(self, primary: str, count: int, deadline: float = 60.0) -> None:
         """Wait until so many standbys stream from it and have what it has."""

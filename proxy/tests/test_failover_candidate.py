@@ -102,3 +102,19 @@ def test_the_new_primary_waits_for_those_that_are_left() -> None:
     assert parse("FIRST 2 (b, c)").after("b", ["b", "c"]) == parse("FIRST 1 (c)")
     assert parse("FIRST 1 (b)").after("b", ["b"]) == Synchronous(0, ())
     assert str(parse("ANY 2 (*)").after("b", ["b", "c"])) == "ANY 1 (*)"
+
+
+def test_commits_wait_for_more_again_when_standbys_come_back() -> None:
+    wanted = parse("ANY 1 (b, c)")
+    present = wanted.after("b", ["b", "c"])
+
+    assert present.is_narrower(wanted)
+    assert present.widened(wanted, ["c"]) == present
+    assert present.widened(wanted, ["c", "a"]) == parse("ANY 1 (c, a)")
+    assert not parse("ANY 1 (c, a)").is_narrower(wanted)
+    # Nobody was left; and more than were wanted are not waited for.
+    assert Synchronous().widened(parse("FIRST 1 (b)"), ["a"]) == parse("FIRST 1 (a)")
+    assert parse("FIRST 1 (c)").widened(parse("FIRST 2 (b, c)"), ["c", "a", "d"]) == parse("FIRST 2 (c, a)")
+    assert parse("ANY 1 (*)").widened(parse("ANY 2 (*)"), ["c", "a"]) == parse("ANY 2 (*)")
+    assert Synchronous().widened(parse("*"), ["a"]) == parse("*")
+    assert not parse("FIRST 1 (c)").is_narrower(parse("FIRST 1 (b)"))

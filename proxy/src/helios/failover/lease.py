@@ -1,183 +1,51 @@
-"""The right to promote, as the lock of a file, and what all proxies that share it must know. Used by `controller`.
+"""The right to promote, and what all proxies that share it must know: what every kind of lease offers.
 
-The kernel gives the lock back when its holder ends, and not before: a holder that is stopped keeps it, so that two
-never promote. What is decided is written down before it is done, so that the next holder goes on from there. Each proxy
-has a file of its own in the folder beside it, locked while it lives, in which it says how far it has followed.
+Used by `controller` (`refresh`, `close`) and `decisions`; kinds are `file_lease`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import os
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Protocol
 
 from helios.errors import HeliosError
+from helios.failover.record import Record
 
-__all__ = ["FileLease", "LeaseError", "Loss", "Record"]
+__all__ = ["Lease", "LeaseError"]
 
 
 class LeaseError(HeliosError):
     """The lease or what is kept beside it cannot be used."""
 
 
-class Loss(BaseModel):
-    """What a primary that died wrote beyond what its successor has. There is one for each; it may have been nothing."""
+class Lease(Protocol):
+    """At most one process holds it. What is decided is written down before it is done, so that the next holder goes on
+    from there; each process says how far it has followed."""
 
-    model_config = ConfigDict(frozen=True)
-
-    node: str
-    timeline: int | None
-    from_lsn: str
-    """Where the histories part."""
-    to_lsn: str
-    """How far the former primary was seen; it may have come further until it died."""
-    bytes: int
-    """Between the two."""
-    was_synchronous: bool
-    """Commits waited for standbys: none that was acknowledged is lost, unless its session had `synchronous_commit` off
-    or local."""
-
-
-class Record(BaseModel):
-    """What is decided about one cluster. Every proxy acts by it; only the holder of the lease writes it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    term: int = 0
-    """Grows with each change."""
-    hold: str | None = None
-    """Why no transaction may begin."""
-    fenced: dict[str, int] = {}
-    """Nodes that were replaced → the timeline they were on."""
-    promoting: str | None = None
-    """A node that may have been told to become primary. Nobody else may be, until it is known whether it has."""
-    promotions: int = 0
-    forks: dict[str, int] = {}
-    """Former primaries → where the history of their successor parts from theirs, bytes."""
-    xid_bound: int | None = None
-    """Of the last promotion: transactions with this number or a later one did not come over."""
-    losses: tuple[Loss, ...] = ()
-    """Of all promotions."""
-
-
-class FileLease:
-    """The lease in one file; `acquire` may be tried as often as one likes."""
-
-    def __init__(self, path: Path) -> None:
-        """Join those that share it. `LeaseError` if the file or the folder beside it cannot be made."""
-        self.path = path
-        self._state = path.with_name(path.name + ".state")
-        self._members = path.with_name(path.name + ".members")
-        self._lock: int | None = None
-        self._followed: dict[str, int] = {}
-        try:
-            self._members.mkdir(parents=True, exist_ok=True)
-            self._own = self._members / f"{os.getpid()}-{secrets.token_hex(4)}"
-            self._own_lock = os.open(self._own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._own_lock, fcntl.LOCK_EX)
-            self._say()
-        except OSError as error:
-            raise LeaseError(f"failover.lease_file {path}: {error.strerror}") from error
+    look_seconds: float
+    """Between two calls of `refresh`."""
+    problem: str | None
+    """Why nothing can be decided now; None while all is well."""
 
     @property
     def is_held(self) -> bool:
-        """Whether this process may promote."""
-        return self._lock is not None
+        """Whether this process may promote at this moment, for certain."""
 
-    def acquire(self) -> bool:
-        """Take it if nobody has it."""
-        if self._lock is None:
-            lock = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-            else:
-                self._lock = lock
-        return self._lock is not None
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """What is decided, by cluster, as last read."""
 
-    def read(self) -> dict[str, Record]:
-        """What is decided, by cluster. `LeaseError` if it cannot be read: then nothing may be done."""
-        try:
-            document = json.loads(self._state.read_text())
-            return {name: Record.model_validate(record) for name, record in document.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, ValidationError, AttributeError) as error:
-            raise LeaseError(f"{self._state} cannot be read: {error}") from error
+    async def refresh(self) -> None:
+        """Take or keep the lease if that is possible and read what is decided; `problem` says what is in the way."""
 
-    def write(self, cluster: str, record: Record) -> None:
-        """Decide; on disk when it returns. `LeaseError` if that fails or the lease is not held."""
-        if not self.is_held:
-            raise LeaseError("the lease is not held")
-        records = self.read() | {cluster: record}
-        draft = self._state.with_name(self._state.name + ".new")
-        try:
-            with draft.open("w") as file:
-                json.dump({name: each.model_dump() for name, each in records.items()}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self._state)
-        except OSError as error:
-            raise LeaseError(f"{self._state} cannot be written: {error.strerror}") from error
+    async def write(self, cluster: str, record: Record) -> None:
+        """Decide; it is written for good when this returns. `LeaseError` if that fails or the lease is not held."""
 
-    def follow(self, cluster: str, term: int) -> None:
-        """Say that this proxy acts by what was decided in `term`."""
-        if self._followed.get(cluster) != term:
-            self._followed[cluster] = term
-            self._say()
+    async def follow(self, cluster: str, term: int) -> None:
+        """Say that this process acts by what was decided in `term`. `LeaseError` if it cannot be said."""
 
-    def stragglers(self, cluster: str, term: int) -> list[str]:
-        """Proxies that live and do not act by what was decided in `term`."""
-        return [name for name, followed in self._followers().items() if followed.get(cluster, -1) < term]
+    async def stragglers(self, cluster: str, term: int) -> list[str]:
+        """Processes that may use servers and do not act by what was decided in `term`. `LeaseError`."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give everything back."""
-        with contextlib.suppress(OSError):
-            self._own.unlink()
-        os.close(self._own_lock)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _say(self) -> None:
-        text = json.dumps(self._followed).encode()
-        os.pwrite(self._own_lock, text + b"\n", 0)
-        os.ftruncate(self._own_lock, len(text) + 1)
-
-    def _followers(self) -> Mapping[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
-        for file in self._members.iterdir():
-            if file == self._own:
-                found[file.name] = self._followed
-            elif (said := _living(file)) is not None:
-                found[file.name] = said
-        return found
-
-
-def _living(file: Path) -> dict[str, int] | None:
-    """What another proxy says; None, and its file removed, if it has ended."""
-    try:
-        other = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        with contextlib.suppress(ValueError):
-            said: Any = json.loads(os.pread(other, 65_536, 0).partition(b"\n")[0])
-            if isinstance(said, dict):
-                return said
-        return {}  # it is just writing
-    else:
-        file.unlink(missing_ok=True)
-        return None
-    finally:
-        os.close(other)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from helios.errors import HeliosError
-from helios.failover.lease import Loss
+from helios.failover.record import Loss
 
 __all__ = ["FailoverStatus", "SwitchoverFailure"]
 

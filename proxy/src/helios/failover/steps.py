@@ -27,6 +27,7 @@ __all__ = [
     "end_of_wal",
     "follow",
     "promote",
+    "streaming",
 ]
 
 _ASK_SECONDS = 2.0
@@ -58,6 +59,8 @@ _HAS = """
 SELECT pg_last_wal_receive_lsn() - '0/0'::pg_lsn >= $1::numeric
    AND pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= $1::numeric
 """
+
+_STREAMING = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
 
 _FIRST_WITH_PARAMETER_PRIVILEGES = 150_000
 
@@ -106,6 +109,12 @@ async def configure(poll: NodePoll, synchronous: Synchronous) -> None:
     async with _connected(poll, _CONFIGURE_SECONDS) as connection:
         # Our own connection reads by the old setting until the reload; nobody writes here.
         await _set(connection, "synchronous_standby_names", str(synchronous))
+
+
+async def streaming(poll: NodePoll) -> set[str]:
+    """Names of the standbys that stream from a primary. `StepFailure`."""
+    async with _connected(poll, _ASK_SECONDS) as connection:
+        return {row["application_name"] for row in await connection.fetch(_STREAMING)}
 
 
 async def promote(poll: NodePoll, timeout_seconds: float) -> Promoted:

@@ -58,6 +58,20 @@ class Synchronous:
         number = min(self.number, len(names))
         return Synchronous(number, tuple(names) if number else (), self.is_any)
 
+    def is_narrower(self, wanted: Synchronous) -> bool:
+        """Whether fewer have a commit before it is acknowledged, or fewer may be those."""
+        return self.number < wanted.number or len(self.names) < len(wanted.names)
+
+    def widened(self, wanted: Synchronous, back: Sequence[str]) -> Synchronous:
+        """With those that are back, up to what is `wanted`."""
+        new = [name for name in back if not self.holds(name)]
+        if ANYBODY in wanted.names:
+            number = max(self.number, min(wanted.number, len(back)))
+            return Synchronous(number, (ANYBODY,), self.is_any) if number else self
+        names = (*self.names, *new[: max(0, len(wanted.names) - len(self.names))])
+        number = max(self.number, min(wanted.number, len(names)))
+        return Synchronous(number, names, wanted.is_any)
+
     def __str__(self) -> str:
         """As PostgreSQL takes it."""
         if not self.names:

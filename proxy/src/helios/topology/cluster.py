@@ -54,7 +54,8 @@ class ClusterMonitor:
         self._failovers = 0
         self._fenced: dict[str, int] = {}
         """Node → the timeline that it must have left behind to be believed again, unless it becomes a standby."""
-        self._hold: str | None = None
+        self._holds: dict[str, str] = {}
+        """Who lets no transaction begin → why."""
 
     def configure(self, nodes: Sequence[NodeConfig], settings: PollSettings) -> None:
         """Watch these nodes; polls of the same name, host and port go on."""
@@ -98,10 +99,17 @@ class ClusterMonitor:
         """The node that is primary, or was until it failed; None before the first."""
         return self._known_primary if self._known_primary in self.polls else None
 
-    def hold(self, reason: str | None) -> None:
-        """Let no transaction begin, for this reason, until None is given."""
-        self._hold = reason
+    def hold(self, holder: str, reason: str | None) -> None:
+        """Let no transaction begin, for this reason, until the same holder gives None."""
+        if reason is None:
+            self._holds.pop(holder, None)
+        else:
+            self._holds[holder] = reason
         self._publish()
+
+    @property
+    def _hold(self) -> str | None:
+        return next(iter(self._holds.values()), None)
 
     def fence(self, node: str, timeline: int) -> None:
         """End whatever is under way on this node, and believe no claim of it to be primary until it is a standby, or on

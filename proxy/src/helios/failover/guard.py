@@ -1,0 +1,140 @@
+"""The watch over one cluster: a task that follows what is decided and, where this proxy holds the lease, decides.
+
+Made by `controller`, one a cluster, so that what one waits for delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from helios.failover import fence, steps
+from helios.failover.candidate import choose
+from helios.failover.decisions import Decisions
+from helios.failover.judge import PrimaryEvidence, StandbyEvidence, Verdict, judge
+from helios.failover.lease import LeaseError
+from helios.failover.promotion import ask_all, former_of, promote, resume
+from helios.failover.returned import Returned
+from helios.failover.widening import Widening
+from helios.telemetry.logs import fields
+from helios.topology.node_poll import NodePoll
+
+__all__ = ["Guard"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.05
+"""Between two looks at what is decided and what the polls say: a failover waits for it twice."""
+_RETRY_SECONDS = 1.0
+"""Before a promotion that was refused is tried again."""
+
+
+class Guard:
+    """One cluster."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        self.decisions = decisions
+        self._returned = Returned(decisions)
+        self._widening = Widening(decisions)
+        self._retry_at = 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except (LeaseError, steps.StepFailure) as error:
+                self.decisions.refuse(str(error))
+            except Exception:  # noqa: BLE001 - a fault of ours is seen, and must not end failovers for ever
+                _log.exception("failover ended by an unexpected error", extra=fields(cluster=self.decisions.name))
+                await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        decisions = self.decisions
+        await decisions.catch_up()
+        if decisions.turn.locked():
+            return
+        async with decisions.turn:
+            self._returned.fence()
+            if decisions.lease is not None and decisions.lease.problem is not None:
+                decisions.refuse(decisions.lease.problem)
+            elif decisions.may_decide:
+                await self._consider()
+            else:
+                decisions.refused = decisions.verdict = None
+
+    async def _consider(self) -> None:
+        """Promote if the primary is gone; else see to what is left of the last time."""
+        decisions = self.decisions
+        if decisions.record.promoting is not None:
+            await resume(decisions)
+            return
+        verdict = self._judge()
+        decisions.verdict = verdict.reason if verdict is not None else None
+        if verdict is not None and verdict.is_gone:
+            await self._replace(verdict)
+            return
+        if decisions.record.hold is not None:
+            await self._give_up()
+        await self._returned.find_losses()
+        if verdict is None:
+            decisions.refused = None
+            await self._widening.look()
+
+    async def _replace(self, verdict: Verdict) -> None:
+        """Fail over, unless that was refused a moment ago."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._retry_at:
+            return
+        primary = self.decisions.monitor.primary
+        assert primary is not None, "a verdict is about a primary"
+        try:
+            await self._fail_over(primary, verdict)
+        except (steps.StepFailure, fence.FenceFailure, LeaseError) as error:
+            self.decisions.refuse(str(error))
+            self._retry_at = loop.time() + _RETRY_SECONDS
+
+    def _judge(self) -> Verdict | None:
+        """None while the primary answers, or where there has been none."""
+        primary = self.decisions.monitor.primary
+        if primary is None or primary.reading is None or primary.failing_since is None:
+            return None
+        now, failing_since = asyncio.get_running_loop().time(), primary.failing_since
+        standbys = [
+            StandbyEvidence(
+                poll.node.name,
+                poll.reading.streaming,
+                None if poll.reading.heard_ms is None else poll.reading.heard_ms / 1000,
+                poll.reading.wal_receiver_timeout_ms / 2000 or None,
+            )
+            for poll in self.decisions.monitor.polls
+            if poll is not primary
+            and poll.fresh
+            and poll.reading is not None
+            and poll.in_recovery
+            and poll.asked_at >= failing_since
+        ]
+        evidence = PrimaryEvidence(primary.node.name, primary.silence, now - failing_since)
+        return judge(evidence, standbys, self.decisions.config.silence_after_seconds)
+
+    async def _fail_over(self, primary: NodePoll, why: Verdict) -> None:
+        decisions = self.decisions
+        former = former_of(decisions.monitor, primary)
+        facts = fields(cluster=decisions.name, node=former.name, reason=why.reason)
+        _log.warning("primary is gone", extra=facts)
+        held = f"{why.reason}; a standby is being promoted"
+        await decisions.decide(hold=held, fenced={**decisions.record.fenced, former.name: former.timeline or 0})
+        if decisions.config.fence_command:
+            await fence.by_command(primary.node, decisions.config)
+            decisions.fence = f"{former.name}: fence_command"
+        heard = await ask_all(decisions.monitor, primary)
+        choice = choose(former, heard, decisions.config.policy)
+        await promote(decisions, former, choice, heard, is_planned=False)
+
+    async def _give_up(self) -> None:
+        """The primary is there after all, and nobody was told to take its place."""
+        primary = self.decisions.monitor.primary
+        gone = primary.node.name if primary is not None else None
+        fenced = {node: timeline for node, timeline in self.decisions.record.fenced.items() if node != gone}
+        await self.decisions.decide(hold=None, fenced=fenced)

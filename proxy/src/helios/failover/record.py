@@ -1,0 +1,62 @@
+"""What is decided about one cluster, as it is written down. Written by `decisions`, kept by a `lease`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Loss", "Narrowed", "Record"]
+
+
+class Loss(BaseModel):
+    """What a primary that died wrote beyond what its successor has. There is one for each; it may have been nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    node: str
+    timeline: int | None
+    from_lsn: str
+    """Where the histories part."""
+    to_lsn: str
+    """How far the former primary was seen; it may have come further until it died."""
+    bytes: int
+    """Between the two."""
+    was_synchronous: bool
+    """Commits waited for standbys: none that was acknowledged is lost, unless its session had `synchronous_commit` off
+    or local."""
+
+
+class Narrowed(BaseModel):
+    """`synchronous_standby_names` of a new primary that had fewer standbys than its predecessor."""
+
+    model_config = ConfigDict(frozen=True)
+
+    wanted: str
+    """What it was before."""
+    given: str
+    """What it is; if it is something else by now, somebody has changed his mind."""
+    formers: tuple[str, ...]
+    """Nodes that were primary and count as wanted once they are standbys."""
+
+
+class Record(BaseModel):
+    """What is decided about one cluster. Every proxy acts by it; only the holder of the lease writes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    term: int = 0
+    """Grows with each change."""
+    hold: str | None = None
+    """Why no transaction may begin."""
+    fenced: dict[str, int] = {}
+    """Nodes that were replaced → the timeline they were on."""
+    promoting: str | None = None
+    """A node that may have been told to become primary. Nobody else may be, until it is known whether it has."""
+    promotions: int = 0
+    forks: dict[str, int] = {}
+    """Former primaries → where the history of their successor parts from theirs, bytes."""
+    xid_bound: int | None = None
+    """Of the last promotion: transactions with this number or a later one did not come over."""
+    losses: tuple[Loss, ...] = ()
+    """Of all promotions."""
+    narrowed: Narrowed | None = None
+    """For whom commits shall wait again when they come back."""

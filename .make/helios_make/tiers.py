@@ -29,8 +29,8 @@ IAC = "iac"
 ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC)
 """Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"
-PARALLEL = {"units": 4, "wire": 3, DRIVERS: 2}
-"""Processes per tier. Their tests mostly wait for servers; those of other tiers measure, or load both cores."""
+PARALLEL = {"units": 4, "wire": 3, "behaviour": 2, DRIVERS: 2}
+"""Processes per tier. Their tests mostly wait for servers; those of other tiers load both cores."""
 
 
 @dataclass(frozen=True)

@@ -378,6 +378,32 @@ def test_what_cannot_follow_pins_with_a_reason_until_it_is_gone(start_proxy: Sta
         assert next_client.value("select to_regclass('held') is null") == "t"
 
 
+@pytest.mark.checklist(62)
+@RUNS
+def test_a_client_that_wants_to_know_is_told_why_it_keeps_its_server(start_proxy: StartProxy, run: Run) -> None:
+    proxy = start_proxy(pool={"pin_notices": True})
+    with Client(proxy.target()) as client:
+        for reason, (make, end) in HOLDS.items():
+            run(client, make)
+            until(lambda: pinned(proxy) == {reason: 1}, f"pinned by {reason}")  # noqa: B023 - called at once
+            run(client, end)
+        client.value("select 1")
+        assert told(client) == list(HOLDS)
+
+        run(client, "set client_min_messages = warning")
+        run(client, "create temp table also_held (a int)")
+        until(lambda: pinned(proxy) == {"temporary_object": 1}, "pinned")
+        client.value("select 1")
+        assert told(client) == list(HOLDS)
+
+
+def told(client: Client) -> list[str]:
+    """The reasons in the notices that a client has had, each a NOTICE with a sentence of why."""
+    notices = [event.fields for event in client.transcript if event.kind == "NoticeResponse"]
+    assert all((fields["V"], fields["C"]) == ("NOTICE", "00000") and fields["D"] for fields in notices)
+    return [fields["M"].removeprefix("session keeps its server connection: ") for fields in notices]
+
+
 @pytest.mark.routes("transaction", "statement", chunks=("none",))
 def test_a_client_that_leaves_at_once_leaves_nothing(route: Route) -> None:
     for _ in range(5):

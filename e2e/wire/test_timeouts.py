@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Iterator
 
@@ -17,10 +18,12 @@ HURRIED, AGEING, STRICT = APP, APP_PLAIN, APP_MD5
 USERS = [
     {"name": HURRIED, "query_timeout_seconds": 1},
     {"name": AGEING, "client_max_age_seconds": 1},
-    {"name": STRICT, "idle_transaction_timeout_seconds": 1, "client_idle_timeout_seconds": 2},
+    {"name": STRICT, "idle_transaction_timeout_seconds": 1, "client_idle_timeout_seconds": 2, "client_write_timeout_seconds": 2},
 ]
 PROTOCOLS = ["simple", "extended"]
 MODES = ["session", "transaction"]
+MANY_ROWS = 60
+"""Of 1 MB each: more than the kernel takes for a client that does not read."""
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,26 @@ def test_a_batch_without_its_sync_is_an_idle_transaction(proxy: HeliosProcess) -
     client.send(frontend.parse("select 1"), frontend.bind(), frontend.execute(), frontend.flush())
 
     assert last_words(client)[:2] == ("FATAL", "25P03")
+
+
+@pytest.mark.checklist(58)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_client_that_takes_nothing_of_its_answer_gives_its_server_up(proxy: HeliosProcess, protocol: str) -> None:
+    """And one that takes it slowly keeps it: of the pool's two servers, the third client gets the first one's."""
+    target = proxy.target("transaction", STRICT)
+    stalled, steady = (Client(target, deadline=30) for _ in range(2))
+    for client in (stalled, steady):
+        client.send(request(f"select repeat('x', 1000000) from generate_series(1, {MANY_ROWS})", protocol))
+        client.receive_until(lambda event: event.kind == "DataRow")
+    with Client(target, deadline=30) as waiting:
+        waiting.send(request("select 'served'", protocol))
+        while not select.select([waiting.socket], [], [], 0.2)[0]:
+            steady.receive()
+        assert rows(waiting.until_ready()) == [["served"]]
+    steady.until_ready()
+
+    assert len([event for event in steady.transcript if event.kind == "DataRow"]) == MANY_ROWS
+    assert not [event for event in stalled.until_closed() if event.kind in ("CommandComplete", "ReadyForQuery")]
 
 
 @pytest.mark.parametrize("mode", MODES)

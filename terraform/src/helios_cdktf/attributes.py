@@ -124,6 +124,7 @@ class InstanceDatabasesPool(TypedDict):
     prepared_statement_mode: NotRequired[str | None]
     reset_query: NotRequired[str | None]
     application_name_add_host: NotRequired[bool | None]
+    pin_notices: NotRequired[bool | None]
 
 
 class InstanceDatabasesRouting(TypedDict):
@@ -163,6 +164,7 @@ class InstanceUsers(TypedDict):
     query_timeout_secs: NotRequired[int | None]
     idle_transaction_timeout_secs: NotRequired[int | None]
     client_idle_timeout_secs: NotRequired[int | None]
+    client_write_timeout_secs: NotRequired[int | None]
     client_max_age_secs: NotRequired[int | None]
 
 
@@ -180,6 +182,7 @@ class InstancePool(TypedDict):
     prepared_statement_mode: NotRequired[str | None]
     reset_query: NotRequired[str | None]
     application_name_add_host: NotRequired[bool | None]
+    pin_notices: NotRequired[bool | None]
 
 
 class InstanceRouting(TypedDict):
@@ -367,6 +370,7 @@ class InstanceLimits(TypedDict):
     query_timeout_secs: NotRequired[int | None]
     idle_transaction_timeout_secs: NotRequired[int | None]
     client_idle_timeout_secs: NotRequired[int | None]
+    client_write_timeout_secs: NotRequired[int | None]
     client_max_age_secs: NotRequired[int | None]
     max_prepared_statements: NotRequired[int | None]
     max_prepared_bytes: NotRequired[int | None]

@@ -190,6 +190,7 @@ class PoolProfile(HeliosResource):
         prepared_statement_mode: str | None = None,
         reset_query: str | None = None,
         application_name_add_host: bool | None = None,
+        pin_notices: bool | None = None,
         wait_for_ready: str | None = None,
     ) -> None:
         """Raises ValueError with every problem that the models see."""
@@ -212,6 +213,7 @@ class PoolProfile(HeliosResource):
                 "prepared_statement_mode": prepared_statement_mode,
                 "reset_query": reset_query,
                 "application_name_add_host": application_name_add_host,
+                "pin_notices": pin_notices,
                 "wait_for_ready": wait_for_ready,
             },
         )

@@ -39,6 +39,7 @@ class PoolProfileSpec(SpecModel):
     prepared_statement_mode: Annotated[PreparedStatements | None, mirrors(PoolConfig, "prepared_statements")] = None
     reset_query: Annotated[str | None, mirrors(PoolConfig, "reset_query")] = None
     application_name_add_host: Annotated[bool | None, mirrors(PoolConfig, "application_name_add_host")] = None
+    pin_notices: Annotated[bool | None, mirrors(PoolConfig, "pin_notices")] = None
 
 
 class PoolProfile(Resource):

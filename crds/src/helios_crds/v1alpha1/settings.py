@@ -95,6 +95,7 @@ class PoolSpec(SpecModel):
     prepared_statement_mode: Annotated[PreparedStatements | None, mirrors(PoolConfig, "prepared_statements")] = None
     reset_query: Annotated[str | None, mirrors(PoolConfig, "reset_query")] = None
     application_name_add_host: Annotated[bool | None, mirrors(PoolConfig, "application_name_add_host")] = None
+    pin_notices: Annotated[bool | None, mirrors(PoolConfig, "pin_notices")] = None
 
 
 def _as_proxy(name: str) -> mirrors:
@@ -117,6 +118,7 @@ class DatabasePoolSpec(SpecModel):
     prepared_statement_mode: Annotated[PreparedStatements | None, _as_proxy("prepared_statements")] = None
     reset_query: Annotated[str | None, _as_proxy("reset_query")] = None
     application_name_add_host: Annotated[bool | None, _as_proxy("application_name_add_host")] = None
+    pin_notices: Annotated[bool | None, _as_proxy("pin_notices")] = None
 
 
 class RoutingSpec(SpecModel):
@@ -402,6 +404,7 @@ class LimitsSpec(SpecModel):
         int | None, mirrors(LimitsConfig, "idle_transaction_timeout_seconds")
     ] = None
     client_idle_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "client_idle_timeout_seconds")] = None
+    client_write_timeout_seconds: Annotated[int | None, mirrors(LimitsConfig, "client_write_timeout_seconds")] = None
     client_max_age_seconds: Annotated[int | None, mirrors(LimitsConfig, "client_max_age_seconds")] = None
     max_prepared_statements: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_statements")] = None
     max_prepared_bytes: Annotated[int | None, mirrors(LimitsConfig, "max_prepared_bytes")] = None
@@ -426,6 +429,7 @@ class UserSpec(SpecModel):
         None
     )
     client_idle_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "client_idle_timeout_seconds")] = None
+    client_write_timeout_seconds: Annotated[int | None, mirrors(UserConfig, "client_write_timeout_seconds")] = None
     client_max_age_seconds: Annotated[int | None, mirrors(UserConfig, "client_max_age_seconds")] = None
 
 

@@ -160,7 +160,8 @@ mod tests {
             "max_client_connections": 0, "max_server_connections": 0, "routing": null,
             "pool": {{"mode": "transaction", "max_size": 1, "reserve_size": 0, "reserve_timeout_ms": 0, "min_idle": 0,
             "idle_timeout_ms": 0, "max_lifetime_ms": 0, "acquire_timeout_ms": 0, "reset_query": null,
-            "prepared_statements": true, "application_name_add_host": false, "server_prepared_bytes": 0}},
+            "prepared_statements": true, "application_name_add_host": false, "pin_notices": false,
+            "server_prepared_bytes": 0}},
             "policy": {{"split": true, "hints": true, "rules": {rules}}}}}"#
         );
         Arc::new(serde_json::from_str(&document).expect("an entry"))

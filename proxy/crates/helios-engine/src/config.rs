@@ -377,6 +377,8 @@ pub struct PoolSettings {
     pub prepared_statements: bool,
     /// Whether the server is told the client's address behind its application_name.
     pub application_name_add_host: bool,
+    /// Whether a client is told when it begins to keep its server between transactions, and why.
+    pub pin_notices: bool,
     /// Bytes of statement text kept prepared on one server.
     pub server_prepared_bytes: usize,
 }
@@ -407,6 +409,8 @@ pub struct UserLimits {
     pub idle_transaction_timeout_ms: u64,
     /// How long a client may do nothing.
     pub client_idle_timeout_ms: u64,
+    /// How long a client may take nothing of its answer while it has a server.
+    pub client_write_timeout_ms: u64,
     /// How old a client may get.
     pub client_max_age_ms: u64,
 }

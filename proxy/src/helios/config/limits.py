@@ -67,6 +67,11 @@ class LimitsConfig(HeliosModel):
     client_idle_timeout_seconds: Seconds = 0
     """Seconds a client may do nothing outside a transaction before it is closed (57P05); 0 = as long as it likes."""
 
+    client_write_timeout_seconds: Seconds = 0
+    """Seconds a client that has a server may take nothing of its answer before both are ended (08006), which frees the
+    server connection for others; 0 = as long as it likes. It is a matter of seconds whether a client reads at all, not of
+    how fast: each byte it takes begins them anew."""
+
     client_max_age_seconds: Seconds = 0
     """Seconds after which a client that rests between two transactions is closed (57P01), a tenth earlier at most, so
     that it connects again and may meet another pod; 0 = never. One that keeps its server for what it holds there

@@ -68,6 +68,10 @@ class PoolConfig(HeliosModel):
     """Whether the client's address and port stand behind its application_name on the server, as with PgBouncer. Off,
     because servers then have other settings for each client, which takes a round trip when they change hands."""
 
+    pin_notices: Flag = False
+    """Whether a client that begins to keep its server between transactions is told so by a NOTICE, with the reason. Off,
+    because applications log what they did not ask for; metrics, `/sessions` and SHOW CLIENTS have it always."""
+
     prepared_statements: PreparedStatements = PreparedStatements.TRACK
     """`track`: prepared statements follow the client to another server connection. `disable`: they are passed on as
     they are, which is safe in session mode only."""
@@ -105,6 +109,9 @@ class PoolOverrides(HeliosModel):
 
     application_name_add_host: Flag | None = None
     """See pool.application_name_add_host."""
+
+    pin_notices: Flag | None = None
+    """See pool.pin_notices."""
 
     prepared_statements: PreparedStatements | None = None
     """See pool.prepared_statements."""

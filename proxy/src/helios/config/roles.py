@@ -34,5 +34,8 @@ class UserConfig(HeliosModel):
     client_idle_timeout_seconds: Seconds | None = None
     """See limits.client_idle_timeout_seconds."""
 
+    client_write_timeout_seconds: Seconds | None = None
+    """See limits.client_write_timeout_seconds."""
+
     client_max_age_seconds: Seconds | None = None
     """See limits.client_max_age_seconds."""

@@ -38,7 +38,13 @@ __all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "refuse_unusable_secrets", 
 
 T = TypeVar("T")
 
-_USER_TIMES = ("query_timeout", "idle_transaction_timeout", "client_idle_timeout", "client_max_age")
+_USER_TIMES = (
+    "query_timeout",
+    "idle_transaction_timeout",
+    "client_idle_timeout",
+    "client_write_timeout",
+    "client_max_age",
+)
 MAX_DEFAULT_WORKERS = 8
 """Workers at most when the file leaves their number open; a proxy that needs more is better split into two."""
 
@@ -296,6 +302,7 @@ def _pool(pool: PoolConfig, server_prepared_bytes: int) -> dict[str, Any]:
         "acquire_timeout_ms": pool.acquire_timeout_seconds * 1000,
         "reset_query": pool.reset_query,
         "application_name_add_host": pool.application_name_add_host,
+        "pin_notices": pool.pin_notices,
         "prepared_statements": pool.prepared_statements is PreparedStatements.TRACK,
         "server_prepared_bytes": server_prepared_bytes,
     }

@@ -86,6 +86,10 @@ pub(crate) struct Handle {
     jitter: u64,
     /// It has done the same for longer than it may.
     is_overdue: Cell<bool>,
+    /// The tick since which its client takes nothing of what there is for it; absent while it does.
+    blocked_since: Cell<Option<u32>>,
+    /// That has been so for longer than it may.
+    is_stalled: Cell<bool>,
     /// It is to end when it rests, for its age.
     is_aged: Cell<bool>,
     /// On the process clock, when it last asked for something.
@@ -135,6 +139,8 @@ impl Handle {
             born: now,
             jitter: random::below(101),
             is_overdue: Cell::new(false),
+            blocked_since: Cell::new(None),
+            is_stalled: Cell::new(false),
             is_aged: Cell::new(false),
             requested: Cell::new(None),
             waiting_since: Cell::new(0),
@@ -265,6 +271,10 @@ impl Handle {
             self.is_overdue.set(true);
             self.wake();
         }
+        if self.has_stalled(now, limits.client_write_timeout_ms) {
+            self.is_stalled.set(true);
+            self.wake();
+        }
         let age = now.wrapping_sub(self.born);
         let greatest = limits.client_max_age_ms;
         self.is_aged
@@ -279,6 +289,32 @@ impl Handle {
         let seen = self.seen.get();
         let is_same = (seen.activity, seen.turns) == (self.activity.get(), self.turns.get());
         is_same.then_some(seen.activity)
+    }
+
+    /// Notes at the worker's tick `now` that the client's socket is full; `moved` if it took something before.
+    pub(crate) fn block(&self, moved: bool, now: u32) {
+        if moved || self.blocked_since.get().is_none() {
+            // The tick that comes is the first that sees it.
+            self.blocked_since.set(Some(now.wrapping_add(1)));
+            self.is_stalled.set(false);
+        }
+    }
+
+    /// Notes that the client has taken all there was.
+    pub(crate) fn unblock(&self) {
+        self.blocked_since.set(None);
+        self.is_stalled.set(false);
+    }
+
+    /// Whether a client that has a server does not read: others wait for that server.
+    fn has_stalled(&self, now: u32, limit_ms: u64) -> bool {
+        let is_over = |since| is_over(now.wrapping_sub(since), limit_ms);
+        self.blocked_since.get().is_some_and(is_over) && self.backend.borrow().is_some()
+    }
+
+    /// Whether the client has taken nothing for too long, and still does not.
+    pub(crate) fn take_stalled(&self) -> bool {
+        self.is_stalled.replace(false)
     }
 
     pub(crate) fn is_aged(&self) -> bool {

@@ -510,14 +510,14 @@ impl Session {
     fn write_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
         let before = self.client.wbuf.len();
         let flushed = self.client.poll_flush(cx);
-        self.worker
-            .stats()
-            .sent
-            .add((before - self.client.wbuf.len()) as u64);
+        let taken = before - self.client.wbuf.len();
+        self.worker.stats().sent.add(taken as u64);
         match flushed {
-            Poll::Ready(Err(_)) => Err(Step::Left),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(_)) => return Err(Step::Left),
+            Poll::Ready(Ok(())) => self.handle.unblock(),
+            Poll::Pending => self.handle.block(taken > 0, self.worker.ticks()),
         }
+        Ok(())
     }
 
     fn login(&self) -> &Login {

@@ -292,8 +292,7 @@ impl Session {
         let Some(plan) = plan.filter(|plan| !plan.aim.notices.is_empty()) else {
             return;
         };
-        let wanted = self.bucket.get("client_min_messages");
-        if wanted.is_some_and(|least| matches!(least, "warning" | "error" | "fatal" | "panic")) {
+        if !self.wants_notices() {
             return;
         }
         for text in &plan.aim.notices {
@@ -301,6 +300,12 @@ impl Session {
             let notice = error_response::notice(Severity::Notice, code, text, None, None);
             self.expect(Expect::FakeNotice(notice.into()));
         }
+    }
+
+    /// Whether the client has not turned notices off.
+    pub(super) fn wants_notices(&self) -> bool {
+        let least = self.bucket.get("client_min_messages");
+        !least.is_some_and(|least| matches!(least, "warning" | "error" | "fatal" | "panic"))
     }
 
     /// Notes what a statement that is about to run may leave; `None` is one that was not planned.

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use helios_wire::backend;
 use helios_wire::backend::Status;
+use helios_wire::error_response::{self, Severity};
 use helios_wire::frontend;
+use helios_wire::sqlstate;
 
 use super::fifo::Expect;
-use super::Session;
+use super::{Link, Session};
 use crate::config::PoolMode;
 use crate::notify::Channel;
 use crate::server::Doubts;
@@ -58,6 +60,19 @@ impl Pin {
             Pin::SessionAuthorization => "session_authorization",
             Pin::Library => "library",
             Pin::Unknown => "unknown",
+        }
+    }
+
+    /// What keeps the server, for people.
+    fn sentence(self) -> &'static str {
+        match self {
+            Pin::TemporaryObject => "a temporary object, which no other server has",
+            Pin::HoldableCursor => "a cursor WITH HOLD, whose rows no other server has",
+            Pin::PreparedStatement => "a statement prepared where its name was not seen",
+            Pin::AdvisoryLock => "an advisory lock of the session, which only its server can release",
+            Pin::SessionAuthorization => "SET SESSION AUTHORIZATION, which belongs to its server",
+            Pin::Library => "a library that was loaded, which stays for as long as its server",
+            Pin::Unknown => "the server could not tell what the session has left in it",
         }
     }
 
@@ -260,6 +275,7 @@ impl Session {
             let mut pins = self.pins;
             pins.set(Pin::Library, true);
             self.pin(pins);
+            self.emit_fakes();
         }
         if asked {
             self.inspect(doubts);
@@ -353,19 +369,34 @@ impl Session {
         true
     }
 
-    /// Changes the reasons for which the session keeps its server, and counts them.
+    /// Changes the reasons for which the session keeps its server, counts them, and tells a client that wants to know.
     pub(super) fn pin(&mut self, pins: Pins) {
-        let stats = self.worker.stats();
+        let worker = std::rc::Rc::clone(&self.worker);
+        let stats = worker.stats();
         for pin in Pin::ALL {
             match (self.pins.has(pin), pins.has(pin)) {
                 (false, true) => {
                     stats.pins[pin as usize].add(1);
                     stats.pinned[pin as usize].add(1);
+                    self.tell_pin(pin);
                 }
                 (true, false) => stats.pinned[pin as usize].subtract(1),
                 _ => {}
             }
         }
         self.pins = pins;
+    }
+
+    /// In front of whatever is answered next: between two messages, where a notice may come at any time.
+    fn tell_pin(&mut self, pin: Pin) {
+        let is_wanted = |link: &Link| link.shard.shared.settings().pin_notices;
+        if !self.link.as_ref().is_some_and(is_wanted) || !self.wants_notices() {
+            return;
+        }
+        let text = format!("session keeps its server connection: {}", pin.name());
+        let code = sqlstate::SUCCESSFUL_COMPLETION;
+        let detail = Some(pin.sentence());
+        let notice = error_response::notice(Severity::Notice, code, &text, None, detail);
+        self.fifo.push_front(Expect::FakeNotice(notice.into()));
     }
 }

@@ -32,6 +32,9 @@ impl Session {
 
     /// Acts on what the tick has found. Called when nothing moves any more, so that what has come in time counts.
     pub(super) fn poll_overdue(&mut self) -> Poll<Step> {
+        if self.handle.take_stalled() && !self.is_replication() {
+            return Poll::Ready(self.fatal(self.stalled()));
+        }
         let refusal = match self.handle.take_overdue() {
             None => return Poll::Pending,
             // Its commands go on for as long as both ends live, and are no queries.
@@ -59,6 +62,15 @@ impl Session {
             Some(Activity::Resting) => return Poll::Pending,
         };
         Poll::Ready(self.fatal(refusal))
+    }
+
+    /// A server that a client holds and does not read from is one less for all others.
+    fn stalled(&self) -> Refusal {
+        let text = "terminating connection because the client does not take its answer";
+        Refusal::new(sqlstate::CONNECTION_FAILURE, text).hint(limit(
+            "client_write_timeout_seconds",
+            self.handle.limits().client_write_timeout_ms,
+        ))
     }
 
     /// Has the server stop the statement. Ends the session when that has been asked and nothing came of it.

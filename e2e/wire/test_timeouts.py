@@ -18,7 +18,12 @@ HURRIED, AGEING, STRICT = APP, APP_PLAIN, APP_MD5
 USERS = [
     {"name": HURRIED, "query_timeout_seconds": 1},
     {"name": AGEING, "client_max_age_seconds": 1},
-    {"name": STRICT, "idle_transaction_timeout_seconds": 1, "client_idle_timeout_seconds": 2, "client_write_timeout_seconds": 2},
+    {
+        "name": STRICT,
+        "idle_transaction_timeout_seconds": 1,
+        "client_idle_timeout_seconds": 2,
+        "client_write_timeout_seconds": 2,
+    },
 ]
 PROTOCOLS = ["simple", "extended"]
 MODES = ["session", "transaction"]

@@ -69,8 +69,8 @@ class LimitsConfig(HeliosModel):
 
     client_write_timeout_seconds: Seconds = 0
     """Seconds a client that has a server may take nothing of its answer before both are ended (08006), which frees the
-    server connection for others; 0 = as long as it likes. It is a matter of seconds whether a client reads at all, not of
-    how fast: each byte it takes begins them anew."""
+    server connection for others; 0 = as long as it likes. How fast a client reads does not matter: each byte it takes
+    begins them anew."""
 
     client_max_age_seconds: Seconds = 0
     """Seconds after which a client that rests between two transactions is closed (57P01), a tenth earlier at most, so

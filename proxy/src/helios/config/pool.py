@@ -69,8 +69,8 @@ class PoolConfig(HeliosModel):
     because servers then have other settings for each client, which takes a round trip when they change hands."""
 
     pin_notices: Flag = False
-    """Whether a client that begins to keep its server between transactions is told so by a NOTICE, with the reason. Off,
-    because applications log what they did not ask for; metrics, `/sessions` and SHOW CLIENTS have it always."""
+    """Whether a client that begins to keep its server between transactions is told so by a NOTICE, with the reason.
+    Off, because applications log what they did not ask for; metrics, `/sessions` and SHOW CLIENTS have it always."""
 
     prepared_statements: PreparedStatements = PreparedStatements.TRACK
     """`track`: prepared statements follow the client to another server connection. `disable`: they are passed on as

@@ -69,7 +69,9 @@ impl Pin {
             Pin::TemporaryObject => "a temporary object, which no other server has",
             Pin::HoldableCursor => "a cursor WITH HOLD, whose rows no other server has",
             Pin::PreparedStatement => "a statement prepared where its name was not seen",
-            Pin::AdvisoryLock => "an advisory lock of the session, which only its server can release",
+            Pin::AdvisoryLock => {
+                "an advisory lock of the session, which only its server can release"
+            }
             Pin::SessionAuthorization => "SET SESSION AUTHORIZATION, which belongs to its server",
             Pin::Library => "a library that was loaded, which stays for as long as its server",
             Pin::Unknown => "the server could not tell what the session has left in it",

@@ -13,7 +13,7 @@ from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
 from helios.engine_state import EngineState, SessionsState
 from helios.errors import HeliosError
-from helios.failover.lease import Loss
+from helios.failover.record import Loss
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.planner.context import PRIMARY_ONLY
 from helios.planner.explain import NO_OBJECTS, Explanation, explain

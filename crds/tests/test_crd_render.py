@@ -83,6 +83,7 @@ def test_inline_goes_before_profile_and_profile_before_default() -> None:
         "pool.preparedStatementMode": ("track", "default"),
         "pool.resetQuery": ("DISCARD ALL", "PoolProfile/high-tps"),
         "pool.applicationNameAddHost": ("false", "default"),
+        "pool.pinNotices": ("false", "default"),
     }
     HeliosProxy.model_validate({**subject.model_dump(by_alias=True), "status": {"effective": entries}})
 

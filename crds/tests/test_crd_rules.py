@@ -49,6 +49,24 @@ CASES: dict[str, Cases] = {
         ),
         ({"nodes": NODES, "clusters": CLUSTERS},),
     ),
+    "one-promotes": Cases(
+        (
+            {},
+            {"provider": "patroni"},
+            {"failover": {}, "provider": "patroni"},
+            {"failover": {"enabled": False}, "clusters": [{"name": "one", "provider": "rds"}]},
+            {"failover": {"enabled": True}, "provider": "static"},
+            {"failover": {"enabled": True}, "clusters": [{"name": "one"}, {"name": "two", "provider": "static"}]},
+        ),
+        (
+            {"failover": {"enabled": True}, "provider": "cloudnativepg"},
+            {"failover": {"enabled": True}, "clusters": [{"name": "one"}, {"name": "two", "provider": "zalando"}]},
+        ),
+    ),
+    "provider-of-nodes": Cases(
+        ({}, {"provider": "rds"}, {"provider": "rds", "clusters": []}, {"clusters": CLUSTERS}),
+        ({"provider": "rds", "clusters": CLUSTERS},),
+    ),
     "ports-differ": Cases(
         ({}, {"listenPort": 1}, {"adminPort": 1}, {"listenPort": 1, "adminPort": 2}),
         ({"listenPort": 1, "adminPort": 1},),

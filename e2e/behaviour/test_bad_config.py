@@ -34,6 +34,11 @@ def put(path: str, value: object) -> Change:
     return change
 
 
+def two_that_promote(settings: Settings) -> None:
+    settings["clusters"][0]["provider"] = "patroni"
+    settings["failover"] = {"enabled": True}
+
+
 def two_primaries(settings: Settings) -> None:
     for node in settings["clusters"][0]["nodes"]:
         node["role"] = "primary"
@@ -64,6 +69,11 @@ BAD_SETTINGS: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("password_file", "/nowhere/pw"),
     ),
     "newer version": (put("config_version", 2), ("config_version",)),
+    "two that promote": (two_that_promote, ("failover.enabled", "patroni promotes the servers of cluster")),
+    "two leases": (
+        put("failover", {"lease_file": "/tmp/lease", "lease_name": "lease"}),
+        ("failover.lease_file", "lease_name"),
+    ),
     "no cluster": (put("clusters", []), ("clusters",)),
 }
 

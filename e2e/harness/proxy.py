@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
 
 from harness.client import Target
@@ -41,7 +41,9 @@ class HeliosProcess:
         program: Sequence[str] = (sys.executable, "-m", "helios"),
         name: str = "helios.toml",
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`environment` is added to that of this process."""
         folder.mkdir(parents=True, exist_ok=True)
         self.config_file = folder / name
         self.log_file = folder / "helios.log"
@@ -55,7 +57,9 @@ class HeliosProcess:
         if nofile:
             command = ["prlimit", f"--nofile={nofile}:{nofile}", *command]
         with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=folder)
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=log, cwd=folder, env={**os.environ, **environment}
+            )
         if expect_ready:
             self._wait_ready()
 

@@ -37,9 +37,9 @@ async def test_errors_say_what_happened(client: Client, namespace: str, cluster:
         await client.create(CONFIG_MAP, config_map(namespace), "test")
     with pytest.raises(Invalid, match="ports: Required value"):
         await client.create(SERVICE, {**config_map(namespace), "kind": "Service", "spec": {}, "data": None}, "test")
-    stale = {**made, "metadata": {**made["metadata"], "resourceVersion": "1"}}
+    assert made["metadata"]["resourceVersion"] != "1"
     with pytest.raises(Conflict):
-        await client.replace(CONFIG_MAP, stale)
+        await client.merge(CONFIG_MAP, namespace, "a", {"metadata": {"resourceVersion": "1"}}, "test")
 
     nobody = from_kubeconfig(cluster.kubeconfig)
     nobody.token, nobody.certificate, nobody.key = "wrong", None, None

@@ -96,8 +96,14 @@ def around(shop: Shop) -> None:
         shop.proxy(podDisruptionBudget={"maxUnavailable": most}, autoscaling=scaled, networkPolicy=network)
         for kind in kinds:
             shop.until(lambda: str(most) in str((shop.find(kind, "web") or {}).get("spec")), f"{kind}: {most}")  # noqa: B023
+    rights = ("serviceaccount", "role", "rolebinding")
+    shop.proxy(failover={"enabled": True})
+    for kind in rights:
+        shop.until(lambda: shop.find(kind, "web"), f"there is a {kind}")  # noqa: B023
+        shop.kubectl("label", kind, "web", "app.kubernetes.io/name-")
+        shop.until(lambda: "app.kubernetes.io/name" in shop.get(kind, "web")["metadata"]["labels"], "it is back")  # noqa: B023
     shop.proxy(replicas=1)
-    for kind in kinds:
+    for kind in (*kinds, *rights):
         shop.until(lambda: shop.find(kind, "web") is None, f"{kind} is gone")  # noqa: B023
 
 

@@ -27,7 +27,8 @@ def test_what_others_need_comes_first() -> None:
     ]
 
 
-ON_DEMAND = {"poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies"}
+AROUND = {"poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies"}
+ON_DEMAND = {*AROUND, "serviceaccounts", "roles", "rolebindings"}
 
 
 def test_secrets_are_never_listed_and_no_right_is_a_wildcard() -> None:

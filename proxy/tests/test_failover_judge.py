@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helios.failover.judge import PrimaryEvidence, StandbyEvidence, judge
+from helios.failover.judge import PrimaryEvidence, StandbyEvidence, is_led, judge
 from helios.topology.probe import Silence
 
 SILENCE_AFTER = 10.0
@@ -46,3 +46,19 @@ def test_silence_is_not_death(
 
     assert verdict.is_gone is is_gone
     assert "a " in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("standbys", "count", "expected"),
+    [
+        ([standby(streaming=True, heard=0.1), standby(streaming=True, heard=9.0)], 2, True),
+        ([standby(streaming=True, heard=0.1)], 2, False),
+        ([standby(streaming=True, heard=0.1), standby(streaming=False)], 2, False),
+        ([standby(streaming=True, heard=0.1), standby(streaming=True, heard=60.0)], 2, False),
+        ([], 0, True),
+    ],
+)
+def test_nobody_can_hold_a_primary_for_gone_that_all_standbys_hear(
+    standbys: list[StandbyEvidence], count: int, *, expected: bool
+) -> None:
+    assert is_led(standbys, count, SILENCE_AFTER) is expected

@@ -8,12 +8,15 @@ from typing import Final
 
 from helios_crds.since import Version
 
-__all__ = ["ADMIN_FOLDER", "PEERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
+__all__ = ["ADMIN_FOLDER", "LEASE_SUFFIX", "PEERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
 
 SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
 ADMIN_FOLDER: Final = PurePosixPath("/etc/heliosproxy/admin")
 PEERS_SUFFIX: Final = "-peers"
 """Of the headless Service over all pods of a proxy, behind the proxy's name."""
+
+LEASE_SUFFIX: Final = "-failover"
+"""Of the Lease that is the right to promote, behind the proxy's name."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Placement:
     watch_interval_ms: int = 1000
     """Milliseconds between two looks at the mounted files; 0: a reload is asked for."""
 
+    lease_file: str | None = None
+    """File whose lock is the right to promote a standby; None: the pods share a Lease of Kubernetes."""
+
     pods: int | None = 0
     """Pods that share a total with it, where they are more than `spec.replicas`; None: it has the total for itself."""
 
@@ -66,6 +72,7 @@ class Placement:
         listen_port: int | None = None,
         admin_port: int | None = None,
         users_file: str | None = None,
+        lease_file: str | None = None,
     ) -> Placement:
         """On this machine: everything on loopback, admin API without token and certificate."""
         return cls(
@@ -78,6 +85,7 @@ class Placement:
             admin_tls_cert_file=None,
             admin_tls_key_file=None,
             users_file=users_file,
+            lease_file=lease_file,
             watch_interval_ms=0,
             pods=None,
         )

@@ -17,7 +17,7 @@ from helios.config.base import join_address, split_address
 from helios.config.tree import Path as KeyPath
 from helios.config.tree import path_text
 from helios_crds.config_check import check_config, field_of
-from helios_crds.placement import PEERS_SUFFIX, Placement
+from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.references import References
@@ -280,6 +280,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "databases": _databases(proxy, placement),
         "users": tuple(mirrored(user) for user in spec.users),
         "peers": _peers(proxy, placement),
+        "failover": _failover(proxy, placement),
         "drain": mirrored(spec.drain),
         "limits": _limits(proxy, placement),
         "log": mirrored(spec.log),
@@ -327,6 +328,15 @@ def _peers(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
     return {"hosts": (f"{proxy.metadata.name}{PEERS_SUFFIX}",), "secret_file": placement.admin_token_file}
 
 
+def _failover(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
+    """The lease is ours to name: all pods of a proxy share one, and nobody else does."""
+    failover = mirrored(proxy.spec.failover)
+    if not failover.get("enabled"):
+        return failover
+    lease = f"{proxy.metadata.name}{LEASE_SUFFIX}"
+    return {**failover, **({"lease_file": placement.lease_file} if placement.lease_file else {"lease_name": lease})}
+
+
 def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:
     auth = mirrored(proxy.spec.auth)
     if proxy.spec.auth is not None and proxy.spec.auth.ident:
@@ -370,15 +380,16 @@ def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:
 
 def _clusters(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[ClusterConfig, ...]:
     spec = proxy.spec
-    listed = [(each.name, each.nodes, each.server_tls or spec.server_tls) for each in spec.clusters]
+    listed = [(each.name, each.nodes, each.provider, each.server_tls or spec.server_tls) for each in spec.clusters]
     clusters: list[ClusterConfig] = []
-    for name, nodes, tls in listed or [(MAIN_CLUSTER, spec.nodes, spec.server_tls)]:
+    for name, nodes, provider, tls in listed or [(MAIN_CLUSTER, spec.nodes, spec.provider, spec.server_tls)]:
         made = tuple(NodeConfig(host=node.host, port=node.port, **mirrored(node)) for node in nodes)
         encryption = mirrored(tls)
         if tls is not None and tls.ca_secret_ref is not None:
             encryption["ca_file"] = _secret_path(tls.ca_secret_ref.name, tls.ca_secret_ref.key, placement)
         found = made or references.discovered.get(name, ())
-        clusters.append(ClusterConfig(name=name, nodes=found, tls=ServerTlsConfig(**encryption)))
+        cluster = ClusterConfig(name=name, nodes=found, tls=ServerTlsConfig(**encryption))
+        clusters.append(cluster if provider is None else cluster.model_copy(update={"provider": provider}))
     return tuple(clusters)
 
 

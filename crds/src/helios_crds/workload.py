@@ -55,6 +55,9 @@ class Workload:
     autoscaling: AutoscalingSpec | None
     """How many pods there are by load; None: as many as `replicas` says."""
 
+    may_promote: bool
+    """The pods need the right to the Lease that allows one of them to promote a standby."""
+
     budget: PodDisruptionBudgetSpec
     network: NetworkPolicySpec
 
@@ -79,6 +82,7 @@ def workload(proxy: HeliosProxy) -> Workload:
         service=spec.service or ServiceSpec(),
         service_account=spec.service_account_name,
         autoscaling=spec.autoscaling,
+        may_promote=bool(spec.failover and spec.failover.enabled),
         budget=spec.pod_disruption_budget or PodDisruptionBudgetSpec(),
         network=spec.network_policy or NetworkPolicySpec(),
         server_connections=(spec.limits and spec.limits.max_server_connections) or 0,

@@ -19,7 +19,10 @@ from helios.kube.kinds import (
     NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
+    ROLE,
+    ROLE_BINDING,
     SERVICE,
+    SERVICE_ACCOUNT,
 )
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
 from helios_operator.queue import WorkQueue
@@ -29,7 +32,17 @@ from helios_operator.world import Placed, World
 
 __all__ = ["Informers"]
 
-CHILDREN: Final = (CONFIG_MAP, SERVICE, DEPLOYMENT, POD_DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY)
+CHILDREN: Final = (
+    CONFIG_MAP,
+    SERVICE,
+    DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    AUTOSCALER,
+    NETWORK_POLICY,
+    SERVICE_ACCOUNT,
+    ROLE,
+    ROLE_BINDING,
+)
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
 Json = dict[str, Any]
 USED_BY_SECONDS: Final = 0.3

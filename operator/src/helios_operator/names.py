@@ -7,7 +7,7 @@ from typing import Final
 
 from helios.kube import Kind
 from helios_crds import GROUP, KINDS, VERSION
-from helios_crds.placement import PEERS_SUFFIX
+from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX
 
 __all__ = [
     "APPLIED",
@@ -104,6 +104,11 @@ class ProxyKey:
     def peers(self) -> str:
         """Headless Service over all pods, ready or not."""
         return f"{self.name}{PEERS_SUFFIX}"
+
+    @property
+    def lease(self) -> str:
+        """Lease that is the pods' right to promote a standby."""
+        return f"{self.name}{LEASE_SUFFIX}"
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

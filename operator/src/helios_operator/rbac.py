@@ -1,6 +1,7 @@
 """What the operator may do, and no more. Written into install.yaml by `install`; a test reads the audit log.
 
-Secrets are read by name, never listed or watched: the operator may not hold every Secret of a cluster in memory.
+Secrets are read by name, never listed or watched: the operator may not hold every Secret of a cluster in memory. What
+it has of Leases it hands on to the pods that may promote a standby, and nobody can give what he has not.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from helios.kube.kinds import (
     NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
+    ROLE,
+    ROLE_BINDING,
     SECRET,
     SERVICE,
+    SERVICE_ACCOUNT,
 )
 from helios_operator.names import CUSTOM
 
@@ -44,6 +48,9 @@ CLUSTER_RULES: Final = [
     _rule([POD_DISRUPTION_BUDGET], ON_DEMAND),
     _rule([AUTOSCALER], ON_DEMAND),
     _rule([NETWORK_POLICY], ON_DEMAND),
+    _rule([SERVICE_ACCOUNT], ON_DEMAND),
+    _rule([ROLE, ROLE_BINDING], ON_DEMAND),
+    _rule([LEASE], ("create", "get", "patch")),
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),
@@ -52,5 +59,5 @@ CLUSTER_RULES: Final = [
 ]
 """In every namespace."""
 
-NAMESPACE_RULES: Final = [_rule([LEASE], ("create", "get", "update"))]
+NAMESPACE_RULES: Final = [_rule([LEASE], ("create", "get", "patch"))]
 """In the operator's own namespace."""

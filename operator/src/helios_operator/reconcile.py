@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from helios.kube import Client, Forbidden, Invalid, NotFound
+from helios.kube import Client, Forbidden, Invalid, Kind, NotFound
 from helios.kube.errors import ApiError
 from helios.kube.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
+    LEASE,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
+    ROLE,
+    ROLE_BINDING,
     SECRET,
     SERVICE,
+    SERVICE_ACCOUNT,
 )
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
@@ -39,7 +43,11 @@ from helios_operator.desired import (
     connection_secret,
     deployment,
     disruption_budget,
+    lease,
     network_policy,
+    role,
+    role_binding,
+    service_account,
     services,
 )
 from helios_operator.discovery import discover
@@ -92,6 +100,8 @@ class Reconciler:
         self._users = UserSecrets(client, settings.resync)
         self._connections: dict[ProxyKey, tuple[str, float]] = {}
         """uid of the proxy and the time at which its connection Secret was looked at."""
+        self._leases: set[ProxyKey] = set()
+        """Proxies whose Lease has been looked at since."""
 
     async def look(self, key: ProxyKey) -> None:
         """Look at one HeliosProxy. Raises what makes another look necessary, after the status has told it."""
@@ -172,6 +182,7 @@ class Reconciler:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
         self._poller.want(key, look.document, look.document.admin_port, credentials)
+        await self._entitle(key, work, owner)
         work = self._share_out(key, work, look)
         is_handed_over = await self._hand_over(key, work, owner)
         pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
@@ -184,6 +195,7 @@ class Reconciler:
         uid, looked = self._connections.get(key, ("", 0.0))
         if uid != owner.uid or now - looked > self._settings.resync:
             self._world.gone(SECRET.name, key.namespace, key.connection)
+            self._leases.discard(key)
             self._connections[key] = (owner.uid, now)
         await self._writer.ensure(SECRET, connection_secret(owner, work), owner.uid)
 
@@ -201,6 +213,28 @@ class Reconciler:
             await self._client.apply(DEPLOYMENT, value, REPLICAS_MANAGER)
         return True
 
+    async def _entitle(self, key: ProxyKey, work: Workload, owner: Owner) -> None:
+        """The right to promote, before there are pods that need it. The Lease changes all the time and is not watched;
+        one that is not needed any more stays until the proxy goes."""
+        rights = (
+            (SERVICE_ACCOUNT, service_account(owner, work)),
+            (ROLE, role(owner, work)),
+            (ROLE_BINDING, role_binding(owner, work)),
+        )
+        for kind, value in rights:
+            await self._ensure_or_remove(kind, key, value, owner.uid)
+        shared = lease(owner, work)
+        if shared is not None and key not in self._leases:
+            self._world.gone(LEASE.name, key.namespace, key.lease)
+            await self._writer.ensure(LEASE, shared, owner.uid)
+            self._leases.add(key)
+
+    async def _ensure_or_remove(self, kind: Kind, key: ProxyKey, value: dict[str, Any] | None, owner: str) -> None:
+        if value is None:
+            await self._writer.remove(kind, key.namespace, key.name, owner)
+        else:
+            await self._writer.ensure(kind, value, owner)
+
     async def _surround(self, key: ProxyKey, work: Workload, document: ConfigDocument, owner: Owner) -> None:
         """What stands around the pods only where it is asked for."""
         wanted = (
@@ -209,10 +243,7 @@ class Reconciler:
             (NETWORK_POLICY, network_policy(owner, work, document, self._settings.namespace)),
         )
         for kind, value in wanted:
-            if value is None:
-                await self._writer.remove(kind, key.namespace, key.name, owner.uid)
-            else:
-                await self._writer.ensure(kind, value, owner.uid)
+            await self._ensure_or_remove(kind, key, value, owner.uid)
 
     def _share_out(self, key: ProxyKey, work: Workload, look: _Look) -> Workload:
         """Grant each pod its part of the total; `work` with as many pods as there are server connections for.
@@ -289,6 +320,7 @@ class Reconciler:
         self._poller.forget(key)
         self._admin.forget(key)
         self._connections.pop(key, None)
+        self._leases.discard(key)
         self._queue.forget(key)
 
 

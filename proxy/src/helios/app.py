@@ -68,9 +68,10 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
         proxy.watch_nodes()
         if inheritance.pid:
             await _look_for_primaries(proxy)
+        stack.push_async_callback(proxy.failover.stop)
+        await proxy.failover.join()
         descriptors = [listener.detach() for listener in inheritance.listeners]
         listeners = proxy.core.start(descriptors, inheritance.predecessors)
-        stack.push_async_callback(proxy.failover.stop)
         proxy.failover.start()
         await proxy.admin.serve()
         listen = ",".join(str(listener) for listener in listeners)

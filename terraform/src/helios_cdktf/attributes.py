@@ -26,6 +26,7 @@ __all__ = [
     "InstanceDatabasesPool",
     "InstanceDatabasesRouting",
     "InstanceDrain",
+    "InstanceFailover",
     "InstanceFeatures",
     "InstanceLimits",
     "InstanceLog",
@@ -59,6 +60,7 @@ class InstanceNodes(TypedDict):
     name: NotRequired[str | None]
     role: NotRequired[str | None]
     weight: NotRequired[int | None]
+    priority: NotRequired[int | None]
     zone: NotRequired[str | None]
 
 
@@ -70,6 +72,7 @@ class InstanceClustersNodes(TypedDict):
     name: NotRequired[str | None]
     role: NotRequired[str | None]
     weight: NotRequired[int | None]
+    priority: NotRequired[int | None]
     zone: NotRequired[str | None]
 
 
@@ -98,6 +101,7 @@ class InstanceClusters(TypedDict):
     """A primary and its standbys."""
 
     name: str
+    provider: NotRequired[str | None]
     nodes: NotRequired[Sequence[InstanceClustersNodes] | None]
     discovery: NotRequired[InstanceClustersDiscovery | None]
     server_tls: NotRequired[InstanceClustersServerTls | None]
@@ -343,6 +347,18 @@ class InstanceCircuitBreaker(TypedDict):
     slow_start_secs: NotRequired[int | None]
     outlier_latency_factor: NotRequired[int | None]
     outlier_error_percent: NotRequired[int | None]
+
+
+class InstanceFailover(TypedDict):
+    """Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote."""
+
+    enabled: NotRequired[bool | None]
+    policy: NotRequired[str | None]
+    silence_after_secs: NotRequired[int | None]
+    promote_timeout_secs: NotRequired[int | None]
+    confirm_timeout_millis: NotRequired[int | None]
+    drain_after_secs: NotRequired[int | None]
+    lease_secs: NotRequired[int | None]
 
 
 class InstanceDrain(TypedDict):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from helios.config import ClusterConfig, DatabaseConfig, NodeConfig, NodeRole
+from helios.config import ClusterConfig, DatabaseConfig, NodeConfig, NodeRole, Provider
 from helios.config.base import Host, Port
 from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, cel, list_map, mirrors
@@ -44,6 +44,7 @@ class NodeSpec(SpecModel):
     name: Annotated[str | None, mirrors(NodeConfig, "name")] = None
     role: Annotated[NodeRole | None, mirrors(NodeConfig, "role")] = None
     weight: Annotated[int | None, mirrors(NodeConfig, "weight")] = None
+    priority: Annotated[int | None, mirrors(NodeConfig, "priority")] = None
     zone: Annotated[str | None, mirrors(NodeConfig, "zone")] = None
 
 
@@ -93,6 +94,8 @@ class ClusterSpec(SpecModel):
     )
 
     name: Annotated[str, mirrors(ClusterConfig, "name", required=True)]
+
+    provider: Annotated[Provider | None, mirrors(ClusterConfig, "provider")] = None
 
     nodes: NodeList = ()
     """The servers of the cluster. Excludes `discovery`."""

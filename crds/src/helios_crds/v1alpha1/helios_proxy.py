@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from helios.config import AdminConfig, IoBackend, PoolMode, ProxyConfig
+from helios.config import AdminConfig, IoBackend, PoolMode, Provider, ProxyConfig
 from helios.config.base import Port, split_address
 from helios_crds.base import PROXY_NAME_LENGTH, Column, Names, Resource, Scale, SpecModel
 from helios_crds.markers import Rule, atomic, cel, in_force, list_map, mirrors, not_acted_on
@@ -25,6 +25,7 @@ from helios_crds.v1alpha1.settings import (
     CircuitBreakerSpec,
     ConsoleSpec,
     DrainSpec,
+    FailoverSpec,
     FeaturesSpec,
     LimitsSpec,
     LogSpec,
@@ -83,6 +84,13 @@ def _total_suffices(spec: Any) -> bool:
     return not isinstance(total, int) or not isinstance(pods, int) or total > pods
 
 
+def _only_one_promotes(spec: Any, _old: Any) -> bool:
+    if _block(spec, "failover").get("enabled") is not True:
+        return True
+    providers = [spec.get("provider"), *(cluster.get("provider") for cluster in _dicts(spec.get("clusters")))]
+    return all(provider in (None, Provider.STATIC) for provider in providers)
+
+
 def _refs_differ(refs: Any, _old: Any) -> bool:
     names = [str(ref.get("name")) for ref in _dicts(refs)]
     return len(names) == len(set(names))
@@ -138,6 +146,20 @@ ENOUGH_FOR_PODS = Rule(
     "needs one, and one more pod comes in an update",
     lambda spec, _old: _total_suffices(spec),
 )
+ONE_PROMOTES = Rule(
+    "one-promotes",
+    "!has(self.failover) || !has(self.failover.enabled) || !self.failover.enabled || "
+    "((!has(self.provider) || self.provider == 'static') && "
+    "(!has(self.clusters) || self.clusters.all(c, !has(c.provider) || c.provider == 'static')))",
+    "failover.enabled must be left out where provider is not static: two would promote",
+    _only_one_promotes,
+)
+PROVIDER_OF_NODES = Rule(
+    "provider-of-nodes",
+    "!has(self.provider) || !has(self.clusters) || self.clusters.size() == 0",
+    "provider excludes clusters, each of which has its own",
+    lambda spec, _old: "provider" not in spec or not spec.get("clusters"),
+)
 RefList = Annotated[tuple[LocalRef, ...], cel(REFS_DIFFER), Field(max_length=MAX_REFS)]
 
 DEFAULT_RESOURCES = ResourcesSpec(requests={"cpu": "250m", "memory": "128Mi"}, limits={"cpu": "2", "memory": "512Mi"})
@@ -153,6 +175,8 @@ class HeliosProxySpec(SpecModel):
         CLUSTERS_NEED_DATABASES,
         POOL_MODES_OFF,
         ENOUGH_FOR_PODS,
+        ONE_PROMOTES,
+        PROVIDER_OF_NODES,
     )
 
     image: Image | None = None
@@ -174,6 +198,10 @@ class HeliosProxySpec(SpecModel):
     clients_per_worker: Annotated[int | None, mirrors(ProxyConfig, "clients_per_worker")] = None
 
     io: Annotated[IoBackend | None, mirrors(ProxyConfig, "io")] = None
+
+    provider: Provider | None = None
+    """Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of
+    which says it for itself."""
 
     nodes: NodeList = ()
     """The servers of the one cluster. Empty, and no `clusters`: the endpoints of Service `<name>-backends`."""
@@ -235,6 +263,9 @@ class HeliosProxySpec(SpecModel):
 
     circuit_breaker: CircuitBreakerSpec | None = None
     """Standbys that get no reads for a while."""
+
+    failover: FailoverSpec | None = None
+    """Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote."""
 
     drain: DrainSpec | None = None
     """How a pod leaves."""

@@ -17,6 +17,7 @@ from helios.config import (
     ClientTlsMode,
     Consistency,
     DrainConfig,
+    FailoverConfig,
     IdentConfig,
     LimitsConfig,
     LogConfig,
@@ -26,6 +27,7 @@ from helios.config import (
     PoolConfig,
     PoolMode,
     PreparedStatements,
+    PromotionPolicy,
     ReadStrategy,
     RoutingConfig,
     ServerTlsConfig,
@@ -45,6 +47,7 @@ __all__ = [
     "DatabasePoolSpec",
     "DatabaseRoutingSpec",
     "DrainSpec",
+    "FailoverSpec",
     "FeaturesSpec",
     "IdentSpec",
     "LimitsSpec",
@@ -360,6 +363,19 @@ class CircuitBreakerSpec(SpecModel):
     slow_start_seconds: Annotated[int | None, mirrors(CircuitBreakerConfig, "slow_start_seconds")] = None
     outlier_latency_factor: Annotated[int | None, mirrors(CircuitBreakerConfig, "outlier_latency_factor")] = None
     outlier_error_percent: Annotated[int | None, mirrors(CircuitBreakerConfig, "outlier_error_percent")] = None
+
+
+class FailoverSpec(SpecModel):
+    """Promotion of a standby when the primary is gone, and on demand. The pods share Lease `<name>-failover`; where the
+    API server cannot be reached nobody is promoted."""
+
+    enabled: Annotated[bool | None, mirrors(FailoverConfig, "enabled")] = None
+    policy: Annotated[PromotionPolicy | None, mirrors(FailoverConfig, "policy")] = None
+    silence_after_seconds: Annotated[int | None, mirrors(FailoverConfig, "silence_after_seconds")] = None
+    promote_timeout_seconds: Annotated[int | None, mirrors(FailoverConfig, "promote_timeout_seconds")] = None
+    confirm_timeout_millis: Annotated[int | None, mirrors(FailoverConfig, "confirm_timeout_ms")] = None
+    drain_after_seconds: Annotated[int | None, mirrors(FailoverConfig, "drain_after_seconds")] = None
+    lease_seconds: Annotated[int | None, mirrors(FailoverConfig, "lease_seconds")] = None
 
 
 class DrainSpec(SpecModel):

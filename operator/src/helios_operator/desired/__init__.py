@@ -7,6 +7,7 @@ from helios_operator.desired.connection import connection_secret
 from helios_operator.desired.deployment import deployment
 from helios_operator.desired.metadata import Owner
 from helios_operator.desired.network_policy import network_policy
+from helios_operator.desired.promotion import lease, role, role_binding, service_account
 from helios_operator.desired.secret import admin_secret
 from helios_operator.desired.services import services
 
@@ -18,6 +19,10 @@ __all__ = [
     "connection_secret",
     "deployment",
     "disruption_budget",
+    "lease",
     "network_policy",
+    "role",
+    "role_binding",
+    "service_account",
     "services",
 ]

@@ -1,7 +1,7 @@
 """Deployment `<name>`: the pods of a proxy.
 
 One pod more comes before one goes, so that capacity never falls. Everything the process reads is mounted as folders:
-a file mounted by subPath would never change. The pods carry no identity towards the API server.
+a file mounted by subPath would never change. The pods carry no identity towards the API server unless they may promote.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from helios.kube.kinds import DEPLOYMENT
 from helios_crds.placement import ADMIN_FOLDER, SECRETS_FOLDER
 from helios_crds.workload import Workload
 from helios_operator.desired.metadata import Owner
+from helios_operator.desired.promotion import account_of
 from helios_operator.document import ConfigDocument
 from helios_operator.names import (
     AUTOSCALED,
@@ -49,7 +50,7 @@ def deployment(
     made = owner.child(DEPLOYMENT, owner.key.name, annotations)
     mounts = _secret_mounts(document)
     pod: dict[str, Any] = {
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": work.may_promote,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": work.termination_grace_period_seconds,
         "securityContext": {
@@ -68,8 +69,8 @@ def deployment(
         ],
     }
     template = {"metadata": {"labels": labels_of(owner.key), "annotations": {RESTART: document.restart}}, "spec": pod}
-    if work.service_account is not None:
-        pod["serviceAccountName"] = work.service_account
+    if (account := account_of(owner, work)) is not None:
+        pod["serviceAccountName"] = account
     spec = {
         **({} if is_handed_over else {"replicas": work.least_pods}),
         "selector": {"matchLabels": pod_labels(owner.key)},

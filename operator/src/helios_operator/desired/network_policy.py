@@ -21,6 +21,8 @@ Json = dict[str, Any]
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """Label that Kubernetes puts on every namespace."""
 DNS_PORT = 53
+API_PORTS = (443, 6443)
+"""Of the Service of the API server and of itself: some network plug-ins look at the one, some at the other."""
 
 
 def network_policy(owner: Owner, work: Workload, document: ConfigDocument, operator: str) -> Json | None:
@@ -44,6 +46,7 @@ def network_policy(owner: Owner, work: Workload, document: ConfigDocument, opera
         "egress": [
             {"ports": [_tcp(DNS_PORT), {"port": DNS_PORT, "protocol": "UDP"}]},
             {"ports": [postgres], "to": [pods]},
+            *([{"ports": list(map(_tcp, API_PORTS))}] if work.may_promote else []),
             *_servers(document.backends),
             *(_extra(each.cidr, each.ports) for each in work.network.extra_egress),
         ],

@@ -17,7 +17,7 @@ from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig, LogFormat, LogLevel
 from helios.config.monitor import MonitorConfig
-from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole, Provider
 from helios.config.planner import PlannerConfig
 from helios.config.pool import PoolConfig, PoolMode, PoolOverrides, PreparedStatements
 from helios.config.proxy import CONFIG_VERSION, ProxyConfig
@@ -70,6 +70,7 @@ __all__ = [
     "PoolOverrides",
     "PreparedStatements",
     "PromotionPolicy",
+    "Provider",
     "ProxyConfig",
     "ReadStrategy",
     "RoutingConfig",

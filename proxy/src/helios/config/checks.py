@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
 from helios.config.console import CONSOLE_DATABASE
-from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole
+from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole, Provider
 from helios.config.peers import split_peer
 from helios.config.proxy import ProxyConfig
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
@@ -50,6 +50,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_twice((("users", index), user.name) for index, user in enumerate(config.users)),
         *_twice((("routing", "rules", index), rule.name) for index, rule in enumerate(config.routing.rules)),
         *_console(config),
+        *_failover(config),
     )
 
 
@@ -88,6 +89,18 @@ def _console(config: ProxyConfig) -> Iterator[Finding]:
         if config.console.users and entry.name == CONSOLE_DATABASE:
             message = f"{CONSOLE_DATABASE} is the name that leads to the console, nobody would reach the database"
             yield Finding(("databases", index, "name"), message, "choose another name, or leave [console] out")
+
+
+def _failover(config: ProxyConfig) -> Iterator[Finding]:
+    if config.failover.lease_file is not None and config.failover.lease_name is not None:
+        message = "there are two leases; lease_file is for proxies of one machine, lease_name for pods"
+        yield Finding(("failover", "lease_file"), message, "give one of them")
+    if not config.failover.enabled:
+        return
+    for cluster in config.clusters:
+        if cluster.provider is not Provider.STATIC:
+            message = f'is on, but {cluster.provider} promotes the servers of cluster "{cluster.name}": two would'
+            yield Finding(("failover", "enabled"), message, "leave failover off; Helios follows whom they promote")
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:

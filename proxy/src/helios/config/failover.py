@@ -11,6 +11,9 @@ from helios.config.base import Flag, HeliosModel, Path, PositiveMilliseconds, Po
 
 __all__ = ["FailoverConfig", "PromotionPolicy"]
 
+KubernetesName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 
@@ -36,7 +39,20 @@ class FailoverConfig(HeliosModel):
 
     lease_file: Path | None = None
     """File whose lock is the right to promote; all proxies before the same servers, which run on this machine, name
-    the same one. Beside it is kept what was promoted. None: nothing is ever promoted."""
+    the same one. Beside it is kept what was promoted. Without it and `lease_name` nothing is ever promoted."""
+
+    lease_name: KubernetesName | None = None
+    """Lease of Kubernetes, in the pod's own namespace, that is the right to promote; all proxies before the same
+    servers name the same one. It must exist, and the pod may `get` and `patch` it. Excludes `lease_file`."""
+
+    service_account_dir: Path = "/var/run/secrets/kubernetes.io/serviceaccount"
+    """Folder with `token`, `ca.crt` and `namespace` of the identity that may use the Lease. Where Kubernetes mounts it;
+    another one for a projected volume."""
+
+    lease_seconds: Annotated[int, Field(strict=True, ge=15, le=600)] = 15
+    """Seconds after which a proxy that has not renewed its part of the Lease is not waited for any more. It has let go
+    of the primary by then, unless the standbys tell it that nobody can have been promoted. Fifteen outlast a restart of
+    the API server, and less would not outlast a poll that hangs."""
 
     policy: PromotionPolicy = PromotionPolicy.PREFER_SYNC
     """Which standby is promoted of those that have received most. A synchronous one, since that is where one expects

@@ -11,7 +11,24 @@ from helios.config.base import Flag, HeliosModel, Name, NodeHost, Port, Weight, 
 from helios.config.routing import Zone
 from helios.config.tls import ServerTlsConfig
 
-__all__ = ["ClusterConfig", "NodeConfig", "NodeRole"]
+__all__ = ["ClusterConfig", "NodeConfig", "NodeRole", "Provider"]
+
+
+class Provider(StrEnum):
+    """Who looks after the servers of a cluster."""
+
+    STATIC = "static"
+    """Nobody: Helios may promote."""
+    CLOUDNATIVE_PG = "cloudnativepg"
+    """CloudNativePG."""
+    PATRONI = "patroni"
+    """Patroni."""
+    CRUNCHY = "crunchy"
+    """Crunchy's operator PGO."""
+    ZALANDO = "zalando"
+    """Zalando's operator."""
+    RDS = "rds"
+    """A cloud that fails over by DNS, as RDS does."""
 
 
 class NodeRole(StrEnum):
@@ -60,6 +77,9 @@ class ClusterConfig(HeliosModel):
 
     name: Name
     """Name that `databases[].cluster` refers to; unique."""
+
+    provider: Provider = Provider.STATIC
+    """Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote."""
 
     tls: ServerTlsConfig = ServerTlsConfig()
     """Encryption towards its servers."""

@@ -9,17 +9,20 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from helios.config import ProxyConfig
+from helios.config import FailoverConfig, ProxyConfig
 from helios.failover import fence, steps
 from helios.failover.decisions import Decisions, Settle
 from helios.failover.file_lease import FileLease
 from helios.failover.guard import Guard
+from helios.failover.kube_lease import KubeLease
 from helios.failover.lease import Lease, LeaseError
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.failover.switchover import switch_over
 from helios.topology.monitor import TopologyMonitor
 
 __all__ = ["FailoverController"]
+
+_NO_LEASE = "neither failover.lease_file nor failover.lease_name is set"
 
 
 @dataclass
@@ -59,12 +62,16 @@ class FailoverController:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
+    async def join(self) -> None:
+        """Be one of those that share the lease, if the configuration says so. `LeaseError` if it cannot be used."""
+        self._lease = _lease_of(self._config.failover)
+        if self._lease is not None:
+            await self._lease.refresh()
+
     def start(self) -> None:
-        """Join the lease and begin, if the configuration says so. `LeaseError` if its file cannot be used."""
-        config = self._config.failover
-        if not config.enabled or config.lease_file is None:
+        """Begin to watch, once the engine runs."""
+        if self._lease is None:
             return
-        self._lease = FileLease(Path(config.lease_file))
         self._keeper = asyncio.create_task(_keep(self._lease), name="failover lease")
         for watched in self._watched.values():
             watched.guard.decisions.lease = self._lease
@@ -92,9 +99,9 @@ class FailoverController:
             raise SwitchoverFailure(f"there is no cluster {cluster!r}")
         decisions = watched.guard.decisions
         if self._lease is None:
-            raise SwitchoverFailure("failover.enabled and failover.lease_file must be set")
+            raise SwitchoverFailure("failover.enabled and failover.lease_file or lease_name must be set")
         if not decisions.may_decide:
-            raise SwitchoverFailure("another proxy holds the lease; ask that one")
+            raise SwitchoverFailure(self._lease.problem or "another proxy holds the lease; ask that one")
         if decisions.turn.locked() and decisions.record.hold is not None:
             raise SwitchoverFailure("a failover or switchover is under way already")
         async with decisions.turn:
@@ -114,7 +121,7 @@ class FailoverController:
 
     def _status(self, decisions: Decisions) -> FailoverStatus:
         config, record = self._config.failover, decisions.record
-        is_homeless = config.enabled and config.lease_file is None
+        is_homeless = config.enabled and self._lease is None
         return FailoverStatus(
             cluster=decisions.name,
             enabled=config.enabled,
@@ -122,7 +129,7 @@ class FailoverController:
             holds_lease=decisions.may_decide,
             hold=record.hold,
             verdict=decisions.verdict,
-            refused=decisions.refused or ("failover.lease_file is not set" if is_homeless else None),
+            refused=decisions.refused or (_NO_LEASE if is_homeless else None),
             promoting=record.promoting,
             promotions=record.promotions,
             last_promotion_at=decisions.last_promotion_at,
@@ -131,6 +138,14 @@ class FailoverController:
             xid_bound=record.xid_bound,
             losses=record.losses,
         )
+
+
+def _lease_of(config: FailoverConfig) -> Lease | None:
+    if config.enabled and config.lease_file is not None:
+        return FileLease(Path(config.lease_file))
+    if config.enabled and config.lease_name is not None:
+        return KubeLease(Path(config.service_account_dir), config.lease_name, config.lease_seconds)
+    return None
 
 
 async def _keep(lease: Lease) -> None:

@@ -68,8 +68,11 @@ class Decisions:
         """Write down and have every proxy act by it. `StepFailure` if one does not, `LeaseError`."""
         if self.lease is None:
             raise StepFailure("there is no lease")
-        record = self.record.model_copy(update={**changes, "term": self.record.term + 1})
-        await self.lease.write(self.name, record)
+        record = self.record.model_copy(update=changes)
+        # What is decided already is only waited for again: some lease counts from when it was.
+        if record != self.record or record != self.lease.records.get(self.name):
+            record = record.model_copy(update={"term": self.record.term + 1})
+            await self.lease.write(self.name, record)
         is_followed = await self._follow(record)
         loop = asyncio.get_running_loop()
         until = loop.time() + self.config.confirm_timeout_ms / 1000

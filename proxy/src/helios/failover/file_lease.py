@@ -30,6 +30,8 @@ class FileLease:
     """The lease in one file."""
 
     look_seconds = _LOOK_SECONDS
+    lapsed = None
+    """Who lives is waited for."""
 
     def __init__(self, path: Path) -> None:
         """Join those that share it. `LeaseError` if the file or the folder beside it cannot be made."""
@@ -101,6 +103,7 @@ class FileLease:
             draft.rename(self._state)
         except OSError as error:
             raise LeaseError(f"{self._state} cannot be written: {error.strerror}") from error
+        self.records = records
 
     async def follow(self, cluster: str, term: int) -> None:
         """Say that this proxy acts by what was decided in `term`."""

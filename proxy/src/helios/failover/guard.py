@@ -11,7 +11,7 @@ import logging
 from helios.failover import fence, steps
 from helios.failover.candidate import choose
 from helios.failover.decisions import Decisions
-from helios.failover.judge import PrimaryEvidence, StandbyEvidence, Verdict, judge
+from helios.failover.judge import PrimaryEvidence, StandbyEvidence, Verdict, is_led, judge
 from helios.failover.lease import LeaseError
 from helios.failover.promotion import ask_all, former_of, promote, resume
 from helios.failover.returned import Returned
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
 """Between two looks at what is decided and what the polls say: a failover waits for it twice."""
+_LAPSE = "lease"
 _RETRY_SECONDS = 1.0
 """Before a promotion that was refused is tried again."""
 
@@ -37,6 +38,8 @@ class Guard:
         self._returned = Returned(decisions)
         self._widening = Widening(decisions)
         self._retry_at = 0.0
+        self._lapsed: str | None = None
+        """Why this proxy has let go of the primary."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -53,6 +56,7 @@ class Guard:
     async def _look(self) -> None:
         decisions = self.decisions
         await decisions.catch_up()
+        self._mind_lapse()
         if decisions.turn.locked():
             return
         async with decisions.turn:
@@ -101,7 +105,12 @@ class Guard:
         if primary is None or primary.reading is None or primary.failing_since is None:
             return None
         now, failing_since = asyncio.get_running_loop().time(), primary.failing_since
-        standbys = [
+        evidence = PrimaryEvidence(primary.node.name, primary.silence, now - failing_since)
+        return judge(evidence, self._standbys(failing_since), self.decisions.config.silence_after_seconds)
+
+    def _standbys(self, since: float) -> list[StandbyEvidence]:
+        """What those say that have been asked after `since` and answered."""
+        return [
             StandbyEvidence(
                 poll.node.name,
                 poll.reading.streaming,
@@ -109,21 +118,31 @@ class Guard:
                 poll.reading.wal_receiver_timeout_ms / 2000 or None,
             )
             for poll in self.decisions.monitor.polls
-            if poll is not primary
-            and poll.fresh
-            and poll.reading is not None
-            and poll.in_recovery
-            and poll.asked_at >= failing_since
+            if poll.fresh and poll.reading is not None and poll.in_recovery and poll.asked_at >= since
         ]
-        evidence = PrimaryEvidence(primary.node.name, primary.silence, now - failing_since)
-        return judge(evidence, standbys, self.decisions.config.silence_after_seconds)
+
+    def _mind_lapse(self) -> None:
+        """Let go of the primary while others need not wait for this process, unless the standbys tell that nobody can
+        have been promoted."""
+        decisions = self.decisions
+        lapsed, primary = decisions.lease.lapsed if decisions.lease is not None else None, decisions.monitor.primary
+        if lapsed is not None and primary is not None and primary.fresh:
+            silence_after = decisions.config.silence_after_seconds
+            if is_led(self._standbys(0.0), len(decisions.monitor.polls) - 1, silence_after):
+                lapsed = None
+        if lapsed != self._lapsed:
+            self._lapsed = lapsed
+            decisions.monitor.hold(_LAPSE, lapsed, cut=True)
+            facts = fields(cluster=decisions.name, reason=lapsed or "it is renewed")
+            _log.error("no right to use the primary" if lapsed else "right to use the primary is back", extra=facts)
 
     async def _fail_over(self, primary: NodePoll, why: Verdict) -> None:
         decisions = self.decisions
         former = former_of(decisions.monitor, primary)
-        facts = fields(cluster=decisions.name, node=former.name, reason=why.reason)
-        _log.warning("primary is gone", extra=facts)
         held = f"{why.reason}; a standby is being promoted"
+        if decisions.record.hold != held:
+            facts = fields(cluster=decisions.name, node=former.name, reason=why.reason)
+            _log.warning("primary is gone", extra=facts)
         await decisions.decide(hold=held, fenced={**decisions.record.fenced, former.name: former.timeline or 0})
         if decisions.config.fence_command:
             await fence.by_command(primary.node, decisions.config)

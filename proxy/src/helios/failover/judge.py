@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from helios.topology.probe import Silence
 
-__all__ = ["PrimaryEvidence", "StandbyEvidence", "Verdict", "judge"]
+__all__ = ["PrimaryEvidence", "StandbyEvidence", "Verdict", "is_led", "judge"]
 
 _MARGIN_SECONDS = 2.0
 """How much later than due a sign of life that a standby asks for may come."""
@@ -60,6 +60,12 @@ def judge(primary: PrimaryEvidence, standbys: Sequence[StandbyEvidence], silence
         names = _names(streaming)
         return Verdict(False, f"{primary.name} refuses connections, but {names} still stream(s) from it")
     return _of_silence(primary, standbys, silence_after_seconds)
+
+
+def is_led(standbys: Sequence[StandbyEvidence], count: int, silence_after_seconds: float) -> bool:
+    """Whether nobody can hold the primary for gone: all `count` standbys answer and may hear from it."""
+    hearing = [each for each in standbys if each.is_streaming and not _is_deaf(each, silence_after_seconds)]
+    return len(hearing) == count
 
 
 def _of_silence(primary: PrimaryEvidence, standbys: Sequence[StandbyEvidence], silence_after_seconds: float) -> Verdict:

@@ -1,6 +1,6 @@
 """The right to promote, and what all proxies that share it must know: what every kind of lease offers.
 
-Used by `controller` (`refresh`, `close`) and `decisions`; kinds are `file_lease`.
+Used by `controller` (`refresh`, `close`) and `decisions`; kinds are `file_lease` and `kube_lease`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ class Lease(Protocol):
     """At most one process holds it. What is decided is written down before it is done, so that the next holder goes on
     from there; each process says how far it has followed."""
 
-    look_seconds: float
-    """Between two calls of `refresh`."""
     problem: str | None
     """Why nothing can be decided now; None while all is well."""
+
+    @property
+    def look_seconds(self) -> float:
+        """Between two calls of `refresh`."""
+
+    @property
+    def lapsed(self) -> str | None:
+        """Why others may promote without waiting for this process any more; None while they may not."""
 
     @property
     def is_held(self) -> bool:

@@ -59,9 +59,7 @@ async def promote(
     chosen = decisions.poll_of(choice.standby.name)
     await decisions.decide(promoting=choice.standby.name)
     narrowed = await _configure(decisions, chosen, former, choice.standby, heard)
-    if not decisions.may_decide:
-        raise steps.StepFailure("the lease was lost")
-    promoted = await steps.promote(chosen, decisions.config.promote_timeout_seconds)
+    promoted = await _promoted(decisions, chosen)
     losses = () if is_planned else (loss.loss_of(former, promoted.forked_at),)
     for standby in heard:
         if standby.name != choice.standby.name:
@@ -90,7 +88,7 @@ async def resume(decisions: Decisions) -> None:
         decisions.refuse(f"{promoting} may have been promoted and cannot be asked")
         return
     try:
-        promoted = await steps.promote(chosen, decisions.config.promote_timeout_seconds)
+        promoted = await _promoted(decisions, chosen)
         for poll in decisions.monitor.polls:
             if poll is not chosen and poll.fresh and poll.in_recovery:
                 decisions.in_background(_repoint(decisions.name, poll, chosen))
@@ -100,6 +98,10 @@ async def resume(decisions: Decisions) -> None:
         _log.warning("promotion of another proxy completed", extra=facts)
     except (steps.StepFailure, LeaseError) as error:
         decisions.refuse(str(error))
+
+
+async def _promoted(decisions: Decisions, chosen: NodePoll) -> steps.Promoted:
+    return await steps.promote(chosen, decisions.config.promote_timeout_seconds, lambda: decisions.may_decide)
 
 
 async def _configure(

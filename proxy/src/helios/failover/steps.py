@@ -6,7 +6,7 @@ Every function opens a connection of its own: what the monitor's say must not wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -117,10 +117,13 @@ async def streaming(poll: NodePoll) -> set[str]:
         return {row["application_name"] for row in await connection.fetch(_STREAMING)}
 
 
-async def promote(poll: NodePoll, timeout_seconds: float) -> Promoted:
-    """Make a standby the primary; it replays what it has received first. `StepFailure`."""
+async def promote(poll: NodePoll, timeout_seconds: float, may: Callable[[], bool]) -> Promoted:
+    """Make a standby the primary if `may` still says so when everything else is done; it replays what it has received
+    first. `StepFailure`."""
     async with _connected(poll, timeout_seconds + _CONFIGURE_SECONDS) as connection:
         if await connection.fetchval(_IN_RECOVERY):
+            if not may():
+                raise StepFailure("the lease was lost")
             # It would itself look only ten times a second whether it is done.
             await connection.execute("SELECT pg_promote(false)")
         until = asyncio.get_running_loop().time() + timeout_seconds

@@ -103,17 +103,13 @@ class Client:
         return await self.request("PATCH", path, query, value, APPLY)
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any], manager: str) -> Json:
-        """JSON merge patch: what `patch` says is set, null removes."""
+        """JSON merge patch: what `patch` says is set, null removes; with `metadata.resourceVersion` in it only if
+        nobody changed the object. Raises Conflict."""
         return await self.request("PATCH", kind.path(namespace, name), {"fieldManager": manager}, patch, MERGE)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete that very object. Raises NotFound, or Conflict where the name is another one's by now."""
         await self.request("DELETE", kind.path(namespace, name), None, {"preconditions": {"uid": uid}})
-
-    async def replace(self, kind: Kind, value: Mapping[str, Any]) -> Json:
-        """Replace an object; with `metadata.resourceVersion` only if nobody changed it. Raises Conflict."""
-        metadata = value["metadata"]
-        return await self.request("PUT", kind.path(metadata["namespace"], metadata["name"]), None, value)
 
     async def request(
         self,

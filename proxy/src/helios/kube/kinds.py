@@ -17,8 +17,11 @@ __all__ = [
     "NETWORK_POLICY",
     "POD",
     "POD_DISRUPTION_BUDGET",
+    "ROLE",
+    "ROLE_BINDING",
     "SECRET",
     "SERVICE",
+    "SERVICE_ACCOUNT",
     "Kind",
 ]
 
@@ -68,3 +71,6 @@ AUTOSCALER: Final = Kind("autoscaling/v2", "horizontalpodautoscalers", "Horizont
 NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
 EVENT: Final = Kind("events.k8s.io/v1", "events", "Event")
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")
+SERVICE_ACCOUNT: Final = Kind("v1", "serviceaccounts", "ServiceAccount")
+ROLE: Final = Kind("rbac.authorization.k8s.io/v1", "roles", "Role")
+ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding")

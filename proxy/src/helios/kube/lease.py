@@ -1,7 +1,7 @@
-"""A Lease: at most one holder at a time, over the API server. The operator leads while it holds one.
+"""A Lease: at most one holder at a time, over the API server. The operator leads while it holds one, a proxy promotes.
 
 Times are compared on the local clock only, since the last change that we saw ourselves; another pod's clock is never
-trusted. A PUT with the resourceVersion that was read is the compare-and-swap.
+trusted. A patch with the resourceVersion that was read is the compare-and-swap.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class Lease:
         held_for = self.times.duration - self.times.margin
         return self._renewed_at is not None and time.monotonic() - self._renewed_at < held_for
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to take or renew it."""
+        return not self.is_held or self._renewed_at is None or time.monotonic() - self._renewed_at >= self.times.renew
+
     async def acquire(self) -> None:
         """Return when it is ours. Errors of the API server are logged and waited out."""
         while True:
@@ -89,9 +94,8 @@ class Lease:
         self._renewed_at = None
         try:
             current = await self.client.get(LEASE, self.namespace, self.name)
-            if current["spec"].get("holderIdentity") == self.identity:
-                current["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self.client.replace(LEASE, current)
+            if self.names_us(current):
+                await self._change(current, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except KubeError as error:
             _log.warning("lease %s/%s could not be released: %s", self.namespace, self.name, error)
 
@@ -101,23 +105,48 @@ class Lease:
         try:
             current = await self.client.get(LEASE, self.namespace, self.name)
         except NotFound:
-            current = None
+            return await self._create(started)
+        return await self.attempt_on(current, started)
+
+    async def attempt_on(self, current: Json, read_at: float) -> bool:
+        """The same with the object that was asked for at `read_at` (monotonic)."""
+        if not self._is_takable(current):
+            self._renewed_at = None
+            return False
         try:
-            if current is None:
-                await self.client.create(LEASE, self._object(None), self.identity)
-            elif self._is_takable(current):
-                await self.client.replace(LEASE, self._object(current))
-            else:
-                return False
-        except (Conflict, AlreadyExists):
+            await self._change(current, self._spec(current))
+        except Conflict:
             return False if not self.is_held else await self._still_ours()
+        self._renewed_at = read_at
+        return True
+
+    async def _create(self, started: float) -> bool:
+        metadata = {"name": self.name, "namespace": self.namespace}
+        value = {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.name,
+            "metadata": metadata,
+            "spec": self._spec({}),
+        }
+        try:
+            await self.client.create(LEASE, value, self.identity)
+        except AlreadyExists:
+            return False
         self._renewed_at = started
         return True
+
+    async def _change(self, current: Json, spec: Json) -> None:
+        patch = {"metadata": {"resourceVersion": current["metadata"]["resourceVersion"]}, "spec": spec}
+        await self.client.merge(LEASE, self.namespace, self.name, patch, self.identity)
 
     async def _still_ours(self) -> bool:
         """After a lost race: whether it was only our own earlier write that had not been answered."""
         current = await self.client.get(LEASE, self.namespace, self.name)
-        return bool(current["spec"].get("holderIdentity") == self.identity)
+        return self.names_us(current)
+
+    def names_us(self, current: Json) -> bool:
+        """Whether the object says that we hold it."""
+        return bool((current.get("spec") or {}).get("holderIdentity") == self.identity)
 
     def _is_takable(self, current: Json) -> bool:
         spec = current.get("spec") or {}
@@ -130,16 +159,14 @@ class Lease:
         duration = float(spec.get("leaseDurationSeconds") or self.times.duration)
         return time.monotonic() - self._seen_at > duration
 
-    def _object(self, current: Json | None) -> Json:
+    def _spec(self, current: Json) -> Json:
         now = datetime.now(UTC).strftime(FORMAT)
-        old: dict[str, Any] = (current or {}).get("spec") or {}
+        old: dict[str, Any] = current.get("spec") or {}
         ours = old.get("holderIdentity") == self.identity
-        spec = {
+        return {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": max(1, round(self.times.duration)),
             "renewTime": now,
             "acquireTime": old.get("acquireTime") if ours else now,
             "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if ours else 1),
         }
-        metadata = current["metadata"] if current else {"name": self.name, "namespace": self.namespace}
-        return {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": metadata, "spec": spec}

@@ -45,7 +45,7 @@ def plan(manifest: Manifest, folder: DataFolder, ports: tuple[int, int]) -> Plan
     """
     embedded = tuple(discovery.cluster for discovery in discoveries(manifest.proxy))
     own_users = str(folder.users_file) if embedded else None
-    placement = Placement.local(PurePosixPath(folder.path / "secrets"), *ports, own_users)
+    placement = Placement.local(PurePosixPath(folder.path / "secrets"), *ports, own_users, str(folder.path / "lease"))
     manifest.render(placement, {name: (NodeConfig(host="127.0.0.1"),) for name in embedded})
     return Plan(placement, embedded)
 

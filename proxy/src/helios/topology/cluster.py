@@ -56,6 +56,8 @@ class ClusterMonitor:
         """Node → the timeline that it must have left behind to be believed again, unless it becomes a standby."""
         self._holds: dict[str, str] = {}
         """Who lets no transaction begin → why."""
+        self._cuts: set[str] = set()
+        """Who of them ends what is under way on the primary."""
 
     def configure(self, nodes: Sequence[NodeConfig], settings: PollSettings) -> None:
         """Watch these nodes; polls of the same name, host and port go on."""
@@ -99,12 +101,14 @@ class ClusterMonitor:
         """The node that is primary, or was until it failed; None before the first."""
         return self._known_primary if self._known_primary in self.polls else None
 
-    def hold(self, holder: str, reason: str | None) -> None:
-        """Let no transaction begin, for this reason, until the same holder gives None."""
-        if reason is None:
-            self._holds.pop(holder, None)
-        else:
+    def hold(self, holder: str, reason: str | None, *, cut: bool = False) -> None:
+        """Let no transaction begin, for this reason, until the same holder gives None; `cut` ends those under way."""
+        self._holds.pop(holder, None)
+        self._cuts.discard(holder)
+        if reason is not None:
             self._holds[holder] = reason
+            if cut:
+                self._cuts.add(holder)
         self._publish()
 
     @property
@@ -228,7 +232,8 @@ class ClusterMonitor:
 
     def _make_view(self) -> ClusterView:
         """Disabled nodes are in it, as unhealthy ones: the engine knows them from the snapshot."""
-        fenced = self._fenced.keys() | self._election.rivals
+        cut = {self._election.primary} if self._cuts else set()
+        fenced = self._fenced.keys() | self._election.rivals | cut
         healthy = {poll.node.name for poll in self.polls if self._healthy(poll)}
         standbys = {poll.node.name for poll in self.polls if self._healthy(poll) and self._may_read(poll)}
         addresses = {poll.node.name: poll.addresses for poll in self.polls}

@@ -73,5 +73,11 @@ def test_04_routing_rules_are_for_some(folder: Path) -> None:
     assert play.stdout.splitlines() == ["report-daily|on", "audit-1|on", "audit-1|off", "web|off"]
 
 
+def test_05_failover_keeps_what_was_acknowledged(folder: Path) -> None:
+    play = run_example(folder, "05-failover")
+
+    assert play.stdout.splitlines() == ["acknowledged|node-2"]
+
+
 def test_every_example_is_run_here() -> None:
-    assert EXAMPLES == ["01-minimal", "02-pooling", "03-read-write-split", "04-routing-rules"]
+    assert EXAMPLES == ["01-minimal", "02-pooling", "03-read-write-split", "04-routing-rules", "05-failover"]

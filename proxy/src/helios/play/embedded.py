@@ -1,7 +1,7 @@
-"""The PostgreSQL that play supplies for a cluster whose resource names no nodes: two servers, one streams to the other.
+"""The PostgreSQL that play supplies for a cluster whose resource names no nodes: a primary, and one standby or two.
 
-Called by helios.play.session. Which of the two is primary is decided by what their data folders say, since a run may
-have promoted the other one; what no longer fits is made anew.
+Called by helios.play.session. Which of them is primary is decided by what their data folders say, since a run may
+have promoted another one; what no longer fits is made anew.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SUPERUSER", "EmbeddedCluster"]
 
 SUPERUSER: Final = "helios_play"
 """Not `postgres`: that name may stand in the users file with a password of its own."""
-NAMES: Final = ("node-1", "node-2")
+NAMES: Final = ("node-1", "node-2", "node-3")
 STREAM_SECONDS: Final = 10
 HBA: Final = ("host all all 127.0.0.1/32 md5",)
 """SCRAM for roles that have a SCRAM secret, md5 for those whose users file gives only an md5 one."""
@@ -32,37 +32,40 @@ HBA: Final = ("host all all 127.0.0.1/32 md5",)
 
 @dataclass(frozen=True)
 class EmbeddedCluster:
-    """Two running servers. `name` is the cluster's name in the configuration."""
+    """Running servers. `name` is the cluster's name in the configuration."""
 
     name: str
     primary: PostgresServer
-    standby: PostgresServer
+    standbys: tuple[PostgresServer, ...]
 
     @classmethod
-    def start(cls, folder: Path, name: str, password: str) -> EmbeddedCluster:
-        """Start both below `folder`, or make them. Raises PostgresError, and then nothing runs.
+    def start(cls, folder: Path, name: str, password: str, *, fails_over: bool) -> EmbeddedCluster:
+        """Start all below `folder`, or make them. Raises PostgresError, and then nothing runs.
 
-        `password` is the superuser's and must be that of the folder's first run.
+        `password` is the superuser's and must be that of the folder's first run. `fails_over`: there are two standbys,
+        and commits wait for the first one, so that whoever dies leaves one that has everything, and one that follows.
         """
         open_folder(folder)
         options = ServerOptions(superuser=SUPERUSER, password=password, hba=HBA)
         leader = _leader(folder)
-        primary = start_primary(folder, leader, options, _binaries_for(folder / leader))
-        follower = NAMES[1] if leader == NAMES[0] else NAMES[0]
+        names = NAMES if fails_over else NAMES[:2]
+        running = [start_primary(folder, leader, options, _binaries_for(folder / leader))]
         try:
-            return cls(name, primary, _follow(primary, follower, options))
+            running += [_follow(running[0], other, options) for other in names if other != leader]
+            _wait_for(running[0], running[1].name if fails_over else "")
         except BaseException:
-            primary.stop("immediate")
+            for server in reversed(running):
+                server.stop("immediate")
             raise
+        return cls(name, running[0], tuple(running[1:]))
 
     @property
-    def servers(self) -> tuple[PostgresServer, PostgresServer]:
+    def servers(self) -> tuple[PostgresServer, ...]:
         """By name, whichever leads."""
-        first, second = sorted((self.primary, self.standby), key=lambda server: server.name)
-        return first, second
+        return tuple(sorted((self.primary, *self.standbys), key=lambda server: server.name))
 
     def nodes(self) -> tuple[NodeConfig, ...]:
-        """Both as nodes of the configuration."""
+        """All as nodes of the configuration."""
         return tuple(
             NodeConfig(
                 host=server.host,
@@ -84,7 +87,7 @@ def _leader(folder: Path) -> str:
     made = [name for name in NAMES if (folder / name / "PG_VERSION").is_file()]
     leaders = [name for name in made if not (folder / name / "standby.signal").exists()]
     if made and not leaders:
-        raise PostgresError(f"both servers in {folder} are standbys without a primary; start over with --fresh")
+        raise PostgresError(f"all servers in {folder} are standbys without a primary; start over with --fresh")
     return max(leaders, key=lambda name: _timeline(folder / name), default=NAMES[0])
 
 
@@ -107,7 +110,7 @@ def _binaries_for(data: Path) -> Binaries:
 
 
 def _follow(primary: PostgresServer, name: str, options: ServerOptions) -> PostgresServer:
-    """Start the other server as a standby; make it anew when it is none or cannot follow any more."""
+    """Start another server as a standby; make it anew when it is none or cannot follow any more."""
     data = primary.data.parent / name
     kept = (data / "standby.signal").exists()
     if not kept:
@@ -123,6 +126,16 @@ def _follow(primary: PostgresServer, name: str, options: ServerOptions) -> Postg
     if not _streams(primary, standby):
         raise _not_streaming(primary, standby)
     return standby
+
+
+def _wait_for(primary: PostgresServer, standby: str) -> None:
+    """Have commits wait for this standby, or for none, whatever a failover of an earlier run has left."""
+    names = f'FIRST 1 ("{standby}")' if standby else ""
+    try:
+        sql.execute(primary.target(), f"alter system set synchronous_standby_names = '{names}'")
+        sql.execute(primary.target(), "select pg_reload_conf()")
+    except sql.SQL_ERRORS as error:
+        raise PostgresError(f"cannot configure `{primary.name}`: {error}") from error
 
 
 def _not_streaming(primary: PostgresServer, standby: PostgresServer) -> PostgresError:

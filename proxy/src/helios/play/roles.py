@@ -19,6 +19,16 @@ MONITOR_STATEMENTS = (
 )
 """What makes a role that may log in a monitor, as docs/guides/monitor-role.md has it."""
 
+PROMOTER_STATEMENTS = (
+    "alter role {role} replication",
+    "grant pg_checkpoint, pg_signal_backend to {role}",
+    "grant execute on function pg_catalog.pg_reload_conf() to {role}",
+    "grant alter system on parameter synchronous_standby_names to {role}",
+    "grant alter system on parameter primary_conninfo to {role}",
+    "grant alter system on parameter default_transaction_read_only to {role}",
+)
+"""What it needs on top to make a standby the primary, as docs/guides/failover.md has it."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -54,11 +64,14 @@ def ensure_role(target: sql.Target, role: Role) -> None:
         raise PostgresError(f"cannot make the role {role.name!r}: {error}") from error
 
 
-def ensure_monitor(target: sql.Target, role: Role) -> None:
-    """Make the role that Helios looks at the nodes with; `target` is where it connects to. Raises PostgresError."""
+def ensure_monitor(target: sql.Target, role: Role, may_promote: bool = False) -> None:
+    """Make the role that Helios looks at the nodes with, and that `may_promote`; `target` is where it connects to.
+
+    Raises PostgresError.
+    """
     ensure_role(target, role)
     try:
-        for statement in MONITOR_STATEMENTS:
+        for statement in (*MONITOR_STATEMENTS, *(PROMOTER_STATEMENTS if may_promote else ())):
             sql.execute(target, statement.format(role=identifier(role.name)))
     except sql.SQL_ERRORS as error:
         raise PostgresError(f"cannot make {role.name!r} a monitor: {error}") from error

@@ -160,10 +160,12 @@ class _Session:
     def _start_clusters(self, decided: Plan) -> None:
         for index, name in enumerate(decided.embedded):
             folder = cluster_folder(self._folder.clusters, name, index)
-            say(f"starting PostgreSQL for cluster {name}: a primary and a streaming standby in {folder}")
-            cluster = EmbeddedCluster.start(folder, name, self._folder.password("superuser"))
+            standbys = "two streaming standbys" if decided.fails_over else "a streaming standby"
+            say(f"starting PostgreSQL for cluster {name}: a primary and {standbys} in {folder}")
+            password = self._folder.password("superuser")
+            cluster = EmbeddedCluster.start(folder, name, password, fails_over=decided.fails_over)
             self._clusters[name] = cluster
-            for server in (cluster.primary, cluster.standby):  # ended in reverse: the standby first
+            for server in (cluster.primary, *cluster.standbys):  # ended in reverse: the standbys first
                 self._ending.callback(_stop_quietly(server.stop))
 
     def _make_config(self, decided: Plan) -> ProxyConfig:
@@ -233,11 +235,8 @@ class _Session:
 
 def _described(cluster: EmbeddedCluster) -> str:
     version = cluster.primary.binaries.version
-    primary, standby = cluster.primary, cluster.standby
-    return (
-        f"PostgreSQL {version}: {primary.name} 127.0.0.1:{primary.port} (primary), "
-        f"{standby.name} 127.0.0.1:{standby.port} (standby)"
-    )
+    standbys = "".join(f", {each.name} 127.0.0.1:{each.port} (standby)" for each in cluster.standbys)
+    return f"PostgreSQL {version}: {cluster.primary.name} 127.0.0.1:{cluster.primary.port} (primary){standbys}"
 
 
 def _free(wanted: int, purpose: str) -> int:

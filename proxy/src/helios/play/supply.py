@@ -36,6 +36,8 @@ class Plan:
     placement: Placement
     embedded: tuple[str, ...]
     """Names of the clusters that play supplies."""
+    fails_over: bool
+    """Helios promotes among their servers."""
 
 
 def plan(manifest: Manifest, folder: DataFolder, ports: tuple[int, int]) -> Plan:
@@ -46,8 +48,8 @@ def plan(manifest: Manifest, folder: DataFolder, ports: tuple[int, int]) -> Plan
     embedded = tuple(discovery.cluster for discovery in discoveries(manifest.proxy))
     own_users = str(folder.users_file) if embedded else None
     placement = Placement.local(PurePosixPath(folder.path / "secrets"), *ports, own_users, str(folder.path / "lease"))
-    manifest.render(placement, {name: (NodeConfig(host="127.0.0.1"),) for name in embedded})
-    return Plan(placement, embedded)
+    result = manifest.render(placement, {name: (NodeConfig(host="127.0.0.1"),) for name in embedded})
+    return Plan(placement, embedded, result.config is not None and result.config.failover.enabled)
 
 
 def write_files(manifest: Manifest, folder: DataFolder) -> None:
@@ -79,7 +81,8 @@ def populate(config: ProxyConfig, clusters: Mapping[str, EmbeddedCluster]) -> No
             known = {user.name: _role(user).secret for user in users}
             given = known.get(config.monitor.user) if password is None else password.get_secret_value()
             ensure_database(target, config.monitor.database, SUPERUSER)
-            ensure_monitor(cluster.primary.target(config.monitor.database), Role(config.monitor.user, given))
+            monitor = Role(config.monitor.user, given)
+            ensure_monitor(cluster.primary.target(config.monitor.database), monitor, config.failover.enabled)
         for database, owner in _databases(config, name, users).items():
             ensure_database(target, database, owner)
 

@@ -18,7 +18,7 @@ STUBTEST = ["--ignore-disjoint-bases", "--allowlist", "proxy/crates/helios-core/
 
 GENERATORS = (
     *("helios_crds.generate", "helios_operator.install"),
-    *("helios_pulumi.generate", "helios_terraform.constructs"),
+    *("helios_pulumi.generate", "helios_terraform.generate"),
 )
 """Modules that write generated files, or with --check compare them."""
 

@@ -18,7 +18,7 @@ import pulumi
 from pulumi import automation
 
 from cluster import Cluster
-from helios_make.iac import find_cli
+from helios_make.iac_programs import find_cli
 from helios_make.places import find_places
 
 __all__ = ["Resource", "Stack", "StackError", "prepare"]

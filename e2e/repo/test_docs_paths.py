@@ -17,12 +17,14 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 HEADING = re.compile(r"^#+ +(.*)$", re.M)
+ANCHOR = re.compile(r'<a id="([^"]+)">')
 
 
 def anchors(file: Path) -> set[str]:
-    """The anchors of a document's headings, as forges make them."""
+    """The anchors of a document's headings, as forges make them, and those that it writes itself."""
     headings = HEADING.findall(FENCE.sub("", text(file) or ""))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(ANCHOR.findall(text(file) or ""))
 
 
 def exists(path: str) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,8 @@ if shutil.which("node") is None:
 
 from helios_cdktf import HeliosproxyProvider, HighlyAvailableProxy, Instance, PoolProfile, TenantedProxy
 from helios_cdktf.toolkit import toolkit
-from helios_terraform.constructs import FOLDER, outputs
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cdktf" / "main.py"
 
 
 @pytest.fixture
@@ -24,10 +29,6 @@ def stack() -> Any:
 def synthesized(stack: Any) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(toolkit.Testing.synth(stack))
     return made
-
-
-def test_the_modules_are_what_the_table_makes() -> None:
-    assert {name: (FOLDER / name).read_text() for name in outputs()} == outputs()
 
 
 def test_resources_and_references_are_synthesized(stack: Any) -> None:
@@ -62,3 +63,19 @@ def test_patterns_are_made_of_resources(stack: Any) -> None:
     assert [each["name"] for each in made["heliosproxy_tenant_quota"].values()] == ["acme"]
     with pytest.raises(ValueError, match="1 replicas are not highly available"):
         HighlyAvailableProxy(stack, "one", name="one", primary="db-0", standbys=[], replicas=1)
+
+
+def test_both_libraries_make_the_same_of_a_program(tmp_path: Path) -> None:
+    made = {}
+    for library, hidden in {"cdktn": "", "cdktf": "sys.modules['cdktn'] = None; "}.items():
+        # A library that is None in sys.modules is one that is not installed.
+        program = f"import runpy, sys; {hidden}runpy.run_path({str(EXAMPLE)!r}); assert {library!r} in sys.modules"
+        environment = {**os.environ, "CDKTF_OUTDIR": str(tmp_path / library), "NAMESPACE": "shop"}
+        subprocess.run([sys.executable, "-P", "-c", program], env=environment, cwd=tmp_path, check=True)
+        stack = json.loads((tmp_path / library / "stacks" / "shop" / "cdk.tf.json").read_text())
+        # The comment names the library's version.
+        made[library] = {key: value for key, value in stack.items() if key != "//"}
+
+    assert made["cdktn"] == made["cdktf"]
+    assert sorted(made["cdktn"]["resource"]) == ["heliosproxy_instance", "heliosproxy_pool_profile"]
+    assert made["cdktn"]["provider"]["heliosproxy"] == [{"namespace": "shop"}]

@@ -9,7 +9,7 @@ import pytest
 from cluster import Cluster
 from harness.resources import Shop
 from harness.terraform import Cli, Project
-from helios_make.iac import find_cli
+from helios_make.iac_programs import find_cli
 from helios_make.places import find_places
 
 

@@ -24,7 +24,7 @@ TIMEOUTS: Final = Field(
     "object",
     "How long to wait, such as `90s` or `5m`.",
     fields=tuple(
-        Field(name, name, "string", f"For a {name}. Left out: {seconds / 60:g}m.")
+        Field(name, name, "string", f"Time for the {name}. Left out: {seconds / 60:g}m.")
         for name, seconds in _DURATIONS.items()
     ),
 )

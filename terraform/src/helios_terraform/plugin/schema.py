@@ -13,7 +13,14 @@ from helios_iac.extras import ID, OUTPUTS, PASSWORD
 from helios_iac.fields import METADATA, RESOURCES, Field
 from helios_terraform.attributes import SCHEMA_VERSION, data_fields, resource_fields
 
-__all__ = ["data_schemas", "provider_schema", "resource_schemas"]
+__all__ = [
+    "data_schemas",
+    "provider_schema",
+    "resource_schemas",
+    "role_in_data",
+    "role_in_provider",
+    "role_in_resource",
+]
 
 _SIMPLE: Final = {"string": "string", "quantity": "string", "integer": "number", "number": "number", "boolean": "bool"}
 _NESTING: Final = {
@@ -29,7 +36,7 @@ _COMPUTED: Final = frozenset({ID.name, *(each.name for each in OUTPUTS)})
 def resource_schemas() -> dict[str, Any]:
     """Name → schema of every resource."""
     return {
-        f"heliosproxy_{word}": _schema(resource_fields(word), resource.description, _role_in_resource, SCHEMA_VERSION)
+        f"heliosproxy_{word}": _schema(resource_fields(word), resource.description, role_in_resource, SCHEMA_VERSION)
         for word, resource in RESOURCES.items()
     }
 
@@ -37,7 +44,7 @@ def resource_schemas() -> dict[str, Any]:
 def data_schemas() -> dict[str, Any]:
     """Name → schema of every data source."""
     return {
-        f"heliosproxy_{word}": _schema(data_fields(word), resource.description, _role_in_data, 0)
+        f"heliosproxy_{word}": _schema(data_fields(word), resource.description, role_in_data, 0)
         for word, resource in RESOURCES.items()
     }
 
@@ -45,13 +52,14 @@ def data_schemas() -> dict[str, Any]:
 def provider_schema() -> Any:
     """The provider's own arguments."""
     text = "Where the objects of Helios are written: one Kubernetes API server."
-    return _schema(PROVIDER_FIELDS, text, _role_in_provider, 0)
+    return _schema(PROVIDER_FIELDS, text, role_in_provider, 0)
 
 
 Role = dict[str, bool]
 
 
-def _role_in_resource(field: Field, depth: int) -> Role:
+def role_in_resource(field: Field, depth: int) -> Role:
+    """What an attribute of a resource is to its user; `depth` is 0 at the top."""
     if depth == 0 and field.name in _COMPUTED:
         return {"computed": True}
     if field.required:
@@ -60,7 +68,8 @@ def _role_in_resource(field: Field, depth: int) -> Role:
     return {"optional": True, "computed": filled, "sensitive": field is PASSWORD}
 
 
-def _role_in_data(field: Field, depth: int) -> Role:
+def role_in_data(field: Field, depth: int) -> Role:
+    """The same for a data source."""
     if depth == 0 and field.name == "name":
         return {"required": True}
     if depth == 0 and field.name == "namespace":
@@ -68,7 +77,8 @@ def _role_in_data(field: Field, depth: int) -> Role:
     return {"computed": True}
 
 
-def _role_in_provider(field: Field, depth: int) -> Role:
+def role_in_provider(field: Field, depth: int) -> Role:
+    """The same for the provider's own arguments."""
     if depth and field.required:
         return {"required": True}
     return {"optional": True, "sensitive": field.name in SENSITIVE}

@@ -1,0 +1,6 @@
+data "heliosproxy_instance" "analytics" {
+  name      = "analytics"
+  namespace = "databases"
+}
+
+output "phase" { value = data.heliosproxy_instance.analytics.status.phase }

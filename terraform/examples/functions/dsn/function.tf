@@ -1,0 +1,3 @@
+output "dsn" {
+  value = provider::heliosproxy::dsn("analytics.databases.svc:6432", "app", "shop")
+}

@@ -1,0 +1,1 @@
+terraform import heliosproxy_audit_policy.pci databases/pci

@@ -1,0 +1,1 @@
+terraform import heliosproxy_instance.analytics databases/analytics

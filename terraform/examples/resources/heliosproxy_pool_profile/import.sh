@@ -1,0 +1,1 @@
+terraform import heliosproxy_pool_profile.default databases/default

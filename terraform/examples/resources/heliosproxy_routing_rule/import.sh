@@ -1,0 +1,1 @@
+terraform import heliosproxy_routing_rule.reports databases/reports

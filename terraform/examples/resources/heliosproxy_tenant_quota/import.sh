@@ -1,0 +1,1 @@
+terraform import heliosproxy_tenant_quota.acme databases/acme

@@ -103,8 +103,32 @@ def test_features_without_effect_that_protect_nobody_are_one_warning_each() -> N
     loaded = _load("product-page-cache")
 
     idle = {w.field for w in loaded.warnings if w.message == "is read but this version does not act on it"}
-    assert idle == {"cache.enabled", "ai_cache.enabled", "graphql.enabled", "routing.schema_aware"}
+    assert idle == {"cache.enabled", "ai_cache.enabled", "graphql.enabled"}
+    assert loaded.config.routing.schema_aware
     assert [w.line for w in loaded.warnings if w.field == "cache.enabled"] == [9]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[schema_routing]\nenabled = true\nanalytics_node = "db"\n',
+        '[routing]\nschema_aware = true\n[routing.workload]\nenabled = true\nolap_target = "db"\n',
+    ],
+)
+def test_the_node_for_analytics_is_a_target(text: str) -> None:
+    routing = loads(LEGACY + text + NODE.replace("host", 'name = "db"\nhost')).routing
+
+    assert (routing.schema_aware, routing.workload.olap_target) == (True, ("db",))
+
+
+def test_a_target_that_names_nobody_is_told() -> None:
+    text = '[routing.workload]\nolap_target = "analytics-*"\n'
+    unused = loads_with_warnings(LEGACY + text + NODE)
+    strange = loads_with_warnings(LEGACY + "[routing]\nschema_aware = true\n" + text + NODE)
+
+    for loaded, words in ((unused, "has no effect without"), (strange, "names no node")):
+        (warning,) = (each for each in loaded.warnings if each.field == "routing.workload.olap_target")
+        assert words in warning.message
 
 
 def test_features_that_are_switched_off_are_passed_over() -> None:

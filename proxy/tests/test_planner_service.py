@@ -25,7 +25,9 @@ class Text:
     text: str
     cluster: str = "main"
     database: str = "app"
-    policy: Mapping[str, Any] = field(default_factory=lambda: {"split": False, "hints": [], "rules": []})
+    policy: Mapping[str, Any] = field(
+        default_factory=lambda: {"split": False, "hints": [], "rules": [], "workloads": None}
+    )
     defined: int = 1
     split: bool = False
 
@@ -113,6 +115,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
                 "reason": "reads are not told from writes here",
                 "origin": "statement",
                 "node": None,
+                "workload": None,
                 "consistency": None,
                 "max_lag_ms": None,
                 "timeout_ms": None,

@@ -74,7 +74,7 @@ def test_what_may_write_stays_on_the_primary_and_says_so(hint: Hint) -> None:
     [
         (("rout", "primary"), 'hint "rout" is not known'),
         (("k" * 90, ""), f'hint "{"k" * 40}" is not known'),
-        (("route", "vector"), "hint route=vector is not acted on"),
+        (("route", "semisync"), "hint route=semisync is not acted on"),
         (("route", "secret"), "hint route must be"),
         (("consistency", "session"), "hint consistency must be strong, bounded, eventual"),
         (("lag", "0"), "hint lag must be a number"),

@@ -58,8 +58,10 @@ def server() -> Iterator[PostgresCluster]:
         cluster.stop()
 
 
-async def read(server: PostgresCluster, known: Catalog | None = None, login: Login = LOGIN) -> Catalog:
-    return await read_catalog(server.primary.host, server.primary.port, (), login, SECONDS, known)
+async def read(
+    server: PostgresCluster, known: Catalog | None = None, login: Login = LOGIN, with_tables: bool = False
+) -> Catalog:
+    return await read_catalog(server.primary.host, server.primary.port, (), login, SECONDS, known, with_tables)
 
 
 async def test_definitions_as_the_server_writes_them_are_understood(server: PostgresCluster) -> None:
@@ -102,6 +104,48 @@ async def test_an_unchanged_catalog_is_not_read_again(server: PostgresCluster) -
 
     assert len({first.version, second.version, third.version}) == 3
     assert [each.body for each in third.overloads(("replaced",))] == ["RETURN 2"]
+
+
+TABLES = """
+create extension vector;
+create table parts (id int, day date, primary key (id, day)) partition by range (id);
+create table parts_1 partition of parts for values from (0) to (3000);
+create table parts_2 partition of parts for values from (3000) to (9000);
+create index on parts (day);
+create index on parts (lower(id::text));
+insert into parts select n, current_date from generate_series(1, 5000) n;
+create table small (id int primary key);
+create table embedded (id int, gone vector(2), near vector(2), half halfvec(2));
+alter table embedded drop column gone;
+analyze;
+"""
+
+
+async def test_what_is_read_of_tables_where_kinds_of_work_are_told_apart(server: PostgresCluster) -> None:
+    server.execute(TABLES)
+    without = await read(server)
+    catalog = await read(server, without, with_tables=True)
+
+    (parts,) = catalog.tables_of(("public", "parts"))
+    assert (parts.rows, parts.leading, parts.vectors) == (5000, frozenset({"id", "day"}), frozenset())
+    assert [table.rows for table in catalog.tables_of(("parts_1",))] == [2999]
+    (embedded,) = catalog.tables_of(("embedded",))
+    assert (embedded.leading, embedded.vectors) == (frozenset(), frozenset({"near", "half"}))
+    assert catalog.tables_of(("small",)) == without.tables_of(("parts",)) == ()
+    assert await read(server, catalog, with_tables=True) is catalog
+
+
+async def test_a_table_that_grows_outdates_plans_when_it_has_doubled(server: PostgresCluster) -> None:
+    server.execute("create table growing as select n from generate_series(1, 2000) n; analyze growing")
+    first = await read(server, with_tables=True)
+    server.execute("insert into growing select n from generate_series(1, 1900) n; analyze growing")
+    assert await read(server, first, with_tables=True) is first
+
+    server.execute("insert into growing select n from generate_series(1, 200) n; analyze growing")
+    second = await read(server, first, with_tables=True)
+
+    assert second.version != first.version
+    assert [table.rows for table in second.tables_of(("growing",))] == [4100]
 
 
 @pytest.mark.parametrize(

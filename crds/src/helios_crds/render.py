@@ -36,7 +36,7 @@ from helios_crds.v1alpha1.references import (
     PasswordRef,
     UsersRef,
 )
-from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec
+from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec, WorkloadSpec
 
 __all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
 
@@ -393,6 +393,15 @@ def _clusters(proxy: HeliosProxy, references: References, placement: Placement) 
     return tuple(clusters)
 
 
+def _workload(spec: WorkloadSpec | None) -> dict[str, Any]:
+    """What is stated of kinds of reads."""
+    if spec is None:
+        return {}
+    lists = ("oltp_target", "olap_target", "vector_target", "oltp_patterns", "olap_patterns", "vector_patterns")
+    stated = {name: globs for name in lists if (globs := getattr(spec, name))}
+    return {**stated, **mirrored(spec)}
+
+
 def _routing(proxy: HeliosProxy, references: References) -> dict[str, Any]:
     """With the rules that are there and acted on; `_reference_problems` tells of the others."""
     named = [references.routing_rules.get(ref.name) for ref in proxy.spec.routing_rule_refs]
@@ -407,7 +416,10 @@ def _routing(proxy: HeliosProxy, references: References) -> dict[str, Any]:
         }
         for rule in rules
     ]
-    return {**mirrored(proxy.spec.routing), **({"rules": made} if made else {})}
+    spec = proxy.spec.routing
+    workload = _workload(spec.workload) if spec is not None else {}
+    blocks = {"rules": made, "workload": workload}
+    return {**mirrored(spec), **{name: block for name, block in blocks.items() if block}}
 
 
 def _databases(proxy: HeliosProxy, placement: Placement) -> tuple[dict[str, Any], ...]:

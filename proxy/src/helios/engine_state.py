@@ -227,7 +227,8 @@ class RoutedCount(Message):
 
     reason: str
     """`read`, `write`, `no_standby` (a read, and no standby fit for it), `retry` (a standby could not answer), `hint`,
-    `rule` or `role` (its database is one of standbys)."""
+    `rule`, `role` (its database is one of standbys), `oltp`, `olap` or `vector` (the node is meant for such reads) or
+    `fallback` (those that are meant for it were not fit)."""
     total: int
 
 

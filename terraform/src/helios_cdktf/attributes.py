@@ -40,6 +40,7 @@ __all__ = [
     "InstancePool",
     "InstanceResources",
     "InstanceRouting",
+    "InstanceRoutingWorkload",
     "InstanceServerTls",
     "InstanceServerTlsCaSecretRef",
     "InstanceService",
@@ -189,6 +190,18 @@ class InstancePool(TypedDict):
     pin_notices: NotRequired[bool | None]
 
 
+class InstanceRoutingWorkload(TypedDict):
+    """Kinds of reads, and the nodes that answer them where `schemaAware` is on."""
+
+    oltp_target: NotRequired[Sequence[str] | None]
+    olap_target: NotRequired[Sequence[str] | None]
+    vector_target: NotRequired[Sequence[str] | None]
+    oltp_patterns: NotRequired[Sequence[str] | None]
+    olap_patterns: NotRequired[Sequence[str] | None]
+    vector_patterns: NotRequired[Sequence[str] | None]
+    large_table_rows: NotRequired[int | None]
+
+
 class InstanceRouting(TypedDict):
     """Which node runs a statement. Left out: the primary runs all."""
 
@@ -201,6 +214,8 @@ class InstanceRouting(TypedDict):
     catch_up_after: NotRequired[int | None]
     zone: NotRequired[str | None]
     hints: NotRequired[bool | None]
+    schema_aware: NotRequired[bool | None]
+    workload: NotRequired[InstanceRoutingWorkload | None]
 
 
 class InstanceFeatures(TypedDict):

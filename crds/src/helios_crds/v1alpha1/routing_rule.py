@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from helios.config import RoutingRuleConfig, RuleConsistency, RuleRoute
-from helios.config.routing import Glob
+from helios.config.workload import Glob
 from helios_crds.base import Column, Names, PolicyStatus, Resource, SpecModel
 from helios_crds.markers import Rule, list_set, mirrors, not_acted_on
 from helios_crds.problems import Severity

@@ -33,7 +33,9 @@ from helios.config import (
     ServerTlsConfig,
     ServerTlsMode,
     UserConfig,
+    WorkloadConfig,
 )
+from helios.config.workload import Glob
 from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, atomic, list_set, mirrors, not_acted_on
 from helios_crds.problems import Severity
@@ -60,6 +62,7 @@ __all__ = [
     "ServerTlsSpec",
     "TlsSpec",
     "UserSpec",
+    "WorkloadSpec",
 ]
 
 
@@ -124,6 +127,35 @@ class DatabasePoolSpec(SpecModel):
     pin_notices: Annotated[bool | None, _as_proxy("pin_notices")] = None
 
 
+Globs = Annotated[tuple[Glob, ...], Field(max_length=64)]
+
+
+class WorkloadSpec(SpecModel):
+    """Kinds of reads that nodes of their own answer."""
+
+    oltp_target: Annotated[Globs, atomic()] = ()
+    """Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0,
+    which then has nothing else to do. Empty: any standby, where reads are split."""
+
+    olap_target: Annotated[Globs, atomic()] = ()
+    """The same for reads that aggregate large tables. Empty: they are reads like others."""
+
+    vector_target: Annotated[Globs, atomic()] = ()
+    """The same for reads that search by distances between vectors."""
+
+    oltp_patterns: Annotated[Globs, atomic()] = ()
+    """Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where
+    they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP."""
+
+    olap_patterns: Annotated[Globs, atomic()] = ()
+    """Tables whose reads are OLAP, by the same globs."""
+
+    vector_patterns: Annotated[Globs, atomic()] = ()
+    """Tables whose reads are searches by vectors, by the same globs."""
+
+    large_table_rows: Annotated[int | None, mirrors(WorkloadConfig, "large_table_rows")] = None
+
+
 class RoutingSpec(SpecModel):
     """Which node runs a statement."""
 
@@ -136,6 +168,9 @@ class RoutingSpec(SpecModel):
     catch_up_after: Annotated[int | None, mirrors(RoutingConfig, "catch_up_after")] = None
     zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
     hints: Annotated[bool | None, mirrors(RoutingConfig, "hints")] = None
+    schema_aware: Annotated[bool | None, mirrors(RoutingConfig, "schema_aware")] = None
+    workload: WorkloadSpec | None = None
+    """Kinds of reads, and the nodes that answer them where `schemaAware` is on."""
 
 
 def _as_proxy_routes(name: str) -> mirrors:

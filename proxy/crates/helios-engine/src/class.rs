@@ -40,7 +40,8 @@ impl Class {
             let pattern = rule.pattern.as_ref().map(|pattern| pattern.as_str());
             json!([pattern, rule.told])
         });
-        let content = json!([policy.split, policy.hints, chosen.collect::<Vec<_>>()]).to_string();
+        let chosen: Vec<_> = chosen.collect();
+        let content = json!([policy.split, policy.hints, chosen, policy.workloads]).to_string();
         Class {
             hash: helios_sql::exact(content.as_bytes(), PLAIN_SYNTAX, key),
             entry: Some(Arc::clone(entry)),
@@ -52,13 +53,15 @@ impl Class {
     pub(crate) fn told(&self, sql: &[u8], syntax: Syntax) -> Value {
         let policy = self.entry.as_ref().and_then(|entry| entry.policy.as_ref());
         let Some(policy) = policy else {
-            return json!({"split": false, "hints": [], "rules": []});
+            return json!({"split": false, "hints": [], "rules": [], "workloads": null});
         };
         let hints = match policy.hints {
             true => helios_sql::hints(sql, syntax),
             false => Vec::new(),
         };
-        json!({"split": policy.split, "hints": hints, "rules": self.fitting(policy, sql, syntax)})
+        let rules = self.fitting(policy, sql, syntax);
+        let workloads = &policy.workloads;
+        json!({"split": policy.split, "hints": hints, "rules": rules, "workloads": workloads})
     }
 
     /// The rules that hold for the client and the statement.
@@ -104,7 +107,7 @@ pub fn hints(sql: &str) -> Vec<(String, String)> {
 }
 
 /// Whether a glob is this text: `*` is any characters, `?` is one.
-fn matches(glob: &str, text: &str) -> bool {
+pub(crate) fn matches(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut at, mut seen) = (0, 0);
     // Behind the last star, and how much of the text it stands for so far.
@@ -162,7 +165,7 @@ mod tests {
             "idle_timeout_ms": 0, "max_lifetime_ms": 0, "acquire_timeout_ms": 0, "reset_query": null,
             "prepared_statements": true, "application_name_add_host": false, "pin_notices": false,
             "server_prepared_bytes": 0}},
-            "policy": {{"split": true, "hints": true, "rules": {rules}}}}}"#
+            "policy": {{"split": true, "hints": true, "rules": {rules}, "workloads": null}}}}"#
         );
         Arc::new(serde_json::from_str(&document).expect("an entry"))
     }

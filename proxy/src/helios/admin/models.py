@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from helios.engine_state import CircuitName, ClientActivity
-from helios.planner.plan import Kind, Origin, Route
+from helios.planner.plan import Kind, Origin, Route, Workload
 
 __all__ = [
     "Alive",
@@ -325,9 +325,13 @@ class ExplainView(_Answer):
     reason: str
     """Why this route; one sentence without literals."""
     origin: Origin
-    """Whether the statement itself, a hint or a rule decides it."""
+    """Whether the statement itself, a hint, a rule or its kind of work decides it."""
     node: str | None
     """The node that a hint or rule names."""
+    workload: Workload | None
+    """The kind of work that it is, where nodes of their own answer it."""
+    target: tuple[str, ...]
+    """Those nodes, by globs over their names."""
     consistency: str | None
     """What a hint or rule says of how old the data may be; None: as the database has it, also below."""
     max_lag_ms: int | None

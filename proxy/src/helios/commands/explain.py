@@ -72,7 +72,15 @@ def _local(sql: str) -> dict[str, Any]:
 
 def _text(view: dict[str, Any]) -> str:
     lines = [f"kind      {view['kind']}", f"route     {view['route']}: {view['reason']}"]
-    for name, unit in (("node", ""), ("consistency", ""), ("max_lag_ms", " ms"), ("timeout_ms", " ms")):
+    if view["target"]:
+        lines.append(f"target    {', '.join(view['target'])}")
+    for name, unit in (
+        ("node", ""),
+        ("workload", ""),
+        ("consistency", ""),
+        ("max_lag_ms", " ms"),
+        ("timeout_ms", " ms"),
+    ):
         if view[name] is not None:
             lines.append(f"{name.removesuffix('_ms').removeprefix('max_'):<9} {view[name]}{unit}")
     lines += [f"notice    {text}" for text in view["notices"]]

@@ -33,6 +33,7 @@ from helios.config.routing import (
 )
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 from helios.config.tracing import TracingConfig
+from helios.config.workload import WorkloadConfig
 
 __all__ = [
     "ANY_DATABASE",
@@ -82,4 +83,5 @@ __all__ = [
     "ServerTlsMode",
     "TracingConfig",
     "UserConfig",
+    "WorkloadConfig",
 ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
@@ -66,6 +67,18 @@ def _strange_nodes(config: ProxyConfig) -> Iterator[Finding]:
         if rule.node is not None and rule.node not in known:
             message = f'"{rule.node}" is no node: what the rule is about goes to the primary'
             yield Finding(("routing", "rules", index, "node"), message, f"nodes: {', '.join(known)}")
+    yield from _strange_targets(config, known)
+
+
+def _strange_targets(config: ProxyConfig, known: list[str]) -> Iterator[Finding]:
+    routing = config.routing
+    for kind, globs in routing.workload.targets.items():
+        path = ("routing", "workload", f"{kind}_target")
+        if not routing.schema_aware:
+            yield Finding(path, "has no effect without routing.schema_aware", "set routing.schema_aware = true")
+        elif known and not any(fnmatchcase(name, glob.replace("[", "[[]")) for name in known for glob in globs):
+            message = f"names no node: reads of kind {kind} go where others go"
+            yield Finding(path, message, f"nodes: {', '.join(known)}")
 
 
 def _open_admin(config: ProxyConfig) -> Iterator[Finding]:

@@ -88,6 +88,9 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "routing_hints.enabled": ("routing.hints", _as_is),
     "max_replica_lag_ms": ("routing.max_lag_ms", _as_is),
     "ryw_enabled": ("routing.consistency", _keeps_own_writes),
+    "routing.workload.enabled": ("routing.schema_aware", _as_is),
+    "schema_routing.enabled": ("routing.schema_aware", _as_is),
+    "schema_routing.analytics_node": ("routing.workload.olap_target", _as_is),
     "limits.startup_timeout_secs": ("limits.startup_timeout_seconds", _as_is),
     "limits.client_write_timeout_secs": ("limits.client_write_timeout_seconds", _as_is),
     "auth.mode": ("auth.method", _words(scram="scram-sha-256", passthrough="trust")),
@@ -118,9 +121,7 @@ NOT_ACTED_ON: Final = (
     "mcp",
     "metrics",
     "mirror",
-    "routing.schema_aware",
-    "routing.workload",
-    "schema_routing",
+    "schema_routing.rules",
     "session_migration",
     "tr_enabled",
     "transaction_replay",
@@ -173,7 +174,7 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Features without effect in this version that protect somebody: refused where they are switched on, and why."""
 
-SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode", "routing_hints")
+SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode", "routing_hints", "schema_routing")
 """Sections of the original that have no successor of the same name."""
 
 _role = _words(replica="standby")

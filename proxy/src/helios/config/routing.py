@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StringConstraints
 
 from helios.config.base import Bytes, Count, Flag, HeliosModel, Milliseconds, Name
+from helios.config.workload import Glob, WorkloadConfig
 
 __all__ = [
     "Consistency",
@@ -38,9 +39,6 @@ def _check_pattern(pattern: str) -> str:
         raise ValueError("holds a literal, which is ? in the text that it is matched with")
     return pattern
 
-
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-"""A text in which `*` stands for any characters and `?` for one."""
 
 StatementPattern = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_check_pattern)]
 """A regular expression over statements, without look-around and back references."""
@@ -156,16 +154,28 @@ class RoutingConfig(HeliosModel):
     matter."""
 
     hints: Flag | None = None
-    """Whether hints in comments, `/*helios:route=primary*/`, are acted on. None: where reads are split or there are
-    rules, so that an application that is pooled only pays nothing for them."""
+    """Whether hints in comments, `/*helios:route=primary*/`, are acted on. None: where reads are split, told apart or
+    there are rules, so that an application that is pooled only pays nothing for them."""
 
     rules: Annotated[tuple[RoutingRuleConfig, ...], Field(max_length=MAX_RULES)] = ()
     """Where some reads go, also while `read_write_split` is off. The first rule that fits a statement counts."""
 
+    schema_aware: Flag = False
+    """Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even
+    while `read_write_split` is off. Off, since without targets it would be of no use."""
+
+    workload: WorkloadConfig = WorkloadConfig()
+    """The kinds of reads, and who answers them."""
+
     @property
     def reads_hints(self) -> bool:
         """Whether hints are acted on."""
-        return bool(self.rules) or self.read_write_split if self.hints is None else self.hints
+        return self.spreads if self.hints is None else self.hints
+
+    @property
+    def spreads(self) -> bool:
+        """Whether any read may leave the primary without a hint."""
+        return self.read_write_split or bool(self.rules) or self.schema_aware
 
 
 class RoutingOverrides(HeliosModel):

@@ -32,6 +32,7 @@ from helios.config.routing import Consistency, RoutingConfig
 from helios.config.secrets import admin_tokens, monitor_password, peer_secrets, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
 from helios.config.users import User, users_of
+from helios.config.workload import WorkloadConfig
 from helios.errors import ConfigError, Problem, SecretError
 
 __all__ = ["MAX_DEFAULT_WORKERS", "engine_snapshot", "refuse_unusable_secrets", "worker_count"]
@@ -240,13 +241,14 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
 
 def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
     """How reads are spread, and what the planner is told of it; None where all goes to the primary."""
-    spread = routing.model_dump(exclude={"read_write_split", "hints", "rules"})
+    spread = routing.model_dump(exclude={"read_write_split", "hints", "rules", "schema_aware", "workload"})
+    spread["targets"] = routing.workload.targets if routing.schema_aware else {}
     if role is NodeRole.STANDBY:
         # Of the primary nothing is known there that a session could have seen.
         is_any = routing.consistency is Consistency.EVENTUAL
         spread["consistency"] = Consistency.EVENTUAL if is_any else Consistency.BOUNDED
         return {"routing": spread, "policy": None}
-    if not (routing.read_write_split or routing.reads_hints or routing.rules):
+    if not (routing.spreads or routing.reads_hints):
         return {"routing": None, "policy": None}
     rules = [
         {
@@ -256,8 +258,22 @@ def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
         }
         for rule in routing.rules
     ]
-    policy = {"split": routing.read_write_split, "hints": routing.reads_hints, "rules": rules}
+    policy = {
+        "split": routing.read_write_split,
+        "hints": routing.reads_hints,
+        "rules": rules,
+        "workloads": _workloads(routing.workload) if routing.schema_aware else None,
+    }
     return {"routing": spread, "policy": policy}
+
+
+def _workloads(workload: WorkloadConfig) -> dict[str, Any]:
+    """What the planner is told of kinds of reads; `helios.planner.workload.Workloads` takes it."""
+    return {
+        "targets": workload.targets,
+        "patterns": workload.patterns,
+        "large_table_rows": workload.large_table_rows,
+    }
 
 
 def _circuit_breaker(breaker: CircuitBreakerConfig) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What of one database a plan may depend on, as its catalog had it at one moment: functions, operators, and relations
-that are more than a table. Made by `helios.topology.catalog_reader`.
+"""What of one database a plan may depend on, as its catalog had it at one moment: functions, operators, relations that
+are more than a table, and tables by which kinds of work are told apart. Made by `helios.topology.catalog_reader`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
-__all__ = ["Catalog", "Function", "Operator", "Relation"]
+__all__ = ["Catalog", "Function", "Operator", "Relation", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,20 @@ class Relation:
     """What is run with it where it is read: a view's query, the conditions of row policies as queries."""
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that kinds of work are told by: it is not small, or holds vectors."""
+
+    schema: str
+    name: str
+    rows: int
+    """As PostgreSQL estimates them, with those of its parts."""
+    leading: frozenset[str] = frozenset()
+    """Columns that an index begins with."""
+    vectors: frozenset[str] = frozenset()
+    """Columns that hold vectors."""
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All that is not PostgreSQL's own in pg_catalog. Two with the same `version` are equal."""
@@ -65,6 +79,8 @@ class Catalog:
     functions: tuple[Function, ...] = ()
     operators: tuple[Operator, ...] = ()
     relations: tuple[Relation, ...] = ()
+    tables: tuple[Table, ...] = ()
+    """Empty where nobody tells kinds of work apart."""
 
     @cached_property
     def _functions(self) -> dict[str, tuple[Function, ...]]:
@@ -78,6 +94,10 @@ class Catalog:
     def _relations(self) -> dict[str, tuple[Relation, ...]]:
         return _by_name(self.relations)
 
+    @cached_property
+    def _tables(self) -> dict[str, tuple[Table, ...]]:
+        return _by_name(self.tables)
+
     def overloads(self, name: tuple[str, ...]) -> tuple[Function, ...]:
         """Every function that a call under this name may mean: those of all schemas unless it names one."""
         return _in_schema(self._functions.get(name[-1], ()), name)
@@ -85,6 +105,10 @@ class Catalog:
     def relations_of(self, name: tuple[str, ...]) -> tuple[Relation, ...]:
         """Every relation of ours that this name may mean; none of them for a plain table."""
         return _in_schema(self._relations.get(name[-1], ()), name)
+
+    def tables_of(self, name: tuple[str, ...]) -> tuple[Table, ...]:
+        """Every table that this name may mean; none of them for a small one without vectors."""
+        return _in_schema(self._tables.get(name[-1], ()), name)
 
     def functions_behind(self, operator: str) -> Iterator[tuple[str, str]]:
         """Schema and name of each function that an operator of this name may call, beside PostgreSQL's own."""

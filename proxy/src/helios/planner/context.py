@@ -14,6 +14,7 @@ from typing import Final
 
 from helios.planner.catalog import Catalog
 from helios.planner.wish import Hint, Rule
+from helios.planner.workload import Workloads
 
 __all__ = ["PRIMARY_ONLY", "Context", "Policy"]
 
@@ -28,6 +29,8 @@ class Policy:
     """Of the text, in their order."""
     rules: tuple[Rule, ...] = ()
     """Those that hold for the text, in the order in which they count."""
+    workloads: Workloads | None = None
+    """Kinds of reads that nodes of their own answer; None: none are told apart."""
 
 
 PRIMARY_ONLY: Final = Policy()

@@ -44,5 +44,5 @@ def plan(text: str, context: Context) -> Plan:
         is_multi=len(statements) > 1,
         defines=findings.defines,
         block=block_of(statements),
-        routing=decide_routing(kind, reasons, findings, context),
+        routing=decide_routing(statements, kind, reasons, findings, context),
     )

@@ -9,7 +9,7 @@ from helios.errors import PlanError
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
-from helios.planner.plan import Kind, Origin, Route
+from helios.planner.plan import Kind, Origin, Route, Routing, Workload
 
 __all__ = ["NO_OBJECTS", "Explanation", "explain", "refusal"]
 
@@ -30,6 +30,10 @@ class Explanation:
     """Whether the statement itself, a hint or a rule decides it."""
     node: str | None
     """The node that a hint or rule names."""
+    workload: Workload | None
+    """The kind of work that it is, where nodes of their own answer it."""
+    target: tuple[str, ...]
+    """Those nodes, by globs over their names."""
     consistency: str | None
     """What a hint or rule says of how old the data may be, as below."""
     max_lag_ms: int | None
@@ -59,6 +63,8 @@ def explain(sql: str, catalog: Catalog | None, policy: Policy) -> Explanation:
         reason=routing.reason,
         origin=routing.origin,
         node=routing.node,
+        workload=routing.workload,
+        target=_target(routing, policy),
         consistency=routing.consistency,
         max_lag_ms=routing.max_lag_ms,
         timeout_ms=routing.timeout_ms,
@@ -67,6 +73,12 @@ def explain(sql: str, catalog: Catalog | None, policy: Policy) -> Explanation:
         settings=made.settings,
         exact=made.exact,
     )
+
+
+def _target(routing: Routing, policy: Policy) -> tuple[str, ...]:
+    if policy.workloads is None or routing.workload is None:
+        return ()
+    return policy.workloads.targets.get(routing.workload, ())
 
 
 def refusal(error: PlanError) -> str:

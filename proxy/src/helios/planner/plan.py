@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Access", "Block", "Consistency", "Effect", "Kind", "Origin", "Plan", "Route", "Routing", "Verb"]
+__all__ = [
+    "Access",
+    "Block",
+    "Consistency",
+    "Effect",
+    "Kind",
+    "Origin",
+    "Plan",
+    "Route",
+    "Routing",
+    "Verb",
+    "Workload",
+]
 
 
 class Kind(StrEnum):
@@ -76,6 +88,17 @@ class Consistency(StrEnum):
     EVENTUAL = "eventual"
 
 
+class Workload(StrEnum):
+    """What kind of work a read is."""
+
+    OLTP = "oltp"
+    """Everything that is of no other kind."""
+    OLAP = "olap"
+    """It aggregates large tables."""
+    VECTOR = "vector"
+    """It searches by distances between vectors."""
+
+
 class Origin(StrEnum):
     """What the route is decided by."""
 
@@ -83,6 +106,8 @@ class Origin(StrEnum):
     """What it does."""
     HINT = "hint"
     RULE = "rule"
+    WORKLOAD = "workload"
+    """The kind of work that it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,8 @@ class Routing:
     origin: Origin = Origin.STATEMENT
     node: str | None = None
     """The node that a hint or rule names."""
+    workload: Workload | None = None
+    """Of a read that nodes of their own may answer, where neither hint nor rule says who does."""
     consistency: Consistency | None = None
     """Of a read; None: as its database has it, also below."""
     max_lag_ms: int | None = None

@@ -17,10 +17,11 @@ from helios.planner.context import Context
 from helios.planner.effects import Findings, Name, examine
 from helios.planner.kinds import kind_of
 from helios.planner.node_bound import is_own_relation
-from helios.planner.parser import parse_statements
+from helios.planner.parser import Tree, parse_statements
 from helios.planner.plan import Kind, Origin, Route, Routing
 from helios.planner.purity import findings_of, written
 from helios.planner.wish import Wish, wish_of
+from helios.planner.workload import Judgement, Workloads, workload_of
 
 __all__ = ["decide_routing"]
 
@@ -36,22 +37,57 @@ _EXAMINED = 4096
 """Relations whose findings are kept."""
 
 
-def decide_routing(kind: Kind, effects: tuple[str, ...], findings: Findings, context: Context) -> Routing:
+def decide_routing(
+    statements: list[Tree], kind: Kind, effects: tuple[str, ...], findings: Findings, context: Context
+) -> Routing:
     """Where a text runs, in its context. `effects` are the reasons of what it may leave in its session."""
     wish = wish_of(context.policy.hints, context.policy.rules)
     base = Routing(Route.PRIMARY, _UNSPLIT, timeout_ms=wish.timeout_ms, notices=wish.notices)
     if wish.route is Route.PRIMARY:
         return replace(base, reason=wish.said, origin=wish.origin)
-    if wish.route is None and not context.policy.is_split:
+    workloads = context.policy.workloads
+    if wish.workload is not None and (workloads is None or wish.workload not in workloads.targets):
+        base = replace(base, notices=(*base.notices, f"{wish.said} has no effect: no node is meant for that"))
+        wish = replace(wish, workload=None)
+    if wish.route is None and not context.policy.is_split and workloads is None:
         return base
     if why := _own_reason(kind, effects, findings) or _reason_beyond(findings, context):
         # A name that is wrong is worth an error here as well.
         node = wish.node if wish.origin is Origin.HINT else None
         return replace(base, reason=why, node=node, notices=_told(wish, why))
     read = replace(base, node=wish.node, consistency=wish.consistency, max_lag_ms=wish.max_lag_ms)
-    if wish.route is None:
-        return replace(read, route=Route.ANY, reason=_READS)
-    return replace(read, route=wish.route, reason=f"{_READS}, and {wish.said}", origin=wish.origin)
+    if wish.route is not None:
+        return replace(read, route=wish.route, reason=f"{_READS}, and {wish.said}", origin=wish.origin)
+    if wish.workload is not None:
+        reason = f"{_READS}, and {wish.said}"
+        return replace(read, route=Route.ANY, reason=reason, origin=wish.origin, workload=wish.workload)
+    return _by_workload(read, statements, findings, context)
+
+
+def _by_workload(read: Routing, statements: list[Tree], findings: Findings, context: Context) -> Routing:
+    """A read of which nobody says where it goes: by its kind, where nodes of their own answer that."""
+    workloads = context.policy.workloads
+    if workloads is not None and workloads.targets:
+        judged = _judged(workloads, statements, findings, context)
+        if judged.workload in workloads.targets:
+            reason = f"{_READS}, and {judged.reason}"
+            return replace(read, route=Route.ANY, reason=reason, origin=Origin.WORKLOAD, workload=judged.workload)
+    if not context.policy.is_split:
+        return replace(read, route=Route.PRIMARY, reason=_UNSPLIT)
+    return replace(read, route=Route.ANY, reason=_READS)
+
+
+def _judged(workloads: Workloads, statements: list[Tree], findings: Findings, context: Context) -> Judgement:
+    names = [name for name in findings.relations if not is_own_relation(name)]
+    if not names:
+        return workload_of(workloads, statements, (), (), None)
+    catalog = context.catalog
+    if catalog is None:
+        return workload_of(workloads, statements, (), names, None)
+    reached = [found for _, found in _reached(findings, catalog)]
+    named = dict.fromkeys(name for found in (findings, *reached) for name in found.relations)
+    views = [query for name in named for each in catalog.relations_of(name) for query in each.queries]
+    return workload_of(workloads, statements, views, named, catalog)
 
 
 def _told(wish: Wish, why: str) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from helios.errors import PlanError
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
+from helios.planner.plan import Workload
 from helios.planner.wish import Rule
+from helios.planner.workload import Workloads
 
 __all__ = ["CatalogSource", "PlanCounts", "PlanSource", "PlannerService", "Question", "policy_of"]
 
@@ -184,12 +186,22 @@ def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def policy_of(message: Mapping[str, Any]) -> Policy:
-    """A policy as the engine writes it: `split`, `hints` as pairs, and `rules` with the fields of `Rule`."""
+    """A policy as the engine writes it: `split`, `hints` as pairs, `rules` with the fields of `Rule`, and `workloads`
+    with those of `Workloads`, or None."""
+    told = message["workloads"]
     return Policy(
         is_split=message["split"],
         hints=tuple((key, value) for key, value in message["hints"]),
         rules=tuple(Rule(**rule) for rule in message["rules"]),
+        workloads=None if told is None else _workloads(told),
     )
+
+
+def _workloads(told: Mapping[str, Any]) -> Workloads:
+    def by_kind(listed: Mapping[str, list[str]]) -> dict[Workload, tuple[str, ...]]:
+        return {Workload(kind): tuple(globs) for kind, globs in listed.items()}
+
+    return Workloads(by_kind(told["targets"]), by_kind(told["patterns"]), told["large_table_rows"])
 
 
 def _refusal(error: PlanError) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from helios.planner.plan import Consistency, Origin, Route
+from helios.planner.plan import Consistency, Origin, Route, Workload
 
 __all__ = ["Hint", "Rule", "Wish", "wish_of"]
 
@@ -23,8 +23,11 @@ _ROUTES = {
     **dict.fromkeys(("any", "local", "nearest"), Route.ANY),
 }
 
-_LATER = frozenset({"sync", "semisync", "async", "vector"})
+_LATER = frozenset({"sync", "semisync", "async"})
 """Values of `route` that this version knows and does not act on."""
+
+_WORKLOADS = {"vector": Workload.VECTOR}
+"""Values of `route` that say what kind of work a read is."""
 
 _LABELS = frozenset(
     {
@@ -61,6 +64,7 @@ class Wish:
 
     route: Route | None = None
     node: str | None = None
+    workload: Workload | None = None
     consistency: Consistency | None = None
     max_lag_ms: int | None = None
     timeout_ms: int | None = None
@@ -72,7 +76,7 @@ class Wish:
     @property
     def places(self) -> bool:
         """Whether it says where."""
-        return bool(self.node or self.route or self.consistency is Consistency.STRONG)
+        return bool(self.node or self.route or self.workload or self.consistency is Consistency.STRONG)
 
 
 NO_WISH: Final = Wish()
@@ -99,7 +103,16 @@ def wish_of(hints: Iterable[Hint], rules: Iterable[Rule]) -> Wish:
 def _of_rule(rule: Rule) -> Wish:
     route = _ROUTES[rule.route]
     consistency = None if rule.consistency is None else Consistency(rule.consistency)
-    return _settled(Wish(route, rule.node, consistency, rule.max_lag_ms, origin=Origin.RULE, said=f"rule {rule.name}"))
+    return _settled(
+        Wish(
+            route=route,
+            node=rule.node,
+            consistency=consistency,
+            max_lag_ms=rule.max_lag_ms,
+            origin=Origin.RULE,
+            said=f"rule {rule.name}",
+        )
+    )
 
 
 def _of_hints(hints: Iterable[Hint]) -> Wish:
@@ -114,6 +127,7 @@ def _of_hints(hints: Iterable[Hint]) -> Wish:
     wish = Wish(
         route=_route(given.get("route"), notices),
         node=given.get("node") or None,
+        workload=_WORKLOADS.get(given.get("route", "").lower()),
         consistency=_consistency(given.get("consistency"), notices),
         max_lag_ms=_milliseconds("lag", given.get("lag"), notices),
         timeout_ms=_milliseconds("timeout", given.get("timeout"), notices),
@@ -134,12 +148,12 @@ def _settled(wish: Wish) -> Wish:
 
 
 def _route(value: str | None, notices: list[str]) -> Route | None:
-    if value is None or value.lower() in _ROUTES:
-        return None if value is None else _ROUTES[value.lower()]
+    if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS:
+        return None if value is None else _ROUTES.get(value.lower())
     if value.lower() in _LATER:
         notices.append(f"hint route={value.lower()} is not acted on by this version of Helios")
     else:
-        notices.append("hint route must be primary, standby, any or nearest, and has no effect")
+        notices.append("hint route must be primary, standby, any, nearest or vector, and has no effect")
     return None
 
 

@@ -6,15 +6,18 @@ Over a connection of its own that is closed afterwards. Called by `catalogs`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import asyncpg
 
-from helios.planner.catalog import Catalog, Function, Operator, Relation
+from helios.planner.catalog import Catalog, Function, Operator, Relation, Table
+from helios.planner.scan import VECTOR_TYPES
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
 
-__all__ = ["CatalogFailure", "read_catalog"]
+__all__ = ["CatalogFailure", "read_catalog", "settled"]
 
 _APPLICATION_NAME = "helios catalog"
 
@@ -74,6 +77,26 @@ SELECT c.nspname AS schema, c.relname AS name, coalesce(c.obstacle, '') AS obsta
 FROM chosen_relations c
 """  # noqa: S608 - made of constants
 
+_NOTABLE_ROWS = 1_000
+"""Smaller tables are told apart from nothing; `routing.workload.large_table_rows` is no less."""
+
+_READ_TABLES = f"""
+{_RELATIONS}, sizes AS (
+    SELECT r.oid, r.nspname, r.relname,
+           CASE WHEN r.relkind = 'p' THEN 0 ELSE greatest(c.reltuples, 0) END
+           + coalesce((SELECT sum(greatest(p.reltuples, 0)) FROM members m JOIN pg_class p ON p.oid = m.member
+                       WHERE m.root = r.oid AND p.relkind <> 'p'), 0) AS rows,
+           ARRAY(SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                 WHERE a.attrelid = r.oid AND a.attnum > 0 AND t.typname = ANY ($1::text[]) ORDER BY 1) AS vectors
+    FROM relations r JOIN pg_class c ON c.oid = r.oid WHERE r.relkind IN ('r', 'm', 'p')
+)
+SELECT nspname AS schema, relname AS name, rows::float8 AS rows, vectors,
+       ARRAY(SELECT DISTINCT a.attname::text FROM pg_index i
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+             WHERE i.indrelid = sizes.oid AND i.indisvalid AND i.indpred IS NULL) AS leading
+FROM sizes WHERE rows >= {_NOTABLE_ROWS} OR vectors <> '{{}}' ORDER BY oid
+"""  # noqa: S608 - made of constants
+
 _READ = """
 WITH chosen AS (SELECT p.*, n.nspname {chosen})
 SELECT p.nspname AS schema, p.proname AS name, l.lanname AS language,
@@ -111,9 +134,16 @@ class CatalogFailure(Exception):
 
 
 async def read_catalog(
-    host: str, port: int, addresses: Sequence[str], login: Login, timeout_seconds: float, known: Catalog | None
+    host: str,
+    port: int,
+    addresses: Sequence[str],
+    login: Login,
+    timeout_seconds: float,
+    known: Catalog | None,
+    with_tables: bool = False,
 ) -> Catalog:
-    """The catalog of the database of `login`; `known` itself if it still has their version.
+    """The catalog of the database of `login`; `known` itself if it still has their version. `with_tables` also reads
+    what kinds of work are told apart by.
 
     Raises:
         CatalogFailure: the server cannot be asked, does not let this login in or does not answer in time.
@@ -130,7 +160,7 @@ async def read_catalog(
                 search_path=_SEARCH_PATH,
             )
             try:
-                return await _read(connection, known)
+                return await _read(connection, known, with_tables)
             finally:
                 # Without a word: a server that does not listen must not hold this up.
                 connection.terminate()
@@ -140,9 +170,13 @@ async def read_catalog(
         raise CatalogFailure(cause(error, login)) from error
 
 
-async def _read(connection: Connection, known: Catalog | None) -> Catalog:
+async def _read(connection: Connection, known: Catalog | None, with_tables: bool) -> Catalog:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        version: str = await connection.fetchval(_VERSION)
+        tables: tuple[Table, ...] = ()
+        if with_tables:
+            rows = await connection.fetch(_READ_TABLES, list(VECTOR_TYPES))
+            tables = settled(tuple(map(_table, rows)), known.tables if known is not None else ())
+        version = f"{await connection.fetchval(_VERSION)}:{_mark(tables)}"
         if known is not None and known.version == version:
             return known
         has_bodies = connection.get_server_version().major >= _BODIES_SINCE
@@ -151,8 +185,34 @@ async def _read(connection: Connection, known: Catalog | None) -> Catalog:
         operators = await connection.fetch(_READ_OPERATORS)
         relations = await connection.fetch(_READ_RELATIONS)
     return Catalog(
-        version, tuple(map(_function, functions)), tuple(map(_operator, operators)), tuple(map(_relation, relations))
+        version,
+        tuple(map(_function, functions)),
+        tuple(map(_operator, operators)),
+        tuple(map(_relation, relations)),
+        tables,
     )
+
+
+def settled(tables: tuple[Table, ...], known: tuple[Table, ...]) -> tuple[Table, ...]:
+    """`tables` with the rows that are known, unless they have halved or doubled since: plans depend on this, and must
+    not be made anew each time that a table grows."""
+    before = {(table.schema, table.name): table.rows for table in known}
+
+    def rows(table: Table) -> int:
+        old = before.get((table.schema, table.name), table.rows)
+        return old if old <= 2 * table.rows and table.rows <= 2 * old else table.rows
+
+    return tuple(replace(table, rows=rows(table)) for table in tables)
+
+
+def _mark(tables: tuple[Table, ...]) -> str:
+    """The same for the same tables."""
+    told = [(each.schema, each.name, each.rows, sorted(each.leading), sorted(each.vectors)) for each in tables]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16] if tables else ""
+
+
+def _table(row: asyncpg.Record) -> Table:
+    return Table(row["schema"], row["name"], int(row["rows"]), frozenset(row["leading"]), frozenset(row["vectors"]))
 
 
 def _function(row: asyncpg.Record) -> Function:

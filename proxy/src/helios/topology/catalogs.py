@@ -91,6 +91,7 @@ class Catalogs:
         self._loop = asyncio.get_running_loop()
         self._logins: Mapping[str, Login] = {}
         self._interval_seconds = 0.0
+        self._with_tables = False
         self._kept: dict[_Key, _Kept] = {}
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._reads = self._failures = 0
@@ -100,6 +101,7 @@ class Catalogs:
         """Read as `logins`, every so often, from now on."""
         self._logins = logins
         self._interval_seconds = config.planner.catalog_interval_seconds
+        self._with_tables = config.routing.schema_aware
         for kept in self._kept.values():
             kept.wake.set()
 
@@ -191,7 +193,9 @@ class Catalogs:
             raise CatalogFailure("there is no primary to read it from")
         known = None if kept.snapshot is None else kept.snapshot.catalog
         login = replace(login, database=database)
-        return await read_catalog(node.host, node.port, node.addresses, login, _TIMEOUT_SECONDS, known)
+        return await read_catalog(
+            node.host, node.port, node.addresses, login, _TIMEOUT_SECONDS, known, self._with_tables
+        )
 
     def _change(self, kept: _Kept, snapshot: _Snapshot | None) -> None:
         """Know this from now on; plans that were made by something else are out of date."""

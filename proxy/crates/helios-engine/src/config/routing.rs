@@ -1,5 +1,7 @@
 //! The snapshot's part about which node runs a statement.
 
+use std::collections::HashMap;
+
 use regex_lite::Regex;
 use serde::Deserialize;
 
@@ -23,6 +25,8 @@ pub struct Policy {
     pub hints: bool,
     /// In the order in which they count; at most as many as a number has bits.
     pub rules: Vec<RoutingRule>,
+    /// How kinds of work are told apart, for the planner alone; null where they are not.
+    pub workloads: serde_json::Value,
 }
 
 /// Where some reads go.
@@ -62,6 +66,20 @@ pub struct Routing {
     pub catch_up_after: u32,
     /// Where this process runs.
     pub zone: Option<String>,
+    /// Globs over the nodes that a kind of work is for, where there are any.
+    pub targets: HashMap<Workload, Vec<String>>,
+}
+
+/// A kind of work, the heaviest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// All that is of no other kind.
+    Oltp,
+    /// Searches by distances between vectors.
+    Vector,
+    /// Aggregates of large tables.
+    Olap,
 }
 
 impl Routing {

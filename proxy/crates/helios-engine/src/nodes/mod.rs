@@ -102,12 +102,30 @@ pub(crate) enum Certainty {
     Asked,
 }
 
+/// Which nodes may answer a read. Who is named may, also where it takes no share of the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meant<'a> {
+    Anyone,
+    Named(&'a str),
+    /// Whether it is one of these, by its place.
+    Group(&'a [bool]),
+}
+
+impl Meant<'_> {
+    fn has(self, place: usize, node: &NodeTopology) -> bool {
+        match self {
+            Meant::Anyone => node.weight > 0,
+            Meant::Named(name) => name == node.name,
+            Meant::Group(members) => members[place],
+        }
+    }
+}
+
 /// What a read asks of a standby.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish<'a> {
     pub(crate) freshness: Freshness,
-    /// The only one that may answer, also where it takes no share of the others.
-    pub(crate) named: Option<&'a str>,
+    pub(crate) meant: Meant<'a>,
     /// `None` while that is not known; then only `kept` may answer.
     pub(crate) need: Option<Need>,
     /// One that has everything that must be seen.
@@ -124,8 +142,9 @@ pub(crate) fn choose(
     let turn = cluster.turn.fetch_add(1, Ordering::Relaxed);
     let pick = |is_local: bool, certainty: Certainty| {
         let nodes = cluster.nodes.iter().enumerate();
-        let able = nodes.filter(|(_, node)| {
-            (!is_local || node.zone == routing.zone) && fitness(node, wish) == Some(certainty)
+        let able = nodes.filter(|&(place, node)| {
+            (!is_local || node.zone == routing.zone)
+                && fitness(place, node, wish) == Some(certainty)
         });
         let place = strategy::pick(routing.read_strategy, turn, able.map(candidate))?;
         Some((place, certainty))
@@ -136,11 +155,16 @@ pub(crate) fn choose(
     local.or_else(|| pick(false))
 }
 
+/// Whether any standby may answer a read.
+pub(crate) fn has_fit(cluster: &ClusterTopology, wish: Wish<'_>) -> bool {
+    let mut nodes = cluster.nodes.iter().enumerate();
+    nodes.any(|(place, node)| fitness(place, node, wish).is_some())
+}
+
 /// Whether a node may answer, and how sure that is.
-fn fitness(node: &NodeTopology, wish: Wish<'_>) -> Option<Certainty> {
+fn fitness(place: usize, node: &NodeTopology, wish: Wish<'_>) -> Option<Certainty> {
     let standing = &node.standing;
-    let is_meant = wish.named.map_or(node.weight > 0, |name| name == node.name);
-    let is_up = node.standby && node.healthy && is_meant && standing.has_room();
+    let is_up = node.standby && node.healthy && wish.meant.has(place, node) && standing.has_room();
     let is_kept = wish.kept.is_some_and(|kept| Arc::ptr_eq(kept, standing));
     let need = if is_kept {
         Some(Need::default())

@@ -1,5 +1,7 @@
 //! Why a transaction of a session whose reads are spread went to the node that it went to.
 
+use crate::config::Workload;
+
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -17,10 +19,16 @@ pub(crate) enum Reason {
     Rule,
     /// Its database is one of standbys.
     Role,
+    /// It only reads, and is of a kind of work that the node is meant for; also below.
+    Oltp,
+    Olap,
+    Vector,
+    /// It only reads, and no node that is meant for its kind of work is fresh enough and well.
+    Fallback,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 7] = [
+    pub(crate) const ALL: [Reason; 11] = [
         Reason::Read,
         Reason::Write,
         Reason::NoStandby,
@@ -28,7 +36,20 @@ impl Reason {
         Reason::Hint,
         Reason::Rule,
         Reason::Role,
+        Reason::Oltp,
+        Reason::Olap,
+        Reason::Vector,
+        Reason::Fallback,
     ];
+
+    /// For a node that is meant for this kind of work.
+    pub(crate) fn of(workload: Workload) -> Reason {
+        match workload {
+            Workload::Oltp => Reason::Oltp,
+            Workload::Vector => Reason::Vector,
+            Workload::Olap => Reason::Olap,
+        }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,6 +60,10 @@ impl Reason {
             Reason::Hint => "hint",
             Reason::Rule => "rule",
             Reason::Role => "role",
+            Reason::Oltp => "oltp",
+            Reason::Olap => "olap",
+            Reason::Vector => "vector",
+            Reason::Fallback => "fallback",
         }
     }
 }

@@ -22,6 +22,7 @@ fn routing() -> Routing {
         catch_up_after: 0,
         catch_up_ms: 0,
         zone: None,
+        targets: HashMap::new(),
     }
 }
 
@@ -65,7 +66,7 @@ fn set(node: &NodeTopology, lag_ms: f64, position: Lsn) {
 fn wish(routing: &Routing, need: Option<Need>) -> Wish<'static> {
     Wish {
         freshness: routing.freshness(),
-        named: None,
+        meant: Meant::Anyone,
         need,
         kept: None,
     }
@@ -158,7 +159,7 @@ fn who_names_a_node_gets_that_one_or_none() {
     let routing = routing();
     let named = |name| {
         let wish = Wish {
-            named: Some(name),
+            meant: Meant::Named(name),
             ..wish(&routing, Some(Need::default()))
         };
         choose(&cluster, &routing, wish)
@@ -167,6 +168,25 @@ fn who_names_a_node_gets_that_one_or_none() {
     assert_eq!(named("two"), Some((2, Certainty::Known)));
     assert_eq!(named("primary"), None);
     assert_eq!(named("other"), None);
+}
+
+#[test]
+fn a_group_answers_also_without_a_share_of_the_others() {
+    let mut cluster = cluster();
+    Arc::get_mut(&mut cluster).unwrap().nodes[3].weight = 0;
+    let routing = routing();
+    let of = |members: [bool; 4], place: usize| {
+        set(&cluster.nodes[place], 9999.0, 100);
+        let wish = Wish {
+            meant: Meant::Group(&members),
+            ..wish(&routing, Some(Need::default()))
+        };
+        choose(&cluster, &routing, wish).map(|(place, _)| place)
+    };
+
+    assert_eq!(of([false, false, true, true], 2), Some(3));
+    assert_eq!(of([true, false, true, true], 3), None);
+    assert_eq!(chosen(&cluster, &routing, 0), [1]);
 }
 
 #[test]

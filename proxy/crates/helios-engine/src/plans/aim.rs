@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::Consistency;
+use crate::config::{Consistency, Workload};
 use crate::nodes::Reason;
 
 /// Where a statement runs, and for how long.
@@ -12,6 +12,8 @@ pub(crate) struct Aim {
     pub(crate) origin: Origin,
     /// The node that somebody names.
     pub(crate) node: Option<String>,
+    /// The kind of work that a read is, where nodes of their own may answer it.
+    pub(crate) workload: Option<Workload>,
     /// Of a read; absent is as its database has it, as below.
     pub(crate) consistency: Option<Consistency>,
     pub(crate) max_lag_ms: Option<u64>,
@@ -22,7 +24,7 @@ pub(crate) struct Aim {
 }
 
 impl Aim {
-    /// Whether both may run on the same node, for what they ask.
+    /// Whether both may run on the same node, for what they ask. Of kinds of work the heaviest decides.
     pub(crate) fn agrees(&self, other: &Aim) -> bool {
         let of = |aim: &Aim| (aim.route, aim.consistency, aim.max_lag_ms);
         of(self) == of(other) && self.node == other.node
@@ -47,13 +49,15 @@ pub(crate) enum Origin {
     Statement,
     Hint,
     Rule,
+    Workload,
 }
 
 impl Origin {
     /// The reason to be told for a choice that has another where the statement itself decides.
     pub(crate) fn reason(self, own: Reason) -> Reason {
         match self {
-            Origin::Statement => own,
+            // Of its kind's own nodes the choice itself tells.
+            Origin::Statement | Origin::Workload => own,
             Origin::Hint => Reason::Hint,
             Origin::Rule => Reason::Rule,
         }

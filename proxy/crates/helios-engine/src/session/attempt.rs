@@ -6,6 +6,7 @@ use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate;
 
+use crate::config::Workload;
 use crate::plans::{Aim, Origin, Plan};
 
 /// How a read that a standby was asked stands.
@@ -52,6 +53,11 @@ impl Attempt {
 
     pub(super) fn named(&self) -> Option<&str> {
         self.aim()?.node.as_deref()
+    }
+
+    /// The kind of work that it is.
+    pub(super) fn workload(&self) -> Option<Workload> {
+        self.plans.iter().filter_map(|plan| plan.aim.workload).max()
     }
 
     /// Its answer has been dropped.

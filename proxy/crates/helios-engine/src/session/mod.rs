@@ -6,6 +6,7 @@ pub(crate) mod auth;
 pub(crate) mod auth_query;
 mod block;
 pub(crate) mod cancel;
+mod choice;
 mod console;
 mod demand;
 mod down;

@@ -18,7 +18,7 @@ use super::startup::Ended;
 use super::{Homeless, Session};
 use crate::config::Consistency;
 use crate::error::Refusal;
-use crate::nodes::{choose, Certainty, Lsn, Need, Reason, Standing, Wish};
+use crate::nodes::{Certainty, Lsn, Need, Reason, Standing};
 use crate::plans::{Access, Aim, Origin, Plan};
 use crate::pool::PoolShard;
 use crate::stamps::read_lsn;
@@ -54,7 +54,7 @@ pub(super) struct Seen {
     /// The number of the sample that will say the rest.
     pending: Option<u64>,
     /// A standby that has all of it.
-    on: Option<Arc<Standing>>,
+    pub(super) on: Option<Arc<Standing>>,
     /// Reads in a row that went to the primary, as no standby had it.
     behind: u32,
     /// So many more than configured make one wait, since waiting was of no use.
@@ -75,7 +75,7 @@ enum Request {
 
 impl Session {
     /// What holds for its reads, if there is anything to choose.
-    fn reads(&self) -> Option<&Reads> {
+    pub(super) fn reads(&self) -> Option<&Reads> {
         self.route.as_ref()?.reads.as_ref()
     }
 
@@ -246,7 +246,8 @@ impl Session {
         }
         let reason = match self.reach {
             _ if self.is_second_try() => Reason::Retry,
-            Reach::Standby | Reach::NoStandby => Reason::NoStandby,
+            Reach::Standby => self.reason_for_primary(),
+            Reach::NoStandby => Reason::NoStandby,
             Reach::Primary => self.attempt.origin.reason(Reason::Write),
         };
         Ok(primary.map(|shard| Way::to_primary(shard, reason)))
@@ -261,41 +262,8 @@ impl Session {
         }
     }
 
-    /// The pool of a standby that may answer now.
-    fn way_to_standby(&mut self) -> Option<Way> {
-        let freshness = self.reads()?.freshness(self.attempt.aim())?;
-        let need = self.need(freshness.consistency);
-        let route = self.route.as_mut()?;
-        let reads = route.reads.as_mut()?;
-        let wish = Wish {
-            freshness,
-            named: self.attempt.named(),
-            need,
-            kept: self.seen.on.as_ref(),
-        };
-        let (place, certainty) = choose(&reads.cluster, reads.entry.routing.as_ref()?, wish)?;
-        let node = &reads.cluster.nodes[place];
-        let is_bound = reads.is_bound();
-        let shard = match &reads.shards[place] {
-            Some(shard) => Rc::clone(shard),
-            None => {
-                let login = &self.handle.visit.login;
-                let made = self
-                    .worker
-                    .pool(route.revision, node, &reads.entry, login)?;
-                Rc::clone(reads.shards[place].insert(made))
-            }
-        };
-        let reason = match is_bound {
-            true => Reason::Role,
-            false => self.attempt.origin.reason(Reason::Read),
-        };
-        let reader = Reader::new(&node.standing, certainty, is_bound);
-        Some(Way::to_standby(shard, reader, reason))
-    }
-
     /// What its next read must see; `None` while that is not known.
-    fn need(&mut self, consistency: Consistency) -> Option<Need> {
+    pub(super) fn need(&mut self, consistency: Consistency) -> Option<Need> {
         let reads = self.route.as_ref()?.reads.as_ref()?;
         if consistency != Consistency::Session {
             return Some(Need::default());
@@ -317,13 +285,13 @@ impl Session {
     }
 
     /// Waits for a standby to come as far as this session, if it has been on the primary for long with what a standby
-    /// could answer: as others write, it would stay there for ever.
+    /// could answer: as others write, it would stay there for ever. A heavy read waits at once.
     pub(super) async fn catch_up(&mut self) -> Result<(), Ended> {
         let Some(limit) = self.catch_up_limit() else {
             return Ok(());
         };
         let since = self.worker.clock();
-        while self.way_to_standby().is_none() {
+        while self.is_astray() || !self.has_standby() {
             let waited = Duration::from_nanos(self.worker.clock().saturating_sub(since));
             if waited >= limit || !self.is_split() {
                 self.seen.behind = 0;
@@ -343,20 +311,18 @@ impl Session {
         if self.reach != Reach::Standby {
             return None;
         }
+        let is_astray = self.is_astray();
         let reads = self.reads()?;
         let routing = reads.entry.routing.as_ref()?;
-        let is_due = self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled);
-        if !is_due || routing.catch_up_ms == 0 || self.seen.on.is_some() {
+        let is_due = self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled)
+            && self.seen.on.is_none();
+        if !(is_due || is_astray) || routing.catch_up_ms == 0 {
             return None;
         }
         let limit = Duration::from_millis(routing.catch_up_ms);
-        let wish = Wish {
-            freshness: reads.freshness(self.attempt.aim())?,
-            named: self.attempt.named(),
-            need: Some(Need::default()),
-            kept: None,
-        };
-        choose(&reads.cluster, routing, wish)?;
+        if !self.could_have_standby() {
+            return None;
+        }
         if self.seen.pending.is_some() {
             reads
                 .sampler

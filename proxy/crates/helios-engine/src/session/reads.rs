@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use helios_wire::sqlstate;
 
-use crate::config::{Consistency, Database, Freshness, PoolMode, Role};
+use crate::class;
+use crate::config::{Consistency, Database, Freshness, PoolMode, Role, Workload};
 use crate::error::Refusal;
 use crate::plans::{Aim, Route};
 use crate::pool::PoolShard;
@@ -21,6 +22,29 @@ pub(super) struct Reads {
     pub(super) sampler: Rc<Sampler>,
     /// Of the cluster's nodes, as far as they have been used.
     pub(super) shards: Vec<Option<Rc<PoolShard>>>,
+    groups: Vec<Group>,
+}
+
+/// The nodes that a kind of work is for.
+#[derive(Debug)]
+pub(super) struct Group {
+    workload: Workload,
+    /// Whether it is one of them, by its place among the cluster's nodes.
+    pub(super) members: Vec<bool>,
+    /// The primary is one as well.
+    pub(super) has_primary: bool,
+}
+
+impl Group {
+    fn new(workload: Workload, globs: &[String], cluster: &ClusterTopology) -> Group {
+        let is_meant = |name: &str| globs.iter().any(|glob| class::matches(glob, name));
+        let nodes = cluster.nodes.iter();
+        Group {
+            workload,
+            members: nodes.map(|node| is_meant(&node.name)).collect(),
+            has_primary: cluster.primary.as_deref().is_some_and(is_meant),
+        }
+    }
 }
 
 impl Reads {
@@ -41,7 +65,19 @@ impl Reads {
             cluster: Arc::clone(cluster),
             sampler: worker.sampler(&cluster.name),
             shards: cluster.nodes.iter().map(|_| None).collect(),
+            groups: entry
+                .routing
+                .iter()
+                .flat_map(|routing| &routing.targets)
+                .map(|(&workload, globs)| Group::new(workload, globs, cluster))
+                .collect(),
         })
+    }
+
+    /// The nodes that a kind of work is for, if it has any of its own.
+    pub(super) fn group(&self, workload: Option<Workload>) -> Option<&Group> {
+        let of = |group: &&Group| Some(group.workload) == workload;
+        self.groups.iter().find(of)
     }
 
     /// Whether standbys answer everything, so that there is nothing to choose and no primary to see the writes of.

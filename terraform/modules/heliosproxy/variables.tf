@@ -167,6 +167,8 @@ variable "routing" {
     catch_up_after   = optional(number)
     zone             = optional(string)
     hints            = optional(bool)
+    schema_aware     = optional(bool)
+    workload         = optional(object({ oltp_target = optional(list(string)), olap_target = optional(list(string)), vector_target = optional(list(string)), oltp_patterns = optional(list(string)), olap_patterns = optional(list(string)), vector_patterns = optional(list(string)), large_table_rows = optional(number) }))
   })
   default = null
 }

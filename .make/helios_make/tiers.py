@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helios_make.errors import TargetError
 
-__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "FAILOVER", "IAC", "Tier", "choose", "find_tiers"]
+__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "FAILOVER", "IAC", "MONITORING", "Tier", "choose", "find_tiers"]
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
@@ -26,7 +26,9 @@ FAILOVER = "failover"
 """The folder of e2e/ that `make failover` runs instead: it kills as often as it is told to."""
 IAC = "iac"
 """The folder of e2e/ that `make test-terraform` and `make test-pulumi` run instead: it needs a cluster."""
-ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC)
+MONITORING = "monitoring"
+"""The folder of e2e/ that `make monitoring` runs instead: it wants Debian's prometheus, which takes a minute to install."""
+ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC, MONITORING)
 """Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"
 PARALLEL = {"units": 4, "wire": 3, "behaviour": 2, DRIVERS: 2}

@@ -113,6 +113,10 @@ CASES: dict[str, Cases] = {
         ({"maxReplicas": 2}, {"minReplicas": 1, "maxReplicas": 1}, {"minReplicas": 3, "maxReplicas": 9}),
         ({"maxReplicas": 1}, {"minReplicas": 3, "maxReplicas": 2}),
     ),
+    "scraped-once": Cases(
+        ({}, {"podMonitor": True}, {"podMonitor": False, "serviceMonitor": True}, {"prometheusRule": True}),
+        ({"podMonitor": True, "serviceMonitor": True},),
+    ),
     "server-connections-for-pods": Cases(
         (
             {},

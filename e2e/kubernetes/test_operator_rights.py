@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cluster import Cluster
+from harness.foreign import install_kinds
 from harness.operator import ACCOUNT, INSTALL, NAMESPACE, OperatorProcess
 from harness.resources import POLICIES, Shop
 from harness.wait import until
@@ -105,6 +106,20 @@ def around(shop: Shop) -> None:
     shop.proxy(replicas=1)
     for kind in (*kinds, *rights):
         shop.until(lambda: shop.find(kind, "web") is None, f"{kind} is gone")  # noqa: B023
+    monitored(shop)
+
+
+def monitored(shop: Shop) -> None:
+    """The same of another project's kinds."""
+    for kind, field in (("podmonitor", "podMonitor"), ("servicemonitor", "serviceMonitor")):
+        for seconds in (20, 21):
+            labels = {"release": f"every-{seconds}"}
+            shop.proxy(monitoring={field: True, "prometheusRule": True, "intervalSeconds": seconds, "labels": labels})
+            for made in (kind, "prometheusrule"):
+                shop.until(lambda: labels["release"] in str(shop.find(made, "web")), f"{made}: {seconds}")  # noqa: B023
+    shop.proxy()
+    for kind in ("podmonitor", "servicemonitor", "prometheusrule"):
+        shop.until(lambda: shop.find(kind, "web") is None, f"{kind} is gone")  # noqa: B023
 
 
 @pytest.mark.smoke
@@ -114,8 +129,9 @@ def test_no_request_is_forbidden_and_no_right_is_unused(shop: Shop, operator_kub
         pytest.skip("somebody else runs the API server, so there is no audit log to read")
     since = log.stat().st_size
     shop.kubectl("-n", NAMESPACE, "delete", "lease", ACCOUNT, "--ignore-not-found")
+    install_kinds(shop.cluster)
 
-    with OperatorProcess(operator_kubeconfig, tmp_path).wait_leading() as operator:
+    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1").wait_leading() as operator:
         tour(shop)
         operator.wait_idle()
 

@@ -62,4 +62,4 @@ def test_secret_that_lost_its_content_is_made_whole(shop: Shop, operator_kubecon
     with OperatorProcess(operator_kubeconfig, tmp_path, name="after").wait_leading():
         shop.until(lambda: "tls.key" in secret(shop), "the key is there again")
 
-    assert set(secret(shop)) == {"token", "tls.crt", "tls.key", "ca.crt"}
+    assert set(secret(shop)) == {"token", "metrics-token", "tls.crt", "tls.key", "ca.crt"}

@@ -27,7 +27,7 @@ def test_what_others_need_comes_first() -> None:
     ]
 
 
-AROUND = {"poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies"}
+AROUND = {"poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies", "podmonitors"}
 ON_DEMAND = {*AROUND, "serviceaccounts", "roles", "rolebindings"}
 
 

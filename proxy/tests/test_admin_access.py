@@ -16,6 +16,7 @@ from fakes.core import ScriptedControl, proxy_config
 
 from helios.admin import errors, server
 from helios.admin.server import AdminServer
+from helios.config.secrets import metrics_token
 from helios.errors import EngineError, SecretError, StartError
 
 PROBES = ("/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz")
@@ -71,6 +72,20 @@ async def test_everything_is_open_on_loopback_without_a_token(
 
     for path in (*PROBES, "/metrics", "/metrics/prometheus", "/config", "/topology", "/nodes", "/sessions", "/pools"):
         assert await status_of(http, url + path) == 200, path
+
+
+async def test_scrapers_have_a_token_that_reads_the_metrics_and_nothing_else(
+    start_admin: StartAdmin, http: aiohttp.ClientSession
+) -> None:
+    url = await start_admin(ScriptedControl(admin_tokens=("s3cret", "older")))
+
+    for token in map(metrics_token, ("s3cret", "older")):
+        for path in ("/metrics", "/metrics/prometheus"):
+            assert await status_of(http, url + path, token) == 200, path
+            assert await status_of(http, url + path, token, method="POST") == 401, path
+        for path in GUARDED:
+            assert await status_of(http, url + path, token) == 401, path
+    assert await status_of(http, url + "/metrics", metrics_token("other")) == 401
 
 
 async def test_off_loopback_without_a_token_only_probes_and_metrics_are_served(

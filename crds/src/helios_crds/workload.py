@@ -15,6 +15,7 @@ from helios_crds.pool_settings import mirrored
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.deploying import (
     AutoscalingSpec,
+    MonitoringSpec,
     NetworkPolicySpec,
     PodDisruptionBudgetSpec,
     ServiceSpec,
@@ -60,6 +61,7 @@ class Workload:
 
     budget: PodDisruptionBudgetSpec
     network: NetworkPolicySpec
+    monitoring: MonitoringSpec
 
     @property
     def least_pods(self) -> int:
@@ -85,5 +87,6 @@ def workload(proxy: HeliosProxy) -> Workload:
         may_promote=bool(spec.failover and spec.failover.enabled),
         budget=spec.pod_disruption_budget or PodDisruptionBudgetSpec(),
         network=spec.network_policy or NetworkPolicySpec(),
+        monitoring=spec.monitoring or MonitoringSpec(),
         server_connections=(spec.limits and spec.limits.max_server_connections) or 0,
     )

@@ -23,6 +23,7 @@ from helios.telemetry.logs import configure, fields
 from helios_crds import API_VERSION
 from helios_operator import watch
 from helios_operator.errors import NotLeading
+from helios_operator.foreign import ForeignKinds
 from helios_operator.health import Figures, Health
 from helios_operator.informers import Informers
 from helios_operator.names import CUSTOM, OPERATOR, ProxyKey
@@ -81,11 +82,14 @@ class Operator:
         queues = (self._queue, self._policies)
         registry = watch.registry_of(self._client.access, self._world, *queues, self._take_signals)
         informers = Informers(self._client, self._world, *queues)
+        every = self._settings.discovery_interval
+        foreign = ForeignKinds(self._client, self._world, every, informers.children, informers.add_all)
         keep = asyncio.create_task(self._lease.keep(), name="lease")
         tasks = [keep, asyncio.create_task(self._stop.wait(), name="stop")]
         tasks += [asyncio.create_task(poller.run(), name="poller")]
         tasks += [asyncio.create_task(informers.run(), name="informers")]
-        tasks += [asyncio.create_task(self._work(reconciler, informers), name="workers")]
+        tasks += [asyncio.create_task(foreign.run(), name="kinds of others")]
+        tasks += [asyncio.create_task(self._work(reconciler, informers, foreign), name="workers")]
         tasks += [asyncio.create_task(watch.run(registry), name="watcher")]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         lost = keep in done
@@ -98,9 +102,10 @@ class Operator:
                 raise result
         return lost
 
-    async def _work(self, reconciler: Reconciler, informers: Informers) -> None:
+    async def _work(self, reconciler: Reconciler, informers: Informers, foreign: ForeignKinds) -> None:
         """Work once the world is complete."""
         await informers.complete.wait()
+        await foreign.complete()
         await watch.indexed(self._plain, self._world)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers):

@@ -16,7 +16,7 @@ from typing import Any
 from helios.kube import AlreadyExists, Client, NotFound
 from helios.kube.kinds import SECRET
 from helios.telemetry.logs import fields
-from helios_operator.credentials import Credentials, make_credentials
+from helios_operator.credentials import METRICS, Credentials, make_credentials
 from helios_operator.desired import Owner, admin_secret
 from helios_operator.errors import InvalidOwnership
 from helios_operator.names import MANAGER, ROTATE, ROTATED, ProxyKey
@@ -99,11 +99,13 @@ class AdminSecrets:
             return await self._make(owner, asked)
         if controller_of(secret["metadata"]) != owner.uid:
             raise InvalidOwnership(SECRET.name, owner.key.admin)
-        found = Credentials.of_files(decoded(secret))
-        if found is not None:
-            return _known(secret, found)
-        known = _known(secret, make_credentials(owner.key))
-        await self._patch(owner.key, known, known.credentials, asked, None)
+        files = decoded(secret)
+        found = Credentials.of_files(files)
+        known = _known(secret, found or make_credentials(owner.key))
+        if found is None:
+            await self._patch(owner.key, known, known.credentials, asked, None)
+        elif found.files()[METRICS] != files.get(METRICS):
+            await self._patch(owner.key, known, found, known.asked, known.rotated)
         return known
 
     async def _patch(

@@ -18,14 +18,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from helios.config.secrets import metrics_token
 from helios_operator.names import ProxyKey
 
-__all__ = ["CERTIFICATE", "KEY", "TOKEN", "TRUST", "Credentials", "host_of", "make_credentials"]
+__all__ = ["CERTIFICATE", "KEY", "METRICS", "TOKEN", "TRUST", "Credentials", "host_of", "make_credentials"]
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a key
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 TRUST: Final = "ca.crt"
+METRICS: Final = "metrics-token"
+"""For Prometheus, which has no business with the rest of the admin API."""
 VALID: Final = timedelta(days=365)
 RENEW_BEFORE: Final = timedelta(days=30)
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -51,6 +54,7 @@ class Credentials:
             CERTIFICATE: self.certificate,
             KEY: self.key,
             TRUST: self.trust,
+            METRICS: metrics_token(self.tokens[0]).encode(),
         }
 
     @classmethod

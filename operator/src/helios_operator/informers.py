@@ -61,7 +61,8 @@ class Informers:
         self._world = world
         self._queue = queue
         self._policies = policies
-        watches = [self._proxies(client), *(self._children(client, kind) for kind in CHILDREN)]
+        self._client = client
+        watches = [self._proxies(client), *map(self.children, CHILDREN)]
         pods = self._groups(self._pod_key, world.seen_pods, pod_of)
         slices = self._groups(self._slice_key, world.seen_slices, slice_of)
         watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
@@ -118,7 +119,8 @@ class Informers:
 
         return self._watch(client, PROXY, None, seen, lost, listed)
 
-    def _children(self, client: Client, kind: Kind) -> Watch:
+    def children(self, kind: Kind) -> Watch:
+        """Follows the objects of one kind that proxies control."""
         world = self._world
 
         def seen(value: Json) -> None:
@@ -141,9 +143,9 @@ class Informers:
             for _, namespace, name in held:
                 gone(namespace, name)
             if held:
-                self._add_all()
+                self.add_all()
 
-        return self._watch(client, kind, MANAGED_SELECTOR, seen, lost, listed)
+        return self._watch(self._client, kind, MANAGED_SELECTOR, seen, lost, listed)
 
     def _groups(
         self, key_of: Callable[[Json], tuple[str, str]], held: dict[tuple[str, str], dict[str, Any]], picture: Any
@@ -203,7 +205,7 @@ class Informers:
         if self._world.proxy(key) is not None:
             self._queue.add(key, cause)
 
-    def _add_all(self) -> None:
-        """Objects went while nobody looked; whose they were is not known any more."""
+    def add_all(self) -> None:
+        """Whom it concerns is not known: objects went while nobody looked, or a kind came."""
         for key in self._world.all_proxies():
             self._queue.add(key)

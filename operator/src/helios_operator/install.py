@@ -1,4 +1,5 @@
-"""`python -m helios_operator.install [--check]`: write operator/install.yaml and what of the Helm charts is generated.
+"""`python -m helios_operator.install [--check]`: write operator/install.yaml, what of the Helm charts is generated, and
+what docs/monitoring holds for Prometheus and Grafana.
 
 Called by `make generate`. install.yaml is what `kubectl apply -f` takes: CRDs, namespace, ServiceAccount, rights and
 Deployment of the operator, in the order in which they are needed.
@@ -16,7 +17,9 @@ from typing import Any, Final
 from helios_crds import KINDS
 from helios_crds.structural import custom_resource_definition
 from helios_crds.yaml import dump
+from helios_operator.alerts import alert_groups
 from helios_operator.chart import chart_files
+from helios_operator.dashboard import dashboard_text
 from helios_operator.names import OPERATOR
 from helios_operator.rbac import CLUSTER_RULES, NAMESPACE_RULES
 from helios_operator.settings import OperatorSettings
@@ -117,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _files() -> dict[str, str]:
     """Path in the repository → text."""
-    return {FILE: manifest(), **chart_files()}
+    return {
+        FILE: manifest(),
+        **chart_files(),
+        "docs/monitoring/grafana-dashboard.json": dashboard_text(),
+        "docs/monitoring/alerts.yaml": HEADER + dump({"groups": alert_groups("")}),
+    }
 
 
 def _bring_up(root: Path, name: str, made: str, is_check: bool) -> bool:

@@ -12,6 +12,7 @@ from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX
 __all__ = [
     "APPLIED",
     "AUTOSCALED",
+    "COMPONENT",
     "CONFIG_FOLDER",
     "CONFIG_KEY",
     "CUSTOM",
@@ -48,6 +49,8 @@ STATUS_MANAGER: Final = "helios-operator-status"
 NAME: Final = "app.kubernetes.io/name"
 INSTANCE: Final = "app.kubernetes.io/instance"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+COMPONENT: Final = "app.kubernetes.io/component"
+"""Label of the Services: which of a proxy's it is."""
 APPLICATION: Final = "heliosproxy"
 MANAGED_SELECTOR: Final = f"{MANAGED_BY}={OPERATOR}"
 

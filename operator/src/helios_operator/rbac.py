@@ -20,11 +20,14 @@ from helios.kube.kinds import (
     NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
     ROLE,
     ROLE_BINDING,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    SERVICE_MONITOR,
 )
 from helios_operator.names import CUSTOM
 
@@ -51,6 +54,7 @@ CLUSTER_RULES: Final = [
     _rule([SERVICE_ACCOUNT], ON_DEMAND),
     _rule([ROLE, ROLE_BINDING], ON_DEMAND),
     _rule([LEASE], ("create", "get", "patch")),
+    _rule([POD_MONITOR, PROMETHEUS_RULE, SERVICE_MONITOR], ON_DEMAND),
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),

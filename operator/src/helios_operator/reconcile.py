@@ -21,11 +21,14 @@ from helios.kube.kinds import (
     LEASE,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
     ROLE,
     ROLE_BINDING,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    SERVICE_MONITOR,
 )
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
@@ -45,9 +48,12 @@ from helios_operator.desired import (
     disruption_budget,
     lease,
     network_policy,
+    pod_monitor,
+    prometheus_rule,
     role,
     role_binding,
     service_account,
+    service_monitor,
     services,
 )
 from helios_operator.discovery import discover
@@ -80,6 +86,8 @@ class _Look:
     document: ConfigDocument | None = None
     held_back: int = 0
     """Pods that are not asked for yet, since the others still hold the server connections they need."""
+    not_served: tuple[str, ...] = ()
+    """Kinds of other projects that are asked for and not there."""
 
 
 class Reconciler:
@@ -188,6 +196,7 @@ class Reconciler:
         pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
         await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
         await self._surround(key, work, look.document, owner)
+        await self._tell_prometheus(work, look, owner)
 
     async def _tell_applications(self, owner: Owner, work: Workload) -> None:
         """Secrets are not watched, so it is looked now and then whether ours is as it should be."""
@@ -245,6 +254,18 @@ class Reconciler:
         for kind, value in wanted:
             await self._ensure_or_remove(kind, key, value, owner.uid)
 
+    async def _tell_prometheus(self, work: Workload, look: _Look, owner: Owner) -> None:
+        """Objects of kinds that the cluster may not have."""
+        wanted = (
+            (POD_MONITOR, pod_monitor(owner, work)),
+            (SERVICE_MONITOR, service_monitor(owner, work)),
+            (PROMETHEUS_RULE, prometheus_rule(owner, work)),
+        )
+        look.not_served = tuple(kind.name for kind, value in wanted if value and not self._world.serves(kind))
+        for kind, value in wanted:
+            if self._world.serves(kind):
+                await self._ensure_or_remove(kind, owner.key, value, owner.uid)
+
     def _share_out(self, key: ProxyKey, work: Workload, look: _Look) -> Workload:
         """Grant each pod its part of the total; `work` with as many pods as there are server connections for.
 
@@ -279,6 +300,7 @@ class Reconciler:
             views=self._poller.views(key),
             shares={each.name: each.share.limit for each in self._poller.holders(key) if each.share is not None},
             held_back=look.held_back,
+            not_served=look.not_served,
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))

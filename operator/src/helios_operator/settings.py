@@ -51,6 +51,9 @@ class OperatorSettings(BaseModel):
     poll_timeout: Positive = 3.0
     """Seconds until a pod that does not answer counts as unreachable."""
 
+    discovery_interval: Positive = 60.0
+    """Seconds between two looks for kinds of other projects, such as PodMonitor, that may be installed at any time."""
+
     retry: Positive = 5.0
     """Seconds until something that nobody announces is looked for again: a missing Secret, an Endpoints object."""
 

@@ -55,6 +55,8 @@ class Observed:
     """Name of a pod → server connections it may have."""
     held_back: int = 0
     """Pods that are wanted and not asked for yet, since the others hold the server connections they need."""
+    not_served: tuple[str, ...] = ()
+    """Kinds of other projects that are asked for and not there."""
 
     @property
     def is_rendered(self) -> bool:
@@ -80,6 +82,9 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     stalled = _stalled(seen)
     ready = _ready(seen, findings, stalled)
     findings = [ready, *findings]
+    if seen.not_served:
+        message = f"the cluster has no {' and no '.join(seen.not_served)} yet; it is looked for again and again"
+        findings.append(Finding("Monitored", "False", "KindNotServed", message))
     if stalled is not None:
         findings.append(stalled)
     elif (going := _reconciling(seen, findings)) is not None:

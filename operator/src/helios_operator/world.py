@@ -35,6 +35,7 @@ class World:
         """(namespace, instance) → name → pod."""
         self.seen_slices: dict[Named, dict[str, Slice]] = {}
         """(namespace, service) → name → EndpointSlice."""
+        self._foreign: set[Kind] = set()
         self._proxies: dict[ProxyKey, Stored] = {}
         self._places: dict[ProxyKey, frozenset[Placed]] = {}
         self._proxies_of: dict[Placed, set[ProxyKey]] = {}
@@ -133,6 +134,20 @@ class World:
             return False
         self.seen_children[place] = self._written.pop(place)
         return True
+
+    def serves(self, kind: Kind) -> bool:
+        """Whether a kind of another project is there, and its objects are known."""
+        return kind in self._foreign
+
+    def started_serving(self, kind: Kind) -> None:
+        """It is there, and was listed."""
+        self._foreign.add(kind)
+
+    def stopped_serving(self, kind: Kind) -> None:
+        """It went, with every object of it."""
+        self._foreign.discard(kind)
+        self.seen_children = {place: child for place, child in self.seen_children.items() if place[0] != kind.name}
+        self._written = {place: child for place, child in self._written.items() if place[0] != kind.name}
 
     def gone(self, kind: str, namespace: str, name: str) -> None:
         """An object was deleted: nothing that we wrote is there any more."""

@@ -32,6 +32,7 @@ __all__ = [
     "InstanceLog",
     "InstanceMonitor",
     "InstanceMonitorSecretRef",
+    "InstanceMonitoring",
     "InstanceNetworkPolicy",
     "InstanceNetworkPolicyExtraEgress",
     "InstanceNodes",
@@ -455,6 +456,16 @@ class InstanceNetworkPolicy(TypedDict):
     monitoring_namespaces: NotRequired[Sequence[str] | None]
     client_namespaces: NotRequired[Sequence[str] | None]
     extra_egress: NotRequired[Sequence[InstanceNetworkPolicyExtraEgress] | None]
+
+
+class InstanceMonitoring(TypedDict):
+    """What tells a Prometheus of the pods, and of what to alert. Left out: nothing."""
+
+    pod_monitor: NotRequired[bool | None]
+    service_monitor: NotRequired[bool | None]
+    prometheus_rule: NotRequired[bool | None]
+    labels: NotRequired[Mapping[str, str] | None]
+    interval_secs: NotRequired[int | None]
 
 
 class InstanceResources(TypedDict):

@@ -14,6 +14,7 @@ from helios_crds.markers import Rule, atomic, list_set
 __all__ = [
     "AutoscalingSpec",
     "EgressSpec",
+    "MonitoringSpec",
     "NetworkPolicySpec",
     "PodDisruptionBudgetSpec",
     "ServiceSpec",
@@ -88,6 +89,36 @@ class NetworkPolicySpec(SpecModel):
 
     extra_egress: Annotated[tuple[EgressSpec, ...], atomic(), Field(max_length=MAX_RULES)] = ()
     """Where pods may connect to beside name servers, each other, and the servers of `nodes` and `clusters`."""
+
+
+class MonitoringSpec(SpecModel):
+    """Objects of the Prometheus operator. They are made as soon as the cluster has its CustomResourceDefinitions."""
+
+    rules = (
+        Rule(
+            "scraped-once",
+            "!(has(self.podMonitor) && self.podMonitor && has(self.serviceMonitor) && self.serviceMonitor)",
+            "podMonitor and serviceMonitor exclude each other: everything would be scraped twice",
+            lambda spec, _old: not (spec.get("podMonitor") and spec.get("serviceMonitor")),
+        ),
+    )
+
+    pod_monitor: bool = False
+    """Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod."""
+
+    service_monitor: bool = False
+    """The same by a ServiceMonitor, where your Prometheus looks at those only."""
+
+    prometheus_rule: bool = False
+    """Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml."""
+
+    labels: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=MAX_RULES)
+    ] = Field(default_factory=dict)
+    """Labels of these objects, by which your Prometheus selects them."""
+
+    interval_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30
+    """Seconds between two scrapes."""
 
 
 class ServiceType(StrEnum):

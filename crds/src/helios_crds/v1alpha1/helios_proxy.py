@@ -15,6 +15,7 @@ from helios_crds.types import Image, ObjectName
 from helios_crds.v1alpha1.backends import MAX_CLUSTERS, MAX_DATABASES, ClusterSpec, DatabaseSpec, NodeList
 from helios_crds.v1alpha1.deploying import (
     AutoscalingSpec,
+    MonitoringSpec,
     NetworkPolicySpec,
     PodDisruptionBudgetSpec,
     ServiceSpec,
@@ -290,6 +291,9 @@ class HeliosProxySpec(SpecModel):
 
     network_policy: NetworkPolicySpec | None = None
     """What may reach the pods. Left out: nothing is forbidden."""
+
+    monitoring: MonitoringSpec | None = None
+    """What tells a Prometheus of the pods, and of what to alert. Left out: nothing."""
 
     resources: ResourcesSpec = DEFAULT_RESOURCES
     """CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole."""

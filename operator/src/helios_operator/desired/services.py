@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from helios.kube.kinds import SERVICE
 from helios_crds.workload import Workload
 from helios_operator.desired.deployment import ADMIN_PORT, POSTGRES_PORT
 from helios_operator.desired.metadata import Owner
-from helios_operator.names import pod_labels
+from helios_operator.names import COMPONENT, pod_labels
 
-__all__ = ["services"]
+__all__ = ["PEERS", "services"]
+
+CLIENTS: Final = "clients"
+PEERS: Final = "peers"
+"""Value of the label of the Service that names every pod."""
 
 
 def services(owner: Owner, work: Workload) -> list[dict[str, Any]]:
@@ -19,18 +23,20 @@ def services(owner: Owner, work: Workload) -> list[dict[str, Any]]:
     key = owner.key
     postgres = _port(POSTGRES_PORT, work.listen_port)
     admin = _port(ADMIN_PORT, work.admin_port)
-    peers = {"clusterIP": "None", "publishNotReadyAddresses": True}
+    clients = {"type": work.service.type.value, "ports": [postgres]}
+    peers = {"clusterIP": "None", "publishNotReadyAddresses": True, "ports": [postgres, admin]}
     return [
-        _service(owner, key.name, {"type": work.service.type.value, "ports": [postgres]}, work.service.annotations),
-        _service(owner, key.admin, {"ports": [admin]}),
-        _service(owner, key.peers, {**peers, "ports": [postgres, admin]}),
+        _service(owner, key.name, CLIENTS, clients, work.service.annotations),
+        _service(owner, key.admin, ADMIN_PORT, {"ports": [admin]}),
+        _service(owner, key.peers, PEERS, peers),
     ]
 
 
 def _service(
-    owner: Owner, name: str, spec: dict[str, Any], annotations: Mapping[str, str] | None = None
+    owner: Owner, name: str, component: str, spec: dict[str, Any], annotations: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     made = owner.child(SERVICE, name, annotations)
+    made["metadata"]["labels"][COMPONENT] = component
     return {**made, "spec": {"type": "ClusterIP", **spec, "selector": pod_labels(owner.key)}}
 
 

@@ -1,6 +1,7 @@
 """Who may use the admin API. A middleware of `helios.admin.app`, before every route and also for unknown paths.
 
-Probes are open to everybody, for a kubelet has no token. With a token everything else demands it. Without one
+Probes are open to everybody, for a kubelet has no token. With a token everything else demands it; the metrics are also
+served to the token that is made of it for scrapers (`metrics_token`). Without one
 everything is open on loopback, and off it only the probes and the metrics are served (the loader warns of that).
 """
 
@@ -13,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from helios.admin.control import CONTROL
 from helios.config.base import is_loopback
+from helios.config.secrets import metrics_token
 
 __all__ = ["authorize"]
 
@@ -37,9 +39,10 @@ def _allowed(request: web.Request, address: str, tokens: tuple[str, ...]) -> boo
     reading = request.method in ("GET", "HEAD")
     if reading and request.path in PROBES:
         return True
+    scraping = reading and request.path in METRICS
     if tokens:
-        return _carries(request, tokens)
-    return is_loopback(address) or (reading and request.path in METRICS)
+        return _carries(request, tokens) or (scraping and _carries(request, tuple(map(metrics_token, tokens))))
+    return is_loopback(address) or scraping
 
 
 def _carries(request: web.Request, tokens: tuple[str, ...]) -> bool:

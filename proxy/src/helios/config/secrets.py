@@ -6,6 +6,8 @@ and repr are stars.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from helios.errors import Problem, SecretError
 __all__ = [
     "MAX_SECRET_FILE_BYTES",
     "admin_tokens",
+    "metrics_token",
     "monitor_password",
     "named_files",
     "peer_secrets",
@@ -44,6 +47,14 @@ def admin_tokens(config: ProxyConfig, base_dir: Path | None = None) -> tuple[Sec
     return tuple(
         SecretStr(line) for line in _lines((base_dir or Path()) / admin.token_file, "admin.token_file") if line
     )
+
+
+def metrics_token(token: str) -> str:
+    """The token that lets a scraper read the metrics and nothing else, made of an admin token: no second secret to keep.
+
+    An interface: whoever hands it to a Prometheus makes it in the same way.
+    """
+    return hmac.new(token.encode(), b"helios metrics", hashlib.sha256).hexdigest()
 
 
 def monitor_password(config: ProxyConfig, base_dir: Path | None = None) -> SecretStr | None:

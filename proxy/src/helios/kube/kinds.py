@@ -17,11 +17,14 @@ __all__ = [
     "NETWORK_POLICY",
     "POD",
     "POD_DISRUPTION_BUDGET",
+    "POD_MONITOR",
+    "PROMETHEUS_RULE",
     "ROLE",
     "ROLE_BINDING",
     "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
+    "SERVICE_MONITOR",
     "Kind",
 ]
 
@@ -74,3 +77,8 @@ LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")
 SERVICE_ACCOUNT: Final = Kind("v1", "serviceaccounts", "ServiceAccount")
 ROLE: Final = Kind("rbac.authorization.k8s.io/v1", "roles", "Role")
 ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding")
+
+MONITORING: Final = "monitoring.coreos.com/v1"
+POD_MONITOR: Final = Kind(MONITORING, "podmonitors", "PodMonitor")
+SERVICE_MONITOR: Final = Kind(MONITORING, "servicemonitors", "ServiceMonitor")
+PROMETHEUS_RULE: Final = Kind(MONITORING, "prometheusrules", "PrometheusRule")

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from helios_make.errors import TargetError
 
-__all__ = ["CANARY", "CLUSTERS", "DRIVERS", "ELSEWHERE", "FAILOVER", "IAC", "MONITORING", "Tier", "choose", "find_tiers"]
+__all__ = [
+    "CANARY",
+    "CLUSTERS",
+    "DRIVERS",
+    "ELSEWHERE",
+    "FAILOVER",
+    "IAC",
+    "MONITORING",
+    "Tier",
+    "choose",
+    "find_tiers",
+]
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
@@ -27,7 +38,7 @@ FAILOVER = "failover"
 IAC = "iac"
 """The folder of e2e/ that `make test-terraform` and `make test-pulumi` run instead: it needs a cluster."""
 MONITORING = "monitoring"
-"""The folder of e2e/ that `make monitoring` runs instead: it wants Debian's prometheus, which takes a minute to install."""
+"""The folder of e2e/ that `make monitoring` runs instead: installing Debian's prometheus takes a minute."""
 ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC, MONITORING)
 """Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"

@@ -40,13 +40,15 @@ class ForeignKinds:
         self._follow = follow
         self._turned = turned
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
-        self._looked = asyncio.Event()
+        self._looked = False
+        self._complete = asyncio.Event()
 
     async def run(self) -> None:
         """Look for ever; the watches end with it."""
         try:
             while True:
-                await asyncio.sleep(self._seconds if await self._look() else RETRY_SECONDS)
+                pause = self._seconds if await self._look() else RETRY_SECONDS
+                await asyncio.sleep(pause)
         finally:
             for kind in list(self._tasks):
                 await self._unfollow(kind)
@@ -55,9 +57,7 @@ class ForeignKinds:
         """Return when what is served was listed, so that the first look at a proxy sees it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SECONDS):
-                await self._looked.wait()
-                while not all(map(self._world.serves, self._tasks)):
-                    await asyncio.sleep(0.05)
+                await self._complete.wait()
 
     async def _look(self) -> bool:
         """Compare what is served with what is followed; whether the API server could be asked."""
@@ -75,8 +75,13 @@ class ForeignKinds:
                 self._world.stopped_serving(kind)
                 _log.info("no longer served", extra=fields(kind=kind.name))
                 self._turned()
-        self._looked.set()
+        self._looked = True
+        self._check_complete()
         return True
+
+    def _check_complete(self) -> None:
+        if self._looked and all(map(self._world.serves, self._tasks)):
+            self._complete.set()
 
     async def _served(self, api_version: str) -> Iterable[Kind]:
         try:
@@ -96,6 +101,7 @@ class ForeignKinds:
                 self._world.started_serving(kind)
                 _log.info("served", extra=fields(kind=kind.name))
                 self._turned()
+                self._check_complete()
 
         watch.listed = first
         return watch

@@ -112,9 +112,9 @@ class MonitoringSpec(SpecModel):
     prometheus_rule: bool = False
     """Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml."""
 
-    labels: Annotated[
-        dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=MAX_RULES)
-    ] = Field(default_factory=dict)
+    labels: Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=MAX_RULES)] = Field(
+        default_factory=dict
+    )
     """Labels of these objects, by which your Prometheus selects them."""
 
     interval_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30

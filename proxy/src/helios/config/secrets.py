@@ -50,7 +50,7 @@ def admin_tokens(config: ProxyConfig, base_dir: Path | None = None) -> tuple[Sec
 
 
 def metrics_token(token: str) -> str:
-    """The token that lets a scraper read the metrics and nothing else, made of an admin token: no second secret to keep.
+    """The token that lets a scraper read the metrics and nothing else, made of an admin token.
 
     An interface: whoever hands it to a Prometheus makes it in the same way.
     """

@@ -95,6 +95,7 @@ resource "heliosproxy_instance" "this" {
   autoscaling           = var.autoscaling
   pod_disruption_budget = var.pod_disruption_budget
   network_policy        = var.network_policy
+  monitoring            = var.monitoring
   resources             = var.resources
   wait_for_ready        = var.wait_for_ready
   timeouts              = var.timeouts

@@ -404,6 +404,18 @@ variable "network_policy" {
   default = null
 }
 
+variable "monitoring" {
+  description = "What tells a Prometheus of the pods, and of what to alert. Left out: nothing."
+  type = object({
+    pod_monitor     = optional(bool)
+    service_monitor = optional(bool)
+    prometheus_rule = optional(bool)
+    labels          = optional(map(string))
+    interval_secs   = optional(number)
+  })
+  default = null
+}
+
 variable "resources" {
   description = "CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole."
   type = object({

@@ -91,7 +91,7 @@ def test_a_killed_primary_is_replaced_and_the_other_standby_follows(
     until(lambda: cluster.ask("db-1", read_only) == "on", "the former primary to be told to take no writes", PATIENCE)
     assert where(proxy) == "db-2"
 
-    cluster.rejoin("db-1", "db-2")
+    rejoin_by_command(cluster, "db-1", "db-2")
     cluster.await_streaming("db-2", 2)
     until(lambda: proxy.json("/nodes/db-1")["role"] == "standby", "its return", PATIENCE)
     assert cluster.ask("db-1", "select count(*) from notes where id in (800, 801)") == "2"
@@ -303,6 +303,26 @@ def test_of_two_proxies_one_promotes_and_waits_for_the_other(cluster: Replicated
             assert where(second) == last
     cluster.rejoin(str(successor), str(last))
     cluster.await_streaming(str(last), 2)
+
+
+def rejoin_by_command(cluster: ReplicatedCluster, former: str, primary: str) -> None:
+    """`helios rejoin`, which refuses while the server runs, and to follow a standby."""
+    server, heir = cluster[former], cluster[primary]
+
+    def rejoin(port: int) -> subprocess.CompletedProcess[str]:
+        where = ["--data", str(server.data), "--primary", f"{heir.host}:{port}", "--user", heir.superuser]
+        command = [sys.executable, "-m", "helios", "rejoin", *where, "--name", former, "--slot", "db_back"]
+        environment = {**os.environ, "PGPASSWORD": heir.password}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert "runs with pid" in rejoin(heir.port).stderr
+    server.stop("immediate")
+    other = next(name for name in cluster.servers if name not in (former, primary))
+    assert "is a standby itself" in rejoin(cluster[other].port).stderr
+    done = rejoin(heir.port)
+    assert done.returncode == 0, done.stderr
+    server.start()
+    assert cluster.ask(former, "show primary_slot_name") == "db_back"
 
 
 def ready(proxy: HeliosProcess) -> None:

@@ -77,6 +77,7 @@ def test_status_and_configuration_without_pods(shop: Shop, operator: OperatorPro
     assert (status, "maxConections" in told) == (1, True)
     assert plugin("status", "nothing")[0] == 1
     assert "no pod of web runs" in plugin("pools", "web")[2]
+    assert "no pod of web runs" in plugin("switchover", "web", "--to", "db-1")[2]
     assert of_the_user(shop) == before, "it writes nothing"
 
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "check": "say everything that is wrong with a configuration",
     "explain": "say what a statement is, and where it may run",
     "switchover": "make a standby the primary",
+    "rejoin": "make a former primary a standby of the one that took its place",
     "import": "print a pgbouncer.ini or pgcat.toml as ours",
     "convert": "print an old configuration or resource in today's form",
     "play": "run the YAML that kubectl apply takes, with PostgreSQL if it names none",

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         ("pools", verbs.pools, "server connections of every pod"),
         ("clients", verbs.clients, "how many clients each pod has"),
         ("explain", verbs.explain, "what the proxy makes of a statement"),
+        ("switchover", verbs.switchover, "make a standby the primary; clients wait meanwhile"),
         ("logs", verbs.logs, "log lines of all pods"),
         ("psql", verbs.psql, "psql through a port-forward; its own options after --"),
         ("bundle", verbs.bundle, "a tar.gz for whoever helps: resource, configuration, events, logs; no Secret"),
@@ -70,6 +71,9 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         case "explain":
             command.add_argument("sql", help="the statement")
             command.add_argument("--database", "-d", required=True, help="database as clients name it")
+        case "switchover":
+            command.add_argument("--to", metavar="NODE", help="which standby; failover.policy decides where left out")
+            command.add_argument("--cluster", help="which cluster; needed where there are several")
         case "logs":
             command.add_argument("--follow", action="store_true", help="go on")
             command.add_argument("--tail", type=int, default=100, help="lines of each pod")

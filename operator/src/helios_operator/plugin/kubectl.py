@@ -103,13 +103,13 @@ class AdminCalls:
     credentials: Credentials
     port: str
 
-    def ask(self, pod: str, path: str, body: Json | None = None) -> Any:
+    def ask(self, pod: str, path: str, body: Json | None = None, patience: float = ANSWER_SECONDS) -> Any:
         """JSON that a pod answers: to a GET, or to a POST of `body`. Raises PluginError."""
         context = ssl.create_default_context(cadata=self.credentials.trust.decode("ascii", "replace"))
         with self.kubectl.forward(f"pod/{pod}", self.port) as local:
-            connection = http.client.HTTPConnection("127.0.0.1", local, timeout=ANSWER_SECONDS)
+            connection = http.client.HTTPConnection("127.0.0.1", local, timeout=patience)
             try:
-                plain = socket.create_connection(("127.0.0.1", local), ANSWER_SECONDS)
+                plain = socket.create_connection(("127.0.0.1", local), patience)
                 connection.sock = context.wrap_socket(plain, server_hostname=host_of(self.key))
                 headers = {"Authorization": f"Bearer {self.credentials.tokens[0]}"}
                 method, text = ("GET", None) if body is None else ("POST", json.dumps(body))

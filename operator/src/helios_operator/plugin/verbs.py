@@ -25,9 +25,22 @@ from helios_crds.render import RenderResult, render
 from helios_operator.names import CONFIG_KEY, GROUP_KIND, INSTANCE, ProxyKey
 from helios_operator.plugin.kubectl import Kubectl, PluginError
 
-__all__ = ["bundle", "clients", "diff_config", "explain", "logs", "pools", "psql", "render_config", "status"]
+__all__ = [
+    "bundle",
+    "clients",
+    "diff_config",
+    "explain",
+    "logs",
+    "pools",
+    "psql",
+    "render_config",
+    "status",
+    "switchover",
+]
 
 BUNDLE_LINES: Final = "2000"
+SWITCHOVER_SECONDS: Final = 900.0
+"""The checkpoint before it may take long."""
 Json = dict[str, Any]
 
 
@@ -74,6 +87,22 @@ def explain(kubectl: Kubectl, args: argparse.Namespace) -> int:
     for name, value in found.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
     return 0
+
+
+def switchover(kubectl: Kubectl, args: argparse.Namespace) -> int:
+    """Have the pod that may promote make a standby the primary."""
+    pods, admin = _pods(kubectl, args.name), kubectl.admin(_key(kubectl, args.name))
+    reasons = []
+    for pod in pods:
+        for cluster in admin.ask(pod, "/api/failover")["clusters"]:
+            if cluster["holds_lease"] and args.cluster in (None, cluster["cluster"]):
+                wanted = {"cluster": args.cluster, "to": args.to}
+                asked = {key: value for key, value in wanted.items() if value is not None}
+                told = admin.ask(pod, "/api/switchover", asked, SWITCHOVER_SECONDS)
+                print(f"{told['primary']} is primary of cluster {told['cluster']}")
+                return 0
+            reasons += [cluster["refused"]] if cluster["refused"] else []
+    raise PluginError("; ".join([f"no pod of {args.name} may promote; set failover.enabled", *sorted(set(reasons))]))
 
 
 def logs(kubectl: Kubectl, args: argparse.Namespace) -> int:

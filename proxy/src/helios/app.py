@@ -65,6 +65,7 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
         planner.start()
 
         stack.push_async_callback(proxy.topology.stop)
+        stack.push_async_callback(proxy.membership.stop)
         proxy.watch_nodes()
         if inheritance.pid:
             await _look_for_primaries(proxy)

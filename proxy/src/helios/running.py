@@ -18,7 +18,7 @@ from typing import Any
 
 from helios.admin.control import ReloadOutcome
 from helios.admin.server import AdminServer, check_tls
-from helios.config import ProxyConfig
+from helios.config import NodeConfig, ProxyConfig
 from helios.config.foreign.load import Load
 from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
@@ -42,6 +42,7 @@ from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
 from helios.topology.catalogs import CatalogCounts, Catalogs
 from helios.topology.credentials import Login, logins_of
+from helios.topology.membership.watch import MembershipWatch
 from helios.topology.monitor import TopologyMonitor
 from helios.topology.status import ClusterStatus
 
@@ -117,6 +118,7 @@ class RunningProxy:
         self.core = Core(self._prepared.snapshot)
         self.topology = TopologyMonitor(self._publish, self._move, self._note_poll)
         self.failover = FailoverController(self.topology, self.core.settle)
+        self.membership = MembershipWatch(self.topology, self._join)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
@@ -125,6 +127,8 @@ class RunningProxy:
         self.draining = False
         self._granted: int | None = None
         self._switched: dict[NodeKey, bool] = {}
+        self._members: dict[str, tuple[NodeConfig, ...]] = {}
+        """Cluster → nodes, where they were asked for."""
         self.last_reload = ReloadOutcome(at=datetime.now(UTC))
 
     @property
@@ -205,6 +209,15 @@ class RunningProxy:
             self._switched = before
             raise
 
+    def _join(self, cluster: str, nodes: tuple[NodeConfig, ...]) -> None:
+        """These are the servers of a cluster from now on."""
+        before, self._members = self._members, {**self._members, cluster: nodes}
+        try:
+            self._apply(self._prepared.loaded)
+        except HeliosError as error:
+            self._members = before
+            _log.error("members refused", extra=fields(cluster=cluster, error=error))
+
     def clusters(self) -> tuple[ClusterStatus, ...]:
         """Nodes and primaries as last polled."""
         return self.topology.clusters()
@@ -216,6 +229,10 @@ class RunningProxy:
     async def switch_over(self, cluster: str, to: str | None) -> str:
         """Make a standby the primary. `SwitchoverFailure` if nothing has changed."""
         return await self.failover.switch_over(cluster, to)
+
+    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
+        """Let no transaction begin, or go on; whether there is such a cluster."""
+        return self.topology.hold(cluster, reason, seconds)
 
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
@@ -235,6 +252,7 @@ class RunningProxy:
         self.topology.configure(self.config, self._prepared.logins)
         self.catalogs.configure(self.config, self._prepared.logins)
         self.failover.configure(self.config)
+        self.membership.configure(self._prepared.loaded.config)
 
     def suspect(self, event: NodeSuspect) -> None:
         """Poll this node at once; may be called from any thread."""
@@ -301,7 +319,8 @@ class RunningProxy:
     def _apply(self, loaded: Loaded) -> tuple[str, ...]:
         """Everything that can fail comes before anything is changed; the fields that only a restart can apply."""
         plan = diff(self.config, loaded.config)
-        config = _with_switches(_kept(loaded.config, self.config, plan.restart), self._switched)
+        config = _with_members(_kept(loaded.config, self.config, plan.restart), self._members)
+        config = _with_switches(config, self._switched)
         prepared = _prepare(loaded, config, self._for_engine(config))
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
@@ -373,6 +392,17 @@ def _with_switches(config: ProxyConfig, switched: Mapping[NodeKey, bool]) -> Pro
         nodes = tuple(node.model_copy(update={"enabled": enabled}) for node, enabled in pairs)
         clusters.append(cluster.model_copy(update={"nodes": nodes}))
     return config.model_copy(update={"clusters": tuple(clusters)})
+
+
+def _with_members(config: ProxyConfig, members: Mapping[str, tuple[NodeConfig, ...]]) -> ProxyConfig:
+    """`config` with the nodes that were asked for, of the clusters that still say so."""
+    clusters = tuple(
+        cluster.model_copy(update={"nodes": members[cluster.name]})
+        if cluster.has_source and cluster.name in members
+        else cluster
+        for cluster in config.clusters
+    )
+    return config.model_copy(update={"clusters": clusters})
 
 
 def _kept(loaded: ProxyConfig, running: ProxyConfig, paths: Sequence[str]) -> ProxyConfig:

@@ -16,6 +16,7 @@ from helios.admin.routes import (
     explain,
     failover,
     health,
+    hold,
     metrics,
     nodes,
     pools,
@@ -48,6 +49,7 @@ def build_app(control: Control) -> web.Application:
         share,
         explain,
         failover,
+        hold,
     ):
         app.add_routes(module.ROUTES)
     return app

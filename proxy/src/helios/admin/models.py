@@ -26,6 +26,7 @@ __all__ = [
     "Failover",
     "FailoverView",
     "Health",
+    "HoldView",
     "LoadView",
     "LossView",
     "Node",
@@ -393,6 +394,14 @@ class FailoverView(_Answer):
     """GET /api/failover."""
 
     clusters: tuple[Failover, ...]
+
+
+class HoldView(_Answer):
+    """POST /api/hold."""
+
+    clusters: tuple[str, ...]
+    hold: str | None
+    """Why no transaction begins there; null where they do."""
 
 
 class SwitchoverView(_Answer):

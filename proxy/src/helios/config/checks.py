@@ -261,6 +261,15 @@ def _clusters(config: ProxyConfig, damaged: frozenset[str]) -> Iterator[Finding]
     yield from _twice((("clusters", index), cluster.name) for index, cluster in enumerate(config.clusters))
     for index, cluster in enumerate(config.clusters):
         yield from _nodes(cluster, ("clusters", index), damaged)
+        yield from _sources(cluster, ("clusters", index))
+
+
+def _sources(cluster: ClusterConfig, path: Path) -> Iterator[Finding]:
+    if cluster.patroni_urls and cluster.provider is not Provider.PATRONI:
+        message = f'are of Patroni, but provider of cluster "{cluster.name}" is {cluster.provider}'
+        yield Finding((*path, "patroni_urls"), message, 'set provider = "patroni", or leave them out')
+    if cluster.patroni_urls and cluster.dns_names:
+        yield Finding((*path, "dns_names"), "patroni_urls tell the members already", "give one of them")
 
 
 def _nodes(cluster: ClusterConfig, path: Path, damaged: frozenset[str]) -> Iterator[Finding]:

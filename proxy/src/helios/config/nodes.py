@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from helios.config.base import Flag, HeliosModel, Name, NodeHost, Port, Weight, join_address
+from helios.config.base import Flag, HeliosModel, Name, NodeHost, Port, Weight, join_address, split_address
 from helios.config.routing import Zone
 from helios.config.tls import ServerTlsConfig
 
@@ -72,6 +72,23 @@ class NodeConfig(HeliosModel):
     """Whether the node is used at all. False keeps its entry while it is being repaired."""
 
 
+def _check_dns_name(name: str) -> str:
+    _, port = split_address(name)
+    if not port:
+        raise ValueError("a server's port is not 0")
+    return name
+
+
+PatroniUrl = Annotated[
+    str, StringConstraints(min_length=1, max_length=512, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[^\s?#]*)?$")
+]
+DnsName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=261, pattern=r"^[A-Za-z0-9._:\[\]-]+$"),
+    AfterValidator(_check_dns_name),
+]
+
+
 class ClusterConfig(HeliosModel):
     """A primary and its standbys."""
 
@@ -81,8 +98,21 @@ class ClusterConfig(HeliosModel):
     provider: Provider = Provider.STATIC
     """Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote."""
 
+    patroni_urls: tuple[PatroniUrl, ...] = ()
+    """REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked
+    who the members are. They take the place of `nodes`, which are used until then."""
+
+    dns_names: tuple[DnsName, ...] = ()
+    """Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take
+    the place of `nodes`, which are used until then."""
+
     tls: ServerTlsConfig = ServerTlsConfig()
     """Encryption towards its servers."""
 
     nodes: tuple[NodeConfig, ...] = ()
     """The servers, at least one. Empty only while the file is being written."""
+
+    @property
+    def has_source(self) -> bool:
+        """Whether its members are asked for."""
+        return bool(self.patroni_urls or self.dns_names)

@@ -23,6 +23,8 @@ __all__ = ["TopologyMonitor"]
 
 _log = logging.getLogger(__name__)
 
+_ASKED_FOR = "admin"
+
 
 class TopologyMonitor:
     """All clusters of one proxy. Lives on one event loop; `publish` is called on it, with every cluster each time, and
@@ -41,6 +43,8 @@ class TopologyMonitor:
         self._clusters: dict[str, ClusterMonitor] = {}
         self._tasks: dict[NodePoll, asyncio.Task[None]] = {}
         self._logins: Mapping[str, Login] = {}
+        self._releases: dict[str, asyncio.TimerHandle] = {}
+        """Cluster → the end of what was held."""
 
     def configure(self, config: ProxyConfig, logins: Mapping[str, Login]) -> None:
         """Poll the nodes of `config` as `logins` from now on. Nodes that stay keep what is known about them."""
@@ -62,6 +66,21 @@ class TopologyMonitor:
         for poll in monitor.polls:
             if is_primary or poll.node.name == node:
                 poll.wake()
+
+    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
+        """Let no transaction begin in a cluster for so long at most, since somebody else is about to change who leads;
+        no reason ends it. Whether there is such a cluster."""
+        monitor = self._clusters.get(cluster)
+        if monitor is None:
+            return False
+        if cluster in self._releases:
+            self._releases.pop(cluster).cancel()
+        monitor.hold(_ASKED_FOR, reason)
+        if reason is not None:
+            _log.warning("held", extra=fields(cluster=cluster, reason=reason, seconds=seconds))
+            release = partial(monitor.hold, _ASKED_FOR, None)
+            self._releases[cluster] = asyncio.get_running_loop().call_later(seconds, release)
+        return True
 
     def cluster(self, name: str) -> ClusterMonitor | None:
         """What is known of one cluster; None if it is not configured."""

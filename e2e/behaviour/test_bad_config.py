@@ -39,6 +39,10 @@ def two_that_promote(settings: Settings) -> None:
     settings["failover"] = {"enabled": True}
 
 
+def patroni_of_another(settings: Settings) -> None:
+    settings["clusters"][0]["patroni_urls"] = ["http://db-1:8008"]
+
+
 def two_primaries(settings: Settings) -> None:
     for node in settings["clusters"][0]["nodes"]:
         node["role"] = "primary"
@@ -70,6 +74,7 @@ BAD_SETTINGS: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "newer version": (put("config_version", 2), ("config_version",)),
     "two that promote": (two_that_promote, ("failover.enabled", "patroni promotes the servers of cluster")),
+    "Patroni's members of another": (patroni_of_another, ("clusters[0].patroni_urls", "provider of cluster")),
     "two leases": (
         put("failover", {"lease_file": "/tmp/lease", "lease_name": "lease"}),
         ("failover.lease_file", "lease_name"),

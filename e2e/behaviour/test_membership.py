@@ -78,6 +78,11 @@ def names(proxy: HeliosProcess) -> dict[str, str]:
     return {node["name"]: node["role"] for node in proxy.json("/nodes")}
 
 
+def waits(proxy: HeliosProcess) -> bool:
+    """Whether one client waits for a primary."""
+    return "heliosproxy_buffer_clients 1.0" in proxy.get("/metrics", "text/plain")[1]
+
+
 def nobody() -> str:
     """A URL at which nobody listens."""
     with socket.socket() as free:
@@ -101,11 +106,7 @@ def test_patroni_tells_the_members_and_announces_a_switchover(
             until(lambda: "is stopping" in str(proxy.json("/topology")["reason"]), "the pause", PATIENCE)
             with ThreadPoolExecutor(max_workers=1) as pool:
                 asked = pool.submit(send, client, "select 1")
-                until(
-                    lambda: "heliosproxy_buffer_clients 1.0" in proxy.get("/metrics", "text/plain")[1],
-                    "a wait",
-                    PATIENCE,
-                )
+                until(lambda: waits(proxy), "a client to wait", PATIENCE)
                 patroni.members[0]["state"] = "running"
                 asked.result(PATIENCE)
 
@@ -139,9 +140,7 @@ def test_an_operator_may_ask_for_a_pause(postgres: PostgresCluster, tmp_path: Pa
         assert proxy.json("/topology")["reason"] == "db-2 is promoted"
         with ThreadPoolExecutor(max_workers=1) as pool:
             asked = pool.submit(one.value, "select 2")
-            until(
-                lambda: "heliosproxy_buffer_clients 1.0" in proxy.get("/metrics", "text/plain")[1], "a wait", PATIENCE
-            )
+            until(lambda: waits(proxy), "a client to wait", PATIENCE)
             assert proxy.post_json("/api/hold", {})[0] == 200
             assert asked.result(PATIENCE) == "2"
         # Whoever forgets it does not stop everything for ever.

@@ -82,7 +82,7 @@ pub struct Address {
 }
 
 /// When the other end of a TCP connection counts as gone.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tcp {
     /// Silence after which it is probed; 0 is never.

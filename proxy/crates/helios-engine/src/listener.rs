@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::config::{Address, Snapshot};
+use crate::config::{Address, Snapshot, Tcp};
 use crate::error::EngineError;
 use crate::events::Level;
 use crate::newcomer::Newcomer;
@@ -183,13 +183,47 @@ fn reason(err: &io::Error) -> String {
     }
 }
 
+/// What new connections have from their listening socket, which saves setting it for each.
+#[derive(Debug, Default)]
+struct Inheritance {
+    /// As the socket was told.
+    tcp: Option<Tcp>,
+    /// None that came before it was told so waits any more.
+    is_certain: bool,
+}
+
+impl Inheritance {
+    /// Tells the socket what the configuration says now.
+    fn follow(&mut self, listener: &Listener, tcp: Tcp) {
+        if self.tcp != Some(tcp) {
+            *self = Inheritance {
+                tcp: listener.tune(&tcp).ok().map(|()| tcp),
+                is_certain: false,
+            };
+        }
+    }
+
+    /// Nothing is left to be accepted.
+    fn is_drained(&mut self) {
+        self.is_certain = self.tcp.is_some();
+    }
+}
+
 /// Accepts until the worker stops accepting.
 pub(crate) async fn accept_loop(worker: Rc<Worker>, mut listener: Listener) {
     let newcomer = worker.newcomer();
+    let mut inheritance = Inheritance::default();
     while worker.accepting.get() {
-        match poll_fn(|cx| poll_accept(&newcomer, &worker, &mut listener, cx)).await {
+        let accepted =
+            poll_fn(|cx| poll_accept(&newcomer, &worker, &mut listener, &mut inheritance, cx));
+        match accepted.await {
             None => return,
-            Some(Ok(socket)) => dispatch(&worker, socket),
+            Some(Ok(socket)) => {
+                // A client that is gone already leaves a socket that cannot be set up.
+                if inheritance.is_certain || socket.tune(&worker.config().tcp).is_ok() {
+                    dispatch(&worker, socket);
+                }
+            }
             Some(Err(err)) if is_exhausted(&err) => {
                 let fields = vec![("error", err.to_string())];
                 worker
@@ -209,13 +243,19 @@ fn poll_accept(
     newcomer: &Newcomer,
     worker: &Worker,
     listener: &mut Listener,
+    inheritance: &mut Inheritance,
     cx: &mut Context<'_>,
 ) -> Poll<Option<io::Result<Detached>>> {
     if !worker.accepting.get() {
         return Poll::Ready(None);
     }
     newcomer.listen(cx);
-    listener.poll_accept(cx).map(Some)
+    inheritance.follow(listener, worker.config().tcp);
+    let accepted = listener.poll_accept(cx);
+    if accepted.is_pending() {
+        inheritance.is_drained();
+    }
+    accepted.map(Some)
 }
 
 fn is_exhausted(err: &io::Error) -> bool {
@@ -242,18 +282,17 @@ fn dispatch(worker: &Rc<Worker>, socket: Detached) {
 
 /// Starts the session of a client on this worker.
 pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
-    // A client that is gone already leaves a socket that cannot be set up.
-    let Ok(conn) = Conn::new(socket, &worker.config().tcp) else {
+    let Ok(conn) = Conn::tuned(socket) else {
         return;
     };
-    let address = match conn.ends() {
-        Ok(Some((address, _))) => address.ip(),
-        Ok(None) => Ipv4Addr::LOCALHOST.into(),
-        Err(_) => return,
+    // A client that is gone already has no address.
+    let Ok(ends) = conn.ends() else {
+        return;
     };
+    let address = ends.map_or(Ipv4Addr::LOCALHOST.into(), |(client, _)| client.ip());
     let census = &worker.shared.census;
     if let Some(stranger) = census.arrive(address, &worker.config().limits) {
         let seat = Seat::take(worker, stranger);
-        rt::spawn(session::run(Rc::clone(worker), conn, seat));
+        rt::spawn(session::run(Rc::clone(worker), conn, ends, seat));
     }
 }

@@ -68,6 +68,19 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, InvalidLength> {
     }))
 }
 
+/// The length of the whole messages of one kind at the start of `bytes`. Rows come by the hundred in a read.
+#[inline]
+pub fn run_of(tag: u8, bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Ok(Some(next)) = header(&bytes[at..]) {
+        if next.tag != tag || bytes.len() - at < next.total {
+            break;
+        }
+        at += next.total;
+    }
+    at
+}
+
 /// Appends one message to `out`; `body` writes what follows the length word.
 pub fn write(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(tag);
@@ -116,6 +129,23 @@ mod tests {
         assert!(header(b"Q\x7f\xff\xff\xff").is_err());
         assert!(header(b"Q\xff\xff\xff\xff").is_err());
         assert!(header(b"Q\x3f\xff\xff\xff").is_ok());
+    }
+
+    #[test]
+    fn a_run_ends_before_another_kind_a_part_and_a_fault() {
+        let row = b"D\0\0\0\x06ab";
+        let rows = [&row[..], row].concat();
+        for rest in [
+            &b""[..],
+            b"C\0\0\0\x04",
+            b"D\0\0",
+            b"D\0\0\0\x06a",
+            b"D\0\0\0\x03",
+        ] {
+            let bytes = [&rows[..], rest].concat();
+            assert_eq!(run_of(b'D', &bytes), rows.len(), "{rest:?}");
+        }
+        assert_eq!(run_of(b'd', &rows), 0);
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Conn {
     /// Takes over a socket that is new. Must run on a worker.
     pub(crate) fn new(socket: Detached, tcp: &Tcp) -> io::Result<Conn> {
         socket.tune(tcp)?;
+        Conn::tuned(socket)
+    }
+
+    /// The same for one that has its options already.
+    pub(crate) fn tuned(socket: Detached) -> io::Result<Conn> {
         Ok(Conn::over(Socket::attach(socket)?))
     }
 

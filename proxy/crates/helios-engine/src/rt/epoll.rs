@@ -11,11 +11,12 @@ use std::path::Path;
 use std::task::{ready, Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use super::evented::Evented;
+use super::socket::tune;
 use super::{is_folder, socket_path, uring, Conn, Detached, Io};
 use crate::config::Tcp;
 
@@ -68,6 +69,14 @@ impl Listener {
             Domain::UNIX => Listener::Unix(Evented::attach(socket)?),
             _ => Listener::Tcp(Evented::attach(socket)?),
         })
+    }
+
+    /// Has every connection that comes from now on begin with these options. Those that wait to be accepted have others.
+    pub(crate) fn tune(&self, tcp: &Tcp) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => tune(&SockRef::from(listener.get_ref()), tcp),
+            Listener::Unix(_) => Ok(()),
+        }
     }
 
     pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Detached>> {

@@ -29,24 +29,30 @@ pub(crate) enum Detached {
 }
 
 impl Detached {
-    /// Sets what every new connection has: no delay, and an end when the peer is gone. The system tells at once when
-    /// the peer on a Unix socket is.
-    pub(super) fn tune(&self, tcp: &Tcp) -> io::Result<()> {
-        let Detached::Tcp(stream) = self else {
-            return Ok(());
-        };
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(stream);
-        if tcp.keepalive_idle_seconds > 0 {
-            let keepalive = TcpKeepalive::new()
-                .with_time(Duration::from_secs(tcp.keepalive_idle_seconds))
-                .with_interval(Duration::from_secs(tcp.keepalive_interval_seconds))
-                .with_retries(tcp.keepalive_count);
-            socket.set_tcp_keepalive(&keepalive)?;
+    /// Sets what every new connection has.
+    pub(crate) fn tune(&self, tcp: &Tcp) -> io::Result<()> {
+        match self {
+            Detached::Tcp(stream) => tune(&SockRef::from(stream), tcp),
+            Detached::Unix(_) => Ok(()),
         }
-        // 0 is the system's own idea of it.
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp.user_timeout_ms)))
     }
+}
+
+/// No delay, and an end when the peer is gone. The system tells at once when the peer on a Unix socket is.
+pub(super) fn tune(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if tcp.keepalive_idle_seconds > 0 {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(tcp.keepalive_idle_seconds))
+            .with_interval(Duration::from_secs(tcp.keepalive_interval_seconds))
+            .with_retries(tcp.keepalive_count);
+        socket.set_tcp_keepalive(&keepalive)?;
+    } else {
+        // A listening socket may have been told otherwise before.
+        socket.set_keepalive(false)?;
+    }
+    // 0 is the system's own idea of it.
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp.user_timeout_ms)))
 }
 
 impl Socket {

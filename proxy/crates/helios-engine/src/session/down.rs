@@ -94,6 +94,10 @@ impl Session {
             };
             if is_whole && act == Act::Forward {
                 run.at = end;
+                if matches!(header.tag, b'D' | b'd') && !self.attempt.is_open() {
+                    // The same becomes of all that follow, since nobody reads them.
+                    run.at += frame::run_of(header.tag, &input.bytes()[end..]);
+                }
                 continue;
             }
             self.down.remaining = header.total;

@@ -34,14 +34,17 @@ pub(crate) enum Signal {
     End,
 }
 
+/// A client's address, and ours that it came to.
+pub(crate) type Ends = (SocketAddr, SocketAddr);
+
 /// Who a client is and where it came from.
 #[derive(Debug)]
 pub(crate) struct Visit {
     /// Unique in the process.
     pub(crate) id: u64,
     pub(crate) login: Login,
-    /// Its address, and ours that it came to.
-    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
+    /// Absent on a Unix socket.
+    pub(crate) ends: Option<Ends>,
     /// How it is encrypted; empty if it is not.
     pub(crate) encryption: String,
     pub(crate) since: SystemTime,

@@ -59,7 +59,7 @@ use crate::worker::Worker;
 use attempt::Attempt;
 use block::Opening;
 use fifo::{Described, Fifo};
-use handle::{Handle, Signal};
+use handle::{Ends, Handle, Signal};
 use listening::Listening;
 use planning::ClassOf;
 use reader::Reader;
@@ -239,10 +239,15 @@ enum Step {
 }
 
 /// The whole life of a client on this worker.
-pub(crate) fn run(worker: Rc<Worker>, conn: Conn, seat: Seat) -> impl Future<Output = ()> {
+pub(crate) fn run(
+    worker: Rc<Worker>,
+    conn: Conn,
+    ends: Option<Ends>,
+    seat: Seat,
+) -> impl Future<Output = ()> {
     let limit = seat.patience();
     // Whatever is boxed here and in `serve` is no part of the task that an idle client keeps.
-    let login = Box::pin(startup::establish(worker, conn, seat));
+    let login = Box::pin(startup::establish(worker, conn, ends, seat));
     async move {
         match rt::timeout(limit, login).await.flatten() {
             Some(Client::Session(session)) => session.serve().await,

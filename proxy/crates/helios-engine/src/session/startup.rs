@@ -16,7 +16,7 @@ use helios_wire::{backend, sqlstate};
 
 use super::cancel;
 use super::console::ConsoleSession;
-use super::handle::{Handle, Visit};
+use super::handle::{Ends, Handle, Visit};
 use super::{Login, Session};
 use crate::config::Snapshot;
 use crate::error::Refusal;
@@ -64,10 +64,11 @@ impl From<std::io::Error> for Ended {
 pub(crate) async fn establish(
     worker: Rc<Worker>,
     mut conn: Conn,
+    ends: Option<Ends>,
     mut seat: Seat,
 ) -> Option<Client> {
     let admitted = {
-        let login = pin!(login(&worker, &mut conn, &mut seat));
+        let login = pin!(login(&worker, &mut conn, ends, &mut seat));
         until_drain(&worker, login).await
     };
     match admitted {
@@ -113,6 +114,7 @@ async fn refuse(worker: &Worker, conn: &mut Conn, refusal: &Refusal) {
 async fn login(
     worker: &Rc<Worker>,
     conn: &mut Conn,
+    ends: Option<Ends>,
     seat: &mut Seat,
 ) -> Result<(StartupParams, Handle), Ended> {
     let params = negotiate(worker, conn).await?;
@@ -136,7 +138,7 @@ async fn login(
             database: params.database.clone(),
             replication: params.replication,
         },
-        ends: conn.ends().ok().flatten(),
+        ends,
         encryption: conn.encryption(),
         since: SystemTime::now(),
     };

@@ -1,4 +1,4 @@
-"""`kubectl helios` as kubectl calls it: what it shows of a proxy, and that it writes nothing."""
+"""`kubectl helios` as kubectl calls it: what it shows of a proxy, and that it writes nothing but a hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,48 @@ def of_the_user(shop: Shop) -> tuple[object, ...]:
     return value["spec"], metadata["generation"], metadata.get("annotations"), metadata.get("labels"), writers
 
 
+@pytest.mark.usefixtures("operator")
+def test_hold_is_no_difference_from_what_was_applied(shop: Shop, tmp_path: Path) -> None:
+    plugin = Plugin(shop)
+    value = {"apiVersion": "helios.heliosproxy.dev/v1alpha1", "kind": "HeliosProxy", "metadata": {"name": "web"}}
+    file = tmp_path / "web.yaml"
+    file.write_text(json.dumps({**value, "spec": {"nodes": NODES, "auth": {"method": "trust"}}}))
+    of_gitops = ("--server-side", "--field-manager=gitops", "-f", str(file))
+    shop.kubectl("apply", *of_gitops)
+    shop.await_deployed()
+    generation = shop.get("heliosproxy", "web")["metadata"]["generation"]
+
+    status, shown, told = plugin("pause", "web", "--for=1h", "--by=ann")
+    assert status == 0, told
+    assert "for ann, until 20" in shown
+    assert "paused = true" in shop.document()
+    shop.kubectl("apply", *of_gitops)
+    assert shop.kubectl("diff", *of_gitops) == "", "kubectl finds no difference"
+    assert shop.conditions()["Held"][:2] == ("True", "Held"), "who applies the YAML again does not end it"
+    status, _, told = plugin("resume", "web", "--by=bob")
+    assert (status, "held by ann" in told) == (1, True)
+    status, _, told = plugin("resume", "web", "--by=ann")
+    assert status == 0, told
+    assert "paused" not in shop.document()
+    assert shop.kubectl("diff", *of_gitops) == ""
+    assert shop.get("heliosproxy", "web")["metadata"]["generation"] == generation, "the spec was never touched"
+    assert plugin("pause", "web", "--for=2d")[0] == 2
+
+
+@pytest.mark.usefixtures("operator")
+def test_hold_ends_by_itself_and_one_that_cannot_be_read_is_told(shop: Shop) -> None:
+    shop.proxy()
+    shop.await_deployed()
+
+    status, _, told = Plugin(shop)("pause", "web", "--for=15s", "--by=ann")
+    assert status == 0, told
+    shop.until(lambda: "paused" not in shop.document(), "the hold is over", 60)
+    shop.until(lambda: "Held" not in shop.conditions(), "the condition is gone", 30)
+    shop.kubectl("annotate", "heliosproxy", "web", "helios.heliosproxy.dev/hold=for ever", "--overwrite")
+    assert "for ever" in shop.await_condition("web", "Held", "False", "Invalid", 30)
+    assert "paused" not in shop.document()
+
+
 @pytest.mark.level("node")
 def test_pods_are_asked_through_the_user_s_own_kubectl(in_cluster: Installed, tmp_path: Path) -> None:
     plugin = Plugin(in_cluster)
@@ -112,6 +155,7 @@ def test_pods_are_asked_through_the_user_s_own_kubectl(in_cluster: Installed, tm
     status, shown, told = plugin("psql", "minimal", "--", "-Atc", "select 6 * 7", **login)
     assert (status, shown.strip()) == (0, "42"), told
     assert "helios ready" in plugin("logs", "minimal", "--tail=-1")[1]
+    held_clients_go_on(plugin, in_cluster)
 
     archive = tmp_path / "minimal.tar.gz"
     assert plugin("bundle", "minimal", "-o", str(archive))[0] == 0
@@ -121,3 +165,22 @@ def test_pods_are_asked_through_the_user_s_own_kubectl(in_cluster: Installed, tm
     assert not [name for name in texts if name.endswith(".missing")]
     assert {f"minimal/{name}/config.json" for name in names} <= texts.keys()
     assert not [name for name, text in texts.items() if "app-secret" in text or "monitor-secret" in text]
+
+
+def held_clients_go_on(plugin: Plugin, in_cluster: Installed) -> None:
+    """A hold reaches the pods: a client waits for as long as it lasts, and is answered then."""
+    status, _, told = plugin("pause", "minimal", "--for=10m", "--by=ann")
+    assert status == 0, told
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(in_cluster.psql, "select 7")
+        until(lambda: waiting(plugin) == 1, "a client waits", deadline=60)
+        assert not answer.done()
+        status, _, told = plugin("resume", "minimal", "--by=ann")
+        assert status == 0, told
+        assert answer.result(60) == "7"
+
+
+def waiting(plugin: Plugin) -> int:
+    """Clients that wait for a server, over all pods."""
+    rows = plugin("clients", "minimal")[1].splitlines()[1:]
+    return sum(int(row.split()[2]) for row in rows)

@@ -51,6 +51,16 @@ def test_one_pod_more_comes_before_one_goes() -> None:
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+def test_pods_are_spread_as_far_as_there_is_room() -> None:
+    spread = made()["spec"]["template"]["spec"]["topologySpreadConstraints"]
+
+    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert {each["whenUnsatisfiable"] for each in spread} == {"ScheduleAnyway"}, "none waits for room"
+    assert {str(each["labelSelector"]["matchLabels"]) for each in spread} == {
+        str(made()["spec"]["selector"]["matchLabels"])
+    }
+
+
 def test_pod_has_time_to_drain_and_no_identity() -> None:
     pod = made(drain={"endpointDelaySeconds": 7, "timeoutSeconds": 30})["spec"]["template"]["spec"]
 

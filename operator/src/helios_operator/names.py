@@ -18,6 +18,7 @@ __all__ = [
     "CUSTOM",
     "GENERATION",
     "GROUP_KIND",
+    "HOLD",
     "INSTANCE",
     "MANAGED_BY",
     "MANAGED_SELECTOR",
@@ -62,6 +63,8 @@ AUTOSCALED: Final = f"{GROUP}/autoscaled"
 """Annotation of a Deployment whose number of pods is no longer ours to say."""
 RESTART: Final = f"{GROUP}/restart"
 """Annotation of the pod template: hash over the settings that only a start of the process applies."""
+HOLD: Final = f"{GROUP}/hold"
+"""Annotation that `kubectl helios pause` puts on a HeliosProxy: who has its clients wait, and until when."""
 ROTATE: Final = f"{GROUP}/rotate-admin"
 """Annotation that a user puts on a HeliosProxy; a new value makes a new admin token and certificate."""
 ROTATED: Final = f"{GROUP}/rotated-at"

@@ -60,7 +60,8 @@ from helios_operator.discovery import discover
 from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.events import Recorder, turns_of
-from helios_operator.names import AUTOSCALED, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
+from helios_operator.hold import Hold, HoldError, held, hold_of
+from helios_operator.names import AUTOSCALED, HOLD, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
@@ -86,6 +87,8 @@ class _Look:
     document: ConfigDocument | None = None
     held_back: int = 0
     """Pods that are not asked for yet, since the others still hold the server connections they need."""
+    hold: Hold | None = None
+    """Somebody has the clients wait, also one that is over."""
     not_served: tuple[str, ...] = ()
     """Kinds of other projects that are asked for and not there."""
 
@@ -138,7 +141,8 @@ class Reconciler:
             look.problems = error.problems
             look.document = present_document(await self._present(key, look.proxy))
             return
-        resource = look.resource
+        look.hold = _hold(look.resource)
+        resource = held(look.resource) if look.hold and look.hold.lasts(datetime.now(UTC)) else look.resource
         references = References.among(
             self._policies.policies(key, value["spec"]),
             await self._users.keys_of(key.namespace, _secrets_of(resource)),
@@ -301,6 +305,7 @@ class Reconciler:
             shares={each.name: each.share.limit for each in self._poller.holders(key) if each.share is not None},
             held_back=look.held_back,
             not_served=look.not_served,
+            hold=look.resource.metadata.annotations.get(HOLD) if look.resource is not None else None,
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))
@@ -334,8 +339,10 @@ class Reconciler:
         if any(problem.reason in (Reason.REF_MISSING, Reason.BACKENDS_MISSING) for problem in look.problems):
             seconds = self._settings.retry
             self._users.doubt(key.namespace, _secrets_of(look.resource) if look.resource is not None else ())
-        settling = self._admin.next_change(key)
-        self._queue.add_after(key, seconds if settling is None else min(seconds, settling))
+        turns = [seconds, self._admin.next_change(key)]
+        if look.hold is not None and (rest := look.hold.lasts(datetime.now(UTC))):
+            turns.append(rest.total_seconds())
+        self._queue.add_after(key, min(turn for turn in turns if turn is not None))
 
     def _forget(self, key: ProxyKey) -> None:
         """The children go with their owner; only our memory is to be cleared."""
@@ -348,6 +355,14 @@ class Reconciler:
 
 def _secrets_of(resource: HeliosProxy) -> list[str]:
     return [file.secret for file in secret_files(resource, References(), Placement())]
+
+
+def _hold(resource: HeliosProxy) -> Hold | None:
+    """What the annotation says; one that cannot be read holds nobody, and the status tells."""
+    try:
+        return hold_of(resource.metadata.annotations.get(HOLD))
+    except HoldError:
+        return None
 
 
 def _trouble(failure: ApiError | OperatorError | None) -> Trouble | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from helios_operator.names import GENERATION, MANAGER, PROXY_CONTAINER, ROTATE
+from helios_operator.names import GENERATION, HOLD, MANAGER, PROXY_CONTAINER, ROTATE
 
 __all__ = [
     "MAX_GENERATION",
@@ -128,8 +128,9 @@ def _slim(body: Json) -> dict[str, Any]:
     """A resource of ours without what only the API server needs."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generation") if metadata.get(key)}
-    if asked := (metadata.get("annotations") or {}).get(ROTATE):
-        kept["annotations"] = {ROTATE: asked}
+    said = metadata.get("annotations") or {}
+    if asked := {name: said[name] for name in (ROTATE, HOLD) if said.get(name)}:
+        kept["annotations"] = asked
     what = {"apiVersion": body.get("apiVersion"), "kind": body.get("kind")}
     return {**what, "metadata": kept, "spec": body.get("spec") or {}}
 

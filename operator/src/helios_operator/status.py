@@ -16,6 +16,7 @@ from helios_crds.render import RenderResult
 from helios_crds.v1alpha1.status import Phase
 from helios_operator.conditions import Finding, conditions_of, time_text, told
 from helios_operator.document import ConfigDocument
+from helios_operator.hold import hold_finding
 from helios_operator.names import ProxyKey, selector_text
 from helios_operator.poller import PodView
 from helios_operator.records import Child, Pod
@@ -57,6 +58,8 @@ class Observed:
     """Pods that are wanted and not asked for yet, since the others hold the server connections they need."""
     not_served: tuple[str, ...] = ()
     """Kinds of other projects that are asked for and not there."""
+    hold: str | None = None
+    """The annotation by which somebody has the clients wait."""
 
     @property
     def is_rendered(self) -> bool:
@@ -82,6 +85,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     stalled = _stalled(seen)
     ready = _ready(seen, findings, stalled)
     findings = [ready, *findings]
+    if (holding := hold_finding(seen.hold, now)) is not None:
+        findings.append(holding)
     if seen.not_served:
         message = f"the cluster has no {' and no '.join(seen.not_served)} yet; it is looked for again and again"
         findings.append(Finding("Monitored", "False", "KindNotServed", message))

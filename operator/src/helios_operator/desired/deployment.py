@@ -34,6 +34,8 @@ ADMIN_PORT: Final = "admin"
 USER: Final = 65_534
 """nobody; the images are made for it."""
 READ_BY_GROUP: Final = 0o440
+SPREAD: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+"""Labels of nodes that pods are spread by, as far as there is room elsewhere."""
 STARTUP_SECONDS: Final = 60
 """Until a pod that does not answer is started again."""
 
@@ -60,6 +62,7 @@ def deployment(
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "topologySpreadConstraints": [_spread(owner, label) for label in SPREAD],
         "containers": [_container(work, document, work.image or image, [mount for mount, _, _ in mounts])],
         "volumes": [
             {"name": "config", "configMap": {"name": owner.key.config_map, "defaultMode": READ_BY_GROUP}},
@@ -78,6 +81,17 @@ def deployment(
         "template": template,
     }
     return {**made, "spec": spec}
+
+
+def _spread(owner: Owner, label: str) -> dict[str, Any]:
+    """Soft: a pod that shares its node is better than one that waits. Those of the template before do not count."""
+    return {
+        "topologyKey": label,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": pod_labels(owner.key)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
 
 
 def _container(

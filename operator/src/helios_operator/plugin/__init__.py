@@ -1,1 +1,1 @@
-"""`kubectl helios`: HeliosProxies looked at and asked from a person's machine. It writes nothing into the cluster."""
+"""`kubectl helios`: HeliosProxies looked at, asked and held from a person's machine. The hold is all it writes."""

@@ -7,12 +7,13 @@ command line.
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from helios.errors import HeliosError
-from helios_operator.plugin import verbs
+from helios_operator.plugin import holding, verbs
 from helios_operator.plugin.kubectl import Kubectl
 
 __all__ = ["main"]
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kubectl helios", description="Look at HeliosProxies and ask their pods.")
+    text = "Look at HeliosProxies, ask their pods, hold their clients."
+    parser = argparse.ArgumentParser(prog="kubectl helios", description=text)
     parser.add_argument("--kubeconfig", help="as of kubectl")
     parser.add_argument("--context", help="as of kubectl")
     parser.add_argument("--namespace", "-n", help="as of kubectl")
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         ("switchover", verbs.switchover, "make a standby the primary; clients wait meanwhile"),
         ("logs", verbs.logs, "log lines of all pods"),
         ("psql", verbs.psql, "psql through a port-forward; its own options after --"),
+        ("pause", holding.pause, "have clients wait between transactions, for a while and not by the spec"),
+        ("resume", holding.resume, "end that"),
         ("bundle", verbs.bundle, "a tar.gz for whoever helps: resource, configuration, events, logs; no Secret"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -79,8 +83,18 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
             command.add_argument("--tail", type=int, default=100, help="lines of each pod")
         case "psql":
             command.add_argument("arguments", nargs="*", help="options of psql, after --")
+        case "pause":
+            command.add_argument("--for", dest="seconds", type=holding.seconds_of, default="10m", help="30s, 10m, 2h")
+            _who(command)
+        case "resume":
+            _who(command)
         case "bundle":
             command.add_argument("--output", "-o", type=Path, help="the file; NAME.tar.gz where left out")
+
+
+def _who(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--by", default=getpass.getuser(), help="in whose name; left out: your user's")
+    command.add_argument("--force", action="store_true", help="also where somebody else holds")
 
 
 if __name__ == "__main__":

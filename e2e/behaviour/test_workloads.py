@@ -247,6 +247,34 @@ def test_targets_change_by_a_reload_also_for_what_is_prepared(trio: Trio) -> Non
         until(lambda: asked(client, "olap") == "standby-2", "OLAP on its node again")
 
 
+def test_tables_that_are_seldom_used_have_a_node_of_their_own(trio: Trio) -> None:
+    page = f"{WHO} from pages where id = 3"
+    cold = {"cold_target": "standby-2", "cold_below_per_minute": 6_000, "temperature_half_life_seconds": 1}
+
+    def pages() -> Any:
+        tables = trio.proxy.json("/api/temperature")["tables"]
+        return next((each for each in tables if each["table"] == "pages"), None)
+
+    def heated(client: Client) -> bool:
+        events = client.batch(parse(page), *[bind(), execute()] * 1_000, sync())
+        assert not sqlstates(events), brief(events)
+        return bool(pages()["temperature"] == "warm")
+
+    before = trio.routed()
+    with trio.reloaded(**cold), trio.connect() as client:
+        for ask in (Client.query, Client.extended, prepared):
+            arrive(client, ask, page, "standby-2")
+            assert node(client, WHO, ask) == "standby-1", "it uses no table"
+        assert (pages()["temperature"], pages()["database"]) == ("cold", DATABASE)
+        assert (trio.routed() - before)[("standby-2", "cold")] >= 3
+        _, text = trio.proxy.get("/metrics", accept="text/plain")
+        assert re.search(r'^heliosproxy_tables\{[^}]*temperature="cold"\} [1-9]', text, re.MULTILINE)
+        until(lambda: heated(client) and node(client, page) == "standby-1", "a table that is used to be warm", 60)
+        assert pages()["uses_total"] >= 1_000
+        arrive(client, Client.query, page, "standby-2")
+    assert trio.proxy.json("/api/temperature") == {"tables": []}
+
+
 def test_an_explanation_tells_of_kind_target_and_reason(trio: Trio) -> None:
     def explained(sql: str) -> Any:
         status, text = trio.proxy.post("/api/explain", json.dumps({"database": DATABASE, "sql": sql}).encode())

@@ -27,6 +27,7 @@ GUARDED = (
     "/nodes",
     "/nodes/db-0",
     "/api/circuit",
+    "/api/temperature",
     "/sessions",
     "/pools",
     "/",

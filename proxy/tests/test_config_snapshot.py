@@ -46,6 +46,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "listen": [{"host": "::", "port": 0}],
         "unix_socket": None,
         "peers": None,
+        "temperature": None,
         "tracing": None,
         "auth": {
             "method": "trust",

@@ -107,6 +107,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "settings": ["a.b", "work_mem"],
             "exact": True,
             "is_multi": True,
+            "tables": [],
             "reads": [],
             "defines": False,
             "block": None,

@@ -26,7 +26,7 @@ CATALOG = Catalog(
         Table("docs", "pages", 2_000, frozenset({"id"}), frozenset({"embedding"})),
     ),
 )
-ALL = {kind: (f"{kind}-*",) for kind in Workload}
+ALL = {kind: (f"{kind}-*",) for kind in Workload if kind is not Workload.COLD}
 
 
 def routing(sql: str, *hints: Hint, is_split: bool = True, **more: object) -> Routing:
@@ -146,6 +146,17 @@ def test_the_hint_for_vectors_needs_a_target() -> None:
     without = routing(OLTP[1], ("route", "Vector"), targets={})
     assert (without.workload, without.route) == (None, Route.ANY)
     assert without.notices == ("hint route=Vector has no effect: no node is meant for that",)
+
+
+def test_tables_are_told_where_somebody_counts_them() -> None:
+    def tables(sql: str, targets: dict[Workload, tuple[str, ...]]) -> tuple[str, ...]:
+        return plan(sql, Context(lambda: CATALOG, Policy(True, workloads=Workloads(targets)))).tables
+
+    cold = {Workload.COLD: ("old-*",)}
+    sql = "with o as (select 1) select * from totals, o, docs.pages, pg_class, public.countries"
+    assert tables(sql, cold) == ("countries", "docs.pages", "orders", "totals")
+    assert tables("update public.orders set id = 1", cold) == ("orders",)
+    assert tables("select 1", cold) == tables(sql, ALL) == ()
 
 
 def test_an_unknown_database_has_no_kinds_but_those_of_patterns() -> None:

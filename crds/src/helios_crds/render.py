@@ -397,7 +397,8 @@ def _workload(spec: WorkloadSpec | None) -> dict[str, Any]:
     """What is stated of kinds of reads."""
     if spec is None:
         return {}
-    lists = ("oltp_target", "olap_target", "vector_target", "oltp_patterns", "olap_patterns", "vector_patterns")
+    targets = ("oltp_target", "olap_target", "vector_target", "cold_target")
+    lists = (*targets, "oltp_patterns", "olap_patterns", "vector_patterns")
     stated = {name: globs for name in lists if (globs := getattr(spec, name))}
     return {**stated, **mirrored(spec)}
 

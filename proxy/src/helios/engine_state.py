@@ -227,8 +227,8 @@ class RoutedCount(Message):
 
     reason: str
     """`read`, `write`, `no_standby` (a read, and no standby fit for it), `retry` (a standby could not answer), `hint`,
-    `rule`, `role` (its database is one of standbys), `oltp`, `olap` or `vector` (the node is meant for such reads) or
-    `fallback` (those that are meant for it were not fit)."""
+    `rule`, `role` (its database is one of standbys), `oltp`, `olap`, `vector` or `cold` (the node is meant for such
+    reads) or `fallback` (those that are meant for it were not fit)."""
     total: int
 
 
@@ -243,6 +243,26 @@ class NodeState(Message):
     failures_total: int = 0
     routed: tuple[RoutedCount, ...] = ()
     circuit: Circuit = Circuit()
+
+
+class TableHeat(Message):
+    """How often one table is used."""
+
+    table: str
+    """As statements name it, `public` left out."""
+    uses_per_minute: float
+    """By statements, of which older ones count less."""
+    uses_total: int
+    is_cold: bool
+
+
+class DatabaseHeat(Message):
+    """How often the tables of one database are used."""
+
+    cluster: str
+    database: str
+    """On the server."""
+    tables: tuple[TableHeat, ...]
 
 
 class Halts(Message):
@@ -359,6 +379,8 @@ class EngineState(Message):
     open: tuple[OpenPool, ...]
     traffic: tuple[DatabaseTraffic, ...]
     nodes: tuple[NodeState, ...] = ()
+    heat: tuple[DatabaseHeat, ...] = ()
+    """Empty where it is not counted."""
     halts: Halts
     histograms: Histograms
 

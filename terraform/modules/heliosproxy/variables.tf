@@ -168,7 +168,7 @@ variable "routing" {
     zone             = optional(string)
     hints            = optional(bool)
     schema_aware     = optional(bool)
-    workload         = optional(object({ oltp_target = optional(list(string)), olap_target = optional(list(string)), vector_target = optional(list(string)), oltp_patterns = optional(list(string)), olap_patterns = optional(list(string)), vector_patterns = optional(list(string)), large_table_rows = optional(number) }))
+    workload         = optional(object({ oltp_target = optional(list(string)), olap_target = optional(list(string)), vector_target = optional(list(string)), cold_target = optional(list(string)), cold_below_per_minute = optional(number), temperature_half_life_secs = optional(number), oltp_patterns = optional(list(string)), olap_patterns = optional(list(string)), vector_patterns = optional(list(string)), large_table_rows = optional(number) }))
   })
   default = null
 }

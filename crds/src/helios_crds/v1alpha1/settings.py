@@ -143,6 +143,15 @@ class WorkloadSpec(SpecModel):
     vector_target: Annotated[Globs, atomic()] = ()
     """The same for reads that search by distances between vectors."""
 
+    cold_target: Annotated[Globs, atomic()] = ()
+    """The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not
+    counted which are."""
+
+    cold_below_per_minute: Annotated[int | None, mirrors(WorkloadConfig, "cold_below_per_minute")] = None
+    temperature_half_life_seconds: Annotated[int | None, mirrors(WorkloadConfig, "temperature_half_life_seconds")] = (
+        None
+    )
+
     oltp_patterns: Annotated[Globs, atomic()] = ()
     """Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where
     they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP."""

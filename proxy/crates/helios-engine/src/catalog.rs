@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::heat::{Table, Tables};
+
 /// Counts all that happens to catalogs, so that a number never comes back, not even for a database that was forgotten.
 static CLOCK: AtomicU64 = AtomicU64::new(1);
 
@@ -29,6 +31,8 @@ pub(crate) struct Catalog {
     defined: AtomicU64,
     /// Transactions that define functions now.
     defining: AtomicUsize,
+    /// How often tables are used, where that is counted.
+    pub(crate) tables: Tables,
 }
 
 impl Catalog {
@@ -42,6 +46,7 @@ impl Catalog {
             // What was defined before is not known.
             defined: AtomicU64::new(now),
             defining: AtomicUsize::new(0),
+            tables: Tables::default(),
         }
     }
 
@@ -73,6 +78,12 @@ impl AsOf {
 
     pub(crate) fn hash(&self) -> u128 {
         self.catalog.hash
+    }
+
+    /// The counters of these tables; none if there is no room for one of them.
+    pub(crate) fn tables(&self, names: &[String]) -> Vec<Arc<Table>> {
+        let found = names.iter().map(|name| self.catalog.tables.of(name));
+        found.collect::<Option<_>>().unwrap_or_default()
     }
 
     /// Whether nothing has changed that is known of.
@@ -123,6 +134,12 @@ impl Catalogs {
         let made = Arc::new(Catalog::new(cluster, database));
         live.insert(key, Arc::downgrade(&made));
         made
+    }
+
+    /// Those that there are.
+    pub(crate) fn all(&self) -> Vec<Arc<Catalog>> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Plans that were made by the catalog of this database hold no longer.

@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub tcp: Tcp,
     /// When a node is not asked for reads.
     pub circuit_breaker: CircuitBreaker,
+    /// When tables are cold; absent where that is not counted.
+    pub temperature: Option<Temperature>,
     /// Spans of statements; absent is none.
     pub tracing: Option<Tracing>,
 }

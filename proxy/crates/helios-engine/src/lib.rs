@@ -18,6 +18,7 @@ mod events;
 mod fault;
 mod halts;
 mod handover;
+mod heat;
 mod listener;
 mod newcomer;
 mod nodes;

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::class::Class;
+use crate::heat::Table;
 use crate::server::Doubts;
 
 pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     is_disproved: AtomicBool,
     /// What it does with the transaction block, if it does nothing else.
     block: Option<Block>,
+    /// What it uses, where that is counted.
+    tables: Vec<Arc<Table>>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -73,6 +76,7 @@ impl Plan {
             aim: Aim::default(),
             is_disproved: AtomicBool::new(false),
             block: None,
+            tables: Vec::new(),
             by: None,
             class: 0,
         }
@@ -83,6 +87,16 @@ impl Plan {
         self.aim.route != Route::Primary
             && !self.is_disproved.load(Ordering::Relaxed)
             && !self.doubts().any()
+    }
+
+    /// It is about to run.
+    pub(crate) fn count_use(&self) {
+        self.tables.iter().for_each(|table| table.count());
+    }
+
+    /// Whether all that it uses is seldom used.
+    pub(crate) fn is_cold(&self) -> bool {
+        !self.tables.is_empty() && self.tables.iter().all(|table| table.is_cold())
     }
 
     /// What it says of the transaction that it opens, if it does nothing else.

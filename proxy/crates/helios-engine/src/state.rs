@@ -73,6 +73,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
         "open": open,
         "traffic": shared.traffics.rows(),
         "nodes": shared.nodes.rows(),
+        "heat": shared.heat(),
         "halts": *shared.halts(),
         "histograms": {
             "query_duration_seconds": merged(stats(), |stats| &stats.query),

@@ -366,6 +366,7 @@ impl Worker {
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.id == 0 {
             self.shared.tick_nodes(self.ticks.get());
+            self.shared.tick_tables();
         }
         let mut has_aged = false;
         for (_, handle) in self.sessions.borrow().iter() {

@@ -23,6 +23,7 @@ from helios.admin.routes import (
     servers,
     sessions,
     share,
+    temperature,
     topology,
     version,
 )
@@ -47,6 +48,7 @@ def build_app(control: Control) -> web.Application:
         servers,
         sessions,
         share,
+        temperature,
         explain,
         failover,
         hold,

@@ -243,6 +243,27 @@ class Circuits(_Answer):
     circuits: tuple[Circuit, ...]
 
 
+class TableTemperature(_Answer):
+    """One table in /api/temperature."""
+
+    cluster: str
+    database: str
+    """On the server."""
+    table: str
+    """As statements name it, `public` left out."""
+    temperature: Literal["cold", "warm"]
+    uses_per_minute: float
+    """By statements, of which older ones count less."""
+    uses_total: int
+
+
+class Temperatures(_Answer):
+    """GET /api/temperature."""
+
+    tables: tuple[TableTemperature, ...]
+    """The most used first; empty where `routing.workload.cold_target` is."""
+
+
 class Client(_Answer):
     """One client."""
 

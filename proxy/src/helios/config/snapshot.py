@@ -96,6 +96,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
         "circuit_breaker": _circuit_breaker(config.circuit_breaker),
+        "temperature": _temperature(config.routing),
         "tracing": {"sample_ratio": config.tracing.sample_ratio} if config.tracing.endpoint else None,
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
@@ -265,6 +266,17 @@ def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
         "workloads": _workloads(routing.workload) if routing.schema_aware else None,
     }
     return {"routing": spread, "policy": policy}
+
+
+def _temperature(routing: RoutingConfig) -> dict[str, Any] | None:
+    """When tables are cold; None where nobody asks."""
+    workload = routing.workload
+    if not (routing.schema_aware and workload.cold_target):
+        return None
+    return {
+        "cold_below_per_minute": workload.cold_below_per_minute,
+        "half_life_ms": workload.temperature_half_life_seconds * 1000,
+    }
 
 
 def _workloads(workload: WorkloadConfig) -> dict[str, Any]:

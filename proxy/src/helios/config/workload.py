@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from helios.config.base import HeliosModel
+from helios.config.base import HeliosModel, PositiveSeconds
 
 __all__ = ["Glob", "WorkloadConfig"]
 
@@ -38,6 +38,10 @@ class WorkloadConfig(HeliosModel):
     vector_target: Globs = ()
     """The same for reads that search by distances between vectors."""
 
+    cold_target: Globs = ()
+    """The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not
+    counted which are."""
+
     oltp_patterns: Globs = ()
     """Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where
     they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP."""
@@ -52,10 +56,23 @@ class WorkloadConfig(HeliosModel):
     """Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A
     hundred thousand are read in some ten milliseconds, which nobody needs another node for."""
 
+    cold_below_per_minute: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1
+    """Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a
+    table that is used every minute belongs into the memory of the nodes that everybody uses."""
+
+    temperature_half_life_seconds: PositiveSeconds = 3_600
+    """Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is
+    not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long."""
+
     @property
     def targets(self) -> dict[str, tuple[str, ...]]:
         """Kind of read → the nodes that answer it, for the kinds that have any."""
-        kinds = {"oltp": self.oltp_target, "olap": self.olap_target, "vector": self.vector_target}
+        kinds = {
+            "oltp": self.oltp_target,
+            "olap": self.olap_target,
+            "vector": self.vector_target,
+            "cold": self.cold_target,
+        }
         return {kind: nodes for kind, nodes in kinds.items() if nodes}
 
     @property

@@ -15,7 +15,7 @@ from helios.planner.kinds import kind_of, strongest
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
-from helios.planner.routing import decide_routing
+from helios.planner.routing import decide_routing, tables_of
 from helios.planner.transaction import block_of
 
 __all__ = ["plan"]
@@ -45,4 +45,5 @@ def plan(text: str, context: Context) -> Plan:
         defines=findings.defines,
         block=block_of(statements),
         routing=decide_routing(statements, kind, reasons, findings, context),
+        tables=tables_of(findings, context),
     )

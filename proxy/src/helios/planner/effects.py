@@ -49,6 +49,8 @@ class Findings:
     """Calls of functions that are not built in, in their order; `purity` says what they do."""
     relations: dict[Name, None] = field(default_factory=dict)
     """Tables, views and whatever else is named where a relation is, also names of the text's own WITH."""
+    own: set[str] = field(default_factory=set)
+    """Names that WITH gives within the text."""
     operators: dict[str, None] = field(default_factory=dict)
     """Operators that are written without a schema."""
     primary: str = ""
@@ -88,6 +90,8 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
         elif name == "RangeVar":
             # Also what is only planned is opened.
             _range(tree, findings)
+        elif name == "CommonTableExpr":
+            findings.own.add(tree.ctename)
         elif name == "ExecuteStmt":
             # Also where it is only explained: the name has to be known.
             findings.add(Effect.EXECUTE, "EXECUTE runs a prepared statement")

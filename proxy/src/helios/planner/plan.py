@@ -97,6 +97,8 @@ class Workload(StrEnum):
     """It aggregates large tables."""
     VECTOR = "vector"
     """It searches by distances between vectors."""
+    COLD = "cold"
+    """OLTP over tables that are seldom used. The engine counts that, so no plan is of this kind."""
 
 
 class Origin(StrEnum):
@@ -182,3 +184,5 @@ class Plan:
     block: Block | None = None
     """What it does with the transaction block; None for a text that is not just one such statement."""
     routing: Routing = Routing()
+    tables: tuple[str, ...] = ()
+    """Relations that it uses, also through views, where it is counted how often they are; `public` is left out."""

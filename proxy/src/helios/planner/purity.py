@@ -145,6 +145,7 @@ def _examine_all(statements: list[Tree], found: Findings) -> None:
     found.settings |= own.settings
     found.calls |= own.calls
     found.relations |= own.relations
+    found.own |= own.own
     found.operators |= own.operators
     found.defines |= own.defines
 

@@ -18,12 +18,12 @@ from helios.planner.effects import Findings, Name, examine
 from helios.planner.kinds import kind_of
 from helios.planner.node_bound import is_own_relation
 from helios.planner.parser import Tree, parse_statements
-from helios.planner.plan import Kind, Origin, Route, Routing
+from helios.planner.plan import Kind, Origin, Route, Routing, Workload
 from helios.planner.purity import findings_of, written
 from helios.planner.wish import Wish, wish_of
 from helios.planner.workload import Judgement, Workloads, workload_of
 
-__all__ = ["decide_routing"]
+__all__ = ["decide_routing", "tables_of"]
 
 _UNSPLIT = "reads are not told from writes here"
 """Of a plan for a context in which nobody asks."""
@@ -77,15 +77,35 @@ def _by_workload(read: Routing, statements: list[Tree], findings: Findings, cont
     return replace(read, route=Route.ANY, reason=_READS)
 
 
-def _judged(workloads: Workloads, statements: list[Tree], findings: Findings, context: Context) -> Judgement:
-    names = [name for name in findings.relations if not is_own_relation(name)]
-    if not names:
-        return workload_of(workloads, statements, (), (), None)
+def tables_of(findings: Findings, context: Context) -> tuple[str, ...]:
+    """The relations that a text uses, where it is counted how often they are."""
+    workloads = context.policy.workloads
+    if workloads is None or Workload.COLD not in workloads.targets:
+        return ()
+    names = {name[1:] if name[0] == "public" else name for name in _named(findings, context)}
+    return tuple(sorted(map(_dotted, names)))
+
+
+def _named(findings: Findings, context: Context) -> tuple[Name, ...]:
+    """Every relation that a text names, or what it brings along; none of PostgreSQL's, none that it defines itself."""
+    if all(is_own_relation(name) for name in findings.relations):
+        return ()
     catalog = context.catalog
+    reached = () if catalog is None else (found for _, found in _reached(findings, catalog))
+    named = dict.fromkeys(
+        name
+        for found in (findings, *reached)
+        for name in found.relations
+        if not is_own_relation(name) and (len(name) > 1 or name[0] not in found.own)
+    )
+    return tuple(named)
+
+
+def _judged(workloads: Workloads, statements: list[Tree], findings: Findings, context: Context) -> Judgement:
+    named = _named(findings, context)
+    catalog = context.catalog if named else None
     if catalog is None:
-        return workload_of(workloads, statements, (), names, None)
-    reached = [found for _, found in _reached(findings, catalog)]
-    named = dict.fromkeys(name for found in (findings, *reached) for name in found.relations)
+        return workload_of(workloads, statements, (), named, None)
     views = [query for name in named for each in catalog.relations_of(name) for query in each.queries]
     return workload_of(workloads, statements, views, named, catalog)
 
@@ -164,6 +184,7 @@ def _of_relation(relation: Relation) -> Findings:
         found.stay(f"contains: {inside.primary}")
     found.reasons.update({effect: f"contains: {reason}" for effect, reason in inside.reasons.items()})
     found.calls, found.relations, found.operators = inside.calls, inside.relations, inside.operators
+    found.own = inside.own
     return found
 
 

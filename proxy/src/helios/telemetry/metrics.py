@@ -78,6 +78,7 @@ class _HeliosCollector(Collector):
         nodes = [node for cluster in sample.clusters for node in cluster.nodes if node.enabled]
         yield from _nodes(nodes)
         yield from _choices(nodes, sample.engine)
+        yield from _temperatures(sample.engine)
         yield from _clusters(sample.clusters)
         yield from _failovers(sample.failovers)
         yield from _catalogs(sample.catalogs)
@@ -230,6 +231,20 @@ def _choices(nodes: Sequence[NodeStatus], engine: EngineState) -> Iterator[Metri
     yield routed
     yield opened
     yield failures
+
+
+def _temperatures(engine: EngineState) -> Iterator[Metric]:
+    """By database, not by table: of these there may be thousands."""
+    labels = ["cluster", "database"]
+    tables = GaugeMetricFamily("heliosproxy_tables", "Tables that are counted.", labels=[*labels, "temperature"])
+    uses = CounterMetricFamily("heliosproxy_table_uses", "Uses of such tables by statements.", labels=labels)
+    for heat in engine.heat:
+        cold = sum(table.is_cold for table in heat.tables)
+        tables.add_metric([heat.cluster, heat.database, "cold"], cold)
+        tables.add_metric([heat.cluster, heat.database, "warm"], len(heat.tables) - cold)
+        uses.add_metric([heat.cluster, heat.database], sum(table.uses_total for table in heat.tables))
+    yield tables
+    yield uses
 
 
 def _clusters(clusters: Sequence[ClusterStatus]) -> Iterator[Metric]:

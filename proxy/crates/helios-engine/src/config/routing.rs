@@ -70,10 +70,22 @@ pub struct Routing {
     pub targets: HashMap<Workload, Vec<String>>,
 }
 
+/// When a table is cold.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Temperature {
+    /// Statements a minute; it is warm again from twice as many.
+    pub cold_below_per_minute: u32,
+    /// Time after which what was counted counts half.
+    pub half_life_ms: u64,
+}
+
 /// A kind of work, the heaviest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Workload {
+    /// As the next, over tables that are seldom used.
+    Cold,
     /// All that is of no other kind.
     Oltp,
     /// Searches by distances between vectors.

@@ -23,12 +23,13 @@ pub(crate) enum Reason {
     Oltp,
     Olap,
     Vector,
+    Cold,
     /// It only reads, and no node that is meant for its kind of work is fresh enough and well.
     Fallback,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 11] = [
+    pub(crate) const ALL: [Reason; 12] = [
         Reason::Read,
         Reason::Write,
         Reason::NoStandby,
@@ -39,12 +40,14 @@ impl Reason {
         Reason::Oltp,
         Reason::Olap,
         Reason::Vector,
+        Reason::Cold,
         Reason::Fallback,
     ];
 
     /// For a node that is meant for this kind of work.
     pub(crate) fn of(workload: Workload) -> Reason {
         match workload {
+            Workload::Cold => Reason::Cold,
             Workload::Oltp => Reason::Oltp,
             Workload::Vector => Reason::Vector,
             Workload::Olap => Reason::Olap,
@@ -63,6 +66,7 @@ impl Reason {
             Reason::Oltp => "oltp",
             Reason::Olap => "olap",
             Reason::Vector => "vector",
+            Reason::Cold => "cold",
             Reason::Fallback => "fallback",
         }
     }

@@ -53,6 +53,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Nobody says where the statement goes.
+    pub(crate) fn is_own(self) -> bool {
+        matches!(self, Origin::Statement | Origin::Workload)
+    }
+
     /// The reason to be told for a choice that has another where the statement itself decides.
     pub(crate) fn reason(self, own: Reason) -> Reason {
         match self {

@@ -40,6 +40,7 @@ pub(super) struct Decided {
     defines: bool,
     block: Option<Block>,
     routing: Aim,
+    tables: Vec<String>,
 }
 
 impl Decided {
@@ -72,6 +73,7 @@ impl Decided {
             Effect::Deallocate,
             Effect::Discard,
         ];
+        let tables = by.as_ref().map(|by| by.tables(&decided.tables));
         Plan {
             doubts,
             resets: has(Effect::Reset),
@@ -82,6 +84,7 @@ impl Decided {
             aim: decided.routing,
             is_disproved: AtomicBool::new(false),
             block: decided.block,
+            tables: tables.unwrap_or_default(),
             by,
             class: 0,
         }

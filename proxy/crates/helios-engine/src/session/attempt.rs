@@ -57,7 +57,14 @@ impl Attempt {
 
     /// The kind of work that it is.
     pub(super) fn workload(&self) -> Option<Workload> {
-        self.plans.iter().filter_map(|plan| plan.aim.workload).max()
+        let kinds = self.plans.iter().filter_map(|plan| plan.aim.workload);
+        let kind = kinds.max();
+        let is_light = kind.is_none_or(|kind| kind == Workload::Oltp);
+        let is_cold = is_light && !self.plans.is_empty() && self.origin.is_own();
+        match is_cold && self.plans.iter().all(|plan| plan.is_cold()) {
+            true => Some(Workload::Cold),
+            false => kind,
+        }
     }
 
     /// Its answer has been dropped.

@@ -114,7 +114,7 @@ impl Session {
     /// rather than to burden others.
     pub(super) fn is_astray(&mut self) -> bool {
         let workload = self.attempt.workload();
-        if workload.is_none_or(|workload| workload == Workload::Oltp) {
+        if workload.is_none_or(|workload| workload <= Workload::Oltp) {
             return false;
         }
         let Some(freshness) = self.freshness() else {

@@ -313,6 +313,7 @@ impl Session {
         let Some(plan) = plan else {
             return self.doubt(Doubts::ANYTHING);
         };
+        plan.count_use();
         if let (true, Some(link)) = (plan.defines, &mut self.link) {
             let catalog = &link.shard.shared.catalog;
             link.definition

@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test test-terraform test-pulumi drivers e2e cluster cluster-down images lint generate generate-check bench canary failover monitoring mutations fuzz doctor clean lock
+TARGETS := run test test-terraform test-pulumi drivers e2e cluster cluster-down images lint generate generate-check sdks provider bench canary failover monitoring mutations fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -38,6 +38,8 @@ images: ## the images of proxy and operator, built from their Dockerfiles
 lint: ## ruff, mypy, import-linter, stubtest, rustfmt, clippy
 generate: ## write CRDs, JSON Schema and reference pages from the models
 generate-check: ## fail when what is generated is stale
+sdks: ## write Pulumi's SDKs from its schema, by Pulumi's generators
+provider: ## the Terraform provider for this platform as a zip that needs no Python, with its sums
 bench: ## Helios beside PgBouncer, figures into bench/RESULTS.md
 canary: ## clients that know their own value, disturbed in every way for MINUTES=1: a foreign value fails
 failover: ## kill the primary KILLS=30 times under load, and switch over: figures into e2e/behaviour/FAILOVER.md

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from helios_make import provider, sdks
 from helios_make.iac_programs import ensure_cli, find_cli
 from helios_make.kubernetes import ensure_programs
 from helios_make.places import Places
@@ -24,23 +25,28 @@ SMOKE = "smoke"
 
 
 def set_up_terraform(places: Places) -> None:
-    """Have the API server's programs, and OpenTofu and tfplugindocs unless only the smoke set runs.
+    """Have the API server's programs, and unless only the smoke set runs what else Terraform's tests need.
 
     Raises:
         TargetError: something could not be built.
     """
     _set_up(places, "tofu", "tfplugindocs")
+    if _selected() != SMOKE:
+        provider.ensure_provider(places)
     if find_cli(places, "terraform") is None:
         say("helios: terraform is not found: its tests are skipped")
 
 
 def set_up_pulumi(places: Places) -> None:
-    """Have the API server's programs, and Pulumi's command line unless only the smoke set runs.
+    """Have the API server's programs, and unless only the smoke set runs what Pulumi's tests need.
 
     Raises:
         TargetError: something could not be built.
     """
-    _set_up(places, "pulumi")
+    _set_up(places, "pulumi", "sdkgen")
+    if _selected() != SMOKE:
+        sdks.ensure_python_sdk(places)
+        sdks.ensure_example(places)
 
 
 def run_terraform(places: Places) -> int:

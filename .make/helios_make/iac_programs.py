@@ -1,7 +1,7 @@
-"""The command lines that the providers' tests run, and where they are. Called by `iac` and the tests.
+"""The command lines that the providers' tests run, and where they are. Called by `iac`, `sdks` and the tests.
 
-terraform is the machine's; OpenTofu, Pulumi and what checks pages of documentation are built by Go from the pinned
-modules in e2e/iac/tools, and kept in the cache by their digest.
+terraform is the machine's; OpenTofu, Pulumi, the generators of Pulumi's SDKs and what checks pages of documentation are
+built by Go from the pinned modules in e2e/iac/tools and pulumi/sdkgen, and kept in the cache by their digest.
 """
 
 import platform
@@ -44,6 +44,7 @@ MODULES = {
         # The Automation API refuses a command line that does not know how old it is.
         flags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.259.0",
     ),
+    "sdkgen": Module("sdkgen", {"sdkgen": "."}, seconds=200, megabytes=20, parent=Path("pulumi")),
 }
 """Program → what it is built from."""
 

@@ -21,6 +21,8 @@ from helios_make import (
     monitoring,
     mutations,
     play,
+    provider,
+    sdks,
     tests,
 )
 from helios_make.errors import TargetError
@@ -64,6 +66,8 @@ TARGETS = {
     "images": Target(images.run, BUILD, (ensure_python, ensure_extension)),
     "lint": Target(checks.lint, (*BUILD, "rustfmt", "clippy"), (ensure_python, ensure_extension)),
     "generate": Target(checks.generate, MACHINE, (ensure_python,)),
+    "provider": Target(provider.run, MACHINE, (ensure_python,)),
+    "sdks": Target(sdks.run, MACHINE, (ensure_python,)),
     "generate-check": Target(checks.generate_check, MACHINE, (ensure_python,)),
     "bench": Target(bench.run, SERVE, (ensure_python, ensure_extension)),
     "canary": Target(canary.run, SERVE, (canary.set_up, ensure_python, ensure_extension)),

@@ -53,10 +53,10 @@ class Stack:
     said: list[str] = field(default_factory=list)
     """Everything that any command said."""
 
-    def open(self, program: Program) -> Any:
-        """The stack with this program."""
-        self.folder.mkdir(exist_ok=True)
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Pulumi's command line needs to know, and whoever starts it."""
+        return {
             "PATH": f"{self.bin}{os.pathsep}{os.environ.get('PATH', '')}",
             "PULUMI_BACKEND_URL": f"file://{self.folder}",
             "PULUMI_CONFIG_PASSPHRASE": "passphrase",
@@ -67,6 +67,11 @@ class Stack:
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "KUBECONFIG": str(self.cluster.kubeconfig),
         }
+
+    def open(self, program: Program) -> Any:
+        """The stack with this program."""
+        self.folder.mkdir(exist_ok=True)
+        environment = self.environment
         options = automation.LocalWorkspaceOptions(env_vars=environment, work_dir=str(self.folder))
         os.environ["PATH"] = environment["PATH"]  # the Automation API looks for the command line itself
         stack = automation.create_or_select_stack("test", "helios", program, opts=options)

@@ -25,6 +25,13 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n")
 MAX_BYTES = 1_000_000
 MAX_LINES = 600
 SOURCE = {".py", ".pyi", ".rs", ".go", ".ts"}
+GENERATED = Path("pulumi", "sdk")
+"""Pulumi's own generators decide how long its files are."""
+
+
+def sources() -> list[Path]:
+    """What people wrote, or generators of our own."""
+    return [file for file in files() if not file.is_relative_to(GENERATED)]
 
 
 def test_top_level_is_fixed() -> None:
@@ -90,12 +97,12 @@ def test_text_files_end_with_one_newline() -> None:
 
 
 def test_source_files_are_not_too_long() -> None:
-    lengths = {file: len((text(file) or "").splitlines()) for file in files() if file.suffix in SOURCE}
+    lengths = {file: len((text(file) or "").splitlines()) for file in sources() if file.suffix in SOURCE}
 
     assert {file: lines for file, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
 def test_each_python_module_says_what_it_is() -> None:
-    modules = [file for file in files() if file.suffix == ".py" and file.name != "__init__.py"]
+    modules = [file for file in sources() if file.suffix == ".py" and file.name != "__init__.py"]
 
     assert [file for file in modules if not re.match(r'(#!.*\n)?r?"""\S', text(file) or "")] == []

@@ -22,6 +22,8 @@ _SIMPLE: Final = {
     "number": "number",
     "boolean": "boolean",
 }
+_ALL_LANGUAGES: Final = {"respectSchemaVersion": True}
+"""For the generators of SDKs: the version of the SDK is the package's."""
 _ENUM_AS_TEXT: Final = "Allowed: {}."
 
 
@@ -86,10 +88,13 @@ def package_schema() -> dict[str, Any]:
         "license": "Apache-2.0",
         "publisher": "heliosdatabase",
         "language": {
-            "python": {"packageName": "pulumi_heliosproxy", "pyproject": {"enabled": True}},
-            "nodejs": {"packageName": "@heliosdatabase/pulumi-heliosproxy"},
-            "go": {"importBasePath": "github.com/heliosdatabase/pulumi-heliosproxy/sdk/go/heliosproxy"},
-            "csharp": {"rootNamespace": "HeliosDatabase", "namespaces": {PACKAGE: "HeliosProxy"}},
+            "python": {**_ALL_LANGUAGES, "packageName": "pulumi_heliosproxy", "pyproject": {"enabled": True}},
+            "nodejs": {**_ALL_LANGUAGES, "packageName": "@heliosdatabase/pulumi-heliosproxy"},
+            "go": {
+                **_ALL_LANGUAGES,
+                "importBasePath": "github.com/heliosdatabase/pulumi-heliosproxy/sdk/go/heliosproxy",
+            },
+            "csharp": {**_ALL_LANGUAGES, "rootNamespace": "HeliosDatabase", "namespaces": {PACKAGE: "HeliosProxy"}},
         },
         "config": {"variables": config},
         "provider": {

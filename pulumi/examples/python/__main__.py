@@ -1,0 +1,5 @@
+"""What `pulumi up` runs."""
+
+from analytics import analytics
+
+analytics()

@@ -1,0 +1,4 @@
+// What `pulumi up` runs.
+import { analytics } from "./analytics";
+
+export = analytics;

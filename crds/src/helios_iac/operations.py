@@ -271,12 +271,16 @@ class Operations:
             group = await self._client.request("GET", f"/apis/{GROUP}")
         except NotFound:
             raise advice.no_definitions(target) from None
-        served = [str(each.get("version")) for each in group.get("versions") or ()]
-        if VERSION not in served:
-            raise advice.no_version(target, served)
-        kinds = await self._client.request("GET", f"/apis/{API_VERSION}")
-        if target.kind.plural not in {each.get("name") for each in kinds.get("resources") or ()}:
+        versions = [str(each.get("version")) for each in group.get("versions") or ()]
+        serving = [version for version in versions if await self._serves(version, target.kind.plural)]
+        if not serving:
             raise advice.no_definitions(target)
+        if VERSION not in serving:
+            raise advice.no_version(target, serving)
+
+    async def _serves(self, version: str, plural: str) -> bool:
+        kinds = await self._client.request("GET", f"/apis/{GROUP}/{version}")
+        return plural in {each.get("name") for each in kinds.get("resources") or ()}
 
     async def _retried(self, call: Callable[[], Awaitable[Json]]) -> Json:
         """A call that may be sent twice, sent again while nobody answers."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
 from cluster import Cluster
@@ -131,24 +137,48 @@ def kubeconfig_with(cluster: Cluster, folder: Path, user: Mapping[str, object]) 
     return file
 
 
-def test_a_cluster_without_our_kinds_says_how_they_come(project: Project, cluster: Cluster) -> None:
+def test_a_cluster_without_our_kinds_or_with_other_versions_of_them_says_what_to_do(
+    project: Project, cluster: Cluster
+) -> None:
     crd = "crd/tenantquotas.helios.heliosproxy.dev"
     kept = json.loads(cluster.kubectl("get", crd, "-o", "json"))
+    made = {key: kept["metadata"][key] for key in ("name", "labels")}
+    document = {**{key: kept[key] for key in ("apiVersion", "kind", "spec")}, "metadata": made}
+    [version] = kept["spec"]["versions"]
+    later = {**document, "spec": {**kept["spec"], "versions": [{**version, "name": "v1beta1"}]}}
     cluster.kubectl("delete", crd)
     try:
         project.write(
             'resource "heliosproxy_tenant_quota" "q" {\n  name = "q"\n  max_queries_per_minute = 9\n'
             '  wait_for_ready = "false"\n}\n'
         )
-        said = project.refuse_apply()
+        unknown = project.refuse_apply()
+        define(cluster, later)
+        other = project.refuse_apply()
+        cluster.kubectl("delete", crd)
     finally:
-        made = {key: kept["metadata"][key] for key in ("name", "labels")}
-        document = {**{key: kept[key] for key in ("apiVersion", "kind", "spec")}, "metadata": made}
-        cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(document))
-        cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=60s")
+        define(cluster, document)
 
-    assert "the cluster does not know the kind TenantQuota" in said
-    assert "install the operator with its definitions first" in said
+    assert "the cluster does not know the kind TenantQuota" in unknown
+    assert "install the operator with its definitions first" in unknown
+    assert "the cluster serves TenantQuota in v1beta1, not in helios.heliosproxy.dev/v1alpha1" in other
+    assert "use a release of the provider that writes one of these" in other
+
+
+def define(cluster: Cluster, document: Mapping[str, Any]) -> None:
+    """Apply a CRD, and wait until its versions are served and no others."""
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(document))
+    name, plural = document["metadata"]["name"], document["spec"]["names"]["plural"]
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
+    wanted = {each["name"] for each in document["spec"]["versions"]}
+    until(lambda: served(cluster, document["spec"]["group"], plural) == wanted, f"{wanted} are served", deadline=60)
+
+
+def served(cluster: Cluster, group: str, plural: str) -> set[str]:
+    """The versions in which the API server has a kind."""
+    versions = [each["version"] for each in json.loads(cluster.kubectl("get", "--raw", f"/apis/{group}"))["versions"]]
+    lists = {each: json.loads(cluster.kubectl("get", "--raw", f"/apis/{group}/{each}")) for each in versions}
+    return {each for each, kinds in lists.items() if plural in {kind["name"] for kind in kinds["resources"]}}
 
 
 PLUGIN = """
@@ -162,15 +192,8 @@ print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "Exec
 """
 
 
-def test_a_token_that_is_refused_in_the_middle_of_a_wait_is_renewed(
-    project: Project, shop: Shop, cluster: Cluster, tmp_path: Path
-) -> None:
-    (tmp_path / "plugin.py").write_text(PLUGIN)
-    shop.kubectl("create", "serviceaccount", "first")
-    shop.kubectl("create", "serviceaccount", "second")
-    for account in ("first", "second"):
-        shop.kubectl("create", "rolebinding", account, "--clusterrole=admin-of-helios",
-                     f"--serviceaccount={shop.namespace}:{account}")  # fmt: skip
+def let_write(shop: Shop, cluster: Cluster, account: str) -> None:
+    """A ServiceAccount that may do everything to our kinds."""
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -178,6 +201,59 @@ def test_a_token_that_is_refused_in_the_middle_of_a_wait_is_renewed(
         "rules": [{"apiGroups": ["helios.heliosproxy.dev"], "resources": ["*"], "verbs": ["*"]}],
     }
     cluster.kubectl("apply", "-f", "-", input=json.dumps(role))
+    shop.kubectl("create", "serviceaccount", account)
+    bound = f"--serviceaccount={shop.namespace}:{account}"
+    shop.kubectl("create", "rolebinding", account, "--clusterrole=admin-of-helios", bound)
+
+
+IN_POD = """#!/bin/sh
+# A mount namespace of our own in which /run holds what a pod has there.
+exec unshare --mount sh -ec '
+mount -t tmpfs none /run
+mkdir -p /run/secrets/kubernetes.io
+cp -r "$0" /run/secrets/kubernetes.io/serviceaccount
+exec "$@"' FOLDER PROGRAM "$@"
+"""
+
+
+def test_in_a_pod_the_provider_is_the_pod_s_service_account(
+    project: Project, shop: Shop, cluster: Cluster, tmp_path: Path
+) -> None:
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not make a mount namespace, in which /run looks as in a pod")
+    let_write(shop, cluster, "runner")
+    folder = tmp_path / "account"
+    folder.mkdir()
+    view = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
+    [place] = view["clusters"]
+    (folder / "token").write_text(shop.kubectl("create", "token", "runner").strip())
+    (folder / "ca.crt").write_bytes(base64.b64decode(place["cluster"]["certificate-authority-data"]))
+    (folder / "namespace").write_text(shop.namespace)
+    program = tmp_path / "in-pod"
+    program.write_text(IN_POD.replace("FOLDER", str(folder)).replace("PROGRAM", str(project.cli.program)))
+    program.chmod(0o755)
+    pod = replace(project, cli=replace(project.cli, program=program))
+    server = urlsplit(place["cluster"]["server"])
+    pod.environment = {
+        "KUBECONFIG": "",
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+    }
+    pod.write(QUIET, provider="")
+
+    pod.apply()
+
+    assert shop.names("PoolProfile") == {"fast"}
+    assert pod.state()["heliosproxy_pool_profile.p"]["namespace"] == shop.namespace
+    assert pod.changes() == {}
+
+
+def test_a_token_that_is_refused_in_the_middle_of_a_wait_is_renewed(
+    project: Project, shop: Shop, cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    for account in ("first", "second"):
+        let_write(shop, cluster, account)
     (tmp_path / "token").write_text(shop.kubectl("create", "token", "first"))
     user = {
         "exec": {

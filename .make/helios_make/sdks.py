@@ -65,7 +65,8 @@ def generate_sdk(places: Places, language: str, folder: Path) -> None:
     for file in folder.rglob("*"):
         # Git hooks and editors want exactly one newline at the end.
         if file.is_file() and file.suffix != ".png":
-            file.write_text(f"{file.read_text(encoding='utf-8').rstrip()}\n", encoding="utf-8")
+            text = file.read_text(encoding="utf-8").rstrip()
+            file.write_text(f"{text}\n" if text else "", encoding="utf-8")
 
 
 def python_folder(places: Places) -> Path:

@@ -133,6 +133,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly monitor: pulumi.Output<outputs.InstanceMonitor | undefined>;
     /**
+     * What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+     */
+    declare public readonly monitoring: pulumi.Output<outputs.InstanceMonitoring | undefined>;
+    /**
      * Name of the object, unique in its namespace.
      */
     declare public readonly name: pulumi.Output<string>;
@@ -253,6 +257,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["listenPort"] = args?.listenPort;
             resourceInputs["log"] = args?.log;
             resourceInputs["monitor"] = args ? (args.monitor ? pulumi.output(args.monitor).apply(inputs.instanceMonitorArgsProvideDefaults) : undefined) : undefined;
+            resourceInputs["monitoring"] = args ? (args.monitoring ? pulumi.output(args.monitoring).apply(inputs.instanceMonitoringArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["name"] = args?.name;
             resourceInputs["namespace"] = args?.namespace;
             resourceInputs["networkPolicy"] = args ? (args.networkPolicy ? pulumi.output(args.networkPolicy).apply(inputs.instanceNetworkPolicyArgsProvideDefaults) : undefined) : undefined;
@@ -303,6 +308,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["listenPort"] = undefined /*out*/;
             resourceInputs["log"] = undefined /*out*/;
             resourceInputs["monitor"] = undefined /*out*/;
+            resourceInputs["monitoring"] = undefined /*out*/;
             resourceInputs["name"] = undefined /*out*/;
             resourceInputs["namespace"] = undefined /*out*/;
             resourceInputs["networkPolicy"] = undefined /*out*/;
@@ -419,6 +425,10 @@ export interface InstanceArgs {
      * Polling of the nodes.
      */
     monitor?: pulumi.Input<inputs.InstanceMonitorArgs>;
+    /**
+     * What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+     */
+    monitoring?: pulumi.Input<inputs.InstanceMonitoringArgs>;
     /**
      * Name of the object, unique in its namespace.
      */

@@ -824,6 +824,44 @@ export function instanceMonitorSecretRefArgsProvideDefaults(val: InstanceMonitor
 }
 
 /**
+ * What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+ */
+export interface InstanceMonitoringArgs {
+    /**
+     * Seconds between two scrapes.
+     */
+    intervalSecs?: pulumi.Input<number>;
+    /**
+     * Labels of these objects, by which your Prometheus selects them.
+     */
+    labels?: pulumi.Input<{[key: string]: pulumi.Input<string>}>;
+    /**
+     * Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+     */
+    podMonitor?: pulumi.Input<boolean>;
+    /**
+     * Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+     */
+    prometheusRule?: pulumi.Input<boolean>;
+    /**
+     * The same by a ServiceMonitor, where your Prometheus looks at those only.
+     */
+    serviceMonitor?: pulumi.Input<boolean>;
+}
+/**
+ * instanceMonitoringArgsProvideDefaults sets the appropriate defaults for InstanceMonitoringArgs
+ */
+export function instanceMonitoringArgsProvideDefaults(val: InstanceMonitoringArgs): InstanceMonitoringArgs {
+    return {
+        ...val,
+        intervalSecs: (val.intervalSecs) ?? 30,
+        podMonitor: (val.podMonitor) ?? false,
+        prometheusRule: (val.prometheusRule) ?? false,
+        serviceMonitor: (val.serviceMonitor) ?? false,
+    };
+}
+
+/**
  * What may reach the pods. Left out: nothing is forbidden.
  */
 export interface InstanceNetworkPolicyArgs {
@@ -1038,7 +1076,7 @@ export interface InstanceRoutingArgs {
      */
     consistency?: pulumi.Input<string>;
     /**
-     * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+     * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
      */
     hints?: pulumi.Input<boolean>;
     /**
@@ -1058,9 +1096,51 @@ export interface InstanceRoutingArgs {
      */
     readWriteSplit?: pulumi.Input<boolean>;
     /**
+     * Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+     */
+    schemaAware?: pulumi.Input<boolean>;
+    /**
+     * Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+     */
+    workload?: pulumi.Input<inputs.InstanceRoutingWorkloadArgs>;
+    /**
      * Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
      */
     zone?: pulumi.Input<string>;
+}
+
+/**
+ * Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+ */
+export interface InstanceRoutingWorkloadArgs {
+    /**
+     * Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+     */
+    largeTableRows?: pulumi.Input<number>;
+    /**
+     * Tables whose reads are OLAP, by the same globs.
+     */
+    olapPatterns?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * The same for reads that aggregate large tables. Empty: they are reads like others.
+     */
+    olapTarget?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+     */
+    oltpPatterns?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+     */
+    oltpTarget?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * Tables whose reads are searches by vectors, by the same globs.
+     */
+    vectorPatterns?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * The same for reads that search by distances between vectors.
+     */
+    vectorTarget?: pulumi.Input<pulumi.Input<string>[]>;
 }
 
 /**

@@ -824,6 +824,44 @@ export function instanceMonitorSecretRefProvideDefaults(val: InstanceMonitorSecr
 }
 
 /**
+ * What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+ */
+export interface InstanceMonitoring {
+    /**
+     * Seconds between two scrapes.
+     */
+    intervalSecs?: number;
+    /**
+     * Labels of these objects, by which your Prometheus selects them.
+     */
+    labels?: {[key: string]: string};
+    /**
+     * Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+     */
+    podMonitor?: boolean;
+    /**
+     * Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+     */
+    prometheusRule?: boolean;
+    /**
+     * The same by a ServiceMonitor, where your Prometheus looks at those only.
+     */
+    serviceMonitor?: boolean;
+}
+/**
+ * instanceMonitoringProvideDefaults sets the appropriate defaults for InstanceMonitoring
+ */
+export function instanceMonitoringProvideDefaults(val: InstanceMonitoring): InstanceMonitoring {
+    return {
+        ...val,
+        intervalSecs: (val.intervalSecs) ?? 30,
+        podMonitor: (val.podMonitor) ?? false,
+        prometheusRule: (val.prometheusRule) ?? false,
+        serviceMonitor: (val.serviceMonitor) ?? false,
+    };
+}
+
+/**
  * What may reach the pods. Left out: nothing is forbidden.
  */
 export interface InstanceNetworkPolicy {
@@ -1038,7 +1076,7 @@ export interface InstanceRouting {
      */
     consistency?: string;
     /**
-     * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+     * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
      */
     hints?: boolean;
     /**
@@ -1058,9 +1096,51 @@ export interface InstanceRouting {
      */
     readWriteSplit?: boolean;
     /**
+     * Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+     */
+    schemaAware?: boolean;
+    /**
+     * Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+     */
+    workload?: outputs.InstanceRoutingWorkload;
+    /**
      * Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
      */
     zone?: string;
+}
+
+/**
+ * Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+ */
+export interface InstanceRoutingWorkload {
+    /**
+     * Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+     */
+    largeTableRows?: number;
+    /**
+     * Tables whose reads are OLAP, by the same globs.
+     */
+    olapPatterns?: string[];
+    /**
+     * The same for reads that aggregate large tables. Empty: they are reads like others.
+     */
+    olapTarget?: string[];
+    /**
+     * Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+     */
+    oltpPatterns?: string[];
+    /**
+     * Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+     */
+    oltpTarget?: string[];
+    /**
+     * Tables whose reads are searches by vectors, by the same globs.
+     */
+    vectorPatterns?: string[];
+    /**
+     * The same for reads that search by distances between vectors.
+     */
+    vectorTarget?: string[];
 }
 
 /**

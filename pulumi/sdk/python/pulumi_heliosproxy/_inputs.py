@@ -65,6 +65,8 @@ __all__ = [
     'InstanceLogArgsDict',
     'InstanceMonitorSecretRefArgs',
     'InstanceMonitorSecretRefArgsDict',
+    'InstanceMonitoringArgs',
+    'InstanceMonitoringArgsDict',
     'InstanceMonitorArgs',
     'InstanceMonitorArgsDict',
     'InstanceNetworkPolicyExtraEgressArgs',
@@ -81,6 +83,8 @@ __all__ = [
     'InstancePoolArgsDict',
     'InstanceResourcesArgs',
     'InstanceResourcesArgsDict',
+    'InstanceRoutingWorkloadArgs',
+    'InstanceRoutingWorkloadArgsDict',
     'InstanceRoutingArgs',
     'InstanceRoutingArgsDict',
     'InstanceServerTlsCaSecretRefArgs',
@@ -3036,6 +3040,128 @@ class InstanceMonitorSecretRefArgs:
         pulumi.set(self, "key", value)
 
 
+class InstanceMonitoringArgsDict(TypedDict):
+    """
+    What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+    """
+    interval_secs: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Seconds between two scrapes.
+    """
+    labels: NotRequired[pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]]]
+    """
+    Labels of these objects, by which your Prometheus selects them.
+    """
+    pod_monitor: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+    """
+    prometheus_rule: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+    """
+    service_monitor: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    The same by a ServiceMonitor, where your Prometheus looks at those only.
+    """
+
+@pulumi.input_type
+class InstanceMonitoringArgs:
+    def __init__(__self__, *,
+                 interval_secs: Optional[pulumi.Input[_builtins.int]] = None,
+                 labels: Optional[pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]]] = None,
+                 pod_monitor: Optional[pulumi.Input[_builtins.bool]] = None,
+                 prometheus_rule: Optional[pulumi.Input[_builtins.bool]] = None,
+                 service_monitor: Optional[pulumi.Input[_builtins.bool]] = None):
+        """
+        What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+
+        :param pulumi.Input[_builtins.int] interval_secs: Seconds between two scrapes.
+        :param pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]] labels: Labels of these objects, by which your Prometheus selects them.
+        :param pulumi.Input[_builtins.bool] pod_monitor: Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+        :param pulumi.Input[_builtins.bool] prometheus_rule: Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+        :param pulumi.Input[_builtins.bool] service_monitor: The same by a ServiceMonitor, where your Prometheus looks at those only.
+        """
+        if interval_secs is None:
+            interval_secs = 30
+        if interval_secs is not None:
+            pulumi.set(__self__, "interval_secs", interval_secs)
+        if labels is not None:
+            pulumi.set(__self__, "labels", labels)
+        if pod_monitor is None:
+            pod_monitor = False
+        if pod_monitor is not None:
+            pulumi.set(__self__, "pod_monitor", pod_monitor)
+        if prometheus_rule is None:
+            prometheus_rule = False
+        if prometheus_rule is not None:
+            pulumi.set(__self__, "prometheus_rule", prometheus_rule)
+        if service_monitor is None:
+            service_monitor = False
+        if service_monitor is not None:
+            pulumi.set(__self__, "service_monitor", service_monitor)
+
+    @_builtins.property
+    @pulumi.getter(name="intervalSecs")
+    def interval_secs(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Seconds between two scrapes.
+        """
+        return pulumi.get(self, "interval_secs")
+
+    @interval_secs.setter
+    def interval_secs(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "interval_secs", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def labels(self) -> Optional[pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]]]:
+        """
+        Labels of these objects, by which your Prometheus selects them.
+        """
+        return pulumi.get(self, "labels")
+
+    @labels.setter
+    def labels(self, value: Optional[pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "labels", value)
+
+    @_builtins.property
+    @pulumi.getter(name="podMonitor")
+    def pod_monitor(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+        """
+        return pulumi.get(self, "pod_monitor")
+
+    @pod_monitor.setter
+    def pod_monitor(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "pod_monitor", value)
+
+    @_builtins.property
+    @pulumi.getter(name="prometheusRule")
+    def prometheus_rule(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+        """
+        return pulumi.get(self, "prometheus_rule")
+
+    @prometheus_rule.setter
+    def prometheus_rule(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "prometheus_rule", value)
+
+    @_builtins.property
+    @pulumi.getter(name="serviceMonitor")
+    def service_monitor(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        The same by a ServiceMonitor, where your Prometheus looks at those only.
+        """
+        return pulumi.get(self, "service_monitor")
+
+    @service_monitor.setter
+    def service_monitor(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "service_monitor", value)
+
+
 class InstanceMonitorArgsDict(TypedDict):
     """
     Polling of the nodes.
@@ -3914,6 +4040,160 @@ class InstanceResourcesArgs:
         pulumi.set(self, "requests", value)
 
 
+class InstanceRoutingWorkloadArgsDict(TypedDict):
+    """
+    Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+    """
+    large_table_rows: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+    """
+    olap_patterns: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Tables whose reads are OLAP, by the same globs.
+    """
+    olap_target: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    The same for reads that aggregate large tables. Empty: they are reads like others.
+    """
+    oltp_patterns: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+    """
+    oltp_target: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+    """
+    vector_patterns: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Tables whose reads are searches by vectors, by the same globs.
+    """
+    vector_target: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    The same for reads that search by distances between vectors.
+    """
+
+@pulumi.input_type
+class InstanceRoutingWorkloadArgs:
+    def __init__(__self__, *,
+                 large_table_rows: Optional[pulumi.Input[_builtins.int]] = None,
+                 olap_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 olap_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 oltp_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 oltp_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 vector_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 vector_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None):
+        """
+        Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+
+        :param pulumi.Input[_builtins.int] large_table_rows: Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] olap_patterns: Tables whose reads are OLAP, by the same globs.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] olap_target: The same for reads that aggregate large tables. Empty: they are reads like others.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] oltp_patterns: Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] oltp_target: Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] vector_patterns: Tables whose reads are searches by vectors, by the same globs.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] vector_target: The same for reads that search by distances between vectors.
+        """
+        if large_table_rows is not None:
+            pulumi.set(__self__, "large_table_rows", large_table_rows)
+        if olap_patterns is not None:
+            pulumi.set(__self__, "olap_patterns", olap_patterns)
+        if olap_target is not None:
+            pulumi.set(__self__, "olap_target", olap_target)
+        if oltp_patterns is not None:
+            pulumi.set(__self__, "oltp_patterns", oltp_patterns)
+        if oltp_target is not None:
+            pulumi.set(__self__, "oltp_target", oltp_target)
+        if vector_patterns is not None:
+            pulumi.set(__self__, "vector_patterns", vector_patterns)
+        if vector_target is not None:
+            pulumi.set(__self__, "vector_target", vector_target)
+
+    @_builtins.property
+    @pulumi.getter(name="largeTableRows")
+    def large_table_rows(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+        """
+        return pulumi.get(self, "large_table_rows")
+
+    @large_table_rows.setter
+    def large_table_rows(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "large_table_rows", value)
+
+    @_builtins.property
+    @pulumi.getter(name="olapPatterns")
+    def olap_patterns(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Tables whose reads are OLAP, by the same globs.
+        """
+        return pulumi.get(self, "olap_patterns")
+
+    @olap_patterns.setter
+    def olap_patterns(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "olap_patterns", value)
+
+    @_builtins.property
+    @pulumi.getter(name="olapTarget")
+    def olap_target(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        The same for reads that aggregate large tables. Empty: they are reads like others.
+        """
+        return pulumi.get(self, "olap_target")
+
+    @olap_target.setter
+    def olap_target(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "olap_target", value)
+
+    @_builtins.property
+    @pulumi.getter(name="oltpPatterns")
+    def oltp_patterns(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+        """
+        return pulumi.get(self, "oltp_patterns")
+
+    @oltp_patterns.setter
+    def oltp_patterns(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "oltp_patterns", value)
+
+    @_builtins.property
+    @pulumi.getter(name="oltpTarget")
+    def oltp_target(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        """
+        return pulumi.get(self, "oltp_target")
+
+    @oltp_target.setter
+    def oltp_target(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "oltp_target", value)
+
+    @_builtins.property
+    @pulumi.getter(name="vectorPatterns")
+    def vector_patterns(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Tables whose reads are searches by vectors, by the same globs.
+        """
+        return pulumi.get(self, "vector_patterns")
+
+    @vector_patterns.setter
+    def vector_patterns(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "vector_patterns", value)
+
+    @_builtins.property
+    @pulumi.getter(name="vectorTarget")
+    def vector_target(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        The same for reads that search by distances between vectors.
+        """
+        return pulumi.get(self, "vector_target")
+
+    @vector_target.setter
+    def vector_target(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "vector_target", value)
+
+
 class InstanceRoutingArgsDict(TypedDict):
     """
     Which node runs a statement. Left out: the primary runs all.
@@ -3932,7 +4212,7 @@ class InstanceRoutingArgsDict(TypedDict):
     """
     hints: NotRequired[pulumi.Input[_builtins.bool]]
     """
-    Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+    Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
     """
     max_lag_bytes: NotRequired[pulumi.Input[_builtins.int]]
     """
@@ -3950,6 +4230,14 @@ class InstanceRoutingArgsDict(TypedDict):
     """
     Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
     """
+    schema_aware: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+    """
+    workload: NotRequired[pulumi.Input['InstanceRoutingWorkloadArgsDict']]
+    """
+    Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+    """
     zone: NotRequired[pulumi.Input[_builtins.str]]
     """
     Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
@@ -3966,6 +4254,8 @@ class InstanceRoutingArgs:
                  max_lag_millis: Optional[pulumi.Input[_builtins.int]] = None,
                  read_strategy: Optional[pulumi.Input[_builtins.str]] = None,
                  read_write_split: Optional[pulumi.Input[_builtins.bool]] = None,
+                 schema_aware: Optional[pulumi.Input[_builtins.bool]] = None,
+                 workload: Optional[pulumi.Input['InstanceRoutingWorkloadArgs']] = None,
                  zone: Optional[pulumi.Input[_builtins.str]] = None):
         """
         Which node runs a statement. Left out: the primary runs all.
@@ -3973,11 +4263,13 @@ class InstanceRoutingArgs:
         :param pulumi.Input[_builtins.int] catch_up_after: Reads in a row that the primary answers before one waits for a standby; 0 = none, which spares the primary most and makes the first read after a write wait. Few, since while others write a session that keeps reading from the primary is ahead of every standby for ever. Default: 4.
         :param pulumi.Input[_builtins.int] catch_up_millis: Milliseconds that a read waits at most for a standby to come as far as its session; 0 = it never waits, and goes to the primary. A tenth of a second is more than a standby that keeps up needs. Default: 100.
         :param pulumi.Input[_builtins.str] consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
-        :param pulumi.Input[_builtins.bool] hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+        :param pulumi.Input[_builtins.bool] hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param pulumi.Input[_builtins.int] max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param pulumi.Input[_builtins.int] max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
         :param pulumi.Input[_builtins.str] read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param pulumi.Input[_builtins.bool] read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
+        :param pulumi.Input[_builtins.bool] schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+        :param pulumi.Input['InstanceRoutingWorkloadArgs'] workload: Kinds of reads, and the nodes that answer them where `schemaAware` is on.
         :param pulumi.Input[_builtins.str] zone: Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         if catch_up_after is not None:
@@ -3996,6 +4288,10 @@ class InstanceRoutingArgs:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
             pulumi.set(__self__, "read_write_split", read_write_split)
+        if schema_aware is not None:
+            pulumi.set(__self__, "schema_aware", schema_aware)
+        if workload is not None:
+            pulumi.set(__self__, "workload", workload)
         if zone is not None:
             pulumi.set(__self__, "zone", zone)
 
@@ -4039,7 +4335,7 @@ class InstanceRoutingArgs:
     @pulumi.getter
     def hints(self) -> Optional[pulumi.Input[_builtins.bool]]:
         """
-        Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+        Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         """
         return pulumi.get(self, "hints")
 
@@ -4094,6 +4390,30 @@ class InstanceRoutingArgs:
     @read_write_split.setter
     def read_write_split(self, value: Optional[pulumi.Input[_builtins.bool]]):
         pulumi.set(self, "read_write_split", value)
+
+    @_builtins.property
+    @pulumi.getter(name="schemaAware")
+    def schema_aware(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+        """
+        return pulumi.get(self, "schema_aware")
+
+    @schema_aware.setter
+    def schema_aware(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "schema_aware", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def workload(self) -> Optional[pulumi.Input['InstanceRoutingWorkloadArgs']]:
+        """
+        Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+        """
+        return pulumi.get(self, "workload")
+
+    @workload.setter
+    def workload(self, value: Optional[pulumi.Input['InstanceRoutingWorkloadArgs']]):
+        pulumi.set(self, "workload", value)
 
     @_builtins.property
     @pulumi.getter

@@ -42,6 +42,7 @@ class InstanceArgs:
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input['InstanceLogArgs']] = None,
                  monitor: Optional[pulumi.Input['InstanceMonitorArgs']] = None,
+                 monitoring: Optional[pulumi.Input['InstanceMonitoringArgs']] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
                  namespace: Optional[pulumi.Input[_builtins.str]] = None,
                  network_policy: Optional[pulumi.Input['InstanceNetworkPolicyArgs']] = None,
@@ -88,6 +89,7 @@ class InstanceArgs:
         :param pulumi.Input[_builtins.int] listen_port: TCP port for PostgreSQL clients, of the pods and of the Service. Default: 6432.
         :param pulumi.Input['InstanceLogArgs'] log: Log lines.
         :param pulumi.Input['InstanceMonitorArgs'] monitor: Polling of the nodes.
+        :param pulumi.Input['InstanceMonitoringArgs'] monitoring: What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
         :param pulumi.Input[_builtins.str] namespace: Namespace. Left out: that of the provider.
         :param pulumi.Input['InstanceNetworkPolicyArgs'] network_policy: What may reach the pods. Left out: nothing is forbidden.
@@ -153,6 +155,8 @@ class InstanceArgs:
             pulumi.set(__self__, "log", log)
         if monitor is not None:
             pulumi.set(__self__, "monitor", monitor)
+        if monitoring is not None:
+            pulumi.set(__self__, "monitoring", monitoring)
         if name is not None:
             pulumi.set(__self__, "name", name)
         if namespace is not None:
@@ -454,6 +458,18 @@ class InstanceArgs:
 
     @_builtins.property
     @pulumi.getter
+    def monitoring(self) -> Optional[pulumi.Input['InstanceMonitoringArgs']]:
+        """
+        What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+        """
+        return pulumi.get(self, "monitoring")
+
+    @monitoring.setter
+    def monitoring(self, value: Optional[pulumi.Input['InstanceMonitoringArgs']]):
+        pulumi.set(self, "monitoring", value)
+
+    @_builtins.property
+    @pulumi.getter
     def name(self) -> Optional[pulumi.Input[_builtins.str]]:
         """
         Name of the object, unique in its namespace.
@@ -744,6 +760,7 @@ class Instance(pulumi.CustomResource):
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']]] = None,
                  monitor: Optional[pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']]] = None,
+                 monitoring: Optional[pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']]] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
                  namespace: Optional[pulumi.Input[_builtins.str]] = None,
                  network_policy: Optional[pulumi.Input[Union['InstanceNetworkPolicyArgs', 'InstanceNetworkPolicyArgsDict']]] = None,
@@ -794,6 +811,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[_builtins.int] listen_port: TCP port for PostgreSQL clients, of the pods and of the Service. Default: 6432.
         :param pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']] log: Log lines.
         :param pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']] monitor: Polling of the nodes.
+        :param pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']] monitoring: What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
         :param pulumi.Input[_builtins.str] namespace: Namespace. Left out: that of the provider.
         :param pulumi.Input[Union['InstanceNetworkPolicyArgs', 'InstanceNetworkPolicyArgsDict']] network_policy: What may reach the pods. Left out: nothing is forbidden.
@@ -863,6 +881,7 @@ class Instance(pulumi.CustomResource):
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']]] = None,
                  monitor: Optional[pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']]] = None,
+                 monitoring: Optional[pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']]] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
                  namespace: Optional[pulumi.Input[_builtins.str]] = None,
                  network_policy: Optional[pulumi.Input[Union['InstanceNetworkPolicyArgs', 'InstanceNetworkPolicyArgsDict']]] = None,
@@ -915,6 +934,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["listen_port"] = listen_port
             __props__.__dict__["log"] = log
             __props__.__dict__["monitor"] = monitor
+            __props__.__dict__["monitoring"] = monitoring
             __props__.__dict__["name"] = name
             __props__.__dict__["namespace"] = namespace
             __props__.__dict__["network_policy"] = network_policy
@@ -988,6 +1008,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["listen_port"] = None
         __props__.__dict__["log"] = None
         __props__.__dict__["monitor"] = None
+        __props__.__dict__["monitoring"] = None
         __props__.__dict__["name"] = None
         __props__.__dict__["namespace"] = None
         __props__.__dict__["network_policy"] = None
@@ -1203,6 +1224,14 @@ class Instance(pulumi.CustomResource):
         Polling of the nodes.
         """
         return pulumi.get(self, "monitor")
+
+    @_builtins.property
+    @pulumi.getter
+    def monitoring(self) -> pulumi.Output[Optional['outputs.InstanceMonitoring']]:
+        """
+        What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+        """
+        return pulumi.get(self, "monitoring")
 
     @_builtins.property
     @pulumi.getter

@@ -42,6 +42,7 @@ __all__ = [
     'InstanceLog',
     'InstanceMonitor',
     'InstanceMonitorSecretRef',
+    'InstanceMonitoring',
     'InstanceNetworkPolicy',
     'InstanceNetworkPolicyExtraEgress',
     'InstanceNodes',
@@ -50,6 +51,7 @@ __all__ = [
     'InstancePool',
     'InstanceResources',
     'InstanceRouting',
+    'InstanceRoutingWorkload',
     'InstanceServerTls',
     'InstanceServerTlsCaSecretRef',
     'InstanceService',
@@ -2423,6 +2425,109 @@ class InstanceMonitorSecretRef(dict):
 
 
 @pulumi.output_type
+class InstanceMonitoring(dict):
+    """
+    What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "intervalSecs":
+            suggest = "interval_secs"
+        elif key == "podMonitor":
+            suggest = "pod_monitor"
+        elif key == "prometheusRule":
+            suggest = "prometheus_rule"
+        elif key == "serviceMonitor":
+            suggest = "service_monitor"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceMonitoring. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceMonitoring.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceMonitoring.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 interval_secs: Optional[_builtins.int] = None,
+                 labels: Optional[Mapping[str, _builtins.str]] = None,
+                 pod_monitor: Optional[_builtins.bool] = None,
+                 prometheus_rule: Optional[_builtins.bool] = None,
+                 service_monitor: Optional[_builtins.bool] = None):
+        """
+        What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
+
+        :param _builtins.int interval_secs: Seconds between two scrapes.
+        :param Mapping[str, _builtins.str] labels: Labels of these objects, by which your Prometheus selects them.
+        :param _builtins.bool pod_monitor: Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+        :param _builtins.bool prometheus_rule: Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+        :param _builtins.bool service_monitor: The same by a ServiceMonitor, where your Prometheus looks at those only.
+        """
+        if interval_secs is None:
+            interval_secs = 30
+        if interval_secs is not None:
+            pulumi.set(__self__, "interval_secs", interval_secs)
+        if labels is not None:
+            pulumi.set(__self__, "labels", labels)
+        if pod_monitor is None:
+            pod_monitor = False
+        if pod_monitor is not None:
+            pulumi.set(__self__, "pod_monitor", pod_monitor)
+        if prometheus_rule is None:
+            prometheus_rule = False
+        if prometheus_rule is not None:
+            pulumi.set(__self__, "prometheus_rule", prometheus_rule)
+        if service_monitor is None:
+            service_monitor = False
+        if service_monitor is not None:
+            pulumi.set(__self__, "service_monitor", service_monitor)
+
+    @_builtins.property
+    @pulumi.getter(name="intervalSecs")
+    def interval_secs(self) -> Optional[_builtins.int]:
+        """
+        Seconds between two scrapes.
+        """
+        return pulumi.get(self, "interval_secs")
+
+    @_builtins.property
+    @pulumi.getter
+    def labels(self) -> Optional[Mapping[str, _builtins.str]]:
+        """
+        Labels of these objects, by which your Prometheus selects them.
+        """
+        return pulumi.get(self, "labels")
+
+    @_builtins.property
+    @pulumi.getter(name="podMonitor")
+    def pod_monitor(self) -> Optional[_builtins.bool]:
+        """
+        Whether there is a PodMonitor `<name>`, by which Prometheus scrapes every pod.
+        """
+        return pulumi.get(self, "pod_monitor")
+
+    @_builtins.property
+    @pulumi.getter(name="prometheusRule")
+    def prometheus_rule(self) -> Optional[_builtins.bool]:
+        """
+        Whether there is a PrometheusRule `<name>` with the alerts of docs/monitoring/alerts.yaml.
+        """
+        return pulumi.get(self, "prometheus_rule")
+
+    @_builtins.property
+    @pulumi.getter(name="serviceMonitor")
+    def service_monitor(self) -> Optional[_builtins.bool]:
+        """
+        The same by a ServiceMonitor, where your Prometheus looks at those only.
+        """
+        return pulumi.get(self, "service_monitor")
+
+
+@pulumi.output_type
 class InstanceNetworkPolicy(dict):
     """
     What may reach the pods. Left out: nothing is forbidden.
@@ -3010,6 +3115,8 @@ class InstanceRouting(dict):
             suggest = "read_strategy"
         elif key == "readWriteSplit":
             suggest = "read_write_split"
+        elif key == "schemaAware":
+            suggest = "schema_aware"
 
         if suggest:
             pulumi.log.warn(f"Key '{key}' not found in InstanceRouting. Access the value via the '{suggest}' property getter instead.")
@@ -3031,6 +3138,8 @@ class InstanceRouting(dict):
                  max_lag_millis: Optional[_builtins.int] = None,
                  read_strategy: Optional[_builtins.str] = None,
                  read_write_split: Optional[_builtins.bool] = None,
+                 schema_aware: Optional[_builtins.bool] = None,
+                 workload: Optional['outputs.InstanceRoutingWorkload'] = None,
                  zone: Optional[_builtins.str] = None):
         """
         Which node runs a statement. Left out: the primary runs all.
@@ -3038,11 +3147,13 @@ class InstanceRouting(dict):
         :param _builtins.int catch_up_after: Reads in a row that the primary answers before one waits for a standby; 0 = none, which spares the primary most and makes the first read after a write wait. Few, since while others write a session that keeps reading from the primary is ahead of every standby for ever. Default: 4.
         :param _builtins.int catch_up_millis: Milliseconds that a read waits at most for a standby to come as far as its session; 0 = it never waits, and goes to the primary. A tenth of a second is more than a standby that keeps up needs. Default: 100.
         :param _builtins.str consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
-        :param _builtins.bool hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+        :param _builtins.bool hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param _builtins.int max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param _builtins.int max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
         :param _builtins.str read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param _builtins.bool read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
+        :param _builtins.bool schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+        :param 'InstanceRoutingWorkload' workload: Kinds of reads, and the nodes that answer them where `schemaAware` is on.
         :param _builtins.str zone: Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         if catch_up_after is not None:
@@ -3061,6 +3172,10 @@ class InstanceRouting(dict):
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
             pulumi.set(__self__, "read_write_split", read_write_split)
+        if schema_aware is not None:
+            pulumi.set(__self__, "schema_aware", schema_aware)
+        if workload is not None:
+            pulumi.set(__self__, "workload", workload)
         if zone is not None:
             pulumi.set(__self__, "zone", zone)
 
@@ -3092,7 +3207,7 @@ class InstanceRouting(dict):
     @pulumi.getter
     def hints(self) -> Optional[_builtins.bool]:
         """
-        Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split or there are rules, so that an application that is pooled only pays nothing for them.
+        Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         """
         return pulumi.get(self, "hints")
 
@@ -3129,12 +3244,153 @@ class InstanceRouting(dict):
         return pulumi.get(self, "read_write_split")
 
     @_builtins.property
+    @pulumi.getter(name="schemaAware")
+    def schema_aware(self) -> Optional[_builtins.bool]:
+        """
+        Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
+        """
+        return pulumi.get(self, "schema_aware")
+
+    @_builtins.property
+    @pulumi.getter
+    def workload(self) -> Optional['outputs.InstanceRoutingWorkload']:
+        """
+        Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+        """
+        return pulumi.get(self, "workload")
+
+    @_builtins.property
     @pulumi.getter
     def zone(self) -> Optional[_builtins.str]:
         """
         Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         return pulumi.get(self, "zone")
+
+
+@pulumi.output_type
+class InstanceRoutingWorkload(dict):
+    """
+    Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "largeTableRows":
+            suggest = "large_table_rows"
+        elif key == "olapPatterns":
+            suggest = "olap_patterns"
+        elif key == "olapTarget":
+            suggest = "olap_target"
+        elif key == "oltpPatterns":
+            suggest = "oltp_patterns"
+        elif key == "oltpTarget":
+            suggest = "oltp_target"
+        elif key == "vectorPatterns":
+            suggest = "vector_patterns"
+        elif key == "vectorTarget":
+            suggest = "vector_target"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceRoutingWorkload. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceRoutingWorkload.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceRoutingWorkload.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 large_table_rows: Optional[_builtins.int] = None,
+                 olap_patterns: Optional[Sequence[_builtins.str]] = None,
+                 olap_target: Optional[Sequence[_builtins.str]] = None,
+                 oltp_patterns: Optional[Sequence[_builtins.str]] = None,
+                 oltp_target: Optional[Sequence[_builtins.str]] = None,
+                 vector_patterns: Optional[Sequence[_builtins.str]] = None,
+                 vector_target: Optional[Sequence[_builtins.str]] = None):
+        """
+        Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+
+        :param _builtins.int large_table_rows: Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+        :param Sequence[_builtins.str] olap_patterns: Tables whose reads are OLAP, by the same globs.
+        :param Sequence[_builtins.str] olap_target: The same for reads that aggregate large tables. Empty: they are reads like others.
+        :param Sequence[_builtins.str] oltp_patterns: Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+        :param Sequence[_builtins.str] oltp_target: Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        :param Sequence[_builtins.str] vector_patterns: Tables whose reads are searches by vectors, by the same globs.
+        :param Sequence[_builtins.str] vector_target: The same for reads that search by distances between vectors.
+        """
+        if large_table_rows is not None:
+            pulumi.set(__self__, "large_table_rows", large_table_rows)
+        if olap_patterns is not None:
+            pulumi.set(__self__, "olap_patterns", olap_patterns)
+        if olap_target is not None:
+            pulumi.set(__self__, "olap_target", olap_target)
+        if oltp_patterns is not None:
+            pulumi.set(__self__, "oltp_patterns", oltp_patterns)
+        if oltp_target is not None:
+            pulumi.set(__self__, "oltp_target", oltp_target)
+        if vector_patterns is not None:
+            pulumi.set(__self__, "vector_patterns", vector_patterns)
+        if vector_target is not None:
+            pulumi.set(__self__, "vector_target", vector_target)
+
+    @_builtins.property
+    @pulumi.getter(name="largeTableRows")
+    def large_table_rows(self) -> Optional[_builtins.int]:
+        """
+        Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
+        """
+        return pulumi.get(self, "large_table_rows")
+
+    @_builtins.property
+    @pulumi.getter(name="olapPatterns")
+    def olap_patterns(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Tables whose reads are OLAP, by the same globs.
+        """
+        return pulumi.get(self, "olap_patterns")
+
+    @_builtins.property
+    @pulumi.getter(name="olapTarget")
+    def olap_target(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        The same for reads that aggregate large tables. Empty: they are reads like others.
+        """
+        return pulumi.get(self, "olap_target")
+
+    @_builtins.property
+    @pulumi.getter(name="oltpPatterns")
+    def oltp_patterns(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
+        """
+        return pulumi.get(self, "oltp_patterns")
+
+    @_builtins.property
+    @pulumi.getter(name="oltpTarget")
+    def oltp_target(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        """
+        return pulumi.get(self, "oltp_target")
+
+    @_builtins.property
+    @pulumi.getter(name="vectorPatterns")
+    def vector_patterns(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Tables whose reads are searches by vectors, by the same globs.
+        """
+        return pulumi.get(self, "vector_patterns")
+
+    @_builtins.property
+    @pulumi.getter(name="vectorTarget")
+    def vector_target(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        The same for reads that search by distances between vectors.
+        """
+        return pulumi.get(self, "vector_target")
 
 
 @pulumi.output_type

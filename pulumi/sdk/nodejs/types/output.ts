@@ -1114,6 +1114,14 @@ export interface InstanceRouting {
  */
 export interface InstanceRoutingWorkload {
     /**
+     * Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+     */
+    coldBelowPerMinute?: number;
+    /**
+     * The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
+     */
+    coldTarget?: string[];
+    /**
      * Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
      */
     largeTableRows?: number;
@@ -1133,6 +1141,10 @@ export interface InstanceRoutingWorkload {
      * Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
      */
     oltpTarget?: string[];
+    /**
+     * Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
+     */
+    temperatureHalfLifeSecs?: number;
     /**
      * Tables whose reads are searches by vectors, by the same globs.
      */

@@ -4044,6 +4044,14 @@ class InstanceRoutingWorkloadArgsDict(TypedDict):
     """
     Kinds of reads, and the nodes that answer them where `schemaAware` is on.
     """
+    cold_below_per_minute: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+    """
+    cold_target: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
+    """
     large_table_rows: NotRequired[pulumi.Input[_builtins.int]]
     """
     Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
@@ -4064,6 +4072,10 @@ class InstanceRoutingWorkloadArgsDict(TypedDict):
     """
     Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
     """
+    temperature_half_life_secs: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
+    """
     vector_patterns: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
     """
     Tables whose reads are searches by vectors, by the same globs.
@@ -4076,24 +4088,34 @@ class InstanceRoutingWorkloadArgsDict(TypedDict):
 @pulumi.input_type
 class InstanceRoutingWorkloadArgs:
     def __init__(__self__, *,
+                 cold_below_per_minute: Optional[pulumi.Input[_builtins.int]] = None,
+                 cold_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  large_table_rows: Optional[pulumi.Input[_builtins.int]] = None,
                  olap_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  olap_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  oltp_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  oltp_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 temperature_half_life_secs: Optional[pulumi.Input[_builtins.int]] = None,
                  vector_patterns: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  vector_target: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None):
         """
         Kinds of reads, and the nodes that answer them where `schemaAware` is on.
 
+        :param pulumi.Input[_builtins.int] cold_below_per_minute: Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] cold_target: The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
         :param pulumi.Input[_builtins.int] large_table_rows: Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] olap_patterns: Tables whose reads are OLAP, by the same globs.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] olap_target: The same for reads that aggregate large tables. Empty: they are reads like others.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] oltp_patterns: Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] oltp_target: Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        :param pulumi.Input[_builtins.int] temperature_half_life_secs: Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] vector_patterns: Tables whose reads are searches by vectors, by the same globs.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] vector_target: The same for reads that search by distances between vectors.
         """
+        if cold_below_per_minute is not None:
+            pulumi.set(__self__, "cold_below_per_minute", cold_below_per_minute)
+        if cold_target is not None:
+            pulumi.set(__self__, "cold_target", cold_target)
         if large_table_rows is not None:
             pulumi.set(__self__, "large_table_rows", large_table_rows)
         if olap_patterns is not None:
@@ -4104,10 +4126,36 @@ class InstanceRoutingWorkloadArgs:
             pulumi.set(__self__, "oltp_patterns", oltp_patterns)
         if oltp_target is not None:
             pulumi.set(__self__, "oltp_target", oltp_target)
+        if temperature_half_life_secs is not None:
+            pulumi.set(__self__, "temperature_half_life_secs", temperature_half_life_secs)
         if vector_patterns is not None:
             pulumi.set(__self__, "vector_patterns", vector_patterns)
         if vector_target is not None:
             pulumi.set(__self__, "vector_target", vector_target)
+
+    @_builtins.property
+    @pulumi.getter(name="coldBelowPerMinute")
+    def cold_below_per_minute(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+        """
+        return pulumi.get(self, "cold_below_per_minute")
+
+    @cold_below_per_minute.setter
+    def cold_below_per_minute(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "cold_below_per_minute", value)
+
+    @_builtins.property
+    @pulumi.getter(name="coldTarget")
+    def cold_target(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
+        """
+        return pulumi.get(self, "cold_target")
+
+    @cold_target.setter
+    def cold_target(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "cold_target", value)
 
     @_builtins.property
     @pulumi.getter(name="largeTableRows")
@@ -4168,6 +4216,18 @@ class InstanceRoutingWorkloadArgs:
     @oltp_target.setter
     def oltp_target(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
         pulumi.set(self, "oltp_target", value)
+
+    @_builtins.property
+    @pulumi.getter(name="temperatureHalfLifeSecs")
+    def temperature_half_life_secs(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
+        """
+        return pulumi.get(self, "temperature_half_life_secs")
+
+    @temperature_half_life_secs.setter
+    def temperature_half_life_secs(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "temperature_half_life_secs", value)
 
     @_builtins.property
     @pulumi.getter(name="vectorPatterns")

@@ -3276,7 +3276,11 @@ class InstanceRoutingWorkload(dict):
     @staticmethod
     def __key_warning(key: str):
         suggest = None
-        if key == "largeTableRows":
+        if key == "coldBelowPerMinute":
+            suggest = "cold_below_per_minute"
+        elif key == "coldTarget":
+            suggest = "cold_target"
+        elif key == "largeTableRows":
             suggest = "large_table_rows"
         elif key == "olapPatterns":
             suggest = "olap_patterns"
@@ -3286,6 +3290,8 @@ class InstanceRoutingWorkload(dict):
             suggest = "oltp_patterns"
         elif key == "oltpTarget":
             suggest = "oltp_target"
+        elif key == "temperatureHalfLifeSecs":
+            suggest = "temperature_half_life_secs"
         elif key == "vectorPatterns":
             suggest = "vector_patterns"
         elif key == "vectorTarget":
@@ -3303,24 +3309,34 @@ class InstanceRoutingWorkload(dict):
         return super().get(key, default)
 
     def __init__(__self__, *,
+                 cold_below_per_minute: Optional[_builtins.int] = None,
+                 cold_target: Optional[Sequence[_builtins.str]] = None,
                  large_table_rows: Optional[_builtins.int] = None,
                  olap_patterns: Optional[Sequence[_builtins.str]] = None,
                  olap_target: Optional[Sequence[_builtins.str]] = None,
                  oltp_patterns: Optional[Sequence[_builtins.str]] = None,
                  oltp_target: Optional[Sequence[_builtins.str]] = None,
+                 temperature_half_life_secs: Optional[_builtins.int] = None,
                  vector_patterns: Optional[Sequence[_builtins.str]] = None,
                  vector_target: Optional[Sequence[_builtins.str]] = None):
         """
         Kinds of reads, and the nodes that answer them where `schemaAware` is on.
 
+        :param _builtins.int cold_below_per_minute: Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+        :param Sequence[_builtins.str] cold_target: The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
         :param _builtins.int large_table_rows: Rows, as PostgreSQL estimates them, from which a table is large: what aggregates only smaller ones is no OLAP. A hundred thousand are read in some ten milliseconds, which nobody needs another node for. Default: 100000.
         :param Sequence[_builtins.str] olap_patterns: Tables whose reads are OLAP, by the same globs.
         :param Sequence[_builtins.str] olap_target: The same for reads that aggregate large tables. Empty: they are reads like others.
         :param Sequence[_builtins.str] oltp_patterns: Tables whose reads are of no other kind, whatever they do with them: globs over the name, with its schema where they hold a dot. Of a statement over tables of several patterns vector goes before OLAP, and that before OLTP.
         :param Sequence[_builtins.str] oltp_target: Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
+        :param _builtins.int temperature_half_life_secs: Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
         :param Sequence[_builtins.str] vector_patterns: Tables whose reads are searches by vectors, by the same globs.
         :param Sequence[_builtins.str] vector_target: The same for reads that search by distances between vectors.
         """
+        if cold_below_per_minute is not None:
+            pulumi.set(__self__, "cold_below_per_minute", cold_below_per_minute)
+        if cold_target is not None:
+            pulumi.set(__self__, "cold_target", cold_target)
         if large_table_rows is not None:
             pulumi.set(__self__, "large_table_rows", large_table_rows)
         if olap_patterns is not None:
@@ -3331,10 +3347,28 @@ class InstanceRoutingWorkload(dict):
             pulumi.set(__self__, "oltp_patterns", oltp_patterns)
         if oltp_target is not None:
             pulumi.set(__self__, "oltp_target", oltp_target)
+        if temperature_half_life_secs is not None:
+            pulumi.set(__self__, "temperature_half_life_secs", temperature_half_life_secs)
         if vector_patterns is not None:
             pulumi.set(__self__, "vector_patterns", vector_patterns)
         if vector_target is not None:
             pulumi.set(__self__, "vector_target", vector_target)
+
+    @_builtins.property
+    @pulumi.getter(name="coldBelowPerMinute")
+    def cold_below_per_minute(self) -> Optional[_builtins.int]:
+        """
+        Statements a minute below which a table is cold; one that is cold is warm again from twice as many. One, since a table that is used every minute belongs into the memory of the nodes that everybody uses. Default: 1.
+        """
+        return pulumi.get(self, "cold_below_per_minute")
+
+    @_builtins.property
+    @pulumi.getter(name="coldTarget")
+    def cold_target(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        The same for reads of no other kind over tables that are seldom used, where reads are split. Empty: it is not counted which are.
+        """
+        return pulumi.get(self, "cold_target")
 
     @_builtins.property
     @pulumi.getter(name="largeTableRows")
@@ -3375,6 +3409,14 @@ class InstanceRoutingWorkload(dict):
         Nodes that answer reads which are of no other kind, by name; globs (`*`, `?`) name a group. Also one of weight 0, which then has nothing else to do. Empty: any standby, where reads are split.
         """
         return pulumi.get(self, "oltp_target")
+
+    @_builtins.property
+    @pulumi.getter(name="temperatureHalfLifeSecs")
+    def temperature_half_life_secs(self) -> Optional[_builtins.int]:
+        """
+        Seconds after which what was counted counts half. An hour: a table that is read once a day is cold, one that is not read during a coffee break is not. A table of which nothing is known is warm at first, for at least as long. Default: 3600.
+        """
+        return pulumi.get(self, "temperature_half_life_secs")
 
     @_builtins.property
     @pulumi.getter(name="vectorPatterns")

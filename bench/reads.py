@@ -1,4 +1,5 @@
-"""Reads on standbys: how many, whether any is stale, and what the split costs. Prints one JSON object.
+"""Reads on standbys: how many, whether any is stale, and what the split costs; what write modes take. Prints one JSON
+object.
 
 Run with the environment of this clone. A primary with two standbys that apply everything 20 ms late, and Helios before
 them with the split on; for the cost, the same with the split off and pgbench, alternating.
@@ -83,21 +84,33 @@ def helios(cluster: PostgresCluster, standbys: list[PostgresServer], **routing: 
             yield process
 
 
-async def pairs(proxy: HeliosProcess, count: int, think_ms: float) -> Pairs:
-    """Each session writes a number and reads it back after at most `think_ms`."""
-    result, each = Pairs(), count // SESSIONS
+async def connect(proxy: HeliosProcess) -> asyncpg.Connection[Any]:
+    """A connection of the application."""
     target = proxy.target()
+    made: asyncpg.Connection[Any] = await asyncpg.connect(
+        host=target.host, port=target.port, user=APP, password=PASSWORDS[APP], database=DATABASE, ssl=False
+    )
+    return made
+
+
+async def pairs(proxy: HeliosProcess, count: int, think_ms: float, reads_at: HeliosProcess | None = None) -> Pairs:
+    """Each session writes a number and reads it back after at most `think_ms`; or, over another connection, at
+    another proxy, to which it carries what it has seen."""
+    result, each = Pairs(), count // SESSIONS
 
     async def session(id: int) -> None:
-        connection = await asyncpg.connect(
-            host=target.host, port=target.port, user=APP, password=PASSWORDS[APP], database=DATABASE, ssl=False
-        )
+        connection = reader = await connect(proxy)
+        if reads_at is not None:
+            reader = await connect(reads_at)
         seen = 0
         for n in range(1, each + 1):
             await connection.execute(WRITE, id, n)
+            token = None if reads_at is None else await connection.fetchval("show helios.lsn")
             if think_ms:
                 await asyncio.sleep(random.uniform(0, think_ms) / 1000)
-            row = await connection.fetchrow(READ, id)
+            if token is not None:
+                await reader.execute(f"set helios.lsn = '{token}'")
+            row = await reader.fetchrow(READ, id)
             assert row is not None
             found, name = row
             result.done += 1
@@ -105,7 +118,8 @@ async def pairs(proxy: HeliosProcess, count: int, think_ms: float) -> Pairs:
             result.backwards += found < seen
             result.on_standby += name != "primary"
             seen = found
-        await connection.close()
+        for each_end in {connection, reader}:
+            await each_end.close()
 
     await asyncio.gather(*(session(id) for id in range(1, SESSIONS + 1)))
     return result
@@ -115,6 +129,33 @@ def shown(result: Pairs) -> dict[str, float]:
     """As figures."""
     share = round(result.on_standby / result.done, 4)
     return {"pairs": result.done, "stale": result.stale, "backwards": result.backwards, "on_standby": share}
+
+
+async def write_modes(cluster: PostgresCluster, proxy: HeliosProcess, count: int) -> dict[str, float]:
+    """Median milliseconds of an UPDATE in each mode, with synchronous standbys; `hint` is semisync by a hint."""
+    cluster.execute("alter system set synchronous_standby_names = '*'", "postgres")
+    cluster.execute("select pg_reload_conf()", "postgres")
+    connection = await connect(proxy)
+    while True:
+        try:
+            await connection.execute("set helios.write_mode = sync")
+            break
+        except asyncpg.ObjectNotInPrerequisiteStateError:
+            await asyncio.sleep(0.1)
+    figures: dict[str, float] = {}
+    for mode in ("default", "async", "semisync", "sync", "hint"):
+        await connection.execute(f"set helios.write_mode = {'default' if mode == 'hint' else mode}")
+        sql = f"/*helios:twr=semisync*/ {WRITE}" if mode == "hint" else WRITE
+        took = []
+        for n in range(count):
+            began = time.perf_counter()
+            await connection.execute(sql, 1, n)
+            took.append(time.perf_counter() - began)
+        figures[mode] = round(statistics.median(took) * 1000, 3)
+    await connection.close()
+    cluster.execute("alter system reset synchronous_standby_names", "postgres")
+    cluster.execute("select pg_reload_conf()", "postgres")
+    return figures
 
 
 def scanned(server: PostgresServer) -> int:
@@ -206,6 +247,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Reads on standbys; see the docstring.")
     parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--writes", type=int, default=500)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -214,6 +256,10 @@ def main() -> None:
         with helios(cluster, standbys, read_write_split=True) as proxy:
             figures["pairs, read 0 to 100 ms after the write"] = shown(asyncio.run(pairs(proxy, args.pairs, 100)))
             figures["pairs, read at once"] = shown(asyncio.run(pairs(proxy, args.pairs // 10, 0)))
+            with helios(cluster, standbys, read_write_split=True) as other:
+                carried = asyncio.run(pairs(proxy, args.pairs, 100, other))
+                figures["pairs, read 0 to 100 ms after the write at another proxy"] = shown(carried)
+            figures["UPDATE by write mode, ms"] = asyncio.run(write_modes(cluster, proxy, args.writes))
         with helios(cluster, standbys, read_write_split=True, catch_up_after=0) as proxy:
             waiting = asyncio.run(pairs(proxy, args.pairs // 10, 0))
             figures["pairs, read at once, catch_up_after 0"] = shown(waiting)

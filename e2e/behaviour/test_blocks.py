@@ -181,6 +181,26 @@ def test_a_block_that_only_reads_sees_what_its_session_wrote(
         until(is_on_standby, "the standby to have caught up")
 
 
+@ASKS
+def test_a_hint_on_the_first_statement_chooses_the_node(blocks: HeliosProcess, ask: Ask) -> None:
+    with Client(blocks.target(), deadline=30) as client:
+        until(lambda: node(client, ask) == "standby-1", "a read on the standby")
+        for hint, wanted in (
+            ("route=primary", "primary"),
+            ("consistency=strong", "primary"),
+            ("node=standby-1", "standby-1"),
+            ("route=standby", "standby-1"),
+        ):
+            ask(client, "begin read only")
+            assert rows(ask(client, f"/*helios:{hint}*/ {WHO}")) == [[wanted]], hint
+            assert node(client, ask) == wanted, "of the whole block"
+            ask(client, "commit")
+            until(lambda: node(client, ask) == "standby-1", "a read on the standby")
+        ask(client, "begin read only")
+        assert sqlstates(ask(client, f"/*helios:node=nobody*/ {WHO}"))[:1] == ["0A000"]
+        ask(client, "rollback")
+
+
 def test_a_block_may_be_sent_ahead(blocks: HeliosProcess) -> None:
     with Client(blocks.target()) as client:
         client.send(query("begin"), query("select 'a'"), query("commit"), query("begin"), query("rollback"))

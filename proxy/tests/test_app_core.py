@@ -79,7 +79,7 @@ def test_a_taken_address_is_named() -> None:
 def test_the_topology_is_taken_and_a_drain_ends_with_nobody_left(core: Core) -> None:
     core.start()
     node = NodeView(name="db-0", host="127.0.0.1", port=1, healthy=True)
-    core.set_topology([ClusterView(name="main", primary="db-0", reason=None, nodes=(node,))])
+    core.set_topology([ClusterView(name="main", primary="db-0", reason=None, nodes=(node,), synchronous=False)])
 
     assert core.drain(1_000) == 0
     assert not core.state().accepting

@@ -7,7 +7,7 @@ import pytest
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
-from helios.planner.plan import Consistency, Origin, Route, Routing
+from helios.planner.plan import Consistency, Origin, Route, Routing, WriteMode
 from helios.planner.wish import Hint, Rule
 
 PLAIN = Catalog("plain")
@@ -74,7 +74,6 @@ def test_what_may_write_stays_on_the_primary_and_says_so(hint: Hint) -> None:
     [
         (("rout", "primary"), 'hint "rout" is not known'),
         (("k" * 90, ""), f'hint "{"k" * 40}" is not known'),
-        (("route", "semisync"), "hint route=semisync is not acted on"),
         (("route", "secret"), "hint route must be"),
         (("consistency", "session"), "hint consistency must be strong, bounded, eventual"),
         (("lag", "0"), "hint lag must be a number"),
@@ -114,3 +113,20 @@ def test_the_first_rule_counts_unless_a_hint_says_where() -> None:
     strong = routing(READ, rules=(Rule("d", "primary", consistency="strong"),))
     assert (strong.route, strong.reason, strong.origin) == (Route.PRIMARY, "rule d", Origin.RULE)
     assert routing(READ, rules=(Rule("e", "nearest"),)).route is Route.ANY
+
+
+def test_a_token_is_left_to_the_engine() -> None:
+    for sql in (READ, WRITE):
+        made = routing(sql, ("lsn", "7:1:0/0"))
+        assert (made.has_token, made.origin, made.notices) == (True, Origin.STATEMENT, ())
+    assert not routing(READ, ("route", "any")).has_token
+
+
+@pytest.mark.parametrize("key", ["twr", "route"])
+def test_a_write_mode_says_nothing_of_nodes(key: str) -> None:
+    for mode in WriteMode:
+        made = routing(WRITE, (key, mode.upper()))
+        assert (made.write_mode, made.route, made.notices) == (mode, Route.PRIMARY, ())
+        assert routing(READ, (key, mode)).route is Route.ANY
+    assert routing(WRITE, ("twr", "async"), ("route", "sync")).write_mode is WriteMode.ASYNC
+    assert routing(WRITE, ("twr", "some")).notices == ("hint twr must be sync, semisync, async, and has no effect",)

@@ -65,6 +65,8 @@ class ClusterView(Message):
     primary: str | None
     reason: str | None
     nodes: tuple[NodeView, ...]
+    synchronous: bool
+    """The primary waits with an acknowledgement until a standby has what it says."""
 
 
 class NodePosition(Message):

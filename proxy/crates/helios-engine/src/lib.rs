@@ -38,6 +38,7 @@ mod state;
 mod statements;
 mod stats;
 mod tls;
+mod token;
 mod topology;
 mod traffic;
 mod worker;

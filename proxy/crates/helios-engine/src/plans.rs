@@ -4,6 +4,7 @@
 mod aim;
 mod decided;
 mod familiar;
+mod handling;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,9 +22,10 @@ use crate::class::Class;
 use crate::heat::Table;
 use crate::server::Doubts;
 
-pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
+pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb, WriteMode};
 use decided::Decided;
 use familiar::Familiar;
+pub(crate) use handling::{Act, Handling, Parameter};
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -47,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) own_settings: Vec<String>,
     /// It makes functions, or makes others of them.
     pub(crate) defines: bool,
+    /// It does something else than to control its session or transaction.
+    acts_on_data: bool,
     /// It may name prepared statements.
     pub(crate) names: bool,
     /// Where it runs.
@@ -57,6 +61,8 @@ pub(crate) struct Plan {
     block: Option<Block>,
     /// What it uses, where that is counted.
     tables: Vec<Arc<Table>>,
+    /// What it does with a parameter of ours.
+    pub(crate) handling: Option<Handling>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -72,11 +78,13 @@ impl Plan {
             frees: false,
             own_settings: Vec::new(),
             defines: false,
+            acts_on_data: true,
             names: true,
             aim: Aim::default(),
             is_disproved: AtomicBool::new(false),
             block: None,
             tables: Vec::new(),
+            handling: None,
             by: None,
             class: 0,
         }
@@ -97,6 +105,11 @@ impl Plan {
     /// Whether all that it uses is seldom used.
     pub(crate) fn is_cold(&self) -> bool {
         !self.tables.is_empty() && self.tables.iter().all(|table| table.is_cold())
+    }
+
+    /// Whether it may write. What only the primary can answer counts.
+    pub(crate) fn may_write(&self) -> bool {
+        self.acts_on_data && !self.is_read()
     }
 
     /// What it says of the transaction that it opens, if it does nothing else.
@@ -438,6 +451,11 @@ impl Plans {
     pub(crate) fn missed(&self) -> Arc<Plan> {
         self.missed.fetch_add(1, Ordering::Relaxed);
         Arc::clone(&self.unknown)
+    }
+
+    /// Whether a plan is that of a statement whose own was not had in time.
+    pub(crate) fn is_missed(&self, plan: &Arc<Plan>) -> bool {
+        Arc::ptr_eq(plan, &self.unknown)
     }
 
     /// The next questions, one of each user that has any, waiting at most `limit`; `None` once the engine has ended.

@@ -29,6 +29,7 @@ const LABELS: &[&str] = &[
     "idle_session_timeout",
     "lock_timeout",
     "statement_timeout",
+    "synchronous_commit",
     "transaction_timeout",
     "work_mem",
 ];

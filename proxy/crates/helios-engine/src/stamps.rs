@@ -26,8 +26,20 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Where the next record will be, behind everything that has been acknowledged, whatever synchronous_commit was.
 const SAMPLE: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn() || ' ' \
     || pg_catalog.current_setting('wal_block_size')";
+/// What its positions belong to. A primary stays on its timeline for as long as it is one.
+const HISTORY: &str = "SELECT system_identifier || ' ' || \
+    ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::int \
+    FROM pg_catalog.pg_control_system()";
 /// Bytes that a page of WAL begins with: the first of a file, any other.
 const PAGE_HEADS: [Lsn; 2] = [40, 24];
+
+/// What positions belong to: they say nothing about those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct History {
+    /// PostgreSQL's identifier of a cluster of servers.
+    pub(crate) system: u64,
+    pub(crate) timeline: u32,
+}
 
 /// One worker's samples of one cluster. They are numbered from 1.
 #[derive(Debug, Default)]
@@ -36,6 +48,8 @@ pub(crate) struct Sampler {
     begun: Cell<u64>,
     /// Those that were had lately, by their numbers.
     done: RefCell<VecDeque<(u64, Lsn)>>,
+    /// That of the primary that was asked last, as far as it tells.
+    history: Cell<Option<History>>,
     wanted: Cell<u64>,
     /// The primary's pool, of whoever asked last.
     shard: RefCell<Option<Rc<PoolShard>>>,
@@ -55,6 +69,11 @@ impl Sampler {
         let done = self.done.borrow();
         let first = done.partition_point(|(known, _)| *known < number);
         done.get(first).map(|(_, position)| *position)
+    }
+
+    /// What the samples of late belong to; unknown before the first one, and where the server does not tell.
+    pub(crate) fn history(&self) -> Option<History> {
+        self.history.get()
     }
 
     fn keep(&self, number: u64, position: Lsn) {
@@ -94,6 +113,9 @@ impl Sampler {
             // A primary that has been replaced says nothing of the new one.
             if !link.as_ref().is_some_and(|link| link.is_to(&shard)) {
                 link = Link::open(&shard, worker).await;
+                if let Some(link) = &mut link {
+                    self.history.set(history(&mut link.server).await);
+                }
             }
             let number = self.next();
             self.begun.set(number);
@@ -153,6 +175,18 @@ async fn sample(server: &mut Server) -> Option<Lsn> {
     read_sample(&idle::value(server, SAMPLE).await.ok()??)
 }
 
+async fn history(server: &mut Server) -> Option<History> {
+    read_history(&idle::value(server, HISTORY).await.ok()??)
+}
+
+fn read_history(value: &[u8]) -> Option<History> {
+    let (system, timeline) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    Some(History {
+        system: system.parse().ok()?,
+        timeline: timeline.parse().ok()?,
+    })
+}
+
 /// The end of the last record: behind one that fills its page, the next begins only after the head of another page, and
 /// no standby gets there before there is a next.
 fn read_sample(value: &[u8]) -> Option<Lsn> {
@@ -168,7 +202,10 @@ fn read_sample(value: &[u8]) -> Option<Lsn> {
 /// A position as PostgreSQL writes it: `16/B374D848`.
 pub(crate) fn read_lsn(text: &[u8]) -> Option<Lsn> {
     let (high, low) = std::str::from_utf8(text).ok()?.split_once('/')?;
-    let half = |digits| u32::from_str_radix(digits, 16).ok().map(Lsn::from);
+    let half = |digits: &str| {
+        let digits = Some(digits).filter(|digits| !digits.starts_with('+'))?;
+        u32::from_str_radix(digits, 16).ok().map(Lsn::from)
+    };
     Some(half(high)? << 32 | half(low)?)
 }
 

@@ -26,6 +26,8 @@ pub struct ClusterTopology {
     pub primary: Option<String>,
     /// Why there is no primary, for the client's error.
     pub reason: Option<String>,
+    /// The primary waits with an acknowledgement until a standby has what it says.
+    pub synchronous: bool,
     /// Its servers.
     pub nodes: Vec<NodeTopology>,
     /// Counts choices among them.

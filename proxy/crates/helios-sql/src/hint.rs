@@ -6,7 +6,16 @@
 use crate::walk::{Item, Sink};
 
 /// Keys whose values are acted on; the planner has the same (`planner/wish.py`).
-const ACTING: [&[u8]; 5] = [b"route", b"node", b"consistency", b"lag", b"timeout"];
+const ACTING: [&[u8]; 6] = [
+    b"route",
+    b"node",
+    b"consistency",
+    b"lag",
+    b"timeout",
+    b"twr",
+];
+/// A key whose value is read at each execution, since no two of them are alike.
+const TOKEN: &[u8] = b"lsn";
 
 /// Whether a block comment with this body is a hint.
 pub(crate) fn is_hint(body: &[u8]) -> bool {
@@ -25,6 +34,11 @@ impl Hint<'_> {
     /// Whether its value is acted on.
     pub(crate) fn acts(&self) -> bool {
         ACTING.iter().any(|key| self.key.eq_ignore_ascii_case(key))
+    }
+
+    /// Whether it is surely meant for us.
+    fn is_ours(&self) -> bool {
+        (self.acts() || self.key.eq_ignore_ascii_case(TOKEN)) && !self.value.is_empty()
     }
 
     /// Whether its value holds nothing that would have to be quoted.
@@ -95,8 +109,7 @@ impl Sink for Gathered {
     fn put(&mut self, item: Item<'_>) {
         let Item::Hint(comment) = item else { return };
         let is_shared = is_shared(comment);
-        let ours =
-            hints(comment).filter(|hint| !is_shared || (hint.acts() && !hint.value.is_empty()));
+        let ours = hints(comment).filter(|hint| !is_shared || hint.is_ours());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.0
             .extend(ours.map(|hint| (text(hint.key).to_ascii_lowercase(), text(hint.unquoted()))));

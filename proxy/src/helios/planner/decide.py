@@ -12,6 +12,7 @@ from __future__ import annotations
 from helios.planner.context import Context
 from helios.planner.effects import Findings, examine
 from helios.planner.kinds import kind_of, strongest
+from helios.planner.parameter import handling_of
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
@@ -44,6 +45,7 @@ def plan(text: str, context: Context) -> Plan:
         is_multi=len(statements) > 1,
         defines=findings.defines,
         block=block_of(statements),
+        handling=handling_of(statements, findings.parameters),
         routing=decide_routing(statements, kind, reasons, findings, context),
         tables=tables_of(findings, context),
     )

@@ -17,6 +17,7 @@ from helios.planner.block import block_statements
 from helios.planner.builtin import SESSION_FUNCTIONS, builtin_names
 from helios.planner.kinds import executes
 from helios.planner.node_bound import function_reason, relation_reason
+from helios.planner.parameter import is_parameter
 from helios.planner.parser import Tree, children, choice, name_of
 from helios.planner.plan import Effect
 
@@ -45,6 +46,8 @@ class Findings:
     reasons: dict[Effect, str] = field(default_factory=dict)
     """Effect → why, by the first construct that has it."""
     settings: set[str] = field(default_factory=set)
+    parameters: set[str] = field(default_factory=set)
+    """Settings of Helios' own that are named."""
     calls: dict[Name, None] = field(default_factory=dict)
     """Calls of functions that are not built in, in their order; `purity` says what they do."""
     relations: dict[Name, None] = field(default_factory=dict)
@@ -113,6 +116,8 @@ def _call(call: Tree, is_run: bool, findings: Findings) -> None:
         findings.stay("set_config() sets a setting")
     if is_run and not _is_local(call):
         setting = _first_literal(call)
+        if setting and is_parameter(setting):
+            findings.parameters.add(setting)
         findings.exact = findings.exact or setting is not None
         note_call(parts, findings, setting=setting or ANY_SETTING)
 
@@ -169,8 +174,16 @@ def _defines(name: str, statement: Tree) -> bool:
     return field_name is None or choice(statement, field_name) in _OBJECTS_WITH_FUNCTIONS
 
 
+def _show(statement: Tree, findings: Findings) -> None:
+    findings.stay("SHOW tells of the server that it runs on")
+    if is_parameter(statement.name):
+        findings.parameters.add(statement.name)
+
+
 def _set(statement: Tree, findings: Findings) -> None:
     kind = choice(statement, "kind")
+    if is_parameter(statement.name):
+        findings.parameters.add(statement.name)
     if statement.is_local:
         return
     if kind == "VAR_SET_MULTI":
@@ -341,6 +354,6 @@ _MEANINGS: dict[str, Meaning] = {
     "DeleteStmt": _writing("DELETE writes"),
     "MergeStmt": _writing("MERGE writes"),
     "LockingClause": _writing("SELECT … FOR locks rows"),
-    "VariableShowStmt": lambda _, findings: findings.stay("SHOW tells of the server that it runs on"),
+    "VariableShowStmt": _show,
 }
 """What a message means by itself, where it is run. Calls, DO and EXPLAIN are read by `examine`."""

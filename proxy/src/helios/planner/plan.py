@@ -10,13 +10,17 @@ __all__ = [
     "Block",
     "Consistency",
     "Effect",
+    "Handling",
     "Kind",
     "Origin",
+    "Parameter",
+    "ParameterAct",
     "Plan",
     "Route",
     "Routing",
     "Verb",
     "Workload",
+    "WriteMode",
 ]
 
 
@@ -101,6 +105,17 @@ class Workload(StrEnum):
     """OLTP over tables that are seldom used. The engine counts that, so no plan is of this kind."""
 
 
+class WriteMode(StrEnum):
+    """How far a write must have come when it is acknowledged."""
+
+    SYNC = "sync"
+    """It is seen on the synchronous standbys."""
+    SEMISYNC = "semisync"
+    """They have it on disk."""
+    ASYNC = "async"
+    """The primary has it on disk."""
+
+
 class Origin(StrEnum):
     """What the route is decided by."""
 
@@ -129,6 +144,10 @@ class Routing:
     max_lag_ms: int | None = None
     timeout_ms: int | None = None
     """Milliseconds after which the statement is cancelled; None: as long as its user may."""
+    has_token: bool = False
+    """A hint says what must be seen; the engine reads it at each execution, as no two of them are alike."""
+    write_mode: WriteMode | None = None
+    """How far its writes must have come when they are acknowledged, where a hint says so."""
     notices: tuple[str, ...] = ()
     """What its client is told each time that it sends it."""
 
@@ -164,6 +183,33 @@ class Block:
     access: Access = Access.UNSAID
 
 
+class Parameter(StrEnum):
+    """A setting of Helios' own, without its prefix `helios.`."""
+
+    LSN = "lsn"
+    """What the session has seen, as a token that can be carried to another."""
+    WRITE_MODE = "write_mode"
+    """A `WriteMode`, of all transactions of the session."""
+
+
+class ParameterAct(StrEnum):
+    """What a text does with a parameter."""
+
+    SHOW = "show"
+    SET = "set"
+    RESET = "reset"
+    MIX = "mix"
+    """Something that is not done: it is one statement of several, or set in another way than by SET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What a text does with a parameter of Helios, which answers it itself."""
+
+    parameter: Parameter
+    act: ParameterAct
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
@@ -183,6 +229,8 @@ class Plan:
     """Makes functions, or others of those there are: what is known of the database's catalog is old then."""
     block: Block | None = None
     """What it does with the transaction block; None for a text that is not just one such statement."""
+    handling: Handling | None = None
+    """What it does with a parameter of Helios; None for nothing."""
     routing: Routing = Routing()
     tables: tuple[str, ...] = ()
     """Relations that it uses, also through views, where it is counted how often they are; `public` is left out."""

@@ -42,7 +42,14 @@ def decide_routing(
 ) -> Routing:
     """Where a text runs, in its context. `effects` are the reasons of what it may leave in its session."""
     wish = wish_of(context.policy.hints, context.policy.rules)
-    base = Routing(Route.PRIMARY, _UNSPLIT, timeout_ms=wish.timeout_ms, notices=wish.notices)
+    base = Routing(
+        Route.PRIMARY,
+        _UNSPLIT,
+        timeout_ms=wish.timeout_ms,
+        notices=wish.notices,
+        has_token=wish.has_token,
+        write_mode=wish.write_mode,
+    )
     if wish.route is Route.PRIMARY:
         return replace(base, reason=wish.said, origin=wish.origin)
     workloads = context.policy.workloads

@@ -6,11 +6,11 @@ the hint counts, and of what one asks a node goes before a route, and a route be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from helios.planner.plan import Consistency, Origin, Route, Workload
+from helios.planner.plan import Consistency, Origin, Route, Workload, WriteMode
 
 __all__ = ["Hint", "Rule", "Wish", "wish_of"]
 
@@ -23,22 +23,22 @@ _ROUTES = {
     **dict.fromkeys(("any", "local", "nearest"), Route.ANY),
 }
 
-_LATER = frozenset({"sync", "semisync", "async"})
-"""Values of `route` that this version knows and does not act on."""
-
 _WORKLOADS = {"vector": Workload.VECTOR}
 """Values of `route` that say what kind of work a read is."""
 
 _LABELS = frozenset(
     {
-        *("pool", "cache", "cache_ttl", "cache_tables", "cache_refresh", "priority", "retry", "branch", "twr"),
+        *("pool", "cache", "cache_ttl", "cache_tables", "cache_refresh", "priority", "retry", "branch"),
         *("tool", "workflow", "prefetch"),
     }
 )
 """Keys that this version knows and does not act on."""
 
-_ACTING = frozenset({"route", "node", "consistency", "lag", "timeout"})
+_ACTING = frozenset({"route", "node", "consistency", "lag", "timeout", "twr"})
 """Keys that are acted on; the lexer has the same (`helios-sql`, `hint`), for their values are part of a shape."""
+
+_CARRIES = "lsn"
+"""A key that is acted on by the engine: its value is no part of a shape."""
 
 _DAY_MS = 86_400_000
 _MAX_NOTICES = 4
@@ -68,6 +68,8 @@ class Wish:
     consistency: Consistency | None = None
     max_lag_ms: int | None = None
     timeout_ms: int | None = None
+    has_token: bool = False
+    write_mode: WriteMode | None = None
     notices: tuple[str, ...] = ()
     origin: Origin = Origin.STATEMENT
     said: str = ""
@@ -94,6 +96,8 @@ def wish_of(hints: Iterable[Hint], rules: Iterable[Rule]) -> Wish:
         consistency=hint.consistency or rule.consistency,
         max_lag_ms=rule.max_lag_ms if hint.max_lag_ms is None else hint.max_lag_ms,
         timeout_ms=hint.timeout_ms,
+        has_token=hint.has_token,
+        write_mode=hint.write_mode,
         notices=hint.notices,
         origin=Origin.RULE,
         said=rule.said,
@@ -122,7 +126,8 @@ def _of_hints(hints: Iterable[Hint]) -> Wish:
         given.setdefault(key, value)
     if not given:
         return NO_WISH
-    notices = [f'hint "{key[:_SHOWN]}" is not known and has no effect' for key in given if key not in _LABELS | _ACTING]
+    known = _LABELS | _ACTING | {_CARRIES}
+    notices = [f'hint "{key[:_SHOWN]}" is not known and has no effect' for key in given if key not in known]
     said = ", ".join(f"{key}={given[key]}" for key in ("node", "route", "consistency") if given.get(key))
     wish = Wish(
         route=_route(given.get("route"), notices),
@@ -131,6 +136,8 @@ def _of_hints(hints: Iterable[Hint]) -> Wish:
         consistency=_consistency(given.get("consistency"), notices),
         max_lag_ms=_milliseconds("lag", given.get("lag"), notices),
         timeout_ms=_milliseconds("timeout", given.get("timeout"), notices),
+        has_token=_CARRIES in given,
+        write_mode=_write_mode(given, notices),
         origin=Origin.HINT,
         said=f"hint {said}",
     )
@@ -147,13 +154,22 @@ def _settled(wish: Wish) -> Wish:
     return replace(wish, route=Route.PRIMARY)
 
 
+def _write_mode(given: Mapping[str, str], notices: list[str]) -> WriteMode | None:
+    """`twr` says it, or `route` in a value that says nothing of nodes."""
+    if "twr" not in given:
+        route = given.get("route", "").lower()
+        return WriteMode(route) if route in list(WriteMode) else None
+    value = given["twr"].lower()
+    if value in list(WriteMode):
+        return WriteMode(value)
+    notices.append(f"hint twr must be {', '.join(WriteMode)}, and has no effect")
+    return None
+
+
 def _route(value: str | None, notices: list[str]) -> Route | None:
-    if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS:
+    if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS | set(WriteMode):
         return None if value is None else _ROUTES.get(value.lower())
-    if value.lower() in _LATER:
-        notices.append(f"hint route={value.lower()} is not acted on by this version of Helios")
-    else:
-        notices.append("hint route must be primary, standby, any, nearest or vector, and has no effect")
+    notices.append("hint route must be primary, standby, any, nearest, vector, sync, semisync or async, and has no effect")
     return None
 
 

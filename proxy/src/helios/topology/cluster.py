@@ -253,7 +253,9 @@ class ClusterMonitor:
         )
         primary = self._election.primary if self._hold is None else None
         reason = self._hold or self._election.reason
-        return ClusterView(name=self.name, primary=primary, reason=reason, nodes=nodes)
+        elected = self._elected()
+        synchronous = elected is not None and elected.reading is not None and elected.reading.is_synchronous
+        return ClusterView(name=self.name, primary=primary, reason=reason, nodes=nodes, synchronous=synchronous)
 
     def _node_status(self, node: NodeConfig, poll: NodePoll | None) -> NodeStatus:
         reading = poll.reading if poll is not None and poll.reachable else None

@@ -36,6 +36,7 @@ SELECT in_recovery,
        coalesce((SELECT streaming FROM receiver), false) AS streaming,
        (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 * 1000 FROM receiver) AS heard_ms,
        current_setting('synchronous_standby_names') AS synchronous_standby_names,
+       EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS has_synchronous,
        extract(epoch FROM current_setting('wal_receiver_timeout')::interval)::float8 * 1000 AS wal_receiver_timeout_ms,
        CASE WHEN in_recovery THEN (SELECT received_tli FROM receiver)
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline,
@@ -88,6 +89,8 @@ class Reading:
     forms: tuple[tuple[str, str], ...]
     """Settings by which values are written, with what they are there."""
     synchronous_standby_names: str
+    is_synchronous: bool
+    """A primary has a synchronous standby, and may say so to the role that asks."""
     wal_receiver_timeout_ms: float
     """After half of it without a word a standby asks its primary for a sign of life, which has nothing to say of itself
     while nothing is written; 0 is never."""
@@ -198,6 +201,7 @@ def _reading(row: asyncpg.Record, system_identifier: str | None, latency_ms: flo
         heard_ms=_not_negative(row["heard_ms"]),
         forms=tuple(zip(_FORMS, row["forms"], strict=True)),
         synchronous_standby_names=row["synchronous_standby_names"],
+        is_synchronous=row["has_synchronous"] and not row["in_recovery"],
         wal_receiver_timeout_ms=row["wal_receiver_timeout_ms"],
         latency_ms=latency_ms,
     )

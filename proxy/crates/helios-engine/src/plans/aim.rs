@@ -21,6 +21,10 @@ pub(crate) struct Aim {
     pub(crate) timeout_ms: Option<u64>,
     /// What the client is told.
     pub(crate) notices: Vec<String>,
+    /// A hint says what must be seen.
+    pub(crate) has_token: bool,
+    /// How far writes must have come, where a hint says so.
+    pub(crate) write_mode: Option<WriteMode>,
 }
 
 impl Aim {
@@ -28,6 +32,49 @@ impl Aim {
     pub(crate) fn agrees(&self, other: &Aim) -> bool {
         let of = |aim: &Aim| (aim.route, aim.consistency, aim.max_lag_ms);
         of(self) == of(other) && self.node == other.node
+    }
+}
+
+/// How far a write must have come when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WriteMode {
+    /// It is seen on the synchronous standbys.
+    Sync,
+    /// They have it on disk.
+    Semisync,
+    /// The primary has it on disk.
+    Async,
+}
+
+impl WriteMode {
+    const ALL: [WriteMode; 3] = [WriteMode::Sync, WriteMode::Semisync, WriteMode::Async];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            WriteMode::Sync => "sync",
+            WriteMode::Semisync => "semisync",
+            WriteMode::Async => "async",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<WriteMode> {
+        let mut all = WriteMode::ALL.into_iter();
+        all.find(|mode| mode.name().eq_ignore_ascii_case(name))
+    }
+
+    /// PostgreSQL's `synchronous_commit` for it.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            WriteMode::Sync => "remote_apply",
+            WriteMode::Semisync => "on",
+            WriteMode::Async => "local",
+        }
+    }
+
+    /// Whether it says anything of standbys.
+    pub(crate) fn needs_standby(self) -> bool {
+        self != WriteMode::Async
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 
-use super::{Aim, Block, Plan};
+use super::{Aim, Block, Handling, Plan};
 use crate::catalog::AsOf;
 use crate::server::Doubts;
 
@@ -30,15 +30,27 @@ enum Effect {
     Unknown,
 }
 
+/// What a text does by its form, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Session,
+    Txn,
+    #[serde(other)]
+    Other,
+}
+
 /// What has been decided about a text.
 #[derive(Debug, Deserialize)]
 pub(super) struct Decided {
+    kind: Kind,
     effects: Vec<Effect>,
     settings: Vec<String>,
     pub(super) exact: bool,
     pub(super) reads: Vec<String>,
     defines: bool,
     block: Option<Block>,
+    handling: Option<Handling>,
     routing: Aim,
     tables: Vec<String>,
 }
@@ -80,11 +92,13 @@ impl Decided {
             frees: has(Effect::Deallocate) || has(Effect::Discard) || has(Effect::Release),
             own_settings,
             defines: decided.defines,
+            acts_on_data: decided.kind == Kind::Other,
             names: namers.into_iter().any(has),
             aim: decided.routing,
             is_disproved: AtomicBool::new(false),
             block: decided.block,
             tables: tables.unwrap_or_default(),
+            handling: decided.handling,
             by,
             class: 0,
         }

@@ -51,14 +51,16 @@ impl Desk {
     }
 
     fn answer(&self, id: u64, effects: &str, more: &str) {
-        let rest = format!("\"settings\":[],\"defines\":false,\"block\":null,{ROUTING},{more}");
+        let rest = format!(
+            "\"kind\":\"read\",\"settings\":[],\"defines\":false,\"block\":null,\"handling\":null,{ROUTING},{more}"
+        );
         let document = format!("{{\"id\":{id},\"plan\":{{\"effects\":{effects},{rest}}}}}");
         self.plans.decide(document.as_bytes()).expect("an answer");
     }
 }
 
 const ROUTING: &str = r#""routing":{"route":"primary","reason":"","origin":"statement","node":null,
-"consistency":null,"max_lag_ms":null,"timeout_ms":null,"notices":[]}"#;
+"consistency":null,"max_lag_ms":null,"timeout_ms":null,"notices":[],"has_token":false,"write_mode":null}"#;
 const PLAIN: &str = "\"exact\":false,\"reads\":[]";
 const BY_CATALOG: &str = "\"exact\":false,\"reads\":[\"catalog\"]";
 const BY_BOTH: &str = "\"exact\":true,\"reads\":[\"catalog\"]";

@@ -7,7 +7,7 @@ use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate;
 
 use crate::config::Workload;
-use crate::plans::{Aim, Origin, Plan};
+use crate::plans::{Aim, Origin, Plan, WriteMode};
 
 /// How a read that a standby was asked stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub(super) struct Attempt {
     pub(super) origin: Origin,
     /// A hint names this node, which there is not.
     pub(super) stranger: Option<String>,
+    /// A hint says what must be seen.
+    pub(super) has_token: bool,
+    /// How far what it writes must have come, where a hint says so.
+    pub(super) write_mode: Option<WriteMode>,
 }
 
 /// Whether a message of a server counts.
@@ -119,6 +123,8 @@ impl Attempt {
         self.plans.clear();
         self.origin = Origin::default();
         self.stranger = None;
+        self.has_token = false;
+        self.write_mode = None;
     }
 }
 

@@ -72,7 +72,9 @@ impl Session {
     /// Answers the request at the head of the client's bytes if it only begins a block, or ends one that nothing has
     /// happened in.
     pub(super) fn hold_back_begin(&mut self, bytes: &[u8]) -> Held {
-        if !self.is_split_by_itself() || self.is_second_try() || !self.has_blocks() {
+        // Behind what has been answered of a batch nothing else of it is.
+        let is_first = !self.unsynced && !self.is_second_try();
+        if !self.is_split_by_itself() || !is_first || !self.has_blocks() {
             return Held::Not;
         }
         let mut messages = Messages {
@@ -173,7 +175,7 @@ impl Session {
     /// Has the server at hand begin the block that the client has begun. False: a standby is being asked first how far
     /// it is, as what the client does in the block could not be repeated elsewhere.
     pub(super) fn begin_block(&mut self) -> bool {
-        let (Some(opening), Some(link)) = (&self.opening, &mut self.link) else {
+        let (Some(_), Some(link)) = (&self.opening, &mut self.link) else {
             return true;
         };
         if let Some(reader) = &mut link.reader {
@@ -185,9 +187,9 @@ impl Session {
             }
             reader.has_begun = true;
         }
-        let sql = opening.sql.clone();
-        self.opening = None;
-        self.send_own(&sql, Expect::Opening);
+        if let Some(opening) = self.opening.take() {
+            self.send_own(&opening.sql, Expect::Opening);
+        }
         true
     }
 

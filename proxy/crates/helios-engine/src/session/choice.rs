@@ -10,7 +10,12 @@ use crate::nodes::{choose, has_fit, Certainty, Meant, Need, Reason, Wish};
 impl Session {
     /// How fresh a standby must be for the read at hand.
     fn freshness(&self) -> Option<Freshness> {
-        self.reads()?.freshness(self.attempt.aim())
+        let aim = self.attempt.aim();
+        let mut freshness = self.reads()?.freshness(aim)?;
+        if aim.is_none_or(|aim| aim.consistency.is_none()) {
+            freshness.consistency = self.seen.at_least(freshness.consistency);
+        }
+        Some(freshness)
     }
 
     /// The pool of a standby that may answer now.

@@ -125,7 +125,7 @@ impl Session {
             match fake {
                 Expect::FakeParse { .. } => self.client.wbuf.extend(backend::PARSE_COMPLETE),
                 Expect::FakeClose { .. } => self.client.wbuf.extend(backend::CLOSE_COMPLETE),
-                Expect::FakeNotice(notice) => self.client.wbuf.extend(notice),
+                Expect::FakeNotice(told) | Expect::Told(told) => self.client.wbuf.extend(told),
                 _ => {}
             }
             self.fifo.pop_front();
@@ -492,8 +492,12 @@ impl Session {
             value,
             default.map(|(_, value)| value.as_str()),
         );
-        link.server.state.bucket = std::sync::Arc::clone(&bucket);
         self.set_bucket(bucket);
+        let lent = self.lent_bucket();
+        if let Some(link) = &mut self.link {
+            let bucket = lent.as_ref().unwrap_or(&self.bucket);
+            link.server.state.bucket = std::sync::Arc::clone(bucket);
+        }
         Act::Forward
     }
 
@@ -533,6 +537,7 @@ fn is_fake(expect: &Expect) -> bool {
         Expect::FakeParse { .. }
             | Expect::FakeClose { .. }
             | Expect::FakeNotice(_)
+            | Expect::Told(_)
             | Expect::CopyEnd
     )
 }

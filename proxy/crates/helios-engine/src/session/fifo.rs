@@ -65,6 +65,8 @@ pub(crate) enum Expect {
     FakeClose { restore: Option<(Box<[u8]>, Named)> },
     /// Nothing was sent: this complete NoticeResponse of ours.
     FakeNotice(Box<[u8]>),
+    /// Nothing was sent: these complete messages of ours are the answer.
+    Told(Box<[u8]>),
     /// A CopyDone or CopyFail sent before the server had said that it takes data. Never answered itself.
     CopyEnd,
     /// A request sent to fail, whose error is replaced by this complete message.

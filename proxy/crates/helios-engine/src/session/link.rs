@@ -23,6 +23,7 @@ use crate::fault::Fault;
 use crate::pool::{Denial, Grant, PoolShard, Profile, Ticket};
 use crate::rt;
 use crate::server::{connect, idle, Dirt, Doubts, Server};
+use crate::settings::Bucket;
 
 /// How long a CancelRequest under way may hold a server back before it is closed instead.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +48,9 @@ impl Session {
     pub(super) async fn acquire(&mut self) -> Result<(), Ended> {
         // A cancel that came while nothing ran has nothing to stop.
         self.handle.clear_cancel();
+        if self.attempt.has_token {
+            Box::pin(self.take_hint()).await?;
+        }
         self.catch_up().await?;
         loop {
             let found = self.find_way().map_err(Ended::Refused)?;
@@ -54,11 +58,14 @@ impl Session {
                 Ok(taken) => taken,
                 Err(found) => self.wait_for_server(found).await?,
             };
-            if !Arc::ptr_eq(&server.state.bucket, &self.bucket) {
-                if server.state.bucket.shows_through(&self.bucket) {
+            let hinted = self.hinted_bucket();
+            let bucket = hinted.as_ref().unwrap_or(&self.bucket);
+            if !Arc::ptr_eq(&server.state.bucket, bucket) {
+                if server.state.bucket.shows_through(bucket) {
                     continue;
                 }
-                server = Box::pin(self.apply_settings(server, &way.shard)).await?;
+                let bucket = Arc::clone(bucket);
+                server = Box::pin(self.apply_settings(server, &way.shard, bucket)).await?;
             }
             // Who has waited may have got it after its node was held or fenced, when nothing may begin there.
             if self.is_on_course() {
@@ -80,7 +87,7 @@ impl Session {
     /// An idle server at once, if there is one; else what is to be waited for.
     fn take_idle(&mut self, found: Found) -> Result<Taken, Found> {
         let way = found.map_err(Err)?;
-        match way.shard.try_take(&self.bucket) {
+        match self.try_take(&way.shard) {
             Some(server) => {
                 self.worker.stats().acquire.record(0);
                 self.waited = 0;
@@ -88,6 +95,12 @@ impl Session {
             }
             None => Err(Ok(way)),
         }
+    }
+
+    /// An idle server, rather one that has the settings of the next transaction.
+    fn try_take(&self, shard: &Rc<PoolShard>) -> Option<Box<Server>> {
+        let hinted = self.hinted_bucket();
+        shard.try_take(hinted.as_ref().unwrap_or(&self.bucket))
     }
 
     async fn wait_for_server(&mut self, found: Found) -> Result<Taken, Ended> {
@@ -118,7 +131,7 @@ impl Session {
             };
             place = None;
             // The pool may be another one than a moment ago.
-            if let Some(server) = way.shard.try_take(&self.bucket) {
+            if let Some(server) = self.try_take(&way.shard) {
                 return Ok((server, way));
             }
             let ticket = way.shard.enqueue(since);
@@ -177,7 +190,7 @@ impl Session {
     }
 
     /// What becomes of a session whose wait ended so.
-    fn end_by(&self, wait: &Wait) -> Ended {
+    pub(super) fn end_by(&self, wait: &Wait) -> Ended {
         match wait {
             Wait::Cancelled => self.cancelled(),
             Wait::Draining => Ended::Refused(Refusal::shutdown()),
@@ -187,11 +200,13 @@ impl Session {
     }
 
     pub(super) fn cancelled(&self) -> Ended {
+        Ended::Refused(self.cancellation())
+    }
+
+    pub(super) fn cancellation(&self) -> Refusal {
         self.handle.clear_cancel();
-        Ended::Refused(Refusal::new(
-            sqlstate::QUERY_CANCELED,
-            "canceling statement due to user request",
-        ))
+        let text = "canceling statement due to user request";
+        Refusal::new(sqlstate::QUERY_CANCELED, text)
     }
 
     /// Waits for a primary in the buffer, within its bounds and the pool's limit of time. `place` is kept as long as the
@@ -268,16 +283,17 @@ impl Session {
         (entry.name.clone(), database.clone(), user.clone())
     }
 
-    /// Gives the server this session's settings. Awaited, so that no statement can run under others.
+    /// Gives the server the settings of this session's transaction. Awaited, so that no statement can run under others.
     async fn apply_settings(
         &mut self,
         mut server: Box<Server>,
         shard: &Rc<PoolShard>,
+        bucket: Arc<Bucket>,
     ) -> Result<Box<Server>, Ended> {
-        let sql = server.state.bucket.to(&self.bucket);
+        let sql = server.state.bucket.to(&bucket);
         match idle::run(&mut server, &sql).await {
             Ok(Ok(())) => {
-                server.state.bucket = Arc::clone(&self.bucket);
+                server.state.bucket = bucket;
                 Ok(server)
             }
             Ok(Err(message)) => {
@@ -312,6 +328,7 @@ impl Session {
             redefines: false,
             fatal: false,
             has_run: false,
+            write_mode: self.hinted_write_mode(),
             reader,
             shard,
         }));
@@ -368,8 +385,10 @@ impl Session {
             self.restore_in_block();
             return;
         }
+        let is_kept = self.pins.any();
         if let Some(link) = &mut self.link {
             link.definition = None;
+            link.write_mode.take_if(|_| is_kept);
         }
         if self.inspect_if_in_doubt() || self.adjust_if_needed() || self.learn_types() {
             return;

@@ -6,6 +6,7 @@ pub(crate) mod auth;
 pub(crate) mod auth_query;
 mod block;
 pub(crate) mod cancel;
+mod carried;
 mod choice;
 mod console;
 mod demand;
@@ -17,6 +18,7 @@ mod leaving;
 mod link;
 mod listening;
 mod own;
+mod parameters;
 mod planning;
 mod prepared;
 mod reader;
@@ -31,6 +33,7 @@ mod timeouts;
 mod tracing;
 mod up;
 mod worded;
+mod write_mode;
 
 use std::collections::BTreeSet;
 use std::future::{poll_fn, Future};
@@ -47,7 +50,7 @@ use helios_wire::startup::Replication;
 use crate::catalog::Definition;
 use crate::config::{Limits, PoolMode};
 use crate::error::{Doubt, Refusal};
-use crate::plans::{Plan, Wanted};
+use crate::plans::{Plan, Wanted, WriteMode};
 use crate::pool::PoolShard;
 use crate::rt::{self, Conn};
 use crate::seat::Seat;
@@ -58,6 +61,7 @@ use crate::worker::Worker;
 
 use attempt::Attempt;
 use block::Opening;
+use carried::Stamp;
 use fifo::{Described, Fifo};
 use handle::{Ends, Handle, Signal};
 use listening::Listening;
@@ -136,6 +140,8 @@ struct Link {
     has_run: bool,
     /// The node, for a transaction that only reads.
     reader: Option<Reader>,
+    /// How far what this transaction writes must have come, where a hint says so.
+    write_mode: Option<WriteMode>,
 }
 
 /// One client.
@@ -196,6 +202,12 @@ pub(crate) struct Session {
     reach: Reach,
     /// What its reads must see.
     seen: Seen,
+    /// A sample that what the client asks for needs.
+    stamp: Stamp,
+    /// Portals of statements about parameters of ours; absent before the first such statement.
+    portals: Option<Vec<parameters::Portal>>,
+    /// How far its writes must have come when they are acknowledged.
+    write_mode: Option<WriteMode>,
     /// The read that a standby has been asked.
     attempt: Attempt,
     /// How statements are read under a bucket.
@@ -228,6 +240,8 @@ enum Step {
     NeedServer,
     /// A statement needs its plan.
     NeedPlan(Wanted),
+    /// A statement of ours needs a sample of the primary.
+    NeedStamp,
     /// The client left or asked to.
     Left,
     /// The client is told this and disconnected.
@@ -305,6 +319,9 @@ impl Session {
             opening: None,
             reach: Reach::Primary,
             seen: Seen::default(),
+            stamp: Stamp::None,
+            portals: None,
+            write_mode: None,
             attempt: Attempt::default(),
             syntax: None,
             own_settings: BTreeSet::new(),
@@ -327,6 +344,7 @@ impl Session {
             let done = match poll_fn(|cx| self.poll_step(cx)).await {
                 Step::NeedServer => self.acquire().await,
                 Step::NeedPlan(wanted) => Box::pin(self.await_plan(wanted)).await,
+                Step::NeedStamp => Box::pin(self.await_stamp()).await,
                 Step::Again => continue,
                 Step::Left | Step::Silent => break None,
                 Step::Fatal(refusal) => break Some(refusal),
@@ -464,6 +482,7 @@ impl Session {
             match flow {
                 Flow::NeedServer => return Err(Step::NeedServer),
                 Flow::NeedPlan(wanted) => return Err(Step::NeedPlan(wanted)),
+                Flow::NeedStamp => return Err(Step::NeedStamp),
                 Flow::Terminate => {
                     self.leaving = true;
                     return Ok(true);

@@ -334,7 +334,7 @@ impl Session {
 }
 
 /// The whole message at the head of a buffer.
-fn head(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn head(bytes: &[u8]) -> Option<&[u8]> {
     let header = frame::header(bytes).ok().flatten()?;
     bytes.get(..header.total)
 }

@@ -21,7 +21,7 @@ use crate::stats::Counter;
 use crate::traffic::Counts;
 
 /// Longest portal and statement name together in a Bind.
-const MAX_BIND_HEAD: usize = 64 * 1024;
+pub(super) const MAX_BIND_HEAD: usize = 64 * 1024;
 /// Statement names of ours on servers begin with this.
 pub(super) const OWN_PREFIX: &[u8] = b"helios_";
 /// A statement name that no server has: ids begin at 1.
@@ -88,37 +88,51 @@ impl Session {
         self.unnamed.worded = (names && self.maps_names()).then(|| rest.to_vec());
     }
 
-    fn parse_named(&mut self, name: &[u8], rest: &[u8]) {
+    /// Whether the client may give a statement this name.
+    pub(super) fn check_name(&self, name: &[u8], rest: &[u8]) -> Result<(), Refusal> {
         if self.statements.get(name).is_some() {
             let text = format!(
                 "prepared statement \"{}\" already exists",
                 String::from_utf8_lossy(name)
             );
-            return self.doom(sqlstate::DUPLICATE_PREPARED_STATEMENT, &text);
+            return Err(Refusal::new(sqlstate::DUPLICATE_PREPARED_STATEMENT, text));
         }
-        if !self.statements.has_room(&self.limits, rest.len(), 0) {
-            return self.doom_with(too_many());
+        match self.statements.has_room(&self.limits, rest.len(), 0) {
+            true => Ok(()),
+            false => Err(Refusal::Server(too_many().into())),
         }
-        let statement = self
-            .worker
-            .shared
-            .interner
-            .intern(rest, self.bucket.meaning());
+    }
+
+    /// A name of the client stands for this text now, as planned; the number of its Parse.
+    pub(super) fn keep_named(&mut self, name: &[u8], rest: &[u8]) -> u64 {
+        let interner = &self.worker.shared.interner;
+        let statement = interner.intern(rest, self.bucket.meaning());
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.count(|counts| &counts.client_parses);
         let plan = self.plan.take();
         let names = plan.as_ref().is_some_and(|plan| plan.names);
-        self.statements.insert(
-            name,
-            Named {
-                statement: Arc::clone(&statement),
-                worded: names.then(|| Arc::clone(&statement)),
-                told: None,
-                plan,
-                seq,
-            },
-        );
+        let worded = names.then(|| Arc::clone(&statement));
+        let named = Named {
+            statement,
+            worded,
+            told: None,
+            plan,
+            seq,
+        };
+        self.statements.insert(name, named);
+        seq
+    }
+
+    fn parse_named(&mut self, name: &[u8], rest: &[u8]) {
+        if let Err(refusal) = self.check_name(name, rest) {
+            return self.doom_with(refusal.message(Severity::Error));
+        }
+        self.count(|counts| &counts.client_parses);
+        let seq = self.keep_named(name, rest);
+        let Some(named) = self.statements.get(name) else {
+            return;
+        };
+        let statement = Arc::clone(&named.statement);
         let known = self.link_mut().server.state.statements.touch(statement.id);
         if known.is_none() {
             self.prepare(statement, Some(seq));
@@ -184,7 +198,7 @@ impl Session {
     }
 
     /// Sends a request that is sure to fail, so that the server is in the state that the client's error implies.
-    fn doom_with(&mut self, error: Vec<u8>) {
+    pub(super) fn doom_with(&mut self, error: Vec<u8>) {
         let mut out = Vec::new();
         frontend::describe_statement(&mut out, NOBODY);
         self.link_mut().server.conn.wbuf.extend(&out);

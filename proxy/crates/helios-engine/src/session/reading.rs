@@ -19,7 +19,7 @@ use super::{Homeless, Session};
 use crate::config::Consistency;
 use crate::error::Refusal;
 use crate::nodes::{Certainty, Lsn, Need, Reason, Standing};
-use crate::plans::{Access, Aim, Origin, Plan};
+use crate::plans::{Access, Aim, Origin, Plan, Route};
 use crate::pool::PoolShard;
 use crate::stamps::read_lsn;
 
@@ -49,18 +49,30 @@ pub(super) enum Reach {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// As far as it is known, with when that was, on the process clock.
-    floor: Lsn,
-    since: u64,
+    pub(super) floor: Lsn,
+    pub(super) since: u64,
     /// The number of the sample that will say the rest.
-    pending: Option<u64>,
+    pub(super) pending: Option<u64>,
     /// A standby that has all of it.
     pub(super) on: Option<Arc<Standing>>,
+    /// Something of it comes from another session, so it counts whatever the configuration says.
+    pub(super) is_carried: bool,
     /// Reads in a row that went to the primary, as no standby had it.
     behind: u32,
     /// So many more than configured make one wait, since waiting was of no use.
     doubled: u32,
     /// The primary that all this is about.
     primary: String,
+}
+
+impl Seen {
+    /// What has been carried here is not forgotten where nothing else is kept.
+    pub(super) fn at_least(&self, consistency: Consistency) -> Consistency {
+        match consistency {
+            Consistency::Bounded | Consistency::Eventual if self.is_carried => Consistency::Session,
+            _ => consistency,
+        }
+    }
 }
 
 /// What has come of a request.
@@ -77,6 +89,17 @@ impl Session {
     /// What holds for its reads, if there is anything to choose.
     pub(super) fn reads(&self) -> Option<&Reads> {
         self.route.as_ref()?.reads.as_ref()
+    }
+
+    /// Whether standbys answer everything.
+    pub(super) fn is_bound(&self) -> bool {
+        self.reads().is_some_and(Reads::is_bound)
+    }
+
+    /// How old what its reads see may be, where a statement says nothing else.
+    pub(super) fn consistency(&self) -> Consistency {
+        let configured = self.reads().map_or(Consistency::Strong, Reads::consistency);
+        self.seen.at_least(configured)
     }
 
     /// Whether reads may go to standbys, and everything else to the primary.
@@ -103,7 +126,7 @@ impl Session {
         }
         self.attempt.close();
         if let Some(reach) = self.block_reach() {
-            self.reach = reach;
+            self.reach = self.reach_of_block(reach, bytes);
             return true;
         }
         match self.survey(bytes) {
@@ -115,6 +138,23 @@ impl Session {
                 self.attempt.request.extend_from_slice(&bytes[..length]);
                 true
             }
+        }
+    }
+
+    /// Where a block goes that allows `reach`: its first statement may ask for more.
+    fn reach_of_block(&mut self, reach: Reach, bytes: &[u8]) -> Reach {
+        let bound = bytes.get(HEADER_LEN..).and_then(frontend::read_bind_head);
+        let plan = match (bytes.first(), bound) {
+            (Some(b'B'), Some(head)) => self.current_plan(head.statement),
+            _ => self.plan.clone(),
+        };
+        let Some(plan) = plan else { return reach };
+        self.note_aim(&plan.aim);
+        let is_sent = plan.aim.route == Route::Primary && plan.aim.origin != Origin::Statement;
+        self.attempt.plans.push(plan);
+        match is_sent {
+            true => Reach::Primary,
+            false => reach,
         }
     }
 
@@ -195,8 +235,7 @@ impl Session {
     /// Whether the plan is one of a read; remembered for what the standby will say.
     fn note_read(&mut self, plan: Option<Arc<Plan>>) -> bool {
         let Some(plan) = plan else { return false };
-        self.attempt.origin = plan.aim.origin;
-        self.note_node(&plan.aim);
+        self.note_aim(&plan.aim);
         let is_alike = |first: &Arc<Plan>| first.aim.agrees(&plan.aim);
         let opens = |access| self.is_split_by_itself() && self.is_for_standby(access);
         if !(plan.is_read() || plan.opens().is_some_and(opens))
@@ -213,6 +252,14 @@ impl Session {
         let is = |name, value| self.bucket.get(name).is_some_and(|set| set == value);
         access.is_for_standby(is("default_transaction_read_only", "on"))
             && !is("default_transaction_isolation", "serializable")
+    }
+
+    /// What a statement asks for, wherever it goes.
+    fn note_aim(&mut self, aim: &Aim) {
+        self.attempt.origin = aim.origin;
+        self.attempt.has_token |= aim.has_token;
+        self.attempt.write_mode = self.attempt.write_mode.or(aim.write_mode);
+        self.note_node(aim);
     }
 
     /// A rule may name a node that is not there yet; who writes a hint wants to know.
@@ -333,11 +380,11 @@ impl Session {
 
     /// A transaction is over: what it has shown or written must be seen from now on.
     pub(super) fn note_seen(&mut self, reader: Option<&Reader>, shard: &Rc<PoolShard>) {
-        let reads = self.route.as_ref().and_then(|route| route.reads.as_ref());
-        let Some(reads) = reads else { return };
-        if reads.consistency() != Consistency::Session {
+        if self.consistency() != Consistency::Session {
             return;
         }
+        let reads = self.route.as_ref().and_then(|route| route.reads.as_ref());
+        let Some(reads) = reads else { return };
         self.seen.behind = match (reader, self.reach) {
             (None, Reach::Standby) => self.seen.behind.saturating_add(1),
             _ => 0,
@@ -358,6 +405,7 @@ impl Session {
         let is_first = self.seen.primary.is_empty();
         self.seen = Seen {
             primary: name.to_owned(),
+            is_carried: self.seen.is_carried,
             ..Seen::default()
         };
         if let (false, Some(reads)) = (is_first, self.reads()) {

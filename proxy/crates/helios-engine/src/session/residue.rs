@@ -350,23 +350,26 @@ impl Session {
     /// Has the server's settings follow the client. RESET goes back to what the client asked for at its start.
     fn carry(&mut self, settings: BTreeMap<String, String>) {
         let buckets = &self.worker.shared.buckets;
-        let Some(link) = &mut self.link else { return };
         let on_server = buckets.intern(settings);
-        let bucket = buckets.over(&self.startup, &on_server);
+        let own = self.own_bucket(&on_server);
+        let bucket = buckets.over(&self.startup, &own);
+        let Some(link) = &mut self.link else { return };
         link.server.state.bucket = on_server;
         self.set_bucket(bucket);
     }
 
     /// Sets what RESET has gone back to, so that the client hears of it; whether that is under way now.
     pub(super) fn adjust_if_needed(&mut self) -> bool {
+        let lent = self.lent_bucket();
+        let bucket = lent.as_ref().unwrap_or(&self.bucket);
         let Some(link) = &mut self.link else {
             return false;
         };
-        if Arc::ptr_eq(&link.server.state.bucket, &self.bucket) {
+        if Arc::ptr_eq(&link.server.state.bucket, bucket) {
             return false;
         }
-        let sql = link.server.state.bucket.to(&self.bucket);
-        link.server.state.bucket = Arc::clone(&self.bucket);
+        let sql = link.server.state.bucket.to(bucket);
+        link.server.state.bucket = Arc::clone(bucket);
         self.send_own(sql.as_bytes(), Expect::Adjustment);
         true
     }

@@ -18,10 +18,11 @@ use super::cancel;
 use super::console::ConsoleSession;
 use super::handle::{Ends, Handle, Visit};
 use super::{Login, Session};
-use crate::config::Snapshot;
+use crate::config::{Database, PoolMode, Snapshot};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
+use crate::plans::Parameter;
 use crate::rt::Conn;
 use crate::seat::Seat;
 use crate::tls::{self, Acceptor};
@@ -189,6 +190,7 @@ async fn begin(
     if adds_host(worker, &params) {
         label(&mut params.parameters, &conn.peer());
     }
+    let own = own_parameters(worker, &mut params);
     let buckets = &worker.shared.buckets;
     let bucket = match params.replication {
         None => buckets.of_startup(&params.parameters),
@@ -199,6 +201,13 @@ async fn begin(
     let profile = match params.replication {
         None => session.profile().await,
         Some(_) => Box::pin(session.open_own(&params.parameters)).await,
+    };
+    let profile = match profile {
+        Ok(profile) if !own.is_empty() => {
+            let begun = Box::pin(session.begin_with(own)).await;
+            begun.map(|()| profile)
+        }
+        profile => profile,
     };
     match profile {
         Ok(profile) => {
@@ -217,6 +226,25 @@ async fn begin(
             None
         }
     }
+}
+
+/// Takes settings of ours out of a client's, where they are not for PostgreSQL.
+fn own_parameters(worker: &Worker, params: &mut StartupParams) -> Vec<(Parameter, String)> {
+    let config = worker.config();
+    let is_split = |entry: &Arc<Database>| {
+        let mode = config.pool_settings(entry, &params.user).mode;
+        entry.routing.is_some() && mode != PoolMode::Session && params.replication.is_none()
+    };
+    if !config.database(&params.database).is_some_and(is_split) {
+        return Vec::new();
+    }
+    let mut own = Vec::new();
+    params.parameters.retain(|(name, value)| {
+        let parameter = Parameter::named(name);
+        own.extend(parameter.map(|parameter| (parameter, value.clone())));
+        parameter.is_none()
+    });
+    own
 }
 
 /// Whether the client's application_name is to tell people at the server who it is. That of a standby is its name.

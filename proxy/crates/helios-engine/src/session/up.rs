@@ -9,6 +9,7 @@ use helios_wire::sqlstate;
 use super::block::Held;
 use super::fifo::Expect;
 use super::handle::Signal;
+use super::parameters::Handled;
 use super::planning;
 use super::{Link, Session};
 use crate::error::Refusal;
@@ -25,6 +26,8 @@ pub(super) enum Flow {
     NeedServer,
     /// A statement needs its plan.
     NeedPlan(Wanted),
+    /// A statement of ours needs a sample of the primary.
+    NeedStamp,
     /// The server does not keep up.
     Blocked,
     /// The server is being asked what the last transaction left, or set accordingly; or its answer decides what names
@@ -112,6 +115,12 @@ impl Session {
                 return Ok(Flow::Asking);
             }
             if self.link.is_none() {
+                if let Some(stop) = self.take_parameter(header, input, cursor) {
+                    match stop {
+                        Some(flow) => return Ok(flow),
+                        None => continue,
+                    }
+                }
                 match self.hold_back_begin(&input.bytes()[cursor.at..]) {
                     Held::Answered(length) => {
                         self.advance(input, cursor, length, false);
@@ -133,9 +142,21 @@ impl Session {
             if !self.begin_block() {
                 return Ok(Flow::Asking);
             }
-            self.begin_attempt();
+            if let Some(stop) = self.take_parameter(header, input, cursor) {
+                match stop {
+                    Some(flow) => return Ok(flow),
+                    None => continue,
+                }
+            }
             let end = input.len().min(cursor.at + header.total);
             let message = &input.bytes()[cursor.at..end];
+            if let Some(refusal) = self.write_refusal(header, message) {
+                self.advance(input, cursor, 0, false);
+                self.refuse_write(header, &refusal);
+                self.begin_partial(header, false);
+                continue;
+            }
+            self.begin_attempt();
             match self.on_message(
                 header,
                 message,
@@ -156,6 +177,34 @@ impl Session {
                 Act::Wait => return Ok(Flow::Starved),
                 Act::Ask => return Ok(Flow::Asking),
             }
+        }
+    }
+
+    /// Answers the message at hand if it is about a parameter of ours. `None`: it is not; else what stops the scan, if
+    /// anything does.
+    #[inline]
+    #[allow(clippy::option_option, reason = "whether, and what")]
+    fn take_parameter(
+        &mut self,
+        header: Header,
+        input: &Buf,
+        cursor: &mut Cursor,
+    ) -> Option<Option<Flow>> {
+        if !self.has_parameters() {
+            return None;
+        }
+        // What is put among the client's messages must not come before those that were there first.
+        self.advance(input, cursor, 0, false);
+        let end = input.len().min(cursor.at + header.total);
+        match self.handle_parameter(header, &input.bytes()[cursor.at..end]) {
+            Handled::Not => None,
+            Handled::Answered => {
+                self.advance(input, cursor, header.total, false);
+                Some(None)
+            }
+            Handled::Part => Some(Some(Flow::Starved)),
+            Handled::Later => Some(Some(Flow::Asking)),
+            Handled::Unsampled => Some(Some(Flow::NeedStamp)),
         }
     }
 
@@ -222,6 +271,7 @@ impl Session {
     /// The Sync of a batch for which no server could be had.
     fn end_refusal(&mut self, header: Header) {
         self.refusing = false;
+        self.unsynced = false;
         let mut out = Vec::new();
         backend::ready_for_query(&mut out, Status::Idle);
         self.client.wbuf.extend(&out);

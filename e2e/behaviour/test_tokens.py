@@ -189,6 +189,9 @@ def test_it_has_its_place_in_batches_and_blocks(pods: Pods) -> None:
         )
         assert sqlstates(events) == ["22023"] and rows(events) == []
         assert rows(client.batch(parse("select 8"), bind(), execute(), sync())) == [["8"]]
+        client.send(parse("select 9"), bind(), execute(), query("show helios.lsn"))
+        assert sqlstates(client.until_ready()) == ["0A000"], "and nobody waits"
+        assert client.value("select 10") == "10"
         client.query("deallocate s")
         assert sqlstates(client.batch(bind(name="s"), sync())) == ["26000"]
 

@@ -108,6 +108,11 @@ impl Session {
     }
 
     fn on_parameter_query(&mut self, handling: Handling, sql: &[u8]) -> Handled {
+        if self.link.is_some() && self.unsynced {
+            // The server answers nothing of that batch before its Sync, so it cannot be waited for.
+            let handled = self.fail_parameter(&unsynced(handling.parameter));
+            return self.end_if_query(b'Q', handled);
+        }
         if !self.fifo.is_empty() {
             return Handled::Later;
         }
@@ -482,6 +487,11 @@ fn mixed(parameter: Parameter) -> Refusal {
     Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, text).hint(format!(
         "Send SET {name} = '…' or SHOW {name} without other statements beside or around it."
     ))
+}
+
+fn unsynced(parameter: Parameter) -> Refusal {
+    let text = format!("{} behind a batch that has no Sync", parameter.name());
+    Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, text).hint("Send a Sync first.")
 }
 
 /// Whether a text may be about a parameter, as far as can be seen without a plan.

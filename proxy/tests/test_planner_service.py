@@ -111,6 +111,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "reads": [],
             "defines": False,
             "block": None,
+            "handling": None,
             "routing": {
                 "route": "primary",
                 "reason": "reads are not told from writes here",
@@ -120,6 +121,8 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
                 "consistency": None,
                 "max_lag_ms": None,
                 "timeout_ms": None,
+                "has_token": False,
+                "write_mode": None,
                 "notices": [],
             },
         },

@@ -169,7 +169,7 @@ def _write_mode(given: Mapping[str, str], notices: list[str]) -> WriteMode | Non
 def _route(value: str | None, notices: list[str]) -> Route | None:
     if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS | set(WriteMode):
         return None if value is None else _ROUTES.get(value.lower())
-    notices.append("hint route must be primary, standby, any, nearest, vector, sync, semisync or async, and has no effect")
+    notices.append("hint route must be a kind of node, vector or a write mode, and has no effect")
     return None
 
 

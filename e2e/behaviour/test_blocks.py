@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness.backend import Event
-from harness.client import Client, brief, full, rows, sqlstates
+from harness.client import Client, LoginRefusedError, brief, full, rows, sqlstates
 from harness.frontend import bind, describe_portal, execute, parse, query, sync
 from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy, base_settings
@@ -39,8 +39,15 @@ ASKS = pytest.mark.parametrize("ask", [simple, extended, described])
 def split(start_proxy: StartProxy, **pool: object) -> HeliosProcess:
     """A proxy that sends reads to the standby, however slow the machine is, once it does."""
     proxy = start_proxy(routing={"read_write_split": True, "max_lag_ms": 0}, pool=pool)
-    with Client(proxy.target()) as client:
-        until(lambda: client.value(WHO) == "standby-1", "reads to go to the standby")
+
+    def is_used() -> bool:
+        try:
+            with Client(proxy.target()) as client:
+                return client.value(WHO) == "standby-1"
+        except LoginRefusedError:  # the first connection to a server took longer than a client waits
+            return False
+
+    until(is_used, "reads to go to the standby", 30)
     return proxy
 
 

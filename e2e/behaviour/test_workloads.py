@@ -271,7 +271,6 @@ def test_tables_that_are_seldom_used_have_a_node_of_their_own(trio: Trio) -> Non
         assert re.search(r'^heliosproxy_tables\{[^}]*temperature="cold"\} [1-9]', text, re.MULTILINE)
         until(lambda: heated(client) and node(client, page) == "standby-1", "a table that is used to be warm", 60)
         assert pages()["uses_total"] >= 1_000
-        arrive(client, Client.query, page, "standby-2")
     assert trio.proxy.json("/api/temperature") == {"tables": []}
 
 

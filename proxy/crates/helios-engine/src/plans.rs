@@ -241,8 +241,12 @@ impl Recent {
         self.young.insert(hash, entry);
     }
 
-    fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+    /// How many of its entries are plans, not what leads to one.
+    fn plans(&self) -> usize {
+        let entries = self.young.values().chain(self.old.values());
+        entries
+            .filter(|entry| matches!(entry, Entry::Plan(_)))
+            .count()
     }
 }
 
@@ -501,7 +505,7 @@ impl Plans {
 
     /// Plans kept, made so far, and statements that ran without one.
     pub(crate) fn counts(&self) -> (usize, u64, u64) {
-        let kept = self.state().known.len();
+        let kept = self.state().known.plans();
         (
             kept,
             self.made.load(Ordering::Relaxed),

@@ -1,4 +1,5 @@
-"""The campaign: the primary is killed again and again under pgbench and a bank ledger, and switched over.
+"""The campaign: the primary is killed again and again under pgbench and a bank ledger, and switched over; a standby is
+promoted by somebody else; and a proxy that is promoting one is stopped.
 
 `make failover KILLS=30` runs it and writes `e2e/behaviour/FAILOVER.md`; every figure there is of that run.
 """
@@ -28,6 +29,8 @@ from harness.wait import until
 KILLS = int(os.environ.get("FAILOVER_KILLS", "2"))
 SWITCHOVERS = int(os.environ.get("FAILOVER_SWITCHOVERS", str(max(1, KILLS // 3))))
 ASYNC_KILLS = int(os.environ.get("FAILOVER_ASYNC_KILLS", str(KILLS // 6)))
+FOREIGN = int(os.environ.get("FAILOVER_FOREIGN", str(max(1, KILLS // 10))))
+STOPS = int(os.environ.get("FAILOVER_STOPS", str(max(1, KILLS // 3))))
 REPORT = os.environ.get("FAILOVER_REPORT")
 PATIENCE = 90
 DELAYED_EVERY = 3
@@ -134,7 +137,7 @@ def successor_of(proxy: HeliosProcess, former: str) -> str | None:
 
 def synchronous_of(cluster: ReplicatedCluster, primary: str) -> str:
     """The standby that commits wait for."""
-    sql = "select application_name from pg_stat_replication where sync_state = 'sync'"
+    sql = "select min(application_name) from pg_stat_replication where sync_state = 'sync'"
     return str(until(lambda: cluster.ask(primary, sql), "a synchronous standby", PATIENCE))
 
 
@@ -284,3 +287,107 @@ def test_losses_without_synchronous_commit_are_listed(
         "",
     ]
     assert all(listed for made, listed in kills if made.lost)
+
+
+TIMELINE = "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+
+
+def test_a_promotion_by_another_tool_stops_writes_to_the_old_primary(
+    cluster: ReplicatedCluster, proxy: HeliosProcess, report: list[str]
+) -> None:
+    noticed = []
+    for number in range(FOREIGN):
+        primary = primary_of(proxy)
+        heir = synchronous_of(cluster, primary)
+        other = next(name for name in cluster.servers if name not in (primary, heir))
+        with Client(cluster.app(primary)) as client:
+            client.query("truncate transfers")
+        ledger = Ledger(proxy.target(database=DATABASE), extended=number % 2 == 1)
+        with ledger:
+            ledger.await_more(50, PATIENCE)
+            # Its commits would else wait for itself, as its predecessor's did.
+            with Client(superuser_of(cluster[heir])) as client:
+                client.query("alter system set synchronous_standby_names = ''")
+                client.query("select pg_reload_conf()")
+                client.query("select pg_promote()")
+            at = time.monotonic()
+            until(lambda: primary not in believed(proxy), "writes to stop", PATIENCE)  # noqa: B023
+            noticed.append(time.monotonic() - at)
+            cluster[primary].kill()
+            until(lambda: successor_of(proxy, primary) == heir, "the new primary", PATIENCE)  # noqa: B023
+            ledger.await_more(20, PATIENCE)
+        assert lost(ledger, cluster.app(heir)) == []
+        cluster[other].stop("fast")
+        cluster.rejoin(other, heir)
+        mend(cluster, proxy, primary, heir)
+        cluster.set_synchronous(heir, f'FIRST 1 ("{other}")')
+    report += [
+        f"{FOREIGN} promotions of the only synchronous standby by `pg_promote()`, the old primary alive: writes stop at",
+        f"most {max(noticed) * 1000:.0f} ms after that returned; no write is missing that the old one acknowledged.",
+        "",
+    ]
+
+
+def believed(proxy: HeliosProcess) -> list[str]:
+    """Nodes that get writes."""
+    return [node["name"] for node in proxy.json("/nodes") if node["role"] == "primary"]
+
+
+def test_a_holder_of_the_lease_that_is_stopped_anywhere_makes_no_second_primary(
+    cluster: ReplicatedCluster, proxy: HeliosProcess, report: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("holders")
+    proxy.stop()
+    outcomes = []
+    pair = [started(cluster, folder, 0), started(cluster, folder, 1)]
+    try:
+        for number in range(STOPS):
+            holder, other = sorted(pair, key=lambda each: not status(each)["holds_lease"])
+            primary = primary_of(other)
+            synchronous_of(cluster, primary)
+            timeline = int(cluster.ask(primary, TIMELINE) or 0)
+            cluster[primary].kill()
+            time.sleep(random.uniform(0.0, 0.8))  # the step in which it is stopped is meant to be any
+            holder.signal(signal.SIGSTOP)
+            was_promoted = len(primaries(cluster, primary)) == 1
+            if number % 2:
+                holder.kill()
+            else:
+                holder.signal(signal.SIGCONT)
+            heir = str(until(lambda: successor_of(other, primary), "another primary", PATIENCE))  # noqa: B023
+            cluster.await_streaming(heir, 1, PATIENCE)
+            assert primaries(cluster, primary) == [heir]
+            assert int(cluster.ask(heir, TIMELINE) or 0) == timeline + 1, "promoted once"
+            end = "killed" if number % 2 else "went on"
+            outcomes.append(f"{'after' if was_promoted else 'before'} the promotion, {end}")
+            mend(cluster, other, primary, heir)
+            pair = [other, started(cluster, folder, number + 2) if number % 2 else holder]
+            for each in pair:
+                until(lambda: successor_of(each, primary) == heir, "the same primary", PATIENCE)  # noqa: B023
+                until(lambda: each.json(f"/nodes/{primary}")["role"] == "standby", "it to be seen", PATIENCE)  # noqa: B023
+    finally:
+        for each in pair:
+            each.kill()
+    report += [
+        f"{STOPS} times the holder of the lease was stopped (SIGSTOP) up to 0.8 s after the primary died:",
+        "; ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes))) + ". One promotion each time.",
+        "",
+    ]
+
+
+def primaries(cluster: ReplicatedCluster, dead: str) -> list[str]:
+    """Servers that live and take writes."""
+    live = [name for name in cluster.servers if name != dead]
+    return [name for name in live if cluster.ask(name, "select pg_is_in_recovery()") == "f"]
+
+
+def started(cluster: ReplicatedCluster, folder: Path, number: int) -> HeliosProcess:
+    """One of two proxies with one lease, once it knows all servers."""
+    own = folder / str(number)
+    sections = {
+        "failover": {"enabled": True, "lease_file": str(folder / "lease")},
+        "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 8},
+    }
+    process = HeliosProcess(own, base_settings(cluster, own, **sections))
+    until(lambda: all(node["healthy"] for node in process.json("/nodes")), "all nodes", PATIENCE)
+    return process

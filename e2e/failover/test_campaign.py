@@ -322,8 +322,8 @@ def test_a_promotion_by_another_tool_stops_writes_to_the_old_primary(
         mend(cluster, proxy, primary, heir)
         cluster.set_synchronous(heir, f'FIRST 1 ("{other}")')
     report += [
-        f"{FOREIGN} promotions of the only synchronous standby by `pg_promote()`, the old primary alive: writes stop at",
-        f"most {max(noticed) * 1000:.0f} ms after that returned; no write is missing that the old one acknowledged.",
+        f"{FOREIGN} promotions of the only synchronous standby by `pg_promote()`, the old primary alive: writes stop",
+        f"at most {max(noticed) * 1000:.0f} ms after that returned; no write is missing that the old one acknowledged.",
         "",
     ]
 
@@ -370,7 +370,7 @@ def test_a_holder_of_the_lease_that_is_stopped_anywhere_makes_no_second_primary(
             each.kill()
     report += [
         f"{STOPS} times the holder of the lease was stopped (SIGSTOP) up to 0.8 s after the primary died:",
-        "; ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes))) + ". One promotion each time.",
+        "; ".join(f"{outcomes.count(each)} × {each}" for each in sorted(set(outcomes))) + ". Promoted once each time.",
         "",
     ]
 

@@ -89,7 +89,7 @@ class FailoverController:
 
     def statuses(self) -> tuple[FailoverStatus, ...]:
         """What people are told."""
-        return tuple(self._status(watched.guard.decisions) for watched in self._watched.values())
+        return tuple(self._status(watched.guard) for watched in self._watched.values())
 
     async def switch_over(self, cluster: str, to: str | None) -> str:
         """Make a standby the primary while the primary lives; the name of the new one. `SwitchoverFailure` with the
@@ -119,15 +119,15 @@ class FailoverController:
             watched.start()
         return watched
 
-    def _status(self, decisions: Decisions) -> FailoverStatus:
-        config, record = self._config.failover, decisions.record
+    def _status(self, guard: Guard) -> FailoverStatus:
+        config, decisions, record = self._config.failover, guard.decisions, guard.decisions.record
         is_homeless = config.enabled and self._lease is None
         return FailoverStatus(
             cluster=decisions.name,
             enabled=config.enabled,
             policy=config.policy.value,
             holds_lease=decisions.may_decide,
-            hold=record.hold,
+            hold=record.hold or guard.lapsed,
             verdict=decisions.verdict,
             refused=decisions.refused or (_NO_LEASE if is_homeless else None),
             promoting=record.promoting,

@@ -70,7 +70,7 @@ class Decisions:
             raise StepFailure("there is no lease")
         record = self.record.model_copy(update=changes)
         # What is decided already is only waited for again: some lease counts from when it was.
-        if record != self.record or record != self.lease.records.get(self.name):
+        if record != self.record or not record.term:
             record = record.model_copy(update={"term": self.record.term + 1})
             await self.lease.write(self.name, record)
         is_followed = await self._follow(record)

@@ -38,7 +38,7 @@ class Guard:
         self._returned = Returned(decisions)
         self._widening = Widening(decisions)
         self._retry_at = 0.0
-        self._lapsed: str | None = None
+        self.lapsed: str | None = None
         """Why this proxy has let go of the primary."""
 
     async def run(self) -> None:
@@ -130,8 +130,8 @@ class Guard:
             silence_after = decisions.config.silence_after_seconds
             if is_led(self._standbys(0.0), len(decisions.monitor.polls) - 1, silence_after):
                 lapsed = None
-        if lapsed != self._lapsed:
-            self._lapsed = lapsed
+        if lapsed != self.lapsed:
+            self.lapsed = lapsed
             decisions.monitor.hold(_LAPSE, lapsed, cut=True)
             facts = fields(cluster=decisions.name, reason=lapsed or "it is renewed")
             _log.error("no right to use the primary" if lapsed else "right to use the primary is back", extra=facts)

@@ -61,15 +61,17 @@ async def rejoin(data: Path, programs: Path, primary: Primary, name: str, slot: 
         ours = _system_identifier(data, programs)
         kept = {file: (data / file).read_bytes() for file in OWN_FILES if (data / file).is_file()}
         await _prepare(primary, ours, slot)
-        _rewind(data, programs, primary)
-        for file, content in kept.items():
-            (data / file).write_bytes(content)
+        try:
+            _rewind(data, programs, primary)
+        finally:
+            for file, content in kept.items():
+                (data / file).write_bytes(content)
         _follow(data, primary, name, slot)
     except OSError as error:
         raise RejoinFailure(f"{error.filename or data}: {error.strerror}") from error
 
 
-def settings_without(text: str, names: tuple[str, ...]) -> str:
+def _settings_without(text: str, names: tuple[str, ...]) -> str:
     """postgresql.auto.conf without these settings."""
     pattern = re.compile(rf"\s*({'|'.join(names)})\s*=", re.IGNORECASE)
     return "".join(line for line in text.splitlines(keepends=True) if not pattern.match(line))
@@ -132,7 +134,7 @@ def _follow(data: Path, primary: Primary, name: str, slot: str | None) -> None:
     conninfo = primary.conninfo(application_name=name, **password)
     settings = {"primary_conninfo": conninfo, **({"primary_slot_name": slot} if slot is not None else {})}
     auto, signal = data / "postgresql.auto.conf", data / "standby.signal"
-    kept = settings_without(auto.read_text() if auto.is_file() else "", LEFT_BEHIND)
+    kept = _settings_without(auto.read_text() if auto.is_file() else "", LEFT_BEHIND)
     lines = "".join(f"{key} = {_quoted(value, doubled=True)}\n" for key, value in settings.items())
     auto.write_text(kept + lines)
     signal.touch()

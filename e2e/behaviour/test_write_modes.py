@@ -145,27 +145,30 @@ def test_sync_is_acknowledged_when_the_standby_shows_it(
     kept: HeliosProcess, postgres: PostgresCluster, ask: Ask
 ) -> None:
     assert postgres.standby is not None
+    first, second = 75000 + next(NUMBERS), 76000 + next(NUMBERS)
     with connect(kept) as client, Client(superuser_of(postgres.standby), deadline=PATIENCE) as standby:
         with paused_replay(postgres):
             for mode in ("async", "semisync"):
                 ask(client, f"set helios.write_mode = {mode}")
-                assert not sqlstates(ask(client, f"insert into notes values (7500, '{mode}') on conflict do nothing"))
-            assert standby.value("select count(*) from notes where id = 7500") == "0"
+                assert not sqlstates(
+                    ask(client, f"insert into notes values ({first}, '{mode}') on conflict do nothing")
+                )
+            assert standby.value(f"select count(*) from notes where id = {first}") == "0"
             ask(client, "set helios.write_mode = sync")
             seen: list[str | None] = []
 
             def write() -> None:
-                assert not sqlstates(ask(client, "insert into notes values (7501, 'sync')"))
-                seen.append(standby.value("select count(*) from notes where id = 7501"))
+                assert not sqlstates(ask(client, f"insert into notes values ({second}, 'sync')"))
+                seen.append(standby.value(f"select count(*) from notes where id = {second}"))
 
             writer = threading.Thread(target=write)
             writer.start()
-            waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep' and query like '%7501%'"
+            waiting = f"select count(*) from pg_stat_activity where wait_event = 'SyncRep' and query like '%{second}%'"
             until(lambda: postgres.value(waiting) == "1", "the write to wait", PATIENCE)
             assert not seen
         writer.join()
         assert seen == ["1"]
-        client.query("delete from notes where id in (7500, 7501)")
+        client.query(f"delete from notes where id in ({first}, {second})")
 
 
 @ASKS

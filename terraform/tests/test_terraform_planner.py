@@ -116,3 +116,13 @@ def test_each_earlier_state_becomes_one_of_this_version() -> None:
     assert sorted(UPGRADES) == [0]
     assert set(state) == {field.name for field in resource_fields("pool_profile")}
     assert state["idle_timeout_secs"] == 60
+
+
+RESERVED = {"count", "for_each", "depends_on", "provider", "providers", "lifecycle", "connection", "provisioner"}
+RESERVED |= {"source", "version", "locals"}
+
+
+@pytest.mark.parametrize("word", list(RESOURCES))
+def test_no_attribute_has_a_name_that_terraform_keeps_for_itself(word: str) -> None:
+    # As an attribute of a resource, or as a variable of the module.
+    assert RESERVED & {field.name for field in resource_fields(word)} == set()

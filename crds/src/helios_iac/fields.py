@@ -19,9 +19,11 @@ from helios_crds.node import MISSING, Node, tree
 __all__ = ["METADATA", "MISSING", "RESOURCES", "Field", "ResourceType", "camel", "resource_of_kind", "snake"]
 
 _RENAMED: Final[Mapping[tuple[str, ...], str]] = {
-    ("RoutingRule", "match", "applicationName"): "application_name_patterns"
+    ("RoutingRule", "match", "applicationName"): "application_name_patterns",
+    ("HeliosProxy", "provider"): "failover_provider",
 }
-"""Kind and path below spec → the name that the original's Terraform provider had."""
+"""Kind and path below spec → the name that the original's Terraform provider had, or another than one that Terraform
+keeps for itself."""
 _NAMED: Final = frozenset({"poolProfileRef", "auditPolicyRef", "routingRuleRefs", "tenantQuotaRefs"})
 """References to our own kinds are written as names, without an object around."""
 _ONLY_EQUAL: Final = re.compile(r"^self\.(\w+) == oldSelf\.\1$")

@@ -101,6 +101,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly failover: pulumi.Output<outputs.InstanceFailover | undefined>;
     /**
+     * Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
+     */
+    declare public readonly failoverProvider: pulumi.Output<string | undefined>;
+    /**
      * Switches.
      */
     declare public readonly features: pulumi.Output<outputs.InstanceFeatures | undefined>;
@@ -172,10 +176,6 @@ export class Instance extends pulumi.CustomResource {
      * PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
      */
     declare public readonly poolProfileRef: pulumi.Output<string | undefined>;
-    /**
-     * Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
-     */
-    declare public readonly provider: pulumi.Output<string | undefined>;
     /**
      * Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
      */
@@ -249,6 +249,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["databases"] = args?.databases;
             resourceInputs["drain"] = args?.drain;
             resourceInputs["failover"] = args?.failover;
+            resourceInputs["failoverProvider"] = args?.failoverProvider;
             resourceInputs["features"] = args?.features;
             resourceInputs["image"] = args?.image;
             resourceInputs["io"] = args?.io;
@@ -267,7 +268,6 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["podDisruptionBudget"] = args ? (args.podDisruptionBudget ? pulumi.output(args.podDisruptionBudget).apply(inputs.instancePodDisruptionBudgetArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["pool"] = args?.pool;
             resourceInputs["poolProfileRef"] = args?.poolProfileRef;
-            resourceInputs["provider"] = args?.provider;
             resourceInputs["replicas"] = (args?.replicas) ?? 2;
             resourceInputs["resources"] = args?.resources;
             resourceInputs["routing"] = args?.routing;
@@ -300,6 +300,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["drain"] = undefined /*out*/;
             resourceInputs["endpoint"] = undefined /*out*/;
             resourceInputs["failover"] = undefined /*out*/;
+            resourceInputs["failoverProvider"] = undefined /*out*/;
             resourceInputs["features"] = undefined /*out*/;
             resourceInputs["image"] = undefined /*out*/;
             resourceInputs["io"] = undefined /*out*/;
@@ -318,7 +319,6 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["podDisruptionBudget"] = undefined /*out*/;
             resourceInputs["pool"] = undefined /*out*/;
             resourceInputs["poolProfileRef"] = undefined /*out*/;
-            resourceInputs["provider"] = undefined /*out*/;
             resourceInputs["replicas"] = undefined /*out*/;
             resourceInputs["resources"] = undefined /*out*/;
             resourceInputs["routing"] = undefined /*out*/;
@@ -394,6 +394,10 @@ export interface InstanceArgs {
      */
     failover?: pulumi.Input<inputs.InstanceFailoverArgs>;
     /**
+     * Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
+     */
+    failoverProvider?: pulumi.Input<string>;
+    /**
      * Switches.
      */
     features?: pulumi.Input<inputs.InstanceFeaturesArgs>;
@@ -465,10 +469,6 @@ export interface InstanceArgs {
      * PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
      */
     poolProfileRef?: pulumi.Input<string>;
-    /**
-     * Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
-     */
-    provider?: pulumi.Input<string>;
     /**
      * Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
      */

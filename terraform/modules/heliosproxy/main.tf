@@ -67,7 +67,7 @@ resource "heliosproxy_instance" "this" {
   workers               = var.workers
   clients_per_worker    = var.clients_per_worker
   io                    = var.io
-  provider              = var.provider
+  failover_provider     = var.failover_provider
   nodes                 = var.nodes
   clusters              = var.clusters
   databases             = var.databases

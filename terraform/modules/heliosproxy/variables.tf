@@ -71,7 +71,7 @@ variable "io" {
   default     = null
 }
 
-variable "provider" {
+variable "failover_provider" {
   description = "Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself."
   type        = string
   default     = null

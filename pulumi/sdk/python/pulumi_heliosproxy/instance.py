@@ -34,6 +34,7 @@ class InstanceArgs:
                  databases: Optional[pulumi.Input[Sequence[pulumi.Input['InstanceDatabasesArgs']]]] = None,
                  drain: Optional[pulumi.Input['InstanceDrainArgs']] = None,
                  failover: Optional[pulumi.Input['InstanceFailoverArgs']] = None,
+                 failover_provider: Optional[pulumi.Input[_builtins.str]] = None,
                  features: Optional[pulumi.Input['InstanceFeaturesArgs']] = None,
                  image: Optional[pulumi.Input[_builtins.str]] = None,
                  io: Optional[pulumi.Input[_builtins.str]] = None,
@@ -52,7 +53,6 @@ class InstanceArgs:
                  pod_disruption_budget: Optional[pulumi.Input['InstancePodDisruptionBudgetArgs']] = None,
                  pool: Optional[pulumi.Input['InstancePoolArgs']] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
-                 provider: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input['InstanceResourcesArgs']] = None,
                  routing: Optional[pulumi.Input['InstanceRoutingArgs']] = None,
@@ -81,6 +81,7 @@ class InstanceArgs:
         :param pulumi.Input[Sequence[pulumi.Input['InstanceDatabasesArgs']]] databases: The database names clients may ask for. Left out: every name, on the only cluster.
         :param pulumi.Input['InstanceDrainArgs'] drain: How a pod leaves.
         :param pulumi.Input['InstanceFailoverArgs'] failover: Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote.
+        :param pulumi.Input[_builtins.str] failover_provider: Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param pulumi.Input['InstanceFeaturesArgs'] features: Switches.
         :param pulumi.Input[_builtins.str] image: Container image. Left out: the image the operator was released with. A change rolls the pods one by one.
         :param pulumi.Input[_builtins.str] io: Linux's interface for TCP connections: `epoll`, or `io_uring`, which needs Linux 6.1 and a seccomp profile that allows it; where it cannot be had epoll serves, and the log says why. `auto` takes what costs less: epoll so far. Default: auto. Allowed: `auto`, `epoll`, `io_uring`.
@@ -99,7 +100,6 @@ class InstanceArgs:
         :param pulumi.Input['InstancePodDisruptionBudgetArgs'] pod_disruption_budget: How many pods may be evicted at once. Left out: one, where at least two are wanted.
         :param pulumi.Input['InstancePoolArgs'] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
-        :param pulumi.Input[_builtins.str] provider: Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
         :param pulumi.Input['InstanceResourcesArgs'] resources: CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole.
         :param pulumi.Input['InstanceRoutingArgs'] routing: Which node runs a statement. Left out: the primary runs all.
@@ -139,6 +139,8 @@ class InstanceArgs:
             pulumi.set(__self__, "drain", drain)
         if failover is not None:
             pulumi.set(__self__, "failover", failover)
+        if failover_provider is not None:
+            pulumi.set(__self__, "failover_provider", failover_provider)
         if features is not None:
             pulumi.set(__self__, "features", features)
         if image is not None:
@@ -175,8 +177,6 @@ class InstanceArgs:
             pulumi.set(__self__, "pool", pool)
         if pool_profile_ref is not None:
             pulumi.set(__self__, "pool_profile_ref", pool_profile_ref)
-        if provider is not None:
-            pulumi.set(__self__, "provider", provider)
         if replicas is None:
             replicas = 2
         if replicas is not None:
@@ -359,6 +359,18 @@ class InstanceArgs:
     @failover.setter
     def failover(self, value: Optional[pulumi.Input['InstanceFailoverArgs']]):
         pulumi.set(self, "failover", value)
+
+    @_builtins.property
+    @pulumi.getter(name="failoverProvider")
+    def failover_provider(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
+        """
+        return pulumi.get(self, "failover_provider")
+
+    @failover_provider.setter
+    def failover_provider(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "failover_provider", value)
 
     @_builtins.property
     @pulumi.getter
@@ -578,18 +590,6 @@ class InstanceArgs:
 
     @_builtins.property
     @pulumi.getter
-    def provider(self) -> Optional[pulumi.Input[_builtins.str]]:
-        """
-        Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
-        """
-        return pulumi.get(self, "provider")
-
-    @provider.setter
-    def provider(self, value: Optional[pulumi.Input[_builtins.str]]):
-        pulumi.set(self, "provider", value)
-
-    @_builtins.property
-    @pulumi.getter
     def replicas(self) -> Optional[pulumi.Input[_builtins.int]]:
         """
         Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
@@ -752,6 +752,7 @@ class Instance(pulumi.CustomResource):
                  databases: Optional[pulumi.Input[Sequence[pulumi.Input[Union['InstanceDatabasesArgs', 'InstanceDatabasesArgsDict']]]]] = None,
                  drain: Optional[pulumi.Input[Union['InstanceDrainArgs', 'InstanceDrainArgsDict']]] = None,
                  failover: Optional[pulumi.Input[Union['InstanceFailoverArgs', 'InstanceFailoverArgsDict']]] = None,
+                 failover_provider: Optional[pulumi.Input[_builtins.str]] = None,
                  features: Optional[pulumi.Input[Union['InstanceFeaturesArgs', 'InstanceFeaturesArgsDict']]] = None,
                  image: Optional[pulumi.Input[_builtins.str]] = None,
                  io: Optional[pulumi.Input[_builtins.str]] = None,
@@ -770,7 +771,6 @@ class Instance(pulumi.CustomResource):
                  pod_disruption_budget: Optional[pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
-                 provider: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']]] = None,
                  routing: Optional[pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']]] = None,
@@ -803,6 +803,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[Sequence[pulumi.Input[Union['InstanceDatabasesArgs', 'InstanceDatabasesArgsDict']]]] databases: The database names clients may ask for. Left out: every name, on the only cluster.
         :param pulumi.Input[Union['InstanceDrainArgs', 'InstanceDrainArgsDict']] drain: How a pod leaves.
         :param pulumi.Input[Union['InstanceFailoverArgs', 'InstanceFailoverArgsDict']] failover: Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote.
+        :param pulumi.Input[_builtins.str] failover_provider: Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param pulumi.Input[Union['InstanceFeaturesArgs', 'InstanceFeaturesArgsDict']] features: Switches.
         :param pulumi.Input[_builtins.str] image: Container image. Left out: the image the operator was released with. A change rolls the pods one by one.
         :param pulumi.Input[_builtins.str] io: Linux's interface for TCP connections: `epoll`, or `io_uring`, which needs Linux 6.1 and a seccomp profile that allows it; where it cannot be had epoll serves, and the log says why. `auto` takes what costs less: epoll so far. Default: auto. Allowed: `auto`, `epoll`, `io_uring`.
@@ -821,7 +822,6 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']] pod_disruption_budget: How many pods may be evicted at once. Left out: one, where at least two are wanted.
         :param pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
-        :param pulumi.Input[_builtins.str] provider: Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
         :param pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']] resources: CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole.
         :param pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']] routing: Which node runs a statement. Left out: the primary runs all.
@@ -873,6 +873,7 @@ class Instance(pulumi.CustomResource):
                  databases: Optional[pulumi.Input[Sequence[pulumi.Input[Union['InstanceDatabasesArgs', 'InstanceDatabasesArgsDict']]]]] = None,
                  drain: Optional[pulumi.Input[Union['InstanceDrainArgs', 'InstanceDrainArgsDict']]] = None,
                  failover: Optional[pulumi.Input[Union['InstanceFailoverArgs', 'InstanceFailoverArgsDict']]] = None,
+                 failover_provider: Optional[pulumi.Input[_builtins.str]] = None,
                  features: Optional[pulumi.Input[Union['InstanceFeaturesArgs', 'InstanceFeaturesArgsDict']]] = None,
                  image: Optional[pulumi.Input[_builtins.str]] = None,
                  io: Optional[pulumi.Input[_builtins.str]] = None,
@@ -891,7 +892,6 @@ class Instance(pulumi.CustomResource):
                  pod_disruption_budget: Optional[pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
-                 provider: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']]] = None,
                  routing: Optional[pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']]] = None,
@@ -926,6 +926,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["databases"] = databases
             __props__.__dict__["drain"] = drain
             __props__.__dict__["failover"] = failover
+            __props__.__dict__["failover_provider"] = failover_provider
             __props__.__dict__["features"] = features
             __props__.__dict__["image"] = image
             __props__.__dict__["io"] = io
@@ -944,7 +945,6 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["pod_disruption_budget"] = pod_disruption_budget
             __props__.__dict__["pool"] = pool
             __props__.__dict__["pool_profile_ref"] = pool_profile_ref
-            __props__.__dict__["provider"] = provider
             if replicas is None:
                 replicas = 2
             __props__.__dict__["replicas"] = replicas
@@ -1000,6 +1000,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["drain"] = None
         __props__.__dict__["endpoint"] = None
         __props__.__dict__["failover"] = None
+        __props__.__dict__["failover_provider"] = None
         __props__.__dict__["features"] = None
         __props__.__dict__["image"] = None
         __props__.__dict__["io"] = None
@@ -1018,7 +1019,6 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["pod_disruption_budget"] = None
         __props__.__dict__["pool"] = None
         __props__.__dict__["pool_profile_ref"] = None
-        __props__.__dict__["provider"] = None
         __props__.__dict__["replicas"] = None
         __props__.__dict__["resources"] = None
         __props__.__dict__["routing"] = None
@@ -1160,6 +1160,14 @@ class Instance(pulumi.CustomResource):
         Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote.
         """
         return pulumi.get(self, "failover")
+
+    @_builtins.property
+    @pulumi.getter(name="failoverProvider")
+    def failover_provider(self) -> pulumi.Output[Optional[_builtins.str]]:
+        """
+        Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
+        """
+        return pulumi.get(self, "failover_provider")
 
     @_builtins.property
     @pulumi.getter
@@ -1304,14 +1312,6 @@ class Instance(pulumi.CustomResource):
         PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
         """
         return pulumi.get(self, "pool_profile_ref")
-
-    @_builtins.property
-    @pulumi.getter
-    def provider(self) -> pulumi.Output[Optional[_builtins.str]]:
-        """
-        Who promotes the servers of the one cluster. Left out: nobody, so that Helios may. Excludes `clusters`, each of which says it for itself. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
-        """
-        return pulumi.get(self, "provider")
 
     @_builtins.property
     @pulumi.getter

@@ -144,7 +144,7 @@ async def write_modes(cluster: PostgresCluster, proxy: HeliosProcess, count: int
             await asyncio.sleep(0.1)
     figures: dict[str, float] = {}
     for mode in ("default", "async", "semisync", "sync", "hint"):
-        await connection.execute(f"set helios.write_mode = {'default' if mode == 'hint' else mode}")
+        await connection.execute(f"set helios.write_mode = '{'default' if mode == 'hint' else mode}'")
         sql = f"/*helios:twr=semisync*/ {WRITE}" if mode == "hint" else WRITE
         took = []
         for n in range(count):

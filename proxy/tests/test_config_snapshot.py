@@ -114,6 +114,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "outlier_latency_factor": 10,
             "outlier_error_percent": 30,
         },
+        "transaction_replay": None,
         "console": None,
         "limits": {
             "max_client_connections": 10_000,

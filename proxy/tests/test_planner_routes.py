@@ -16,7 +16,8 @@ from harness.wait import until
 from helios.planner.catalog import Catalog
 from helios.planner.context import Context, Policy
 from helios.planner.decide import plan
-from helios.planner.plan import Access, Block, Plan, Route, Verb
+from helios.planner.explain import NO_OBJECTS
+from helios.planner.plan import Access, Block, Plan, Rerun, Route, Verb
 from helios.topology.catalog_reader import read_catalog
 from helios.topology.credentials import Login
 
@@ -185,3 +186,26 @@ def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> N
 )
 def test_what_is_done_with_a_transaction_block(sql: str, block: Block | None) -> None:
     assert plan(sql, Context(policy=Policy(is_split=True))).block == block
+
+
+@pytest.mark.parametrize(
+    ("sql", "rerun"),
+    [
+        ("select now(), nextval('s')", Rerun.REPEATS),
+        ("insert into t values (1) returning id", Rerun.REPEATS),
+        ("begin; savepoint a; rollback to a", Rerun.REPEATS),
+        ("rollback and chain", Rerun.REPEATS),
+        ("commit", Rerun.COMMITS),
+        ("insert into t values (1); end and chain", Rerun.COMMITS),
+        ("prepare transaction 'x'", Rerun.COMMITS),
+        ("commit prepared 'x'", Rerun.COMMITS),
+        ("copy t from stdin", Rerun.NEVER),
+        ("select 1; copy t to program 'mail'", Rerun.NEVER),
+        ("listen x", Rerun.NEVER),
+        ("load 'auto_explain'", Rerun.NEVER),
+        ("select unknown_function()", Rerun.NEVER),
+        ("do 'begin execute ''commit''; end'", Rerun.NEVER),
+    ],
+)
+def test_what_becomes_of_a_text_in_a_transaction_that_is_run_again(sql: str, rerun: Rerun) -> None:
+    assert plan(sql, Context(lambda: NO_OBJECTS)).rerun is rerun

@@ -22,6 +22,7 @@ __all__ = [
     "NodeState",
     "OpenPool",
     "PoolState",
+    "ReplayCounts",
     "ServerState",
     "SessionsState",
     "SocketAddress",
@@ -109,6 +110,28 @@ class ListeningCounts(Message):
     """Notifications given to clients."""
     lost_total: int
     """Clients that were disconnected since they may have missed one."""
+
+
+class ReplayFailures(Message):
+    """Transactions that were lost with their server."""
+
+    reason: str
+    """Not tried: `overflow`, `statement`, `copy`, `unnamed_statement`, `pinned`; `outcome` where a commit was under
+    way. Tried in vain: `answer`, `lock`, `cancelled`, `no_server`, `losses`."""
+    total: int
+
+
+class ReplayCounts(Message):
+    """Transactions that outlive their server."""
+
+    active: int
+    """Being run again now."""
+    journal_bytes: int
+    """In journals of more than 16 KiB."""
+    completed_total: int
+    statements_total: int
+    """Requests that gave the same answers again."""
+    failed: tuple[ReplayFailures, ...]
 
 
 class BufferCounts(Message):
@@ -374,6 +397,7 @@ class EngineState(Message):
     pins: tuple[PinCount, ...]
     listening: ListeningCounts
     buffer: BufferCounts
+    replays: ReplayCounts
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
     open: tuple[OpenPool, ...]

@@ -46,6 +46,13 @@ def engine_state(**changes: Any) -> EngineState:
         ],
         "listening": {"sessions": 4, "links": 1, "notifications_total": 8, "lost_total": 1},
         "buffer": {"clients": 2, "bytes": 80, "entered_total": 6, "refused_total": 1},
+        "replays": {
+            "active": 1,
+            "journal_bytes": 70_000,
+            "completed_total": 12,
+            "statements_total": 40,
+            "failed": [{"reason": "answer", "total": 3}, {"reason": "outcome", "total": 0}],
+        },
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "open": [],

@@ -51,6 +51,30 @@ pub struct Snapshot {
     pub temperature: Option<Temperature>,
     /// Spans of statements; absent is none.
     pub tracing: Option<Tracing>,
+    /// How transactions outlive their servers; absent is that they do not.
+    pub transaction_replay: Option<TransactionReplay>,
+}
+
+/// How a transaction whose server is lost is run again.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransactionReplay {
+    /// Servers that one transaction may lose.
+    pub max_retries: u32,
+    /// What is kept of each.
+    pub journal: JournalBounds,
+}
+
+/// What journals of transactions may hold.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalBounds {
+    /// Answered requests of one transaction.
+    pub max_entries: usize,
+    /// Bytes of its requests.
+    pub max_bytes: usize,
+    /// The same of all transactions.
+    pub max_total_bytes: usize,
 }
 
 /// Which statements have spans besides those whose callers say so.

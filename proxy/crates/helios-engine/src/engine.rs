@@ -129,6 +129,7 @@ impl Engine {
                 .collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             buffer: Arc::default(),
+            ledger: Arc::default(),
             budgets: Budgets::default(),
             census: Arc::default(),
             buckets: Buckets::new(),

@@ -19,6 +19,7 @@ mod fault;
 mod halts;
 mod handover;
 mod heat;
+mod journal;
 mod listener;
 mod newcomer;
 mod nodes;

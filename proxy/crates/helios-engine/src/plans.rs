@@ -23,7 +23,7 @@ use crate::heat::Table;
 use crate::server::Doubts;
 
 pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb, WriteMode};
-use decided::Decided;
+use decided::{Decided, Rerun};
 use familiar::Familiar;
 pub(crate) use handling::{Act, Handling, Parameter};
 
@@ -63,6 +63,8 @@ pub(crate) struct Plan {
     tables: Vec<Arc<Table>>,
     /// What it does with a parameter of ours.
     pub(crate) handling: Option<Handling>,
+    /// What becomes of it in a transaction that is run again.
+    rerun: Rerun,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -85,9 +87,20 @@ impl Plan {
             block: None,
             tables: Vec::new(),
             handling: None,
+            rerun: Rerun::Never,
             by: None,
             class: 0,
         }
+    }
+
+    /// Whether it may be run again in a transaction that is begun anew.
+    pub(crate) fn may_rerun(&self) -> bool {
+        self.rerun != Rerun::Never
+    }
+
+    /// Whether it may commit the transaction that it is in.
+    pub(crate) fn may_commit(&self) -> bool {
+        self.rerun == Rerun::Commits
     }
 
     /// Whether it only reads, so that a standby may answer it.

@@ -9,13 +9,14 @@ use helios_wire::startup::Replication;
 use serde_json::{json, Value};
 
 use crate::census::Ceiling;
+use crate::journal;
 use crate::listener::Bound;
 use crate::nodes::Reason;
 use crate::pool::PoolShared;
 use crate::server::{Backend, Server};
 use crate::session::handle::Handle;
 use crate::session::{Pin, Session};
-use crate::stats::{merged, total};
+use crate::stats::{merged, total, Counter, Replays};
 use crate::worker::Shared;
 
 /// Gathers it. Counters are read one by one, so sums may be a moment apart.
@@ -65,6 +66,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "lost_total": total(stats(), |stats| &stats.listeners_lost),
         },
         "buffer": buffer(shared),
+        "replays": replays(shared),
         "bytes": {
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),
@@ -79,6 +81,23 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "query_duration_seconds": merged(stats(), |stats| &stats.query),
             "pool_acquire_duration_seconds": merged(stats(), |stats| &stats.acquire),
         },
+    })
+}
+
+fn replays(shared: &Shared) -> Value {
+    let stats = || shared.stats.iter().map(|stats| &stats.replays);
+    let sum =
+        |counter: fn(&Replays) -> &Counter| -> u64 { stats().map(|it| counter(it).get()).sum() };
+    let failed = journal::Reason::ALL.map(|reason| {
+        let total: u64 = stats().map(|it| it.failed[reason as usize].get()).sum();
+        json!({"reason": reason.name(), "total": total})
+    });
+    json!({
+        "active": shared.ledger.reruns(),
+        "journal_bytes": shared.ledger.bytes(),
+        "completed_total": sum(|it| &it.completed),
+        "statements_total": sum(|it| &it.statements),
+        "failed": failed,
     })
 }
 

@@ -237,6 +237,8 @@ pub(crate) struct Unnamed {
 pub(crate) struct ClientStatements {
     by_name: HashMap<Box<[u8]>, Named>,
     bytes: usize,
+    /// What names stood for, oldest first, since a time to which one may go back; absent where nobody does.
+    before: Option<Vec<(Box<[u8]>, Option<Named>)>>,
 }
 
 impl ClientStatements {
@@ -256,25 +258,58 @@ impl ClientStatements {
 
     pub(crate) fn insert(&mut self, name: &[u8], named: Named) {
         self.bytes += named.statement.cost();
-        if let Some(old) = self.by_name.insert(name.into(), named) {
+        let old = self.by_name.insert(name.into(), named);
+        if let Some(old) = &old {
             self.bytes -= old.statement.cost();
+        }
+        if let Some(before) = &mut self.before {
+            before.push((name.into(), old));
         }
     }
 
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Named> {
         let named = self.by_name.remove(name)?;
         self.bytes -= named.statement.cost();
+        if let Some(before) = &mut self.before {
+            before.push((name.into(), Some(named.clone())));
+        }
         Some(named)
+    }
+
+    /// From here on one can go back to what is now.
+    pub(crate) fn mark(&mut self) {
+        self.before.get_or_insert_default().clear();
+    }
+
+    /// Goes back to the mark.
+    pub(crate) fn go_back(&mut self) {
+        for (name, named) in self.before.take().into_iter().flatten().rev() {
+            match named {
+                Some(named) => self.insert(&name, named),
+                None => drop(self.remove(&name)),
+            }
+        }
+        self.mark();
+    }
+
+    /// What is now, to be put in place again.
+    pub(crate) fn snapshot(&self) -> ClientStatements {
+        ClientStatements {
+            by_name: self.by_name.clone(),
+            bytes: self.bytes,
+            before: Some(Vec::new()),
+        }
     }
 
     /// Takes the names that stand for a statement away.
     pub(crate) fn remove_all(&mut self, statement: &Arc<Statement>) {
-        let bytes = &mut self.bytes;
-        self.by_name.retain(|_, named| {
-            let is_other = !Arc::ptr_eq(&named.statement, statement);
-            *bytes -= if is_other { 0 } else { named.statement.cost() };
-            is_other
-        });
+        let of = |(name, named): (&Box<[u8]>, &Named)| {
+            Arc::ptr_eq(&named.statement, statement).then(|| name.clone())
+        };
+        let names: Vec<_> = self.by_name.iter().filter_map(of).collect();
+        for name in names {
+            self.remove(&name);
+        }
     }
 
     /// Has a name stand for the same text as read under other settings, or in other words.
@@ -313,7 +348,14 @@ impl ClientStatements {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.by_name.clear();
+        let all = self
+            .by_name
+            .drain()
+            .map(|(name, named)| (name, Some(named)));
+        match &mut self.before {
+            Some(before) => before.extend(all),
+            None => drop(all),
+        }
         self.bytes = 0;
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::{json, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::journal::Reason;
 use crate::session::Pin;
 
 /// A number that one thread changes and others read.
@@ -73,6 +74,24 @@ pub(crate) struct Stats {
     pub(crate) pins: [Counter; Pin::ALL.len()],
     /// By reason, the sessions that do now.
     pub(crate) pinned: [Counter; Pin::ALL.len()],
+    pub(crate) replays: Replays,
+}
+
+/// What became of transactions whose servers were lost.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    /// Run again, and gone on.
+    pub(crate) completed: Counter,
+    /// Requests of those that gave the same answers.
+    pub(crate) statements: Counter,
+    /// By reason, those that were not.
+    pub(crate) failed: [Counter; Reason::ALL.len()],
+}
+
+impl Replays {
+    pub(crate) fn fail(&self, reason: Reason) {
+        self.failed[reason as usize].add(1);
+    }
 }
 
 /// The sum of one counter over all workers.

@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::events::Events;
 use crate::halts::Halts;
 use crate::handover::{self, Predecessors};
+use crate::journal::Ledger;
 use crate::listener;
 use crate::nodes::Nodes;
 use crate::notify::{Address, Mail};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) revision: AtomicU64,
     pub(crate) pools: Mutex<HashMap<PoolKey, Arc<PoolShared>>>,
     pub(crate) buffer: Arc<Buffer>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Budgets,
     pub(crate) inboxes: Arc<[Sender<Message>]>,
     pub(crate) stats: Box<[Stats]>,

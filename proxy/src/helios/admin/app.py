@@ -25,6 +25,7 @@ from helios.admin.routes import (
     share,
     temperature,
     topology,
+    tr,
     version,
 )
 
@@ -52,6 +53,7 @@ def build_app(control: Control) -> web.Application:
         explain,
         failover,
         hold,
+        tr,
     ):
         app.add_routes(module.ROUTES)
     return app

@@ -365,6 +365,8 @@ class ExplainView(_Answer):
     """What it may leave in its session → why; empty for nothing."""
     settings: tuple[str, ...]
     """Settings that it names; `*` for one that only its execution shows."""
+    rerun: str
+    """What becomes of it in a transaction whose server is lost: `repeats`, `commits` or `never`."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
 
@@ -423,6 +425,20 @@ class HoldView(_Answer):
     clusters: tuple[str, ...]
     hold: str | None
     """Why no transaction begins there; null where they do."""
+
+
+class TransactionReplayView(_Answer):
+    """GET /api/tr."""
+
+    enabled: bool
+    active: int
+    """Transactions being run again now."""
+    completed: int
+    """Since the start, those that went on."""
+    statements: int
+    """Requests of those that gave the same answers again."""
+    diverged: dict[str, int]
+    """Those that were lost with their server, by reason; see the guide."""
 
 
 class SwitchoverView(_Answer):

@@ -33,6 +33,7 @@ from helios.config.routing import (
 )
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 from helios.config.tracing import TracingConfig
+from helios.config.transaction_replay import JournalConfig, TransactionReplayConfig
 from helios.config.workload import WorkloadConfig
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "HeliosModel",
     "IdentConfig",
     "IoBackend",
+    "JournalConfig",
     "LimitsConfig",
     "LogConfig",
     "LogFormat",
@@ -82,6 +84,7 @@ __all__ = [
     "ServerTlsConfig",
     "ServerTlsMode",
     "TracingConfig",
+    "TransactionReplayConfig",
     "UserConfig",
     "WorkloadConfig",
 ]

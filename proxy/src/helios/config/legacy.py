@@ -44,6 +44,13 @@ def _seconds(value: Any) -> Any:
     return value if written is None else int(written[1]) * {"s": 1, "m": 60}[written[2]]
 
 
+def _bytes(value: Any) -> Any:
+    """`"64MB"` as a number."""
+    written = re.fullmatch(r"(\d+)\s*(B|KB|MB|GB)", value, re.IGNORECASE) if isinstance(value, str) else None
+    units = {"B": 0, "KB": 10, "MB": 20, "GB": 30}
+    return value if written is None else int(written[1]) << units[written[2].upper()]
+
+
 def _words(**replacements: str) -> Convert:
     def convert(value: Any) -> Any:
         return replacements.get(value.lower(), value.lower()) if isinstance(value, str) else value
@@ -100,6 +107,7 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "tls.key_path": ("tls.key_file", _as_is),
     "circuit_breaker.open_secs": ("circuit_breaker.reset_timeout_seconds", _as_is),
     "circuit_breaker.reset_timeout": ("circuit_breaker.reset_timeout_seconds", _seconds),
+    "transaction_replay.journal.max_size": ("transaction_replay.journal.max_bytes", _bytes),
     "logging.level": ("log.level", _words(trace="debug", warn="warning")),
     "logging.format": ("log.format", _words(pretty="text", compact="text", full="text")),
 }
@@ -124,7 +132,6 @@ NOT_ACTED_ON: Final = (
     "schema_routing.rules",
     "session_migration",
     "tr_enabled",
-    "transaction_replay",
     "transparent_write_routing",
     "upgrade",
 )
@@ -151,6 +158,11 @@ IGNORED: Final = (
     "routing_hints.strip_hints",
     "tls.ca_path",
     "tr_mode",
+    "transaction_replay.max_wal_lag_bytes",
+    "transaction_replay.retry_on_error",
+    "transaction_replay.statement_timeout_ms",
+    "transaction_replay.verify_results",
+    "transaction_replay.wait_for_wal_sync",
     "write_timeout_secs",
 )
 """Settings that tune such a feature or that Helios settles by itself: passed over without a word."""

@@ -28,6 +28,7 @@ from helios.config.routing import RoutingConfig
 from helios.config.tcp import TcpConfig
 from helios.config.tls import ClientTlsConfig
 from helios.config.tracing import TracingConfig
+from helios.config.transaction_replay import TransactionReplayConfig
 from helios.config.watch import WatchConfig
 
 __all__ = ["CONFIG_VERSION", "ProxyConfig"]
@@ -103,6 +104,9 @@ class ProxyConfig(HeliosModel):
 
     failover: FailoverConfig = FailoverConfig()
     """Promotion of standbys."""
+
+    transaction_replay: TransactionReplayConfig = TransactionReplayConfig()
+    """Transactions that outlive their server."""
 
     clusters: tuple[ClusterConfig, ...] = ()
     """The PostgreSQL clusters, at least one."""

@@ -31,6 +31,7 @@ from helios.config.roles import UserConfig
 from helios.config.routing import Consistency, RoutingConfig
 from helios.config.secrets import admin_tokens, monitor_password, peer_secrets, read_text, secret
 from helios.config.tls import ClientTlsConfig, ClientTlsMode
+from helios.config.transaction_replay import TransactionReplayConfig
 from helios.config.users import User, users_of
 from helios.config.workload import WorkloadConfig
 from helios.errors import ConfigError, Problem, SecretError
@@ -98,6 +99,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "circuit_breaker": _circuit_breaker(config.circuit_breaker),
         "temperature": _temperature(config.routing),
         "tracing": {"sample_ratio": config.tracing.sample_ratio} if config.tracing.endpoint else None,
+        "transaction_replay": _transaction_replay(config.transaction_replay),
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
@@ -286,6 +288,10 @@ def _workloads(workload: WorkloadConfig) -> dict[str, Any]:
         "patterns": workload.patterns,
         "large_table_rows": workload.large_table_rows,
     }
+
+
+def _transaction_replay(replay: TransactionReplayConfig) -> dict[str, Any] | None:
+    return replay.model_dump(exclude={"enabled"}) if replay.enabled else None
 
 
 def _circuit_breaker(breaker: CircuitBreakerConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from helios.planner.parameter import handling_of
 from helios.planner.parser import parse_statements
 from helios.planner.plan import Effect, Plan
 from helios.planner.purity import add_calls
+from helios.planner.rerun import rerun_of
 from helios.planner.routing import decide_routing, tables_of
 from helios.planner.transaction import block_of
 
@@ -46,6 +47,7 @@ def plan(text: str, context: Context) -> Plan:
         defines=findings.defines,
         block=block_of(statements),
         handling=handling_of(statements, findings.parameters),
+        rerun=rerun_of(statements, kinds, findings.reasons),
         routing=decide_routing(statements, kind, reasons, findings, context),
         tables=tables_of(findings, context),
     )

@@ -44,6 +44,8 @@ class Explanation:
     """What it may leave in its session → why."""
     settings: tuple[str, ...]
     """Settings that it names; `*` for one that only its execution shows."""
+    rerun: str
+    """What becomes of it in a transaction whose server is lost: `repeats`, `commits` or `never`."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
 
@@ -71,6 +73,7 @@ def explain(sql: str, catalog: Catalog | None, policy: Policy) -> Explanation:
         notices=routing.notices,
         effects=effects,
         settings=made.settings,
+        rerun=made.rerun,
         exact=made.exact,
     )
 

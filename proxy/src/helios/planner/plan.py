@@ -16,6 +16,7 @@ __all__ = [
     "Parameter",
     "ParameterAct",
     "Plan",
+    "Rerun",
     "Route",
     "Routing",
     "Verb",
@@ -210,6 +211,17 @@ class Handling:
     act: ParameterAct
 
 
+class Rerun(StrEnum):
+    """What becomes of a text in a transaction whose server is lost."""
+
+    REPEATS = "repeats"
+    """It is run again on another server; it gives the same answer there, or the transaction is given up."""
+    COMMITS = "commits"
+    """It may have ended the transaction by a commit."""
+    NEVER = "never"
+    """It reaches beyond the database or the transaction, or nobody knows what it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
@@ -231,6 +243,8 @@ class Plan:
     """What it does with the transaction block; None for a text that is not just one such statement."""
     handling: Handling | None = None
     """What it does with a parameter of Helios; None for nothing."""
+    rerun: Rerun = Rerun.REPEATS
+    """What becomes of it in a transaction that is run again."""
     routing: Routing = Routing()
     tables: tuple[str, ...] = ()
     """Relations that it uses, also through views, where it is counted how often they are; `public` is left out."""

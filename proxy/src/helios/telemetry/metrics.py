@@ -126,7 +126,21 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     yield _gauge("buffer_bytes", "Bytes that they have sent meanwhile.", engine.buffer.bytes)
     yield _counter("buffered_clients", "Clients that waited for a primary.", engine.buffer.entered_total)
     yield _counter("buffer_refused", "Clients refused while they waited for one.", engine.buffer.refused_total)
+    yield from _replays(engine)
     yield from _pins(engine)
+
+
+def _replays(engine: EngineState) -> Iterator[Metric]:
+    replays = engine.replays
+    yield _gauge("transaction_replays_active", "Transactions being run again on another server.", replays.active)
+    yield _gauge("transaction_journal_bytes", "Bytes of journals of more than 16 KiB.", replays.journal_bytes)
+    yield _counter("transaction_replays", "Transactions that outlived their server.", replays.completed_total)
+    yield _counter("transaction_replay_statements", "Requests run again for them.", replays.statements_total)
+    text = "Transactions lost with their server, by reason."
+    failed = CounterMetricFamily("heliosproxy_transaction_replays_failed", text, labels=["reason"])
+    for each in replays.failed:
+        failed.add_metric([each.reason], each.total)
+    yield failed
 
 
 def _pins(engine: EngineState) -> Iterator[Metric]:

@@ -51,8 +51,21 @@ pub(super) struct Decided {
     defines: bool,
     block: Option<Block>,
     handling: Option<Handling>,
+    rerun: Rerun,
     routing: Aim,
     tables: Vec<String>,
+}
+
+/// What becomes of a statement in a transaction that is run again on another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rerun {
+    /// It is run again.
+    Repeats,
+    /// It may have ended the transaction by a commit.
+    Commits,
+    /// It must not run twice, or nobody knows what it does.
+    Never,
 }
 
 impl Decided {
@@ -99,6 +112,7 @@ impl Decided {
             block: decided.block,
             tables: tables.unwrap_or_default(),
             handling: decided.handling,
+            rerun: decided.rerun,
             by,
             class: 0,
         }

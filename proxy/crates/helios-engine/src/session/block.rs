@@ -27,6 +27,16 @@ pub(super) struct Opening {
     access: Access,
 }
 
+impl Opening {
+    /// Of a block that has failed.
+    pub(super) fn failed() -> Opening {
+        Opening {
+            sql: b"BEGIN;ROLLBACK TO SAVEPOINT helios_replay".to_vec(),
+            access: Access::default(),
+        }
+    }
+}
+
 /// A whole request that is nothing but transaction control.
 struct Control<'a> {
     block: Block,
@@ -74,7 +84,8 @@ impl Session {
     pub(super) fn hold_back_begin(&mut self, bytes: &[u8]) -> Held {
         // Behind what has been answered of a batch nothing else of it is.
         let is_first = !self.unsynced && !self.is_second_try();
-        if !self.is_split_by_itself() || !is_first || !self.has_blocks() {
+        let is_well = is_first && self.status != Status::Failed;
+        if !self.is_split_by_itself() || !is_well || !self.has_blocks() {
             return Held::Not;
         }
         let mut messages = Messages {

@@ -257,6 +257,7 @@ impl Session {
             link.redefines |= evidence::redefines(tag);
         }
         self.note_command(tag);
+        self.note_savepoint(tag);
         self.trace_tag(tag);
         match effect {
             Effect::Read | Effect::Write => {}
@@ -394,9 +395,14 @@ impl Session {
         };
         link.fatal |= fatal;
         if fatal {
-            return Ok(Act::Forward);
+            let message = &input[run.at..run.at + HEADER_LEN + body.len()];
+            return Ok(match self.keeps_last_words(&fields, message) {
+                true => Act::Drop,
+                false => Act::Forward,
+            });
         }
         self.note_failure();
+        self.note_replay_error(&fields);
         self.trace_error(fields.sqlstate());
         if self.sync_in_copy {
             // Whether the server took that Sync before or after it failed decides how many ReadyForQuery come.

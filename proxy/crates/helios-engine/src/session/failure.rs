@@ -138,6 +138,9 @@ impl Session {
         if link.reader.is_some() && self.survive() {
             return Step::Again;
         }
+        if let Some(step) = self.outlive(&link) {
+            return step;
+        }
         self.trace_loss(&link.shard.shared.key);
         // A second error breaks libpq's pipeline.
         if link.fatal && !Fault::SecondError.is_seeded() {

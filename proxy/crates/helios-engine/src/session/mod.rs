@@ -25,6 +25,7 @@ mod reader;
 mod reading;
 mod reads;
 mod renaming;
+mod replaying;
 mod replication;
 mod residue;
 mod route;
@@ -69,10 +70,11 @@ use planning::ClassOf;
 use reader::Reader;
 use reading::{Reach, Seen};
 use renaming::Renamed;
+use replaying::Replaying;
 pub(crate) use residue::Pin;
 use residue::Pins;
 use route::{Homeless, Route};
-use startup::{Client, Ended};
+use startup::Client;
 use timeouts::Pause;
 use up::Flow;
 
@@ -223,6 +225,8 @@ pub(crate) struct Session {
     waited: u64,
     /// The portal that was bound last, if its statement is traced.
     traced: Option<Box<tracing::Portal>>,
+    /// Absent where transactions end with their servers.
+    replaying: Option<Box<Replaying>>,
 }
 
 impl Drop for Session {
@@ -281,7 +285,11 @@ impl Session {
     ) -> Session {
         handle.set_bucket(&bucket);
         let (handle, place) = worker.enroll(handle);
-        let limits = worker.config().limits.clone();
+        let config = worker.config();
+        let limits = config.limits.clone();
+        let ledger = &worker.shared.ledger;
+        let replaying = config.transaction_replay;
+        let replaying = replaying.map(|rules| Box::new(Replaying::new(rules, ledger, &bucket)));
         let context = ClassOf::nothing(&bucket);
         Session {
             worker,
@@ -330,6 +338,7 @@ impl Session {
             transaction: None,
             waited: 0,
             traced: None,
+            replaying,
         }
     }
 
@@ -349,16 +358,11 @@ impl Session {
                 Step::Left | Step::Silent => break None,
                 Step::Fatal(refusal) => break Some(refusal),
             };
-            match done {
-                Ok(()) => {}
-                Err(Ended::Quietly) => break None,
-                Err(Ended::Refused(refusal)) => {
-                    // It may have waited long, and another request may be there already.
-                    self.worker.clock();
-                    if let Err(refusal) = self.refuse_request(refusal) {
-                        break Some(refusal);
-                    }
-                }
+            let Err(ended) = done else { continue };
+            // It may have waited long, and another request may be there already.
+            self.worker.clock();
+            if let Err(last_words) = self.on_unserved(ended) {
+                break last_words;
             }
         };
         self.end(last_words).await;
@@ -473,6 +477,9 @@ impl Session {
         if self.is_timing_out() {
             return Ok(false);
         }
+        if self.stands_back(cx) {
+            return Ok(self.is_listened_to() && self.read_client(cx)?);
+        }
         if !self.client.rbuf.is_empty() || self.read_client(cx)? {
             let flow = self.on_client_bytes().map_err(Step::Fatal)?;
             if let Err(err) = self.flush_server(cx) {
@@ -489,8 +496,8 @@ impl Session {
                 }
                 // While its socket is full, the server's readiness wakes this task.
                 Flow::Blocked => return Ok(!self.is_server_full()),
-                // Its answer wakes this task.
-                Flow::Asking => return Ok(false),
+                // Its answer wakes this task, unless it was ours.
+                Flow::Asking => return Ok(self.goes_on_rerunning()),
                 Flow::Starved => {}
             }
         }
@@ -529,6 +536,7 @@ impl Session {
         if self.client.wbuf.is_empty() || self.attempt.is_open() {
             return Ok(());
         }
+        self.note_told()?;
         self.write_client(cx)
     }
 
@@ -537,6 +545,7 @@ impl Session {
         let flushed = self.client.poll_flush(cx);
         let taken = before - self.client.wbuf.len();
         self.worker.stats().sent.add(taken as u64);
+        self.note_written(taken);
         match flushed {
             Poll::Ready(Err(_)) => return Err(Step::Left),
             Poll::Ready(Ok(())) => self.handle.unblock(),

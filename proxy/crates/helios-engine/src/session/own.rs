@@ -25,7 +25,13 @@ impl Session {
                 if let Some(link) = &mut self.link {
                     link.fatal = true;
                 }
-                return Ok(Act::Forward);
+                let message = &input[run.at..run.at + HEADER_LEN + body.len()];
+                return Ok(
+                    match self.keeps_last_words(&ErrorFields::new(body), message) {
+                        true => Act::Drop,
+                        false => Act::Forward,
+                    },
+                );
             }
             b'Z' => self.on_own_ready(body)?,
             b'T' | b'C' | b'N' => {}
@@ -40,6 +46,8 @@ impl Session {
                 (Some(Expect::Lesson(statement)), b't') => statement.learn(body),
                 (Some(Expect::Preparation { .. }), b'1' | b'3') => {}
                 (Some(Expect::Lesson(_)), b'n' | b'E') => {}
+                // It was to fail.
+                (Some(Expect::Opening), b'E') if self.status == Status::Failed => {}
                 (Some(Expect::Opening), b'E') => {
                     let told = ErrorFields::new(body).message().unwrap_or_default();
                     return Err(Doubt(format!("the transaction could not be begun: {told}")));

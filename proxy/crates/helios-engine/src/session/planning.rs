@@ -201,6 +201,12 @@ impl Session {
         Some(Planned { plan, sql })
     }
 
+    /// Of the statement that a Bind names.
+    pub(super) fn bound_plan(&mut self, message: &[u8]) -> Option<Arc<Plan>> {
+        let head = frontend::read_bind_head(message.get(HEADER_LEN..)?)?;
+        self.current_plan(head.statement)
+    }
+
     /// Has the planner work on a statement that does not wait for it.
     pub(super) fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
         let syntax = self.syntax();
@@ -310,6 +316,7 @@ impl Session {
 
     /// Notes what a statement that is about to run may leave; `None` is one that was not planned.
     pub(super) fn act_on_plan(&mut self, plan: Option<&Arc<Plan>>) {
+        self.weigh(plan.map(Arc::as_ref));
         let Some(plan) = plan else {
             return self.doubt(Doubts::ANYTHING);
         };

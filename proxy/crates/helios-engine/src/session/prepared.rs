@@ -79,6 +79,7 @@ impl Session {
 
     /// The client's unnamed statement is this one now, as planned.
     pub(super) fn keep_unnamed(&mut self, rest: &[u8]) {
+        self.note_unnamed_change();
         self.unnamed.tag = self.worker.next_tag();
         self.unnamed.rest.clear();
         self.unnamed.rest.extend_from_slice(rest);
@@ -267,6 +268,7 @@ impl Session {
 
     /// The server's unnamed statement may be another client's.
     fn ensure_unnamed(&mut self, pending: &mut Pending<'_>) {
+        self.note_unnamed_use();
         let tag = self.unnamed.tag;
         let link = self.link_mut();
         if link.mode == PoolMode::Session || (tag != 0 && link.server.state.unnamed == tag) {

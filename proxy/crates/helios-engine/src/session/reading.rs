@@ -277,7 +277,7 @@ impl Session {
     pub(super) fn find_way(&mut self) -> Result<Found, Refusal> {
         let primary = self.route()?;
         let Some(reads) = self.reads() else {
-            return Ok(primary.map(Way::pooled));
+            return Ok(self.after_others(primary).map(Way::pooled));
         };
         if let Some(name) = &self.attempt.stranger {
             return Err(reads.unknown_node(name));
@@ -291,6 +291,7 @@ impl Session {
         if is_bound {
             return Ok(primary.and_then(|_| Err(self.no_standby())));
         }
+        let primary = self.after_others(primary);
         let reason = match self.reach {
             _ if self.is_second_try() => Reason::Retry,
             Reach::Standby => self.reason_for_primary(),
@@ -471,6 +472,7 @@ impl Session {
             return;
         }
         self.attempt.stage = Stage::Again;
+        self.forget_attempt();
         self.client.wbuf.truncate(self.attempt.mark);
         let rest = self.client.rbuf.bytes().to_vec();
         self.client.rbuf.release();

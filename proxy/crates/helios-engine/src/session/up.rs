@@ -1,7 +1,7 @@
 //! Client to server: headers are scanned in place, whole runs forwarded, and only what names a statement is read
 //! (`prepared`). Every request that will be answered leaves an entry in the FIFO.
 
-use helios_wire::backend::{self, Status};
+use helios_wire::backend;
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{self, Header, MAX_SMALL_LEN};
 use helios_wire::sqlstate;
@@ -54,6 +54,7 @@ pub(super) enum Act {
 impl Session {
     /// Handles what is in the client's buffer.
     pub(super) fn on_client_bytes(&mut self) -> Result<Flow, Refusal> {
+        self.begin_journal();
         let mut input = std::mem::take(&mut self.client.rbuf);
         let mut cursor = Cursor { at: 0, run: 0 };
         let was_partial = self.up.remaining > 0;
@@ -114,6 +115,9 @@ impl Session {
             if self.is_read_under_way() {
                 return Ok(Flow::Asking);
             }
+            if self.owes_error() && self.tell_owed(header, &input.bytes()[cursor.at..])? {
+                continue;
+            }
             if self.link.is_none() {
                 if let Some(stop) = self.take_parameter(header, input, cursor) {
                     match stop {
@@ -148,6 +152,7 @@ impl Session {
                     None => continue,
                 }
             }
+            self.guard();
             let end = input.len().min(cursor.at + header.total);
             let message = &input.bytes()[cursor.at..end];
             if let Some(refusal) = self.write_refusal(header, message) {
@@ -169,6 +174,7 @@ impl Session {
                 Act::Drop => self.begin_partial(header, false),
                 Act::ForwardAfter(head) => {
                     self.plan = None;
+                    self.record(&input.bytes()[cursor.at..cursor.at + head]);
                     cursor.at += head;
                     cursor.run = cursor.at;
                     self.up.remaining = header.total - head;
@@ -211,10 +217,10 @@ impl Session {
     /// Whether an answer must have come before the message at hand can be understood, or may be sent.
     fn must_wait(&self) -> bool {
         let awaits = self.fifo.back().is_some_and(Expect::is_awaited) || self.holds_back();
-        awaits && !self.copying_in
+        (awaits || self.awaits_replay()) && !self.copying_in
     }
 
-    fn begin_partial(&mut self, header: Header, forward: bool) {
+    pub(super) fn begin_partial(&mut self, header: Header, forward: bool) {
         self.plan = None;
         self.up.remaining = header.total;
         self.up.forward = forward;
@@ -222,6 +228,7 @@ impl Session {
 
     /// Takes `n` bytes into the run, or ends the run before them.
     fn advance(&mut self, input: &Buf, cursor: &mut Cursor, n: usize, forward: bool) {
+        self.record(&input.bytes()[cursor.at..cursor.at + n]);
         if forward {
             cursor.at += n;
             return;
@@ -273,7 +280,7 @@ impl Session {
         self.refusing = false;
         self.unsynced = false;
         let mut out = Vec::new();
-        backend::ready_for_query(&mut out, Status::Idle);
+        backend::ready_for_query(&mut out, self.status);
         self.client.wbuf.extend(&out);
         self.begin_partial(header, false);
     }
@@ -281,6 +288,12 @@ impl Session {
     /// Answers the request at the head of the client's buffer, for which no server could be had, with an error.
     /// One that cannot be given this way is handed back, and ends the session.
     pub(super) fn refuse_request(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.drop_block();
+        self.refuse_head(refusal)
+    }
+
+    /// The same within a block that goes on.
+    pub(super) fn refuse_head(&mut self, refusal: Refusal) -> Result<(), Refusal> {
         let header = frame::header(self.client.rbuf.bytes()).ok().flatten();
         // A FATAL of the server is one for the client too.
         let Some(header) =
@@ -288,16 +301,20 @@ impl Session {
         else {
             return Err(refusal);
         };
-        self.drop_block();
+        self.answer_with(header, &refusal);
+        Ok(())
+    }
+
+    /// Answers the request that begins with this message by an error.
+    pub(super) fn answer_with(&mut self, header: Header, refusal: &Refusal) {
         let mut out = refusal.message(Severity::Error);
         if matches!(header.tag, b'Q' | b'F') {
-            backend::ready_for_query(&mut out, Status::Idle);
+            backend::ready_for_query(&mut out, self.status);
             self.begin_partial(header, false);
         } else {
             self.refusing = true;
         }
         self.client.wbuf.extend(&out);
-        Ok(())
     }
 
     /// Messages that PostgreSQL would drop: what a failed COPY leaves behind, and a failed batch up to its Sync.
@@ -336,6 +353,7 @@ impl Session {
                 self.expect(Expect::Query { renamed, span });
                 self.unsynced = false;
                 self.unnamed.tag = 0;
+                self.note_unnamed_change();
                 let link = self.link_mut();
                 link.server.state.unnamed = 0;
                 Ok(act)

@@ -1,0 +1,327 @@
+"""A transaction whose server is lost goes on on another one, with the answers that it had, or its client is told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.backend import Event
+from harness.client import Client, ClosedError, Connection, brief, rows, sqlstates
+from harness.cutter import Cut, CuttingRelay
+from harness.frontend import bind, cancel_request, copy_data, describe_portal, execute, parse, query, sync
+from harness.postgres import APP, PostgresCluster, start_cluster
+from harness.proxy import HeliosProcess, base_settings
+from harness.wait import until
+
+PATIENCE = 15
+
+Ask = Callable[[Client, str], list[Event]]
+_names = itertools.count()
+
+
+def simple(client: Client, sql: str) -> list[Event]:
+    return client.query(sql)
+
+
+def extended(client: Client, sql: str) -> list[Event]:
+    return client.extended(sql)
+
+
+def named(client: Client, sql: str) -> list[Event]:
+    """Prepared within the transaction, under a name that stays."""
+    name = f"s{next(_names)}"
+    return client.batch(parse(sql, name), bind("", name), describe_portal(), execute(), sync())
+
+
+ASKS = pytest.mark.parametrize("ask", [simple, extended, named])
+
+
+@pytest.fixture(scope="module")
+def proxy(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
+    """It runs transactions again, and has servers enough."""
+    folder = tmp_path_factory.mktemp("replay")
+    postgres.execute("create table replayed (id int primary key, body text); grant all on replayed to public")
+    postgres.execute("create sequence replayed_ids; grant all on replayed_ids to public")
+    replay = {"enabled": True, "journal": {"max_entries": 20, "max_bytes": 100_000}}
+    pool = {"max_size": 6, "acquire_timeout_seconds": PATIENCE}
+    with HeliosProcess(folder, base_settings(postgres, folder, transaction_replay=replay, pool=pool)) as process:
+        yield process
+    postgres.execute("drop table replayed; drop sequence replayed_ids")
+
+
+@pytest.fixture
+def client(proxy: HeliosProcess, postgres: PostgresCluster) -> Iterator[Client]:
+    postgres.execute("truncate replayed; insert into replayed select n, 'old' from generate_series(1, 9) n")
+    with Client(proxy.target(), deadline=PATIENCE) as client:
+        client.query("set application_name = 'replayed'")
+        yield client
+
+
+def kill(postgres: PostgresCluster) -> None:
+    """End the server process of the client that calls itself so, and wait until it is gone."""
+    of = "from pg_stat_activity where application_name = 'replayed' and backend_type = 'client backend'"
+    pids = postgres.value(f"select coalesce(string_agg(pid::text, ','), '0') {of}")
+    assert pids != "0", "nobody to kill"
+    postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
+    until(lambda: postgres.value(f"select count(*) from pg_stat_activity where pid in ({pids})") == "0", "its end")
+
+
+def counts(proxy: HeliosProcess) -> dict[str, Any]:
+    found: dict[str, Any] = proxy.json("/api/tr")
+    return found
+
+
+def counted(proxy: HeliosProcess, reason: str) -> int:
+    number: int = counts(proxy)["diverged"][reason]
+    return number
+
+
+def done(events: list[Event]) -> list[str]:
+    """What was done or said, and the status behind it."""
+    return [event.brief for event in events if event.kind in ("CommandComplete", "ErrorResponse", "ReadyForQuery")]
+
+
+@ASKS
+def test_a_transaction_outlives_its_server(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client, ask: Ask
+) -> None:
+    before = counts(proxy)
+    for sql in (
+        "begin isolation level repeatable read",
+        "set local work_mem = '7MB'",
+        "select id from replayed order by id for update",
+        "insert into replayed values (100, 'new') returning id, body",
+        "savepoint a",
+        "select 1/0",
+        "rollback to a",
+        "create temporary table mine (n int) on commit drop",
+        "insert into mine values (7)",
+        "declare c cursor for select id from replayed order by id",
+        "fetch 3 from c",
+    ):
+        ask(client, sql)
+    pid = rows(ask(client, "select 7"))  # the last answer is no different
+
+    kill(postgres)
+
+    assert pid == [["7"]]
+    assert rows(ask(client, "fetch 2 from c")) == [["4"], ["5"]]
+    assert rows(ask(client, "select n + 0 from mine")) == [["7"]]
+    assert rows(ask(client, "show work_mem")) == [["7MB"]]
+    assert rows(ask(client, "show transaction_isolation")) == [["repeatable read"]]
+    kill(postgres)
+    assert rows(ask(client, "select body from replayed where id = 100")) == [["new"]]
+    assert not sqlstates(ask(client, "commit"))
+    assert postgres.value("select count(*) from replayed where id = 100") == "1"
+    assert rows(ask(client, "show lock_timeout")) == [["0"]]
+    after = counts(proxy)
+    assert after["enabled"]
+    assert after["completed"] == before["completed"] + 2
+    assert after["statements"] >= before["statements"] + 24
+    assert (after["diverged"], after["active"]) == (before["diverged"], 0)
+
+
+@ASKS
+def test_another_answer_is_told_by_an_error_and_nothing_is_done(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client, ask: Ask
+) -> None:
+    reads = ["select count(*) from replayed", "select 'x'", "select body from replayed where id = 3"]
+    for place in range(3):
+        before = counted(proxy, "answer")
+        ask(client, "begin")
+        ask(client, "update replayed set body = 'mine' where id = 1")
+        for number, sql in enumerate(reads):
+            ask(client, "select nextval('replayed_ids')" if number == place else sql)
+
+        kill(postgres)
+        until(lambda: counted(proxy, "answer") == before + 1, "the divergence", PATIENCE)  # noqa: B023
+
+        if place == 0:
+            assert done(ask(client, "select 2")) == ["ErrorResponse 40001", "ReadyForQuery E"]
+            assert done(ask(client, "select 2")) == ["ErrorResponse 25P02", "ReadyForQuery E"]
+            assert done(ask(client, "commit"))[-2:] == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+        elif place == 1:
+            # COMMIT must not be taken for done.
+            assert done(ask(client, "commit")) == ["ErrorResponse 40001", "ReadyForQuery I"]
+        else:
+            assert done(ask(client, "rollback")) == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+        assert rows(ask(client, "select body from replayed where id = 1")) == [["old"]]
+
+
+def test_a_lock_that_somebody_else_has_now_is_not_waited_for(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client
+) -> None:
+    before = counted(proxy, "lock")
+    with Client(postgres.direct(), deadline=PATIENCE) as other:
+        client.query("begin")
+        client.query("select body from replayed where id = 2 for update")
+        other.query("begin")
+        other.send(query("update replayed set body = 'theirs' where id = 2"))
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%theirs%'"
+        until(lambda: postgres.value(waiting) == "1", "the other to wait")
+
+        kill(postgres)
+
+        assert not sqlstates(other.until_ready())
+        assert done(client.query("select 1")) == ["ErrorResponse 40001", "ReadyForQuery E"]
+        other.query("rollback")
+    assert counted(proxy, "lock") == before + 1
+    assert done(client.query("rollback")) == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "script"),
+    [
+        ("overflow", ["begin", *["select 1"] * 20]),
+        ("overflow", ["begin", f"select length('{'x' * 100_000}')"]),
+        ("statement", ["begin", "listen replayed"]),
+        ("statement", ["begin", "do 'begin execute ''select 1''; end'"]),
+        ("copy", ["begin", "copy (select 1) to stdout"]),
+        ("pinned", ["create temporary table kept (n int)", "begin", "select 1"]),
+    ],
+)
+def test_what_cannot_be_run_again_is_lost_with_its_server_and_counted(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client, reason: str, script: list[str]
+) -> None:
+    before = counted(proxy, reason)
+    other = "statement" if reason == "copy" else reason
+    others = counted(proxy, other)
+    for sql in script:
+        assert not sqlstates(client.query(sql)), sql
+
+    kill(postgres)
+
+    assert sqlstates(client.until_closed()) == ["57P01"]
+    assert counted(proxy, reason) + counted(proxy, other) > before + others
+
+
+def test_a_copy_under_way_is_lost(postgres: PostgresCluster, client: Client) -> None:
+    client.query("begin")
+    client.send(query("copy replayed from stdin"))
+    client.receive_until(lambda event: event.kind == "CopyInResponse")
+    client.send(copy_data(b"200\tx\n"))
+
+    kill(postgres)
+
+    assert sqlstates(client.until_closed())[-1:] == ["57P01"]
+
+
+TOKEN = 1000
+
+
+def cuts() -> list[Cut]:
+    """At each message of the transaction below, towards the server and back, and inside of messages."""
+    found = [Cut(to_server, number) for to_server in (True, False) for number in range(16)]
+    found += [Cut(False, number, size) for number in range(0, 16, 2) for size in (5, 9)]
+    found += [Cut(True, number, 7) for number in (1, 4, 7)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def relay(postgres: PostgresCluster) -> Iterator[CuttingRelay]:
+    with CuttingRelay(postgres.primary.port, APP) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cut_proxy(
+    postgres: PostgresCluster, relay: CuttingRelay, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HeliosProcess]:
+    """One before a server whose connections are cut."""
+    folder = tmp_path_factory.mktemp("cut")
+    postgres.execute("create table tokens (id int primary key); grant all on tokens to public")
+    settings = base_settings(postgres, folder, transaction_replay={"enabled": True})
+    settings["clusters"] = [{"name": "main", "nodes": [{"name": "cut", "host": "127.0.0.1", "port": relay.port}]}]
+    settings["pool"] = {**settings["pool"], "acquire_timeout_seconds": PATIENCE, "max_size": 4}
+    with HeliosProcess(folder, settings) as process:
+        yield process
+    postgres.execute("drop table tokens")
+
+
+@ASKS
+def test_tokens_are_there_once_wherever_the_connection_is_cut(
+    postgres: PostgresCluster, cut_proxy: HeliosProcess, relay: CuttingRelay, ask: Ask
+) -> None:
+    done_cuts, unknown, lost = 0, 0, []
+    client = Client(cut_proxy.target(), deadline=PATIENCE)
+    for number, cut in enumerate(cuts()):
+        where = str(cut)
+        token = TOKEN + number
+        relay.arm(cut)
+        script = ("begin", "select generate_series(1, 3)", f"insert into tokens values ({token})", "commit")
+        states: list[str] = []
+        try:
+            for sql in script:
+                events = ask(client, sql)
+                states += sqlstates(events)
+                if sql == script[1]:
+                    assert rows(events) == [["1"], ["2"], ["3"]], (where, brief(events))
+        except ClosedError:
+            states = sqlstates(client.transcript)[-1:]
+            client.close()
+            client = Client(cut_proxy.target(), deadline=PATIENCE)
+        done_cuts += relay.disarm()
+        there = postgres.value(f"select count(*) from tokens where id = {token}")
+        if states:
+            # Nothing but what may have been committed is not run again.
+            assert states == ["08007"], (where, states)
+            unknown += 1
+        elif there != "1":
+            lost.append(where)
+        client.transcript.clear()
+    client.terminate()
+    postgres.execute("delete from tokens")
+    assert not lost
+    assert done_cuts > len(cuts()) // 2
+    assert unknown < done_cuts // 2
+
+
+@pytest.fixture
+def cluster() -> Iterator[PostgresCluster]:
+    made = start_cluster()
+    yield made
+    made.stop()
+
+
+def test_a_promotion_by_hand_a_cancel_and_a_client_that_leaves(cluster: PostgresCluster, tmp_path: Path) -> None:
+    assert cluster.standby is not None
+    pool = {"max_size": 8, "acquire_timeout_seconds": PATIENCE}
+    config = base_settings(cluster, tmp_path, transaction_replay={"enabled": True}, pool=pool)
+    with HeliosProcess(tmp_path, config) as proxy:
+        clients = [Client(proxy.target(), deadline=PATIENCE) for _ in range(4)]
+        cancelled, leaving = (Client(proxy.target(), deadline=PATIENCE) for _ in range(2))
+        asks = (simple, extended, named, simple)
+        for place, (client, ask) in enumerate(zip(clients, asks, strict=True)):
+            ask(client, "begin")
+            events = ask(client, f"insert into notes values ({900 + place}, 'kept') returning body")
+            assert rows(events) == [["kept"]]
+        for client in (cancelled, leaving):
+            client.query("begin")
+            client.query("insert into notes values (950 + (random() * 1000)::int, 'not kept')")
+        cluster.primary.stop("immediate")
+        until(lambda: counts(proxy)["active"] == 6, "all to wait", PATIENCE)
+        leaving.close()
+        until(lambda: counts(proxy)["active"] == 5, "one to be gone", PATIENCE)
+        cancelled.send(query("select 1"))
+        send_cancel(proxy, cancelled)
+        assert done(cancelled.until_ready()) == ["ErrorResponse 57014", "ReadyForQuery E"]
+        cluster.standby.promote()
+
+        for place, (client, ask) in enumerate(zip(clients, asks, strict=True)):
+            where = "select current_setting('cluster_name') || body from notes where id = "
+            assert rows(ask(client, f"{where}{900 + place}")) == [["standby-1kept"]]
+            assert not sqlstates(ask(client, "commit"))
+        assert done(cancelled.query("rollback")) == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+        assert cancelled.value("select string_agg(body, ',') from notes where id >= 900") == ",".join(["kept"] * 4)
+        told = counts(proxy)
+        assert (told["completed"], told["active"], told["diverged"]["cancelled"]) == (4, 0, 1)
+
+
+def send_cancel(proxy: HeliosProcess, client: Client) -> None:
+    connection = Connection("127.0.0.1", proxy.port)
+    connection.send(cancel_request(client.pid, client.key))
+    connection.until_closed()

@@ -1,0 +1,135 @@
+"""A relay before a real PostgreSQL that cuts a connection at a chosen message, or inside of one.
+
+Called by the tests of transactions that outlive their server. Everything passes through unchanged until `arm`: from
+then on the messages of every connection of one role are counted in one direction, and the connection that comes to the
+number is closed behind so many bytes of the next message.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from harness.frontend import SSL_REQUEST_CODE
+
+HEADER = 5
+_SSL_REQUEST = struct.pack("!i", SSL_REQUEST_CODE)
+
+
+@dataclass
+class Cut:
+    """Where: `messages` pass, and `size` bytes of the one behind them."""
+
+    to_server: bool
+    messages: int
+    size: int = 0
+
+
+class CuttingRelay:
+    """Listens on a free loopback `port`; a context manager."""
+
+    def __init__(self, target_port: int, user: str) -> None:
+        self._target_port = target_port
+        self._user = user.encode()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._lock = threading.Lock()
+        self._cut: Cut | None = None
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    def __enter__(self) -> CuttingRelay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in list(self._open):
+            self._end(end)
+        for thread in self._threads:
+            thread.join(5)
+
+    def arm(self, cut: Cut) -> None:
+        """Cut there, once."""
+        with self._lock:
+            self._cut = cut
+
+    def disarm(self) -> bool:
+        """Cut nothing any more; whether it has been cut."""
+        with self._lock:
+            is_cut, self._cut = self._cut is None, None
+        return is_cut
+
+    def _start(self, job: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=job, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _end(self, end: socket.socket) -> None:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+        self._open.discard(end)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._open.add(client)
+                self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        """The startup packet says whose connection it is; encryption is declined."""
+        with suppress(OSError):
+            server = socket.create_connection(("127.0.0.1", self._target_port))
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open.add(server)
+            startup = client.recv(65536)
+            while startup[4:8] == _SSL_REQUEST:
+                client.sendall(b"N")
+                startup = client.recv(65536)
+            is_watched = self._user in startup[8:].split(b"\0")
+            server.sendall(startup)
+            self._start(self._copy, server, client, False, is_watched)
+            self._copy(client, server, True, is_watched)
+        self._end(client)
+
+    def _copy(self, source: socket.socket, sink: socket.socket, to_server: bool, is_watched: bool) -> None:
+        rest = b""
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if not is_watched:
+                    sink.sendall(data)
+                    continue
+                rest += data
+                passed, rest, is_cut = self._pass(rest, to_server)
+                sink.sendall(passed)
+                if is_cut:
+                    break
+        self._end(source)
+        self._end(sink)
+
+    def _pass(self, data: bytes, to_server: bool) -> tuple[bytes, bytes, bool]:
+        """Of the bytes, those to be sent on, those that are no whole message yet, and whether to cut behind them."""
+        at = 0
+        with self._lock:
+            while len(data) - at >= HEADER:
+                total = 1 + struct.unpack("!i", data[at + 1 : at + HEADER])[0]
+                cut = self._cut
+                is_due = cut is not None and cut.to_server == to_server and cut.messages == 0
+                if cut is not None and is_due and len(data) - at >= min(total, cut.size):
+                    self._cut = None
+                    return data[: at + min(cut.size, total - 1)], b"", True
+                if len(data) - at < total:
+                    break
+                at += total
+                if cut is not None and cut.to_server == to_server:
+                    cut.messages -= 1
+        return data[:at], data[at:], False

@@ -1,0 +1,536 @@
+//! The journal of a session's open transaction: what the client has sent, as it came, and checksums of what it was told.
+//! With it the transaction can be run again on another server, and seen to give the same. Pure: bytes go in, and what is
+//! to be done comes out; `session::replaying` acts.
+
+mod answer;
+mod ledger;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use helios_wire::frame;
+
+use answer::{Answer, Digest, Ended};
+pub(crate) use ledger::{Ledger, Ticket};
+
+/// Capacity that a journal keeps between transactions.
+const KEPT: usize = 16 * 1024;
+
+/// What one journal may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    /// Of all sessions together.
+    pub(crate) total_bytes: usize,
+}
+
+/// What a statement means for its transaction's being run again; the worse is the greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// It only reads, or says what transaction it is.
+    #[default]
+    Reads,
+    /// It may be run again in a transaction that is begun anew.
+    Writes,
+    /// It may commit.
+    Commits,
+}
+
+/// Why a transaction is lost with its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The journal is full.
+    Overflow,
+    /// It has run something that must not run twice, or that nothing is known of.
+    Statement,
+    /// It has copied.
+    Copy,
+    /// The unnamed statement of an earlier transaction was used and is gone.
+    UnnamedStatement,
+    /// The session holds something that the server had.
+    Pinned,
+    /// A commit was under way, of which nobody knows whether it came to be.
+    Outcome,
+    /// Something gave another answer.
+    Answer,
+    /// A lock was waited for in vain.
+    Lock,
+    /// The client has cancelled it.
+    Cancelled,
+    /// There was no server to be had.
+    NoServer,
+    /// Servers were lost again and again.
+    Losses,
+}
+
+impl Reason {
+    pub(crate) const ALL: [Reason; 11] = [
+        Reason::Overflow,
+        Reason::Statement,
+        Reason::Copy,
+        Reason::UnnamedStatement,
+        Reason::Pinned,
+        Reason::Outcome,
+        Reason::Answer,
+        Reason::Lock,
+        Reason::Cancelled,
+        Reason::NoServer,
+        Reason::Losses,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::Overflow => "overflow",
+            Reason::Statement => "statement",
+            Reason::Copy => "copy",
+            Reason::UnnamedStatement => "unnamed_statement",
+            Reason::Pinned => "pinned",
+            Reason::Outcome => "outcome",
+            Reason::Answer => "answer",
+            Reason::Lock => "lock",
+            Reason::Cancelled => "cancelled",
+            Reason::NoServer => "no_server",
+            Reason::Losses => "losses",
+        }
+    }
+}
+
+/// What the loss of the server means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Nothing was under way that the journal knows of.
+    Nothing,
+    /// The transaction can be run again.
+    Replay,
+    /// It cannot.
+    Fatal(Reason),
+}
+
+/// A request that has been sent whole and not been answered to its end.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    /// Where it ends in the journal.
+    end: usize,
+    weight: Weight,
+    /// It opens a transaction block before it does anything else.
+    begins: bool,
+}
+
+/// A request of the transaction that has been answered.
+#[derive(Debug)]
+struct Entry {
+    end: usize,
+    digest: Digest,
+}
+
+/// A transaction that is run again.
+#[derive(Debug)]
+struct Rerun {
+    /// Entries that have given the same answer.
+    checked: usize,
+    /// Entries that are sent, whole.
+    sent: usize,
+    /// What of the answer to the first request without an entry the client has been told.
+    cut: Answer,
+    /// The answer that is being compared.
+    seen: Answer,
+}
+
+/// What has become of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// It goes on.
+    Same,
+    /// Everything that had an answer has given it again.
+    Verified,
+    /// The client is to be told what comes from here on.
+    Live,
+    /// The answer is another one.
+    Other,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    bounds: Bounds,
+    ledger: Arc<Ledger>,
+    /// What the client has sent since its transaction began.
+    requests: Vec<u8>,
+    /// How far that has been sent to the server at hand.
+    fed: usize,
+    /// Of the message under way: its tag, and bytes to come.
+    tag: u8,
+    left: usize,
+    /// Of the request under way.
+    weight: Weight,
+    begins: Option<bool>,
+    pending: VecDeque<Request>,
+    entries: Vec<Entry>,
+    answer: Answer,
+    obstacle: Option<Reason>,
+    rerun: Option<Rerun>,
+    /// Servers that this transaction has lost.
+    losses: u32,
+    /// Bytes that the ledger has it down for.
+    charged: usize,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.ledger.discharge(self.charged);
+    }
+}
+
+impl Journal {
+    pub(crate) fn new(bounds: Bounds, ledger: &Arc<Ledger>) -> Journal {
+        Journal {
+            bounds,
+            ledger: Arc::clone(ledger),
+            requests: Vec::new(),
+            fed: 0,
+            tag: 0,
+            left: 0,
+            weight: Weight::Reads,
+            begins: None,
+            pending: VecDeque::new(),
+            entries: Vec::new(),
+            answer: Answer::default(),
+            obstacle: None,
+            rerun: None,
+            losses: 0,
+            charged: 0,
+        }
+    }
+
+    /// The session rests: what comes next begins a transaction.
+    pub(crate) fn begin(&mut self) {
+        if self.requests.is_empty() && self.obstacle.is_none() && self.pending.is_empty() {
+            return;
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.requests.clear();
+        if self.requests.capacity() > KEPT {
+            self.requests = Vec::new();
+            self.ledger.discharge(std::mem::take(&mut self.charged));
+        }
+        self.fed = 0;
+        self.left = 0;
+        self.weight = Weight::Reads;
+        self.begins = None;
+        self.pending.clear();
+        self.entries.clear();
+        self.obstacle = None;
+        self.rerun = None;
+        self.losses = 0;
+    }
+
+    /// The transaction is lost with its server from here on.
+    pub(crate) fn spoil(&mut self, reason: Reason) {
+        self.obstacle.get_or_insert(reason);
+        if self.rerun.is_none() {
+            self.let_go();
+        }
+    }
+
+    /// Keeps nothing of the requests any more.
+    fn let_go(&mut self) {
+        self.requests = Vec::new();
+        self.fed = 0;
+        self.entries.clear();
+        for request in &mut self.pending {
+            request.end = 0;
+        }
+        self.ledger.discharge(std::mem::take(&mut self.charged));
+    }
+
+    /// A statement of the request under way is about to run.
+    pub(crate) fn note(&mut self, weight: Weight, begins: bool) {
+        self.weight = self.weight.max(weight);
+        self.begins.get_or_insert(begins);
+    }
+
+    /// Takes what is sent for the client, or sent again.
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        let begin = self.fed;
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.left == 0 {
+                let Ok(Some(header)) = frame::header(&bytes[at..]) else {
+                    return self.spoil(Reason::Statement);
+                };
+                (self.tag, self.left) = (header.tag, header.total);
+            }
+            let n = self.left.min(bytes.len() - at);
+            self.left -= n;
+            at += n;
+            match self.tag {
+                b'd' | b'c' | b'f' => self.spoil(Reason::Copy),
+                b'Q' | b'F' | b'S' if self.left == 0 => self.end_request(begin + at),
+                _ => {}
+            }
+        }
+        if self.is_kept() {
+            self.keep(bytes);
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.obstacle.is_none() || self.rerun.is_some()
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let again = (self.requests.len() - self.fed).min(bytes.len());
+        self.requests.extend_from_slice(&bytes[again..]);
+        self.fed += bytes.len();
+        let capacity = self.requests.capacity();
+        if capacity > KEPT.max(self.charged) {
+            self.ledger.charge(capacity - self.charged);
+            self.charged = capacity;
+        }
+        let is_full = self.requests.len() > self.bounds.bytes;
+        if is_full || (self.charged > 0 && self.ledger.bytes() > self.bounds.total_bytes) {
+            self.spoil(Reason::Overflow);
+        }
+    }
+
+    fn end_request(&mut self, end: usize) {
+        let weight = std::mem::take(&mut self.weight);
+        let begins = self.begins.take().unwrap_or(false);
+        if let Some(rerun) = self
+            .rerun
+            .as_mut()
+            .filter(|rerun| rerun.sent < self.entries.len())
+        {
+            rerun.sent += 1;
+            return;
+        }
+        let end = if self.is_kept() { end } else { 0 };
+        self.pending.push_back(Request {
+            end,
+            weight,
+            begins,
+        });
+    }
+
+    /// Takes what the client is told.
+    pub(crate) fn told(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some((n, ended)) = self.answer.take(bytes) else {
+                return self.spoil(Reason::Answer);
+            };
+            bytes = &bytes[n..];
+            match ended {
+                Some(Ended { tag: b'Z', last }) => self.answered(last),
+                Some(Ended {
+                    tag: b'G' | b'H' | b'W',
+                    ..
+                }) => self.spoil(Reason::Copy),
+                _ => {}
+            }
+        }
+    }
+
+    fn answered(&mut self, status: u8) {
+        let digest = std::mem::take(&mut self.answer).digest();
+        let Some(request) = self.pending.pop_front() else {
+            return;
+        };
+        if status == b'I' {
+            self.forget(request.end);
+        } else if self.obstacle.is_none() {
+            let end = request.end;
+            self.entries.push(Entry { end, digest });
+            if self.entries.len() > self.bounds.entries {
+                self.spoil(Reason::Overflow);
+            }
+        }
+    }
+
+    /// A transaction is over whose last request ends here.
+    fn forget(&mut self, end: usize) {
+        if self.pending.is_empty() && self.requests.len() == end && self.left == 0 {
+            return self.clear();
+        }
+        self.entries.clear();
+        self.losses = 0;
+        self.requests.drain(..end);
+        self.fed -= end;
+        for request in &mut self.pending {
+            request.end -= end;
+        }
+    }
+
+    /// Where the answered part of the transaction ends.
+    fn answered_end(&self) -> usize {
+        self.entries.last().map_or(0, |entry| entry.end)
+    }
+
+    /// What follows from the loss of the server.
+    pub(crate) fn weigh_loss(&self) -> Loss {
+        let is_under_way = self.requests.len() > self.answered_end();
+        let is_sent = !self.pending.is_empty() || is_under_way;
+        if let Some(reason) = self.obstacle {
+            return Loss::Fatal(reason);
+        }
+        if !is_sent && self.entries.is_empty() {
+            return Loss::Nothing;
+        }
+        if self.is_outcome_unknown() {
+            return Loss::Fatal(Reason::Outcome);
+        }
+        if self.cut().is_torn_aside() {
+            return Loss::Fatal(Reason::Answer);
+        }
+        Loss::Replay
+    }
+
+    /// What has been sent and not been answered may have committed something.
+    fn is_outcome_unknown(&self) -> bool {
+        let mut is_in_block = !self.entries.is_empty();
+        for request in &self.pending {
+            is_in_block |= request.begins;
+            let most = if is_in_block {
+                Weight::Writes
+            } else {
+                Weight::Reads
+            };
+            if request.weight > most {
+                return true;
+            }
+        }
+        // Whatever is not whole has not come to its Sync.
+        self.weight == Weight::Commits
+    }
+
+    fn cut(&self) -> &Answer {
+        self.rerun.as_ref().map_or(&self.answer, |rerun| &rerun.cut)
+    }
+
+    /// The client has been given half a message, which no other can follow.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.cut().is_torn()
+    }
+
+    /// Begins to run the transaction again; what is to be sent for it. `None` if that has been tried often enough.
+    pub(crate) fn begin_rerun(&mut self, max_losses: u32) -> Option<Vec<u8>> {
+        self.losses += 1;
+        if self.losses > max_losses {
+            return None;
+        }
+        let cut = match self.rerun.take() {
+            Some(rerun) => rerun.cut,
+            None => std::mem::take(&mut self.answer),
+        };
+        self.fed = 0;
+        self.left = 0;
+        self.weight = Weight::Reads;
+        self.begins = None;
+        self.pending.clear();
+        self.rerun = Some(Rerun {
+            checked: 0,
+            sent: 0,
+            cut,
+            seen: Answer::default(),
+        });
+        Some(self.requests.clone())
+    }
+
+    pub(crate) fn is_rerunning(&self) -> bool {
+        self.rerun.is_some()
+    }
+
+    /// Whether an entry has been sent whose answer has not been compared.
+    pub(crate) fn is_comparing(&self) -> bool {
+        let rerun = self.rerun.as_ref();
+        rerun.is_some_and(|rerun| rerun.sent > rerun.checked)
+    }
+
+    /// Whether the block is begun whose entries follow.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.rerun.as_ref().is_some_and(|rerun| rerun.checked > 0)
+    }
+
+    /// Whether all entries have given their answers again.
+    pub(crate) fn is_verified(&self) -> bool {
+        let rerun = self.rerun.as_ref();
+        rerun.is_some_and(|rerun| rerun.checked == self.entries.len())
+    }
+
+    /// Requests of the transaction that have been answered.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Compares what the server answers now; how many of the bytes are not for the client, and what to do behind them.
+    pub(crate) fn compare(&mut self, bytes: &[u8]) -> (usize, Compared) {
+        let Some(rerun) = &mut self.rerun else {
+            return (0, Compared::Live);
+        };
+        let mut at = 0;
+        loop {
+            let is_last = rerun.checked == self.entries.len();
+            if is_last {
+                match rerun.seen.begins_with(&rerun.cut) {
+                    Some(true) => {
+                        self.answer = std::mem::take(&mut rerun.seen);
+                        self.rerun = None;
+                        if self.obstacle.is_some() {
+                            self.let_go();
+                        }
+                        return (at, Compared::Live);
+                    }
+                    Some(false) => return (at, Compared::Other),
+                    None => {}
+                }
+            }
+            if at == bytes.len() {
+                return (at, Compared::Same);
+            }
+            let room = if is_last {
+                rerun.seen.room(&rerun.cut)
+            } else {
+                usize::MAX
+            };
+            let end = bytes.len().min(at.saturating_add(room));
+            let Some((n, ended)) = rerun.seen.take(&bytes[at..end]) else {
+                return (at, Compared::Other);
+            };
+            at += n;
+            let Some(Ended { tag: b'Z', .. }) = ended else {
+                continue;
+            };
+            if is_last {
+                // Shorter than what the client was told.
+                return (at, Compared::Other);
+            }
+            if std::mem::take(&mut rerun.seen).digest() != self.entries[rerun.checked].digest {
+                return (at, Compared::Other);
+            }
+            rerun.checked += 1;
+            if rerun.checked == self.entries.len() {
+                return (at, Compared::Verified);
+            }
+        }
+    }
+
+    /// Of what is kept, what has not been sent again yet.
+    pub(crate) fn unfed(&self) -> usize {
+        self.requests.len() - self.fed
+    }
+
+    /// Gives the transaction up: the requests without an answer, which are still the client's.
+    pub(crate) fn give_up(&mut self) -> Vec<u8> {
+        let rest = self.requests.split_off(self.answered_end());
+        let answer = std::mem::take(&mut self.answer);
+        self.clear();
+        self.answer = answer;
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests;

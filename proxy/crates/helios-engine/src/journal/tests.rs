@@ -1,0 +1,222 @@
+//! What the journal makes of two streams of bytes.
+
+use helios_wire::frame::HEADER_LEN;
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds {
+    entries: 8,
+    bytes: 1000,
+    total_bytes: 1 << 20,
+};
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write(&mut out, tag, |out| out.extend_from_slice(body));
+    out
+}
+
+fn answer(rows: &[&str], tag: &str, status: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    for row in rows {
+        out.extend(message(b'D', row.as_bytes()));
+    }
+    out.extend(message(b'C', tag.as_bytes()));
+    out.extend(message(b'Z', &[status]));
+    out
+}
+
+struct Desk {
+    journal: Journal,
+    ledger: Arc<Ledger>,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let ledger = Arc::new(Ledger::default());
+        let journal = Journal::new(BOUNDS, &ledger);
+        Desk { journal, ledger }
+    }
+
+    fn ask(&mut self, sql: &str, weight: Weight) {
+        self.journal.note(weight, sql == "begin");
+        self.journal.sent(&message(b'Q', sql.as_bytes()));
+    }
+
+    fn run(&mut self, sql: &str, rows: &[&str]) {
+        self.ask(sql, Weight::Writes);
+        self.journal.told(&answer(rows, sql, b'T'));
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_transaction_that_is_over() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.run("update", &["1"]);
+    assert_eq!(desk.journal.weigh_loss(), Loss::Replay);
+
+    desk.ask("commit", Weight::Commits);
+    assert_eq!(
+        desk.journal.weigh_loss(),
+        Loss::Fatal(Reason::Outcome),
+        "nobody knows"
+    );
+    desk.journal.told(&answer(&[], "COMMIT", b'I'));
+
+    assert_eq!(desk.journal.weigh_loss(), Loss::Nothing);
+    assert!(desk.journal.requests.is_empty());
+}
+
+#[test]
+fn what_may_have_been_committed_is_not_sent_twice() {
+    for (begin, weight, loss) in [
+        (None, Weight::Reads, Loss::Replay),
+        (None, Weight::Writes, Loss::Fatal(Reason::Outcome)),
+        (Some("begin"), Weight::Writes, Loss::Replay),
+        (Some("begin"), Weight::Commits, Loss::Fatal(Reason::Outcome)),
+    ] {
+        let mut desk = Desk::new();
+        if let Some(sql) = begin {
+            desk.ask(sql, Weight::Reads);
+        }
+        desk.ask("a statement", weight);
+        assert_eq!(desk.journal.weigh_loss(), loss, "{begin:?} {weight:?}");
+    }
+}
+
+#[test]
+fn a_transaction_sent_ahead_ends_where_the_next_one_begins() {
+    let mut desk = Desk::new();
+    desk.ask("begin", Weight::Reads);
+    desk.ask("commit", Weight::Commits);
+    desk.ask("begin", Weight::Reads);
+    desk.journal.told(&answer(&[], "begin", b'T'));
+    desk.journal.told(&answer(&[], "commit", b'I'));
+    desk.journal.told(&answer(&[], "begin", b'T'));
+
+    let again = desk.journal.begin_rerun(3);
+
+    assert_eq!(again, Some(message(b'Q', b"begin")));
+}
+
+#[test]
+fn rows_count_in_any_order_and_everything_else_in_its_own() {
+    for (rows, tag, compared) in [
+        (&["a", "b"][..], "SELECT 2", Compared::Verified),
+        (&["b", "a"][..], "SELECT 2", Compared::Verified),
+        (&["a", "c"][..], "SELECT 2", Compared::Other),
+        (&["a", "a"][..], "SELECT 2", Compared::Other),
+        (&["a", "b"][..], "SELECT 3", Compared::Other),
+    ] {
+        let mut desk = Desk::new();
+        desk.ask("select", Weight::Reads);
+        desk.journal.told(&answer(&["a", "b"], "SELECT 2", b'T'));
+        let again = desk.journal.begin_rerun(3).expect("a first time");
+        desk.journal.sent(&again);
+        // What a server says at any time does not count.
+        let mut other = message(b'N', b"notice");
+        other.extend(answer(rows, tag, b'T'));
+
+        assert_eq!(
+            desk.journal.compare(&other),
+            (other.len(), compared),
+            "{rows:?}"
+        );
+    }
+}
+
+/// As they pass: a header is never torn.
+fn pieces(mut bytes: &[u8], is_fine: bool) -> Vec<&[u8]> {
+    let mut out = Vec::new();
+    while let Ok(Some(header)) = frame::header(bytes) {
+        let (message, rest) = bytes.split_at(header.total);
+        let (head, body) = message.split_at(HEADER_LEN);
+        match is_fine {
+            true => out.extend(std::iter::once(head).chain(body.chunks(1))),
+            false => out.push(message),
+        }
+        bytes = rest;
+    }
+    out
+}
+
+#[test]
+fn an_answer_that_was_cut_goes_on_at_the_byte() {
+    let whole = answer(&["first", "second"], "SELECT 2", b'T');
+    let other = answer(&["first", "SECOND"], "SELECT 2", b'T');
+    let differs = whole.iter().zip(&other).position(|(a, b)| a != b);
+    let mut cut = 0;
+    for piece in pieces(&whole, true) {
+        for is_fine in [true, false] {
+            let mut desk = cut_at(&whole[..cut]);
+            let mut rest = Vec::new();
+            for piece in pieces(&whole, is_fine) {
+                let n = match desk.journal.is_rerunning() {
+                    true => desk.journal.compare(piece).0,
+                    false => 0,
+                };
+                rest.extend_from_slice(&piece[n..]);
+                if !desk.journal.is_rerunning() {
+                    desk.journal.told(&piece[n..]);
+                }
+            }
+
+            assert_eq!(rest, &whole[cut..], "{cut}");
+            assert!(!desk.journal.is_rerunning());
+            assert_eq!(desk.journal.entries(), 2);
+        }
+        let (_, compared) = cut_at(&whole[..cut]).journal.compare(&other);
+        assert_eq!(compared == Compared::Other, Some(cut) > differs, "{cut}");
+        cut += piece.len();
+    }
+}
+
+/// A block whose second request was lost behind this much of its answer, and the first of which has been compared.
+fn cut_at(told: &[u8]) -> Desk {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.ask("select", Weight::Writes);
+    desk.journal.told(told);
+    let again = desk.journal.begin_rerun(3).expect("a first time");
+    desk.journal.sent(&again);
+    let begun = answer(&[], "begin", b'T');
+    let compared = desk.journal.compare(&begun);
+    assert_eq!(compared, (begun.len(), Compared::Verified));
+    desk
+}
+
+#[test]
+fn a_full_journal_is_given_up_and_its_bytes_with_it() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.ask(&"x".repeat(2000), Weight::Writes);
+    assert_eq!(desk.journal.weigh_loss(), Loss::Fatal(Reason::Overflow));
+    desk.journal.told(&answer(&[], "INSERT", b'T'));
+    desk.ask("commit", Weight::Commits);
+    desk.journal.told(&answer(&[], "COMMIT", b'I'));
+    desk.journal.begin();
+    desk.run("begin", &[]);
+    assert_eq!(desk.journal.weigh_loss(), Loss::Replay);
+
+    for _ in 0..BOUNDS.entries {
+        desk.run("select", &[]);
+    }
+    assert_eq!(desk.journal.weigh_loss(), Loss::Fatal(Reason::Overflow));
+    assert_eq!(desk.ledger.bytes(), 0);
+}
+
+#[test]
+fn so_many_servers_may_be_lost_and_what_has_no_answer_is_handed_back() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.ask("update", Weight::Writes);
+    for _ in 0..2 {
+        let again = desk.journal.begin_rerun(2).expect("not too often");
+        desk.journal.sent(&again);
+    }
+    assert_eq!(desk.journal.begin_rerun(2), None);
+
+    assert_eq!(desk.journal.give_up(), message(b'Q', b"update"));
+    assert_eq!(desk.journal.weigh_loss(), Loss::Nothing);
+}

@@ -1,0 +1,608 @@
+//! A transaction whose server is lost is run again on another one, and goes on there if that gives the same answers. The
+//! client's own bytes are sent once more and take the way that they took before; what comes back is compared with the
+//! journal instead of being told again.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use helios_wire::backend::Status;
+use helios_wire::error_response::ErrorFields;
+use helios_wire::frame::Header;
+use helios_wire::sqlstate;
+
+use super::block::Opening;
+use super::fifo::Expect;
+use super::startup::Ended;
+use super::{Homeless, Link, Partial, Session, Step, HIGH_WATER};
+use crate::config::{PoolMode, TransactionReplay};
+use crate::error::Refusal;
+use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket, Weight};
+use crate::plans::{Plan, Verb};
+use crate::pool::PoolShard;
+use crate::settings::{literal, Bucket};
+use crate::statements::ClientStatements;
+
+/// Whoever has the lock may wait for us. The odd value tells it from one that the client sets.
+const GUARD: &[u8] = b"SET LOCAL lock_timeout = 1001";
+const GUARD_VALUE: &str = "1001ms";
+
+/// How often a session looks whether others have got back what they had.
+const OTHERS_POLL: Duration = Duration::from_millis(5);
+
+/// What a session needs to run its transaction again.
+#[derive(Debug)]
+pub(super) struct Replaying {
+    rules: TransactionReplay,
+    journal: Journal,
+    /// The client's settings when the transaction began.
+    bucket: Arc<Bucket>,
+    /// Bytes at the head of what is to be written to the client that the journal knows of.
+    told: usize,
+    /// The server's last words: the client need not hear them if its transaction goes on.
+    last_words: Option<Vec<u8>>,
+    /// Keeps others from the locks that the transaction had.
+    ticket: Option<Ticket>,
+    /// What the client asks for now waits for others that still get their locks back.
+    stands_back: bool,
+    /// Locks are not waited for as long as the client would.
+    is_guarded: bool,
+    /// The transaction has savepoints, to which settings go back.
+    has_savepoints: bool,
+    /// An unnamed statement of before was used; one was made, or dropped, in this transaction.
+    used_unnamed: bool,
+    made_unnamed: bool,
+    /// What the server said while the transaction was run again.
+    error: Option<Reason>,
+    /// The client's statements as they were when the server was lost.
+    statements: Option<ClientStatements>,
+    /// What the client is told on its next request.
+    owed: Option<Refusal>,
+}
+
+impl Replaying {
+    pub(super) fn new(
+        rules: TransactionReplay,
+        ledger: &Arc<Ledger>,
+        bucket: &Arc<Bucket>,
+    ) -> Replaying {
+        let bounds = Bounds {
+            entries: rules.journal.max_entries,
+            bytes: rules.journal.max_bytes,
+            total_bytes: rules.journal.max_total_bytes,
+        };
+        Replaying {
+            rules,
+            journal: Journal::new(bounds, ledger),
+            bucket: Arc::clone(bucket),
+            told: 0,
+            last_words: None,
+            ticket: None,
+            stands_back: false,
+            is_guarded: false,
+            has_savepoints: false,
+            used_unnamed: false,
+            made_unnamed: false,
+            error: None,
+            statements: None,
+            owed: None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn is_rerunning(&self) -> bool {
+        let replaying = self.replaying.as_ref();
+        replaying.is_some_and(|replaying| replaying.journal.is_rerunning())
+    }
+
+    /// What comes next from a client at rest begins a transaction.
+    #[inline]
+    pub(super) fn begin_journal(&mut self) {
+        if self.replaying.is_some() && self.rests() {
+            self.begin_anew();
+        }
+    }
+
+    fn rests(&self) -> bool {
+        self.status == Status::Idle
+            && self.opening.is_none()
+            && self.fifo.is_empty()
+            && !self.is_unfinished()
+            && !self.refusing
+            && self.up.remaining == 0
+            && self.down.remaining == 0
+            && !self.is_rerunning()
+    }
+
+    fn begin_anew(&mut self) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        replaying.journal.begin();
+        if !Arc::ptr_eq(&replaying.bucket, &self.bucket) {
+            replaying.bucket = Arc::clone(&self.bucket);
+        }
+        replaying.has_savepoints = false;
+        replaying.used_unnamed = false;
+        replaying.made_unnamed = false;
+        self.statements.mark();
+    }
+
+    /// Takes what the client has sent into the journal.
+    #[inline]
+    pub(super) fn record(&mut self, bytes: &[u8]) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.journal.sent(bytes);
+        }
+    }
+
+    /// A statement is about to run, of which the plan says what it means to run it again.
+    pub(super) fn weigh(&mut self, plan: Option<&Plan>) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        let Some(plan) = plan.filter(|plan| plan.may_rerun()) else {
+            return replaying.journal.spoil(Reason::Statement);
+        };
+        let verb = plan.block().map(|block| block.verb);
+        let begins = matches!(verb, Some(Verb::Begin | Verb::Start));
+        let weight = match verb {
+            _ if plan.may_commit() => Weight::Commits,
+            Some(Verb::Begin | Verb::Start | Verb::Set | Verb::Rollback) => Weight::Reads,
+            _ if plan.is_read() => Weight::Reads,
+            _ => Weight::Writes,
+        };
+        replaying.journal.note(weight, begins);
+    }
+
+    /// The unnamed statement is used as it is.
+    pub(super) fn note_unnamed_use(&mut self) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.used_unnamed |= !replaying.made_unnamed;
+        }
+    }
+
+    /// There is another unnamed statement, or none.
+    pub(super) fn note_unnamed_change(&mut self) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.made_unnamed = true;
+            if replaying.used_unnamed {
+                replaying.journal.spoil(Reason::UnnamedStatement);
+            }
+        }
+    }
+
+    /// A command was carried out.
+    pub(super) fn note_savepoint(&mut self, tag: &[u8]) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.has_savepoints |= tag == b"SAVEPOINT";
+        }
+    }
+
+    /// Has the journal know what is about to be written to the client, or compares it with what is in there.
+    pub(super) fn note_told(&mut self) -> Result<(), Step> {
+        let Some(replaying) = &mut self.replaying else {
+            return Ok(());
+        };
+        if replaying.journal.is_rerunning() {
+            return self.compare_answers();
+        }
+        let bytes = self.client.wbuf.bytes();
+        replaying.journal.told(&bytes[replaying.told..]);
+        replaying.told = bytes.len();
+        Ok(())
+    }
+
+    /// So much has been written.
+    pub(super) fn note_written(&mut self, written: usize) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.told -= written.min(replaying.told);
+        }
+    }
+
+    fn compare_answers(&mut self) -> Result<(), Step> {
+        while let Some(replaying) = &mut self.replaying {
+            let bytes = &self.client.wbuf.bytes()[replaying.told..];
+            let (n, compared) = replaying.journal.compare(bytes);
+            let rest = bytes[n..].to_vec();
+            self.client.wbuf.truncate(replaying.told);
+            self.client.wbuf.extend(&rest);
+            match compared {
+                Compared::Same => return Ok(()),
+                Compared::Verified => self.on_verified(),
+                Compared::Live => {
+                    self.on_live();
+                    return self.note_told();
+                }
+                Compared::Other => {
+                    let reason = replaying.error.take().unwrap_or(Reason::Answer);
+                    return Err(self.give_up(reason, divergence(reason)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The transaction has everything again that it had.
+    fn on_verified(&mut self) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        replaying.ticket = None;
+        replaying.stands_back = true;
+        replaying.statements = None;
+        if std::mem::take(&mut replaying.is_guarded) && self.status == Status::Transaction {
+            let sql = release(replaying.bucket.get("lock_timeout"));
+            self.send_own(sql.as_bytes(), Expect::Adjustment);
+        }
+    }
+
+    fn on_live(&mut self) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        // Where nothing had an answer there was nothing to wait for.
+        replaying.ticket = None;
+        replaying.statements = None;
+        let stats = self.worker.stats();
+        stats.replays.completed.add(1);
+        stats
+            .replays
+            .statements
+            .add(replaying.journal.entries() as u64);
+    }
+
+    /// Whether the client's next message waits for what is run again.
+    pub(super) fn awaits_replay(&self) -> bool {
+        self.replaying
+            .as_ref()
+            .is_some_and(|replaying| replaying.journal.is_comparing() || replaying.stands_back)
+    }
+
+    /// Whether it waits for other sessions, which still get their locks back.
+    pub(super) fn stands_back(&mut self, cx: &Context<'_>) -> bool {
+        let Some(replaying) = self.replaying.as_mut().filter(|it| it.stands_back) else {
+            return false;
+        };
+        let cluster = self
+            .link
+            .as_ref()
+            .map(|link| &link.shard.shared.key.cluster);
+        let ledger = &self.worker.shared.ledger;
+        replaying.stands_back = cluster.is_some_and(|name| ledger.poll_busy(name, cx));
+        replaying.stands_back
+    }
+
+    /// Whether what is run again may go on without a word of the server, as it was answered here.
+    pub(super) fn goes_on_rerunning(&self) -> bool {
+        self.is_rerunning() && self.fifo.is_empty() && !self.awaits_replay()
+    }
+
+    /// Whether the client is yet to be told that its transaction is lost.
+    pub(super) fn owes_error(&self) -> bool {
+        let replaying = self.replaying.as_ref();
+        replaying.is_some_and(|replaying| replaying.owed.is_some())
+    }
+
+    /// The client may leave meanwhile, or send more.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.client.rbuf.len() <= HIGH_WATER
+    }
+
+    /// Has the server not wait for locks for long while a transaction is run again. One that holds them may wait for
+    /// what this one is to do.
+    pub(super) fn guard(&mut self) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        let journal = &replaying.journal;
+        let is_wanted = journal.is_rerunning() && journal.has_begun() && !journal.is_verified();
+        if !is_wanted || replaying.is_guarded || replaying.has_savepoints {
+            return;
+        }
+        if self.status == Status::Transaction {
+            replaying.is_guarded = true;
+            self.send_own(GUARD, Expect::Adjustment);
+        }
+    }
+
+    /// Notes an error of the server while a transaction is run again: it tells why the answer will be another one.
+    pub(super) fn note_replay_error(&mut self, fields: &ErrorFields<'_>) {
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        if replaying.journal.is_rerunning() && !replaying.journal.is_verified() {
+            replaying.error = match fields.sqlstate() {
+                Some(sqlstate::LOCK_NOT_AVAILABLE) => Some(Reason::Lock),
+                Some(sqlstate::QUERY_CANCELED) => Some(Reason::Cancelled),
+                _ => None,
+            };
+        }
+    }
+
+    /// Keeps the last words of a server that ends: they are the client's only if its transaction ends with it.
+    pub(super) fn keeps_last_words(&mut self, fields: &ErrorFields<'_>, message: &[u8]) -> bool {
+        let Some(replaying) = &mut self.replaying else {
+            return false;
+        };
+        let is_end = matches!(
+            fields.sqlstate(),
+            Some(sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN)
+        );
+        let is_kept = is_end || replaying.journal.is_rerunning();
+        if is_kept {
+            replaying.last_words = Some(message.to_vec());
+        }
+        is_kept
+    }
+
+    /// The server is lost. What to do if the transaction can be run again or nobody knows what became of it; `None` if
+    /// it is lost as well.
+    pub(super) fn outlive(&mut self, link: &Link) -> Option<Step> {
+        let replaying = self.replaying.as_mut()?;
+        let last_words = replaying.last_words.take();
+        if replaying.journal.is_rerunning() {
+            self.client.wbuf.truncate(replaying.told);
+        } else {
+            let bytes = self.client.wbuf.bytes();
+            replaying.journal.told(&bytes[replaying.told..]);
+            replaying.told = bytes.len();
+        }
+        let loss = match replaying.journal.weigh_loss() {
+            Loss::Replay if self.pins.any() || link.mode != PoolMode::Transaction => {
+                Loss::Fatal(Reason::Pinned)
+            }
+            // Words that are not kept have been told.
+            Loss::Replay if link.fatal && last_words.is_none() => Loss::Nothing,
+            loss => loss,
+        };
+        match loss {
+            Loss::Replay => return Some(self.replay(link)),
+            Loss::Fatal(reason) => self.worker.stats().replays.fail(reason),
+            Loss::Nothing => {}
+        }
+        if loss == Loss::Fatal(Reason::Outcome) {
+            return Some(self.fatal(unknown_outcome()));
+        }
+        let last_words = last_words?;
+        Some(self.fatal(Refusal::Server(last_words.into())))
+    }
+
+    /// Sends everything once more.
+    fn replay(&mut self, link: &Link) -> Step {
+        let Some(replaying) = &mut self.replaying else {
+            return Step::Silent;
+        };
+        if replaying.statements.is_none() {
+            self.take_back_statements();
+        }
+        let Some(replaying) = &mut self.replaying else {
+            return Step::Silent;
+        };
+        let unfed = replaying.journal.unfed();
+        let Some(requests) = replaying.journal.begin_rerun(replaying.rules.max_retries) else {
+            return self.give_up(Reason::Losses, divergence(Reason::Losses));
+        };
+        replaying.is_guarded = false;
+        replaying.stands_back = false;
+        replaying.error = None;
+        let cluster = &link.shard.shared.key.cluster;
+        if replaying.ticket.is_none() {
+            replaying.ticket = Some(self.worker.shared.ledger.enter(cluster));
+        }
+        let bucket = Arc::clone(&replaying.bucket);
+        self.set_bucket(bucket);
+        self.statements.go_back();
+        self.lay_aside();
+        self.client.rbuf.consume(unfed);
+        self.put_before(&requests);
+        Step::Again
+    }
+
+    /// What has been sent and not been answered has prepared nothing, and closed nothing.
+    fn take_back_statements(&mut self) {
+        for expect in std::mem::take(&mut self.fifo) {
+            match expect {
+                Expect::Parse { seq, .. } | Expect::FakeParse { seq } => {
+                    self.statements.remove_seq(seq);
+                }
+                Expect::FakeClose {
+                    restore: Some((name, named)),
+                } => self.statements.insert(&name, named),
+                _ => {}
+            }
+        }
+        let now = self.statements.snapshot();
+        if let Some(replaying) = &mut self.replaying {
+            replaying.statements = Some(now);
+        }
+    }
+
+    /// There is no server and nothing outstanding.
+    fn lay_aside(&mut self) {
+        self.fifo.clear();
+        self.up = Partial::default();
+        self.down = Partial::default();
+        self.status = Status::Idle;
+        self.unsynced = false;
+        self.skipping = false;
+        self.refusing = false;
+        self.copying_in = false;
+        self.sync_in_copy = false;
+        self.must_roll_back = false;
+        self.time_out = None;
+        self.plan = None;
+        self.opening = None;
+        self.attempt.close();
+    }
+
+    fn put_before(&mut self, bytes: &[u8]) {
+        let rest = self.client.rbuf.bytes().to_vec();
+        self.client.rbuf.release();
+        self.client.rbuf.extend(bytes);
+        self.client.rbuf.extend(&rest);
+    }
+
+    /// The transaction cannot go on. The client is told so by the answer to what it has asked, and has a block that has
+    /// failed, as if the server had said so.
+    pub(super) fn give_up(&mut self, reason: Reason, refusal: Refusal) -> Step {
+        self.worker.stats().replays.fail(reason);
+        // With its connection the server ends what it was doing for this transaction.
+        self.link = None;
+        self.handle.set_backend(None);
+        self.lay_aside();
+        let Some(replaying) = &mut self.replaying else {
+            return Step::Silent;
+        };
+        let is_torn = replaying.journal.is_torn();
+        let unfed = replaying.journal.unfed();
+        let rest = replaying.journal.give_up();
+        replaying.ticket = None;
+        replaying.stands_back = false;
+        self.client.wbuf.truncate(replaying.told);
+        if let Some(statements) = replaying.statements.take() {
+            self.statements = statements;
+        }
+        let bucket = Arc::clone(&replaying.bucket);
+        self.set_bucket(bucket);
+        self.client.rbuf.consume(unfed);
+        self.put_before(&rest);
+        if is_torn {
+            return Step::Silent;
+        }
+        self.status = Status::Failed;
+        self.opening = Some(Opening::failed());
+        if rest.is_empty() {
+            if let Some(replaying) = &mut self.replaying {
+                replaying.owed = Some(refusal);
+            }
+            return Step::Again;
+        }
+        match self.refuse_head(refusal) {
+            Ok(()) => Step::Again,
+            Err(refusal) => self.fatal(refusal),
+        }
+    }
+
+    /// No server could be had to run the transaction again.
+    pub(super) fn give_up_waiting(&mut self, refusal: Refusal) -> Step {
+        let reason = match &refusal {
+            Refusal::Own { sqlstate, .. } if *sqlstate == sqlstate::QUERY_CANCELED => {
+                Reason::Cancelled
+            }
+            _ => Reason::NoServer,
+        };
+        self.give_up(reason, refusal)
+    }
+
+    /// The client is told now what it could not be told unasked; ROLLBACK is what it would be told to do. True: its
+    /// request has been answered.
+    pub(super) fn tell_owed(&mut self, header: Header, message: &[u8]) -> Result<bool, Refusal> {
+        let Some(replaying) = self.replaying.as_mut().filter(|it| it.owed.is_some()) else {
+            return Ok(false);
+        };
+        let Some(refusal) = replaying.owed.take() else {
+            return Ok(false);
+        };
+        let plan = match header.tag {
+            b'Q' | b'P' => self.plan.clone(),
+            b'B' => self.bound_plan(message),
+            _ => None,
+        };
+        match plan.and_then(|plan| plan.block()).map(|block| block.verb) {
+            Some(Verb::Rollback) => return Ok(false),
+            // It ends the block, whatever comes of it.
+            Some(Verb::Commit) => self.drop_block(),
+            _ => {}
+        }
+        self.answer_with(header, &refusal);
+        Ok(true)
+    }
+
+    /// Nothing of what a standby was asked counts: it is asked once more.
+    pub(super) fn forget_attempt(&mut self) {
+        if let Some(replaying) = &mut self.replaying {
+            if !replaying.journal.is_rerunning() {
+                replaying.journal.begin();
+            }
+        }
+    }
+
+    /// Whoever begins something waits for the transactions that are run again.
+    pub(super) fn after_others(
+        &self,
+        primary: Result<Rc<PoolShard>, Homeless>,
+    ) -> Result<Rc<PoolShard>, Homeless> {
+        let shard = primary?;
+        let ledger = &self.worker.shared.ledger;
+        if ledger.reruns() == 0 || self.is_rerunning() {
+            return Ok(shard);
+        }
+        if !ledger.is_busy(&shard.shared.key.cluster) {
+            return Ok(shard);
+        }
+        Err(Homeless {
+            revision: self.route.as_ref().map_or(0, |route| route.revision),
+            reason: "transactions are being run again that have lost their server".to_owned(),
+            look_again: Some(OTHERS_POLL),
+        })
+    }
+
+    /// What becomes of a session that could not be given a server.
+    pub(super) fn on_unserved(&mut self, ended: Ended) -> Result<(), Option<Refusal>> {
+        match ended {
+            Ended::Quietly => Err(None),
+            Ended::Refused(refusal) if self.is_rerunning() => match self.give_up_waiting(refusal) {
+                Step::Fatal(refusal) => Err(Some(refusal)),
+                Step::Silent => Err(None),
+                _ => Ok(()),
+            },
+            Ended::Refused(refusal) => self.refuse_request(refusal).map_err(Some),
+        }
+    }
+}
+
+/// Gives a lock's patience back that the client has not changed meanwhile.
+fn release(own: Option<&str>) -> String {
+    let value = own.map_or_else(
+        || {
+            "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'lock_timeout')"
+                .to_owned()
+        },
+        literal,
+    );
+    format!(
+        "SELECT pg_catalog.set_config('lock_timeout', {value}, true) \
+         WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '{GUARD_VALUE}'"
+    )
+}
+
+/// What the client is told whose transaction could not be run again.
+fn divergence(reason: Reason) -> Refusal {
+    let why = match reason {
+        Reason::Lock => "others had taken its locks",
+        Reason::Cancelled => {
+            return Refusal::new(
+                sqlstate::QUERY_CANCELED,
+                "canceling statement due to user request",
+            )
+        }
+        Reason::Losses => "one server after the other was lost",
+        _ => "it did not give the answers that it gave before",
+    };
+    let text = format!(
+        "the server was lost, and the transaction could not be run again on another: {why}"
+    );
+    Refusal::new(sqlstate::SERIALIZATION_FAILURE, text)
+        .hint("Nothing of it has been done; repeat the transaction.")
+}
+
+fn unknown_outcome() -> Refusal {
+    Refusal::new(
+        sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
+        "server connection lost while something was being committed: whether it was is not known",
+    )
+    .hint("Reconnect, and look before you repeat it.")
+}

@@ -1,0 +1,39 @@
+"""`[transaction_replay]`: transactions that outlive their server. Read by the engine, through the snapshot."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from helios.config.base import Bytes, Flag, HeliosModel
+
+__all__ = ["JournalConfig", "TransactionReplayConfig"]
+
+
+class JournalConfig(HeliosModel):
+    """What is kept of open transactions; one that has more is lost with its server."""
+
+    max_entries: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+    """Requests of one transaction. More would take longer to run again than clients wait."""
+
+    max_bytes: Bytes = 67_108_864
+    """Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB
+    hold ten thousand large statements."""
+
+    max_total_bytes: Bytes = 268_435_456
+    """The same of all transactions that have more than 16 KiB."""
+
+
+class TransactionReplayConfig(HeliosModel):
+    """What becomes of a transaction whose server is lost."""
+
+    enabled: Flag = False
+    """Whether it is run again on another server, below session mode. Off, since each request is kept and each answer
+    summed, which costs some CPU, and since what a transaction does outside of the database would be done twice."""
+
+    max_retries: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    """Servers that one transaction may lose. Three are more than one failover loses."""
+
+    journal: JournalConfig = JournalConfig()
+    """What is kept of open transactions."""

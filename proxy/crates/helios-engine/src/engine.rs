@@ -124,9 +124,7 @@ impl Engine {
             revision: AtomicU64::new(0),
             pools: Mutex::default(),
             inboxes: senders.into(),
-            stats: (0..workers)
-                .map(|_| crate::stats::Stats::default())
-                .collect(),
+            stats: (0..workers).map(|_| Default::default()).collect(),
             clients: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             buffer: Arc::default(),
             ledger: Arc::default(),

@@ -232,13 +232,16 @@ pub(crate) struct Unnamed {
     pub(crate) syntax: Option<Syntax>,
 }
 
+/// What a name stood for before it was changed.
+type Before = (Box<[u8]>, Option<Named>);
+
 /// The named statements of one client.
 #[derive(Debug, Default)]
 pub(crate) struct ClientStatements {
     by_name: HashMap<Box<[u8]>, Named>,
     bytes: usize,
     /// What names stood for, oldest first, since a time to which one may go back; absent where nobody does.
-    before: Option<Vec<(Box<[u8]>, Option<Named>)>>,
+    before: Option<Vec<Before>>,
 }
 
 impl ClientStatements {
@@ -303,10 +306,9 @@ impl ClientStatements {
 
     /// Takes the names that stand for a statement away.
     pub(crate) fn remove_all(&mut self, statement: &Arc<Statement>) {
-        let of = |(name, named): (&Box<[u8]>, &Named)| {
-            Arc::ptr_eq(&named.statement, statement).then(|| name.clone())
-        };
-        let names: Vec<_> = self.by_name.iter().filter_map(of).collect();
+        let is_it = |named: &Named| Arc::ptr_eq(&named.statement, statement);
+        let all = self.by_name.iter().filter(|(_, named)| is_it(named));
+        let names: Vec<_> = all.map(|(name, _)| name.clone()).collect();
         for name in names {
             self.remove(&name);
         }

@@ -14,6 +14,7 @@ mod down;
 mod failure;
 mod fifo;
 pub(crate) mod handle;
+mod journaling;
 mod leaving;
 mod link;
 mod listening;

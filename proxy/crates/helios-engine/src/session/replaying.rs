@@ -18,8 +18,8 @@ use super::startup::Ended;
 use super::{Homeless, Link, Partial, Session, Step, HIGH_WATER};
 use crate::config::{PoolMode, TransactionReplay};
 use crate::error::Refusal;
-use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket, Weight};
-use crate::plans::{Plan, Verb};
+use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket};
+use crate::plans::Verb;
 use crate::pool::PoolShard;
 use crate::settings::{literal, Bucket};
 use crate::statements::ClientStatements;
@@ -35,11 +35,11 @@ const OTHERS_POLL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Replaying {
     rules: TransactionReplay,
-    journal: Journal,
+    pub(super) journal: Journal,
     /// The client's settings when the transaction began.
-    bucket: Arc<Bucket>,
+    pub(super) bucket: Arc<Bucket>,
     /// Bytes at the head of what is to be written to the client that the journal knows of.
-    told: usize,
+    pub(super) told: usize,
     /// The server's last words: the client need not hear them if its transaction goes on.
     last_words: Option<Vec<u8>>,
     /// Keeps others from the locks that the transaction had.
@@ -49,10 +49,10 @@ pub(super) struct Replaying {
     /// Locks are not waited for as long as the client would.
     is_guarded: bool,
     /// The transaction has savepoints, to which settings go back.
-    has_savepoints: bool,
+    pub(super) has_savepoints: bool,
     /// An unnamed statement of before was used; one was made, or dropped, in this transaction.
-    used_unnamed: bool,
-    made_unnamed: bool,
+    pub(super) used_unnamed: bool,
+    pub(super) made_unnamed: bool,
     /// What the server said while the transaction was run again.
     error: Option<Reason>,
     /// The client's statements as they were when the server was lost.
@@ -97,112 +97,8 @@ impl Session {
         replaying.is_some_and(|replaying| replaying.journal.is_rerunning())
     }
 
-    /// What comes next from a client at rest begins a transaction.
-    #[inline]
-    pub(super) fn begin_journal(&mut self) {
-        if self.replaying.is_some() && self.rests() {
-            self.begin_anew();
-        }
-    }
-
-    fn rests(&self) -> bool {
-        self.status == Status::Idle
-            && self.opening.is_none()
-            && self.fifo.is_empty()
-            && !self.is_unfinished()
-            && !self.refusing
-            && self.up.remaining == 0
-            && self.down.remaining == 0
-            && !self.is_rerunning()
-    }
-
-    fn begin_anew(&mut self) {
-        let Some(replaying) = &mut self.replaying else {
-            return;
-        };
-        replaying.journal.begin();
-        if !Arc::ptr_eq(&replaying.bucket, &self.bucket) {
-            replaying.bucket = Arc::clone(&self.bucket);
-        }
-        replaying.has_savepoints = false;
-        replaying.used_unnamed = false;
-        replaying.made_unnamed = false;
-        self.statements.mark();
-    }
-
-    /// Takes what the client has sent into the journal.
-    #[inline]
-    pub(super) fn record(&mut self, bytes: &[u8]) {
-        if let Some(replaying) = &mut self.replaying {
-            replaying.journal.sent(bytes);
-        }
-    }
-
-    /// A statement is about to run, of which the plan says what it means to run it again.
-    pub(super) fn weigh(&mut self, plan: Option<&Plan>) {
-        let Some(replaying) = &mut self.replaying else {
-            return;
-        };
-        let Some(plan) = plan.filter(|plan| plan.may_rerun()) else {
-            return replaying.journal.spoil(Reason::Statement);
-        };
-        let verb = plan.block().map(|block| block.verb);
-        let begins = matches!(verb, Some(Verb::Begin | Verb::Start));
-        let weight = match verb {
-            _ if plan.may_commit() => Weight::Commits,
-            Some(Verb::Begin | Verb::Start | Verb::Set | Verb::Rollback) => Weight::Reads,
-            _ if plan.is_read() => Weight::Reads,
-            _ => Weight::Writes,
-        };
-        replaying.journal.note(weight, begins);
-    }
-
-    /// The unnamed statement is used as it is.
-    pub(super) fn note_unnamed_use(&mut self) {
-        if let Some(replaying) = &mut self.replaying {
-            replaying.used_unnamed |= !replaying.made_unnamed;
-        }
-    }
-
-    /// There is another unnamed statement, or none.
-    pub(super) fn note_unnamed_change(&mut self) {
-        if let Some(replaying) = &mut self.replaying {
-            replaying.made_unnamed = true;
-            if replaying.used_unnamed {
-                replaying.journal.spoil(Reason::UnnamedStatement);
-            }
-        }
-    }
-
-    /// A command was carried out.
-    pub(super) fn note_savepoint(&mut self, tag: &[u8]) {
-        if let Some(replaying) = &mut self.replaying {
-            replaying.has_savepoints |= tag == b"SAVEPOINT";
-        }
-    }
-
-    /// Has the journal know what is about to be written to the client, or compares it with what is in there.
-    pub(super) fn note_told(&mut self) -> Result<(), Step> {
-        let Some(replaying) = &mut self.replaying else {
-            return Ok(());
-        };
-        if replaying.journal.is_rerunning() {
-            return self.compare_answers();
-        }
-        let bytes = self.client.wbuf.bytes();
-        replaying.journal.told(&bytes[replaying.told..]);
-        replaying.told = bytes.len();
-        Ok(())
-    }
-
-    /// So much has been written.
-    pub(super) fn note_written(&mut self, written: usize) {
-        if let Some(replaying) = &mut self.replaying {
-            replaying.told -= written.min(replaying.told);
-        }
-    }
-
-    fn compare_answers(&mut self) -> Result<(), Step> {
+    /// Compares what is about to be written to the client with what it was told before.
+    pub(super) fn compare_answers(&mut self) -> Result<(), Step> {
         while let Some(replaying) = &mut self.replaying {
             let bytes = &self.client.wbuf.bytes()[replaying.told..];
             let (n, compared) = replaying.journal.compare(bytes);
@@ -519,15 +415,6 @@ impl Session {
         }
         self.answer_with(header, &refusal);
         Ok(true)
-    }
-
-    /// Nothing of what a standby was asked counts: it is asked once more.
-    pub(super) fn forget_attempt(&mut self) {
-        if let Some(replaying) = &mut self.replaying {
-            if !replaying.journal.is_rerunning() {
-                replaying.journal.begin();
-            }
-        }
     }
 
     /// Whoever begins something waits for the transactions that are run again.

@@ -26,7 +26,7 @@ CATALOG = Catalog(
         Table("docs", "pages", 2_000, frozenset({"id"}), frozenset({"embedding"})),
     ),
 )
-ALL = {kind: (f"{kind}-*",) for kind in Workload if kind is not Workload.COLD}
+ALL: dict[Workload, tuple[str, ...]] = {kind: (f"{kind}-*",) for kind in Workload if kind is not Workload.COLD}
 
 
 def routing(sql: str, *hints: Hint, is_split: bool = True, **more: object) -> Routing:
@@ -152,7 +152,7 @@ def test_tables_are_told_where_somebody_counts_them() -> None:
     def tables(sql: str, targets: dict[Workload, tuple[str, ...]]) -> tuple[str, ...]:
         return plan(sql, Context(lambda: CATALOG, Policy(True, workloads=Workloads(targets)))).tables
 
-    cold = {Workload.COLD: ("old-*",)}
+    cold: dict[Workload, tuple[str, ...]] = {Workload.COLD: ("old-*",)}
     sql = "with o as (select 1) select * from totals, o, docs.pages, pg_class, public.countries"
     assert tables(sql, cold) == ("countries", "docs.pages", "orders", "totals")
     assert tables("update public.orders set id = 1", cold) == ("orders",)

@@ -113,6 +113,11 @@ def test_a_connection_may_begin_with_a_mode(kept: HeliosProcess, ask: Ask) -> No
             for sql in ("select 1", "reset all", "discard all", "reset helios.write_mode"):
                 client.query(sql)
                 assert value(client, ask, WRITE) == "local", sql
+    # As asyncpg writes it, which only the server's report of it tells to be UTF8.
+    with connect(kept, **{"client_encoding": "'utf-8'", "helios.write_mode": "async"}) as client:
+        for mode, setting in SETTINGS.items():
+            assert not sqlstates(ask(client, f"set helios.write_mode = {mode}"))
+            assert value(client, ask, WRITE) == setting
     with pytest.raises(LoginRefusedError, match="22023"):
         connect(kept, **{"helios.write_mode": "some"})
 

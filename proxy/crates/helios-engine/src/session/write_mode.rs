@@ -61,6 +61,12 @@ impl Session {
             );
         }
         let bucket = self.with_commit(&self.bucket, value.as_deref());
+        // It is no setting that a server reports, so what is known of the others holds on.
+        if let Some(shared) = self.route.as_ref().map(|route| &route.shard.shared) {
+            if let Some(profile) = shared.profile(&self.bucket) {
+                shared.remember_profile(&bucket, profile);
+            }
+        }
         self.set_bucket(bucket);
         // A server that is kept between transactions gets it now.
         self.adjust_if_needed();

@@ -112,6 +112,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "defines": False,
             "block": None,
             "handling": None,
+            "rerun": "repeats",
             "routing": {
                 "route": "primary",
                 "reason": "reads are not told from writes here",

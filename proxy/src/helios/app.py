@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -38,6 +39,7 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
 
     `load` reads the file, now and at each reload. With `takeover` it goes on with the sockets of the process that runs.
     """
+    since_ns = time.time_ns()
     proxy = RunningProxy(config_file, load)
     ends = _install_signals(proxy)
     async with AsyncExitStack() as stack:
@@ -78,7 +80,7 @@ async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bo
         listen = ",".join(str(listener) for listener in listeners)
         _log.info("helios ready", extra=fields(listen=listen, admin=proxy.admin.url))
 
-        watcher = asyncio.create_task(watch(proxy))
+        watcher = asyncio.create_task(watch(proxy, since_ns))
         stack.callback(watcher.cancel)
         if inheritance.pid:
             await inheritance.confirm(listeners)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from helios.config import ProxyConfig
 
@@ -18,7 +18,14 @@ __all__ = ["Watched", "watch"]
 OFF_SECONDS = 1.0
 """Between two looks at whether watching was switched on."""
 
-_Mark = tuple[int, int, int, int] | None
+
+class _Mark(NamedTuple):
+    """What differs when a file was written or the link to it was swapped."""
+
+    device: int
+    inode: int
+    size: int
+    written_ns: int
 
 
 class Watched(Protocol):
@@ -35,9 +42,15 @@ class Watched(Protocol):
         """Take over what changed."""
 
 
-async def watch(proxy: Watched) -> None:
-    """Look until cancelled. `[watch]` may change meanwhile; what changed while it was off counts when it is on."""
-    seen = _marks(proxy.files())
+async def watch(proxy: Watched, since_ns: int) -> None:
+    """Look until cancelled. `[watch]` may change meanwhile; what changed while it was off counts when it is on.
+
+    `since_ns` (of the epoch) is when the files were not read yet: what was written later counts as changed.
+    """
+    now = _marks(proxy.files())
+    seen: Mapping[Path, _Mark | None] = {
+        file: mark for file, mark in now.items() if mark is None or mark.written_ns < since_ns
+    }
     while True:
         await asyncio.sleep(proxy.config.watch.interval_ms / 1000 or OFF_SECONDS)
         if not proxy.config.watch.interval_ms:
@@ -48,14 +61,14 @@ async def watch(proxy: Watched) -> None:
             proxy.refresh()
 
 
-def _marks(files: Iterable[Path]) -> Mapping[Path, _Mark]:
+def _marks(files: Iterable[Path]) -> Mapping[Path, _Mark | None]:
     return {file: _mark(file) for file in files}
 
 
-def _mark(file: Path) -> _Mark:
-    """What differs when a file was written or the link to it was swapped; None when there is none."""
+def _mark(file: Path) -> _Mark | None:
+    """None when there is none."""
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return _Mark(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

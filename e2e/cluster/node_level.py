@@ -6,6 +6,7 @@ keeps are the cgroups' folders and the cluster's folder, which `state.remove` re
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Sequence
 from importlib import resources
@@ -27,7 +28,7 @@ from cluster.plan.node_files import DNS_READY_PORT, PAUSE_IMAGE, node_files
 from cluster.plan.node_mounts import BOUND, NODE_FOLDER, NODE_PROGRAMS, SYSCTLS, mount_commands
 from cluster.programs import find_programs
 
-__all__ = ["NodeCluster", "open_node"]
+__all__ = ["NodeCluster", "index_of", "open_node"]
 
 READY_SECONDS = 120.0
 IMPORT_SECONDS = 300.0
@@ -211,5 +212,8 @@ def index_of(link: Path | None) -> str | None:
     """The kernel's number of a network interface; None when it does not exist."""
     try:
         return None if link is None else (link / "ifindex").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        # The last two where it goes while its file is open.
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
+            return None
+        raise

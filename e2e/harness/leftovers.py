@@ -10,6 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cluster.node_level import index_of
+
 __all__ = ["command_line", "interfaces", "leftovers", "machine_state", "processes_of"]
 
 
@@ -65,11 +67,9 @@ def mounts() -> list[str]:
 
 def interfaces() -> dict[str, int]:
     """Our ends of the cables to nodes: name → the kernel's number, which is never used again. Routes go with them."""
-    return {
-        entry.name: int((entry / "ifindex").read_text(encoding="ascii"))
-        for entry in Path("/sys/class/net").iterdir()
-        if entry.name.startswith("helios")
-    }
+    ours = [entry for entry in Path("/sys/class/net").iterdir() if entry.name.startswith("helios")]
+    indexes = {entry.name: index_of(entry) for entry in ours}
+    return {name: int(index) for name, index in indexes.items() if index is not None}
 
 
 def machine_state() -> dict[str, list[str]]:

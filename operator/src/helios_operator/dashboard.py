@@ -218,6 +218,17 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             ),
             Panel("What they sent meanwhile", "bytes", ((_sum("buffer_bytes", "proxy"), "bytes"),)),
             Panel(
+                "Transactions that lost their server",
+                "none",
+                (
+                    (_sum("transaction_replays_active", "proxy"), "being run again"),
+                    (_rate("transaction_replays_total", "proxy"), "went on, a second"),
+                    (_rate("transaction_replay_statements_total", "proxy"), "their requests, a second"),
+                    (_rate("transaction_replays_failed_total", "reason"), "lost, a second: {{reason}}"),
+                ),
+            ),
+            Panel("Their journals", "bytes", ((_sum("transaction_journal_bytes", "proxy"), "bytes"),)),
+            Panel(
                 "Functions of databases",
                 "none",
                 (

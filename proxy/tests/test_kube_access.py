@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,34 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(KubeAccessError, match=r"none cannot be read: no such file"):
         find_access(tmp_path / "none")
+
+
+def test_several_files_are_read_as_one_and_the_first_goes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "token").write_text(f"from {folder.name}")
+    here = written(first, {"tokenFile": "token"})
+    document = json.loads(written(second, {"tokenFile": "token"}).read_text())
+    # The same user again, and a context and a cluster that only this file has.
+    document["contexts"] = [{"name": "d", "context": {"cluster": "l", "user": "u"}}]
+    document["clusters"] = [{"name": "l", "cluster": {"server": "https://198.18.0.2:6443"}}]
+    document["current-context"] = "d"
+    there = second / "config"
+    there.write_text(json.dumps(document))
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "missing"), "", str(here), str(there)]))
+
+    assert find_access().server == "https://198.18.0.1:6443"
+    access = find_access(context="d")
+
+    assert (access.server, access.bearer(), access.namespace) == ("https://198.18.0.2:6443", "from first", "default")
+    with pytest.raises(KubeAccessError, match=f"{here}:{there} has no context named moon"):
+        find_access(context="moon")
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "missing"), str(tmp_path / "gone")]))
+    with pytest.raises(KubeAccessError, match=r"missing cannot be read: no such file"):
+        find_access()
 
 
 def test_pod_has_its_identity_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ UNSUPPORTED = ("auth-provider", "username")
 
 
 def find_access(kubeconfig: Path | None = None, context: str | None = None) -> Access:
-    """The given kubeconfig, else $KUBECONFIG, else the pod's identity, else ~/.kube/config. Raises KubeAccessError."""
+    """The given kubeconfig, else $KUBECONFIG, else the pod's identity, else ~/.kube/config. Raises KubeAccessError.
+
+    $KUBECONFIG may name several files, of which some may be missing: what is named twice is taken from the first.
+    """
     if kubeconfig is not None:
         return from_kubeconfig(kubeconfig, context)
-    if named := os.environ.get("KUBECONFIG"):
-        return from_kubeconfig(Path(named.split(os.pathsep)[0]), context)
+    if listed := [Path(name) for name in os.environ.get("KUBECONFIG", "").split(os.pathsep) if name]:
+        return _access([file for file in listed if file.exists()] or listed, context)
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return in_cluster()
     return from_kubeconfig(Path.home() / ".kube" / "config", context)
@@ -33,29 +36,35 @@ def find_access(kubeconfig: Path | None = None, context: str | None = None) -> A
 
 def from_kubeconfig(path: Path, context: str | None = None) -> Access:
     """The access that a context (None: the current one) of a kubeconfig describes. Raises KubeAccessError."""
-    document = _load(path)
-    chosen = context or document.get("current-context")
+    return _access([path], context)
+
+
+def _access(files: Sequence[Path], context: str | None) -> Access:
+    documents = {file: _load(file) for file in files}
+    named = os.pathsep.join(map(str, files))
+    current = (document.get("current-context") for document in documents.values())
+    chosen = context or next(filter(None, current), None)
     if not chosen:
-        raise KubeAccessError(f"{path} has no current-context; name one")
-    settings = _named(document, "contexts", str(chosen), path)
-    cluster = _named(document, "clusters", str(settings.get("cluster")), path)
-    user = _named(document, "users", str(settings.get("user")), path)
+        raise KubeAccessError(f"{named} has no current-context; name one")
+    _, settings = _named(documents, "contexts", str(chosen), named)
+    cluster_file, cluster = _named(documents, "clusters", str(settings.get("cluster")), named)
+    file, user = _named(documents, "users", str(settings.get("user")), named)
     for key in UNSUPPORTED:
         if key in user:
             raise KubeAccessError(
-                f"{path}: users[].user.{key} is not supported; use a token, a client certificate or exec"
+                f"{file}: users[].user.{key} is not supported; use a token, a client certificate or exec"
             )
     token_file = user.get("tokenFile")
-    plugin = ExecPlugin.from_user(user["exec"], path.parent, f"{path}: users[].user.exec") if "exec" in user else None
+    plugin = ExecPlugin.from_user(user["exec"], file.parent, f"{file}: users[].user.exec") if "exec" in user else None
     return Access(
         server=str(cluster.get("server") or "").rstrip("/"),
-        ca=_pem(cluster, "certificate-authority", path),
+        ca=_pem(cluster, "certificate-authority", cluster_file),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         token=user.get("token"),
         fetch_token=plugin.token if plugin is not None else None,
-        token_file=path.parent / token_file if token_file else None,
-        certificate=_pem(user, "client-certificate", path),
-        key=_pem(user, "client-key", path),
+        token_file=file.parent / token_file if token_file else None,
+        certificate=_pem(user, "client-certificate", file),
+        key=_pem(user, "client-key", file),
         namespace=str(settings.get("namespace") or "default"),
     )
 
@@ -72,12 +81,16 @@ def _load(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _named(document: Mapping[str, Any], what: str, name: str, path: Path) -> Mapping[str, Any]:
+def _named(
+    documents: Mapping[Path, Mapping[str, Any]], what: str, name: str, files: str
+) -> tuple[Path, Mapping[str, Any]]:
+    """The entry of that name and the file that has it, beside which the files lie that it names."""
     singular = what[:-1]
-    for entry in document.get(what) or ():
-        if isinstance(entry, dict) and entry.get("name") == name:
-            return entry.get(singular) or {}
-    raise KubeAccessError(f"{path} has no {singular} named {name}")
+    for file, document in documents.items():
+        for entry in document.get(what) or ():
+            if isinstance(entry, dict) and entry.get("name") == name:
+                return file, entry.get(singular) or {}
+    raise KubeAccessError(f"{files} has no {singular} named {name}")
 
 
 def _pem(block: Mapping[str, Any], key: str, path: Path) -> bytes | None:

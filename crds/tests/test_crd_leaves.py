@@ -78,7 +78,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.limits.maxServerConnections": (60, 120),
     "spec.consistency": ("bounded", "eventual"),
 }
-WORDS: dict[str, tuple[Any, Any]] = {"integer": (60, 61), "boolean": (True, False), "int-or-string": ("250m", "1")}
+WORDS: dict[str, tuple[Any, Any]] = {
+    "integer": (60, 61),
+    "boolean": (True, False),
+    "int-or-string": ("250m", "1"),
+    "open": ({"spec": {"hostNetwork": True}}, {"spec": {"hostNetwork": False}}),
+}
 
 
 def spec_leaves() -> Iterator[tuple[str, tuple[str, ...]]]:

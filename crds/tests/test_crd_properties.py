@@ -50,6 +50,8 @@ def sound(node: Node) -> st.SearchStrategy[Any]:
             return st.lists(sound(node.items), max_size=2)
         case "map" if node.items is not None:
             return st.dictionaries(st.sampled_from(["cpu", "memory"]), sound(node.items), max_size=2)
+        case "open":
+            return st.dictionaries(TEXT, VALUES, max_size=2)
         case "boolean":
             return st.booleans()
         case "integer":

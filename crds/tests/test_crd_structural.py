@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from helios_crds import GROUP, KINDS
+from helios_crds import API_VERSION, GROUP, KINDS, HeliosProxy, ResourceError
 from helios_crds.base import Resource, SpecModel
 from helios_crds.node import tree
+from helios_crds.parse import parse_as
 from helios_crds.structural import custom_resource_definition
 from helios_crds.yaml import dump, load_documents
 
@@ -148,6 +149,24 @@ def test_ordered_references_are_atomic_and_named_lists_are_maps() -> None:
         "routingRuleRefs": "atomic",
         "tenantQuotaRefs": "map",
     }
+
+
+def test_an_open_object_keeps_what_is_in_it_and_its_nulls() -> None:
+    proxy = KINDS["HeliosProxy"]
+    schema = custom_resource_definition(proxy)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    wanted = {"spec": {"dnsPolicy": None, "containers": [{"name": "proxy", "livenessProbe": None}]}}
+    document = {"apiVersion": API_VERSION, "kind": "HeliosProxy", "metadata": {"name": "web"}}
+
+    parsed = parse_as(HeliosProxy, {**document, "spec": {"podTemplate": wanted, "pool": None}})
+
+    field = schema["properties"]["spec"]["properties"]["podTemplate"]
+    assert {key: value for key, value in field.items() if key != "description"} == {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
+    assert parsed.spec.pod_template == wanted
+    with pytest.raises(ResourceError, match=r"spec.podTemplate: is 3, an integer; write a mapping"):
+        parse_as(HeliosProxy, {**document, "spec": {"podTemplate": 3}})
 
 
 @every_kind

@@ -22,6 +22,7 @@ FULL: dict[str, Any] = {
     "auth": {"method": "trust", "usersSecretRef": {"name": "u", "key": "users.txt"}},
     "resources": {"requests": {"cpu": "250m"}},
     "limits": {"maxPreparedBytes": 1 << 39},
+    "podTemplate": {"spec": {"hostNetwork": True, "dnsPolicy": None, "containers": [{"name": "proxy"}]}},
 }
 
 
@@ -80,6 +81,25 @@ def test_quantities_mean_the_same_by_amount() -> None:
         assert same(quantity, one, other), (one, other)
     assert not same(quantity, "1", "1001m")
     assert not same(quantity, "1G", "1Gi")
+
+
+def test_another_schema_s_object_is_json_text_in_terraform_and_means_what_it_says() -> None:
+    instance = RESOURCES["instance"]
+    [field] = [each for each in instance.fields if each.kind == "json"]
+    text = '{"spec": {"b": [1, null], "a": "ü"}}'
+
+    written = from_object(field, {"spec": {"b": [1, None], "a": "ü"}})
+
+    assert (field.name, written) == ("pod_template", '{"spec":{"a":"ü","b":[1,null]}}')
+    assert same(field, text, written)
+    assert not same(field, text, '{"spec":{}}')
+    [found] = validate(instance, {"name": "web", "auth": {"method": "trust"}, "pod_template": "{spec"})
+    assert (found.path, str(found)) == (
+        ("pod_template",),
+        "pod_template is no JSON text of an object: write jsonencode({ ... })",
+    )
+    [found] = validate(instance, {"name": "web", "podTemplate": 3}, None, camel_spelling)
+    assert found.summary == "podTemplate is 3, an integer"
 
 
 def test_what_is_not_known_is_not_judged() -> None:

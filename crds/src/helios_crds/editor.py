@@ -46,7 +46,7 @@ def _schema(node: Node) -> dict[str, Any]:
     if node.kind == "int-or-string":
         schema["type"] = ["integer", "string"]
     else:
-        schema["type"] = "object" if node.kind == "map" else node.kind
+        schema["type"] = "object" if node.kind in ("map", "open") else node.kind
     schema |= {key: value for key, value in node.bounds.items() if not key.startswith("x-")}
     if node.default is not MISSING:
         schema["default"] = node.default

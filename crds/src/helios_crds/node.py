@@ -63,7 +63,8 @@ class Node:
     """One value of a resource."""
 
     kind: str
-    """`object`, `array`, `map`, `string`, `integer`, `number`, `boolean` or `int-or-string`."""
+    """`object`, `array`, `map`, `string`, `integer`, `number`, `boolean`, `int-or-string`, or `open`: an object whose
+    fields are another schema's, so that everything in it is kept as it is."""
     description: str = ""
     bounds: Mapping[str, Any] = field(default_factory=dict)
     """JSON Schema keywords such as `maximum`; also `x-kubernetes-list-*`."""
@@ -173,6 +174,8 @@ class _Builder:
                 )
             case "object" if schema.get("additionalProperties") not in (None, True, False):
                 return Node("map", items=self.node(schema["additionalProperties"], f"{path}[]"))
+            case "object" if schema.get("additionalProperties") is True:
+                return Node("open", is_open=True)
             case "string" | "integer" | "number" | "boolean":
                 return Node(kind)
         raise ValueError(f"{path}: {kind or 'a value without type'} is not structural")

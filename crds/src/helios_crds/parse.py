@@ -51,15 +51,15 @@ def parse_as(model: type[R], value: Mapping[str, Any], source: str = "<object>")
 
 
 def _parse(document: Document, model: type[R], old: Document | None) -> R:
-    value = _without_nulls(document.value)
     root = tree(model)
+    value = _without_nulls(document.value, root)
     problems: list[Problem] = []
     resource: R | None = None
     try:
         resource = model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as err:
         problems += [_from_pydantic(error, document, root) for error in err.errors()]
-    before = None if old is None else _without_nulls(old.value)
+    before = None if old is None else _without_nulls(old.value, root)
     problems += [_place(problem, path, document) for path, problem in check_rules(root, value, before)]
     problems += _unknown_metadata(value.get("metadata"), document)
     if problems or resource is None:
@@ -106,12 +106,16 @@ def _unknown_metadata(metadata: Any, document: Document) -> list[Problem]:
     return problems
 
 
-def _without_nulls(value: Any) -> Any:
-    """A field that is null counts as left out, as in the API server."""
+def _without_nulls(value: Any, node: Node | None) -> Any:
+    """A field that is null counts as left out, as in the API server; one of another schema keeps its meaning."""
+    if node is not None and node.kind == "open":
+        return value
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        below = {key: None if node is None else node.child(key) for key in value}
+        return {key: _without_nulls(item, below[key]) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        items = None if node is None else node.items
+        return [_without_nulls(item, items) for item in value]
     return value
 
 
@@ -183,6 +187,7 @@ def _expected(kind: str) -> str:
         "array": "write a list",
         "map": "write a mapping",
         "object": "write a mapping",
+        "open": "write a mapping",
         "int-or-string": "write a quantity such as 250m or 512Mi",
     }
     return expected.get(kind, "")

@@ -99,6 +99,8 @@ def _type(node: Node) -> str:
             return f"map of {_type(node.items)}"
         case "int-or-string":
             return "quantity"
+        case "open":
+            return "object with the fields of Kubernetes"
         case "integer":
             low, high = bounds.get("minimum"), bounds.get("maximum")
             span = f" {low}–{high}" if high is not None else f" ≥ {low}" if low is not None else ""

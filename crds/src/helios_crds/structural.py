@@ -37,6 +37,8 @@ def _type_of(node: Node) -> dict[str, Any]:
             return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
         case "map":
             return {"type": "object"}
+        case "open":
+            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         case "integer":
             return {"type": "integer", "format": "int64"}
     return {"type": node.kind}

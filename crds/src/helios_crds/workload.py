@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from helios.config import DrainConfig, ProxyConfig
 from helios.config.base import split_address
@@ -59,6 +59,9 @@ class Workload:
     may_promote: bool
     """The pods need the right to the Lease that allows one of them to promote a standby."""
 
+    pod_template: Mapping[str, Any]
+    """What goes over the template of the pods."""
+
     budget: PodDisruptionBudgetSpec
     network: NetworkPolicySpec
     monitoring: MonitoringSpec
@@ -85,6 +88,7 @@ def workload(proxy: HeliosProxy) -> Workload:
         service_account=spec.service_account_name,
         autoscaling=spec.autoscaling,
         may_promote=bool(spec.failover and spec.failover.enabled),
+        pod_template=spec.pod_template or {},
         budget=spec.pod_disruption_budget or PodDisruptionBudgetSpec(),
         network=spec.network_policy or NetworkPolicySpec(),
         monitoring=spec.monitoring or MonitoringSpec(),

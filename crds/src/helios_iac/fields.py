@@ -52,7 +52,8 @@ class Field:
     key: str
     """In the object, below its parent."""
     kind: str
-    """`string`, `integer`, `number`, `boolean`, `quantity`, `list`, `map` or `object`."""
+    """`string`, `integer`, `number`, `boolean`, `quantity`, `list`, `map`, `object`, or `json`: an object of another
+    schema, which is JSON text in Terraform."""
     description: str = ""
     required: bool = False
     default: Any = MISSING
@@ -185,7 +186,7 @@ def _named(made: Field) -> Field:
 def _kind(node: Node) -> str:
     if node.kind in _SIMPLE:
         return node.kind
-    return {"int-or-string": "quantity", "array": "list"}.get(node.kind, node.kind)
+    return {"int-or-string": "quantity", "array": "list", "open": "json"}.get(node.kind, node.kind)
 
 
 def _default(node: Node, made: Field) -> Any:

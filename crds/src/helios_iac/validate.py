@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from helios_crds import API_VERSION, Document, ResourceError, Severity, parse
@@ -40,7 +41,7 @@ def validate(
     else:
         problems = unsupported(parsed)
     return [
-        _told(resource, problem, path, spell)
+        _told(resource, _in_json(resource, problem, path, spell), path, spell)
         for problem in problems
         if not _touches(path := tuple(_steps(problem.field)), unknown)
     ]
@@ -110,6 +111,14 @@ def _attribute_path(resource: ResourceType, path: tuple[Step, ...], spell: Spell
         else:
             yield step
             field = field.item
+
+
+def _in_json(resource: ResourceType, problem: Problem, path: tuple[Step, ...], spell: Spelling) -> Problem:
+    """A problem of an attribute that is JSON text, told as such."""
+    field = resource.spec.by_key.get(str(path[1])) if len(path) == 2 else None
+    if field is None or field.kind != "json" or not spell.has_json_text:
+        return problem
+    return replace(problem, message="is no JSON text of an object", hint="write jsonencode({ ... })")
 
 
 def _respelt(resource: ResourceType, text: str, spell: Spelling) -> str:

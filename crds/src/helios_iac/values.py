@@ -5,15 +5,19 @@ An attribute that is not known yet is `UNKNOWN`, one that is left out is None. O
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any, Final
 
 from helios_iac.fields import Field, ResourceType
 
 __all__ = [
     "UNKNOWN",
+    "Spelling",
     "Unknown",
     "camel_spelling",
     "from_object",
@@ -38,7 +42,6 @@ class Unknown:
 
 UNKNOWN: Final = Unknown()
 """A value that another resource will have once it was made."""
-Spelling = Callable[[Field], str]
 _PART: Final = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
 _FACTOR: Final = {
     "m": Decimal("0.001"),
@@ -47,14 +50,23 @@ _FACTOR: Final = {
 }
 
 
-def snake_spelling(field: Field) -> str:
-    """Names as Terraform has them."""
-    return field.name
+@dataclass(frozen=True)
+class Spelling:
+    """How one of the tools writes attributes."""
+
+    name: Callable[[Field], str]
+    has_json_text: bool
+    """Whether an object of another schema is text."""
+
+    def __call__(self, field: Field) -> str:
+        """The name of an attribute."""
+        return self.name(field)
 
 
-def camel_spelling(field: Field) -> str:
-    """Names as Pulumi has them."""
-    return field.camel
+snake_spelling: Final = Spelling(attrgetter("name"), has_json_text=True)
+"""As Terraform has them."""
+camel_spelling: Final = Spelling(attrgetter("camel"), has_json_text=False)
+"""As Pulumi has them."""
 
 
 def has_unknown(value: Any) -> bool:
@@ -91,7 +103,17 @@ def _to_api(field: Field, value: Any, spell: Spelling) -> Any:
             return {key: _to_api(field.item, item, spell) for key, item in value.items()}
         case "integer" if isinstance(value, float) and value.is_integer():
             return int(value)
+        case "json":
+            return _read(value)
     return value
+
+
+def _read(value: Any) -> Any:
+    """What JSON text says; text that is none stays, for the models to refuse."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _says(field: Field, value: Any) -> bool:
@@ -114,6 +136,8 @@ def from_object(field: Field, value: Any, spell: Spelling = snake_spelling) -> A
             return {key: from_object(field.item, item, spell) for key, item in value.items()}
         case "quantity":
             return str(value)
+        case "json" if spell.has_json_text:
+            return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return value
 
 
@@ -158,6 +182,8 @@ def same(field: Field, one: Any, other: Any, spell: Spelling = snake_spelling) -
             )
         case "quantity" if one is not None and other is not None:
             return bool(_amount(one) == _amount(other))
+        case "json":
+            return bool(_read(one) == _read(other))
     return bool(one == other)
 
 

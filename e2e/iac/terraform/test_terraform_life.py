@@ -274,3 +274,41 @@ def test_a_wait_tells_why_and_strict_makes_it_an_error(project: Project, shop: S
     assert spec_of(shop, "TenantQuota", "q")["maxBytesReadPerMinute"] == 2000
     assert project.changes() == {}
     assert operator.exit_status is None
+
+
+def test_a_pod_template_is_json_text_that_is_compared_by_what_it_says(project: Project, shop: Shop) -> None:
+    text = """
+    resource "terraform_data" "made" { input = "high" }
+    resource "heliosproxy_instance" "web" {
+      name           = "web"
+      wait_for_ready = "false"
+      auth           = { method = "trust" }
+      pod_template   = TEMPLATE
+    }
+    """
+    made = """jsonencode({
+      spec = {
+        priorityClassName = terraform_data.made.output
+        containers        = [{ name = "proxy", livenessProbe = null, env = [{ name = "TZ", value = "UTC" }] }]
+      }
+    })"""
+    project.write(text.replace("TEMPLATE", made))
+
+    project.apply()
+
+    container = {"name": "proxy", "livenessProbe": None, "env": [{"name": "TZ", "value": "UTC"}]}
+    wanted = {"spec": {"priorityClassName": "high", "containers": [container]}}
+    assert shop.get("HeliosProxy", "web")["spec"]["podTemplate"] == wanted
+    assert project.changes() == {}
+    other_words = json.dumps(wanted, indent=1).replace('"', '\\"').replace("\n", "\\n")
+    project.write(text.replace("TEMPLATE", f'"{other_words}"'))
+    assert project.changes() == {}
+    project.write(text.replace("TEMPLATE", '"{spec"'))
+    assert "pod_template is no JSON text of an object" in project.refuse("plan", "-no-color")
+    project.write(text.replace("TEMPLATE", 'jsonencode({ spec = { priorityClassName = "low" } })'))
+    project.apply()
+    assert shop.get("HeliosProxy", "web")["spec"]["podTemplate"] == {"spec": {"priorityClassName": "low"}}
+    project.write(text.replace("TEMPLATE", "null"))
+    project.apply()
+    assert "podTemplate" not in shop.get("HeliosProxy", "web")["spec"]
+    assert project.changes() == {}

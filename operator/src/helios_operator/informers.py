@@ -127,7 +127,7 @@ class Informers:
             namespace, name = _place(value)
             version = int(value["metadata"]["resourceVersion"])
             if not world.saw_own_write(kind.name, namespace, name, version):
-                world.seen_children[(kind.name, namespace, name)] = child_of(value)
+                world.saw_child(kind.name, namespace, name, child_of(value))
                 self._add_owner(value, version)
 
         def lost(value: Json) -> None:

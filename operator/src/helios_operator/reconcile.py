@@ -62,6 +62,7 @@ from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.events import Recorder, turns_of
 from helios_operator.hold import Hold, HoldError, held, hold_of
 from helios_operator.names import AUTOSCALED, HOLD, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
+from helios_operator.pod_templates import PodTemplates
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
@@ -91,6 +92,8 @@ class _Look:
     """Somebody has the clients wait, also one that is over."""
     not_served: tuple[str, ...] = ()
     """Kinds of other projects that are asked for and not there."""
+    keeps_pods: bool = False
+    """The podTemplate is refused, so that the pods stay as they are."""
 
 
 class Reconciler:
@@ -109,6 +112,7 @@ class Reconciler:
         self._policies = PolicyReader(world)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._users = UserSecrets(client, settings.resync)
+        self._templates = PodTemplates(client, settings.resync)
         self._connections: dict[ProxyKey, tuple[str, float]] = {}
         """uid of the proxy and the time at which its connection Secret was looked at."""
         self._leases: set[ProxyKey] = set()
@@ -153,6 +157,23 @@ class Reconciler:
         look.problems = look.result.problems
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
+        if resource.spec.pod_template and look.document is not None:
+            await self._try_template(key, look, look.document, config)
+
+    async def _try_template(self, key: ProxyKey, look: _Look, document: ConfigDocument, config: Child | None) -> None:
+        """A podTemplate that is refused leaves the pods, and what they run, as they are."""
+        assert look.resource is not None and look.result is not None, "rendered"
+        owner, work = Owner(key, look.proxy.uid), workload(look.resource)
+        try:
+            pods = deployment(owner, work, document, self._settings.image)
+            found = await self._templates.problems(key, pods, work.pod_template)
+        except ResourceError as error:
+            found = error.problems
+        if found:
+            look.keeps_pods = True
+            look.problems = (*look.problems, *found)
+            look.result = replace(look.result, config=None, problems=look.problems)
+            look.document = present_document(config)
 
     def _oldest_reader(self, key: ProxyKey, resource: HeliosProxy) -> Version | None:
         """The oldest version among the wanted image and the pods that are there; None where no tag tells one."""
@@ -196,9 +217,10 @@ class Reconciler:
         self._poller.want(key, look.document, look.document.admin_port, credentials)
         await self._entitle(key, work, owner)
         work = self._share_out(key, work, look)
-        is_handed_over = await self._hand_over(key, work, owner)
-        pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
-        await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
+        if not look.keeps_pods:
+            is_handed_over = await self._hand_over(key, work, owner)
+            pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
+            await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
         await self._surround(key, work, look.document, owner)
         await self._tell_prometheus(work, look, owner)
 
@@ -350,6 +372,7 @@ class Reconciler:
         self._admin.forget(key)
         self._connections.pop(key, None)
         self._leases.discard(key)
+        self._templates.forget(key)
         self._queue.forget(key)
 
 

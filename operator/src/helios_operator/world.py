@@ -122,6 +122,14 @@ class World:
             return seen
         return written
 
+    def saw_child(self, kind: str, namespace: str, name: str, child: Child) -> None:
+        """An event shows a child. What was found in line and has the same content still is."""
+        place = (kind, namespace, name)
+        for before in (self.seen_children.get(place), self._written.get(place)):
+            if before is not None and before.packed == child.packed and before.in_line_with is not None:
+                child.in_line_with = before.in_line_with
+        self.seen_children[place] = child
+
     def wrote(self, kind: Kind, namespace: str, name: str, child: Child) -> None:
         """Remember what a write of ours made."""
         self._written[(kind.name, namespace, name)] = child

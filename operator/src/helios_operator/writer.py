@@ -137,6 +137,8 @@ class Writer:
     def _wrote(self, kind: Kind, value: Json, answer: Json, what: str) -> bool:
         metadata = value["metadata"]
         made = child_of(answer)
+        # Also where the API server wrote it in other words: 1000m is 1 to it.
+        made.in_line_with = value["metadata"]["annotations"][APPLIED]
         self._world.wrote(kind, metadata["namespace"], metadata["name"], made)
         self._own(made.version)
         place = f"{kind.name} {metadata['namespace']}/{metadata['name']}"

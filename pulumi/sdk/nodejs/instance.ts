@@ -169,6 +169,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly podDisruptionBudget: pulumi.Output<outputs.InstancePodDisruptionBudget | undefined>;
     /**
+     * Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
+     */
+    declare public readonly podTemplate: pulumi.Output<{[key: string]: any} | undefined>;
+    /**
      * Server connections. Each field goes before the same field of the PoolProfile.
      */
     declare public readonly pool: pulumi.Output<outputs.InstancePool | undefined>;
@@ -266,6 +270,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["paused"] = args?.paused;
             resourceInputs["plugins"] = args?.plugins;
             resourceInputs["podDisruptionBudget"] = args ? (args.podDisruptionBudget ? pulumi.output(args.podDisruptionBudget).apply(inputs.instancePodDisruptionBudgetArgsProvideDefaults) : undefined) : undefined;
+            resourceInputs["podTemplate"] = args?.podTemplate;
             resourceInputs["pool"] = args?.pool;
             resourceInputs["poolProfileRef"] = args?.poolProfileRef;
             resourceInputs["replicas"] = (args?.replicas) ?? 2;
@@ -317,6 +322,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["paused"] = undefined /*out*/;
             resourceInputs["plugins"] = undefined /*out*/;
             resourceInputs["podDisruptionBudget"] = undefined /*out*/;
+            resourceInputs["podTemplate"] = undefined /*out*/;
             resourceInputs["pool"] = undefined /*out*/;
             resourceInputs["poolProfileRef"] = undefined /*out*/;
             resourceInputs["replicas"] = undefined /*out*/;
@@ -461,6 +467,10 @@ export interface InstanceArgs {
      * How many pods may be evicted at once. Left out: one, where at least two are wanted.
      */
     podDisruptionBudget?: pulumi.Input<inputs.InstancePodDisruptionBudgetArgs>;
+    /**
+     * Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
+     */
+    podTemplate?: pulumi.Input<{[key: string]: any}>;
     /**
      * Server connections. Each field goes before the same field of the PoolProfile.
      */

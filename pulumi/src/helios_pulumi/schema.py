@@ -58,6 +58,8 @@ class _Types:
                     "type": "object",
                     "additionalProperties": self._type(replace(field.item, name=field.name), owner),
                 }
+            case "json":
+                return {"type": "object", "additionalProperties": {"$ref": "pulumi.json#/Any"}}
         return {"type": _SIMPLE[field.kind]}
 
     def object(self, fields: Iterable[Field], description: str, owner: str) -> dict[str, Any]:

@@ -92,6 +92,7 @@ resource "heliosproxy_instance" "this" {
   log                   = var.log
   service               = var.service
   service_account_name  = var.service_account_name
+  pod_template          = var.pod_template
   autoscaling           = var.autoscaling
   pod_disruption_budget = var.pod_disruption_budget
   network_policy        = var.network_policy

@@ -374,6 +374,12 @@ variable "service_account_name" {
   default     = null
 }
 
+variable "pod_template" {
+  description = "Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are."
+  type        = string
+  default     = null
+}
+
 variable "autoscaling" {
   description = "Pods by load instead of `replicas`, which is not looked at then. Left out: as many as `replicas` says."
   type = object({

@@ -40,6 +40,7 @@ __all__ = [{names}]
 _SIMPLE: Final = {
     "string": "str",
     "quantity": "str",
+    "json": "str",
     "integer": "int",
     "number": "float",
     "boolean": "bool",

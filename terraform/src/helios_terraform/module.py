@@ -43,7 +43,14 @@ variable "passwords" {
   default     = {}
 }
 """
-_SIMPLE: Final = {"string": "string", "quantity": "string", "integer": "number", "number": "number", "boolean": "bool"}
+_SIMPLE: Final = {
+    "string": "string",
+    "quantity": "string",
+    "json": "string",
+    "integer": "number",
+    "number": "number",
+    "boolean": "bool",
+}
 _INSTANCE: Final = RESOURCES["instance"]
 _COMPANIONS: Final = (
     ("pool_profile", "pool_profile", "Settings of a PoolProfile for this proxy alone, under the proxy's name."),

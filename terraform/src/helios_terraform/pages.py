@@ -35,6 +35,7 @@ page_title: "{title}"
 _SIMPLE: Final = {
     "string": "String",
     "quantity": "String",
+    "json": "String",
     "integer": "Number",
     "number": "Number",
     "boolean": "Boolean",
@@ -152,6 +153,8 @@ def _line(field: Field, path: tuple[str, ...], notes: Iterable[str]) -> str:
 def _notes(field: Field) -> Iterator[str]:
     if field.bounds.get("enum"):
         yield f"Allowed: {', '.join(f'`{each}`' for each in field.bounds['enum'])}."
+    if field.kind == "json":
+        yield "JSON text, as `jsonencode` makes it."
     if field.has_default:
         yield f"The API server fills in `{json.dumps(_said(field.default), ensure_ascii=False)}`."
     if field.replaces:

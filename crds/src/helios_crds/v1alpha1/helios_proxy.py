@@ -283,6 +283,11 @@ class HeliosProxySpec(SpecModel):
     service_account_name: ObjectName | None = None
     """ServiceAccount of the pods, for what a cloud ties to it; no token of it is mounted. Left out: `default`."""
 
+    pod_template: dict[str, Any] | None = None
+    """Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`:
+    containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What
+    is refused is told in the condition ConfigValid, and the pods stay as they are."""
+
     autoscaling: AutoscalingSpec | None = None
     """Pods by load instead of `replicas`, which is not looked at then. Left out: as many as `replicas` says."""
 

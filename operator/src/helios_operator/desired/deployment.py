@@ -14,6 +14,7 @@ from helios.kube.kinds import DEPLOYMENT
 from helios_crds.placement import ADMIN_FOLDER, SECRETS_FOLDER
 from helios_crds.workload import Workload
 from helios_operator.desired.metadata import Owner
+from helios_operator.desired.pod_template import pod_template
 from helios_operator.desired.promotion import account_of
 from helios_operator.document import ConfigDocument
 from helios_operator.names import (
@@ -46,7 +47,7 @@ def deployment(
     """The Deployment that runs `document` with `work.image`, or `image` where that is None.
 
     Ports and Secrets are those that the document names, which may be older than the spec while a new one is refused.
-    `is_handed_over`: somebody else says how many pods there are.
+    `is_handed_over`: somebody else says how many pods there are. Raises ResourceError for a podTemplate that cannot be.
     """
     annotations = {GENERATION: str(document.generation)} | ({AUTOSCALED: "true"} if is_handed_over else {})
     made = owner.child(DEPLOYMENT, owner.key.name, annotations)
@@ -74,6 +75,8 @@ def deployment(
     template = {"metadata": {"labels": labels_of(owner.key), "annotations": {RESTART: document.restart}}, "spec": pod}
     if (account := account_of(owner, work)) is not None:
         pod["serviceAccountName"] = account
+    if work.pod_template:
+        template = pod_template(template, work.pod_template)
     spec = {
         **({} if is_handed_over else {"replicas": work.least_pods}),
         "selector": {"matchLabels": pod_labels(owner.key)},

@@ -90,6 +90,11 @@ class Client:
         path = kind.path(value["metadata"]["namespace"])
         return await self.request("POST", path, {"fieldManager": manager}, value)
 
+    async def try_create(self, kind: Kind, value: Mapping[str, Any], manager: str) -> Json:
+        """What a create would make of `value`. Nothing is written, and a field that does not exist is an error."""
+        query = {"fieldManager": manager, "dryRun": "All", "fieldValidation": "Strict"}
+        return await self.request("POST", kind.path(value["metadata"]["namespace"]), query, value)
+
     async def apply(
         self, kind: Kind, value: Mapping[str, Any], manager: str, *, subresource: str | None = None, force: bool = True
     ) -> Json:
@@ -120,7 +125,7 @@ class Client:
         content_type: str = "application/json",
     ) -> Json:
         """Send one request and return the JSON answer. Raises ApiError or ServerUnreachable."""
-        if method != "GET":
+        if method != "GET" and "dryRun" not in (query or {}):
             if self._before_write is not None:
                 self._before_write()
             self.writes += 1

@@ -15,6 +15,7 @@ KubeError
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from helios.errors import HeliosError
@@ -50,12 +51,16 @@ class ServerUnreachable(KubeError):
 
 
 class ApiError(KubeError):
-    """The API server refused. `status` is HTTP's, `reason` Kubernetes' word, the text the server's own sentence."""
+    """The API server refused. `status` is HTTP's, `reason` Kubernetes' word, the text the server's own sentence.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `causes` has (field, sentence) of every field that it says something about.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, causes: Sequence[tuple[str, str]] = ()) -> None:
         self.status = status
         self.reason = reason
         self.message = message
+        self.causes = tuple(causes)
         super().__init__(message)
 
 
@@ -89,6 +94,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {401: Unauthorized, 403: Forbidden, 404:
 def error_of(status: int, body: bytes) -> ApiError:
     """The error that an answer of this status with this body stands for."""
     reason, message = "", ""
+    causes: list[tuple[str, str]] = []
     try:
         answer: Any = json.loads(body)
     except ValueError:
@@ -96,5 +102,8 @@ def error_of(status: int, body: bytes) -> ApiError:
     else:
         if isinstance(answer, dict):
             reason, message = str(answer.get("reason") or ""), str(answer.get("message") or "")
+            details = answer.get("details")
+            listed = details.get("causes") or () if isinstance(details, dict) else ()
+            causes = [(str(each.get("field") or ""), str(each.get("message") or "")) for each in listed]
     made = AlreadyExists if reason == "AlreadyExists" else _BY_STATUS.get(status, ApiError)
-    return made(status, reason, message or f"the API server answered {status}")
+    return made(status, reason, message or f"the API server answered {status}", causes)

@@ -51,6 +51,7 @@ class InstanceArgs:
                  paused: Optional[pulumi.Input[_builtins.bool]] = None,
                  plugins: Optional[pulumi.Input['InstancePluginsArgs']] = None,
                  pod_disruption_budget: Optional[pulumi.Input['InstancePodDisruptionBudgetArgs']] = None,
+                 pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input['InstancePoolArgs']] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
@@ -98,6 +99,7 @@ class InstanceArgs:
         :param pulumi.Input[_builtins.bool] paused: Whether no database lends servers: they are closed as transactions end, and clients wait, at most as long as `pool.acquire_timeout_seconds` says. It is PAUSE and RESUME of the console, carried out when this changes. Default: False.
         :param pulumi.Input['InstancePluginsArgs'] plugins: WebAssembly plugins.
         :param pulumi.Input['InstancePodDisruptionBudgetArgs'] pod_disruption_budget: How many pods may be evicted at once. Left out: one, where at least two are wanted.
+        :param pulumi.Input[Mapping[str, Any]] pod_template: Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
         :param pulumi.Input['InstancePoolArgs'] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
@@ -173,6 +175,8 @@ class InstanceArgs:
             pulumi.set(__self__, "plugins", plugins)
         if pod_disruption_budget is not None:
             pulumi.set(__self__, "pod_disruption_budget", pod_disruption_budget)
+        if pod_template is not None:
+            pulumi.set(__self__, "pod_template", pod_template)
         if pool is not None:
             pulumi.set(__self__, "pool", pool)
         if pool_profile_ref is not None:
@@ -565,6 +569,18 @@ class InstanceArgs:
         pulumi.set(self, "pod_disruption_budget", value)
 
     @_builtins.property
+    @pulumi.getter(name="podTemplate")
+    def pod_template(self) -> Optional[pulumi.Input[Mapping[str, Any]]]:
+        """
+        Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
+        """
+        return pulumi.get(self, "pod_template")
+
+    @pod_template.setter
+    def pod_template(self, value: Optional[pulumi.Input[Mapping[str, Any]]]):
+        pulumi.set(self, "pod_template", value)
+
+    @_builtins.property
     @pulumi.getter
     def pool(self) -> Optional[pulumi.Input['InstancePoolArgs']]:
         """
@@ -769,6 +785,7 @@ class Instance(pulumi.CustomResource):
                  paused: Optional[pulumi.Input[_builtins.bool]] = None,
                  plugins: Optional[pulumi.Input[Union['InstancePluginsArgs', 'InstancePluginsArgsDict']]] = None,
                  pod_disruption_budget: Optional[pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']]] = None,
+                 pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
@@ -820,6 +837,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[_builtins.bool] paused: Whether no database lends servers: they are closed as transactions end, and clients wait, at most as long as `pool.acquire_timeout_seconds` says. It is PAUSE and RESUME of the console, carried out when this changes. Default: False.
         :param pulumi.Input[Union['InstancePluginsArgs', 'InstancePluginsArgsDict']] plugins: WebAssembly plugins.
         :param pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']] pod_disruption_budget: How many pods may be evicted at once. Left out: one, where at least two are wanted.
+        :param pulumi.Input[Mapping[str, Any]] pod_template: Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
         :param pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
@@ -890,6 +908,7 @@ class Instance(pulumi.CustomResource):
                  paused: Optional[pulumi.Input[_builtins.bool]] = None,
                  plugins: Optional[pulumi.Input[Union['InstancePluginsArgs', 'InstancePluginsArgsDict']]] = None,
                  pod_disruption_budget: Optional[pulumi.Input[Union['InstancePodDisruptionBudgetArgs', 'InstancePodDisruptionBudgetArgsDict']]] = None,
+                 pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
@@ -943,6 +962,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["paused"] = paused
             __props__.__dict__["plugins"] = plugins
             __props__.__dict__["pod_disruption_budget"] = pod_disruption_budget
+            __props__.__dict__["pod_template"] = pod_template
             __props__.__dict__["pool"] = pool
             __props__.__dict__["pool_profile_ref"] = pool_profile_ref
             if replicas is None:
@@ -1017,6 +1037,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["paused"] = None
         __props__.__dict__["plugins"] = None
         __props__.__dict__["pod_disruption_budget"] = None
+        __props__.__dict__["pod_template"] = None
         __props__.__dict__["pool"] = None
         __props__.__dict__["pool_profile_ref"] = None
         __props__.__dict__["replicas"] = None
@@ -1296,6 +1317,14 @@ class Instance(pulumi.CustomResource):
         How many pods may be evicted at once. Left out: one, where at least two are wanted.
         """
         return pulumi.get(self, "pod_disruption_budget")
+
+    @_builtins.property
+    @pulumi.getter(name="podTemplate")
+    def pod_template(self) -> pulumi.Output[Optional[Mapping[str, Any]]]:
+        """
+        Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
+        """
+        return pulumi.get(self, "pod_template")
 
     @_builtins.property
     @pulumi.getter

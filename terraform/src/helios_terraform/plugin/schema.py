@@ -22,7 +22,14 @@ __all__ = [
     "role_in_resource",
 ]
 
-_SIMPLE: Final = {"string": "string", "quantity": "string", "integer": "number", "number": "number", "boolean": "bool"}
+_SIMPLE: Final = {
+    "string": "string",
+    "quantity": "string",
+    "json": "string",
+    "integer": "number",
+    "number": "number",
+    "boolean": "bool",
+}
 _NESTING: Final = {
     "object": pb.Schema.Object.SINGLE,
     "list": pb.Schema.Object.LIST,

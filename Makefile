@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-TARGETS := run test test-terraform test-pulumi drivers e2e cluster cluster-down images lint generate generate-check sdks provider bench canary failover monitoring mutations fuzz doctor clean lock
+TARGETS := run test test-terraform test-pulumi drivers e2e cluster cluster-down images lint generate generate-check sdks provider bench canary failover replay monitoring mutations fuzz doctor clean lock
 .PHONY: help $(TARGETS)
 
 # $(value …) hands the text over as it was typed, so that a `$` in CMD reaches the command's shell.
@@ -43,6 +43,7 @@ provider: ## the Terraform provider for this platform as a zip that needs no Pyt
 bench: ## Helios beside PgBouncer, figures into bench/RESULTS.md
 canary: ## clients that know their own value, disturbed in every way for MINUTES=1: a foreign value fails
 failover: ## kill the primary KILLS=30 times under load, and switch over: figures into e2e/behaviour/FAILOVER.md
+replay: ## cut a transaction at each of its messages, kill under a long cursor: figures into e2e/behaviour/REPLAY.md
 monitoring: ## dashboard and alerts before a real Prometheus that scrapes a running proxy
 mutations: ## seed one fault for each group of the protocol checklist into an engine: each must turn a test red
 fuzz: ## every fuzz target for SECONDS=60 each, and plans of 100 000 pairs of texts; KEEP=1 writes the kept corpus anew

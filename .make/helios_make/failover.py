@@ -8,7 +8,7 @@ from helios_make.results import Result, closing_line
 from helios_make.tests import run_pytest
 from helios_make.tiers import FAILOVER, Tier
 
-__all__ = ["run", "set_up"]
+__all__ = ["KILL_SECONDS", "run", "set_up", "wanted_kills"]
 
 DEFAULT_KILLS = "30"
 MOST_KILLS = 10_000
@@ -23,12 +23,12 @@ def set_up(places: Places) -> None:
     Raises:
         TargetError: KILLS is not a number.
     """
-    _kills()
+    wanted_kills()
 
 
 def run(places: Places) -> int:
     """Run it and write its report; 1 when something was lost, or nothing was shown."""
-    kills = _kills()
+    kills = wanted_kills()
     result = Result(FAILOVER)
     report = places.root / REPORT
     # A long test does not hang.
@@ -42,7 +42,12 @@ def run(places: Places) -> int:
     return 1 if result.failed or not result.passed else 0
 
 
-def _kills() -> int:
+def wanted_kills() -> int:
+    """What KILLS says.
+
+    Raises:
+        TargetError: it is not a number.
+    """
     text = os.environ.get("HELIOS_KILLS") or DEFAULT_KILLS
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MOST_KILLS:
         raise TargetError(f"KILLS={text}: not a number of kills; for example KILLS=30")

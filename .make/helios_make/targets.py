@@ -22,6 +22,7 @@ from helios_make import (
     mutations,
     play,
     provider,
+    replay,
     sdks,
     tests,
 )
@@ -72,6 +73,7 @@ TARGETS = {
     "bench": Target(bench.run, SERVE, (ensure_python, ensure_extension)),
     "canary": Target(canary.run, SERVE, (canary.set_up, ensure_python, ensure_extension)),
     "failover": Target(failover.run, SERVE, (failover.set_up, ensure_python, ensure_extension)),
+    "replay": Target(replay.run, SERVE, (replay.set_up, ensure_python, ensure_extension)),
     "monitoring": Target(
         monitoring.run,
         SERVE,

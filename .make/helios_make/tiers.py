@@ -18,6 +18,7 @@ __all__ = [
     "FAILOVER",
     "IAC",
     "MONITORING",
+    "REPLAY",
     "Tier",
     "choose",
     "find_tiers",
@@ -35,11 +36,13 @@ CANARY = "canary"
 """The folder of e2e/ that `make canary` runs instead: it takes as long as it is told to."""
 FAILOVER = "failover"
 """The folder of e2e/ that `make failover` runs instead: it kills as often as it is told to."""
+REPLAY = "replay"
+"""The folder of e2e/ that `make replay` runs instead: it cuts and kills for minutes."""
 IAC = "iac"
 """The folder of e2e/ that `make test-terraform` and `make test-pulumi` run instead: it needs a cluster."""
 MONITORING = "monitoring"
 """The folder of e2e/ that `make monitoring` runs instead: installing Debian's prometheus takes a minute."""
-ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, IAC, MONITORING)
+ELSEWHERE = (CLUSTERS, DRIVERS, CANARY, FAILOVER, REPLAY, IAC, MONITORING)
 """Folders of e2e/ that `make test` leaves to other targets."""
 RUST = "rust"
 PARALLEL = {"units": 4, "wire": 3, "behaviour": 2, DRIVERS: 2}

@@ -3,7 +3,16 @@
 from pathlib import PurePosixPath
 from typing import Any
 
-from helios.config import ClusterConfig, NodeConfig, NodeRole, PoolConfig, PoolMode, ProxyConfig, RoutingRuleConfig
+from helios.config import (
+    ClusterConfig,
+    NodeConfig,
+    NodeRole,
+    PoolConfig,
+    PoolMode,
+    ProxyConfig,
+    RoutingRuleConfig,
+    TransactionReplayConfig,
+)
 from helios_crds import API_VERSION, KINDS, HeliosProxy, Reason, Severity, parse_as
 from helios_crds.placement import Placement
 from helios_crds.pool_settings import names_of
@@ -134,13 +143,13 @@ def test_policy_that_this_version_does_not_honour_forbids_a_configuration() -> N
 def test_what_only_slows_down_is_a_warning() -> None:
     rule = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "standby"}, "bi")
     later = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "vector"}, "near")
-    subject = proxy(routingRuleRefs=[{"name": "near"}, {"name": "bi"}], features={"tr": True, "queryCache": True})
+    subject = proxy(routingRuleRefs=[{"name": "near"}, {"name": "bi"}], features={"queryCache": True})
 
     result = render(subject, References.among([rule, later]))
 
     assert [rule.name for rule in config_of(result).routing.rules] == ["bi"]
-    assert [problem.severity for problem in result.problems] == [Severity.WARNING] * 3
-    assert len(result.warnings) == 3
+    assert [problem.severity for problem in result.problems] == [Severity.WARNING] * 2
+    assert len(result.warnings) == 2
     (told,) = [each for each in result.warnings if each.field == "spec.routingRuleRefs[0]"]
     assert told.message.startswith("refers to RoutingRule/near, spec.route: this version")
 
@@ -182,6 +191,18 @@ def test_switches_that_are_off_say_nothing() -> None:
 
     assert not result.problems
     assert config_of(result) == config_of(render(proxy(), References()))
+
+
+def test_the_switch_goes_before_the_block_of_transaction_replay() -> None:
+    block = {"enabled": True, "notices": True, "journal": {"maxEntries": 9}}
+
+    on = config_of(render(proxy(transactionReplay=block), References())).transaction_replay
+    off = config_of(render(proxy(transactionReplay=block, features={"tr": False}), References())).transaction_replay
+    switched = config_of(render(proxy(features={"tr": True}), References())).transaction_replay
+
+    assert (on.enabled, on.notices, on.journal.max_entries) == (True, True, 9)
+    assert off == on.model_copy(update={"enabled": False})
+    assert switched == TransactionReplayConfig(enabled=True)
 
 
 def test_pool_modes_off_is_session_mode_whatever_the_profile_says() -> None:

@@ -46,7 +46,7 @@ def proxy(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("replay")
     postgres.execute("create table replayed (id int primary key, body text); grant all on replayed to public")
     postgres.execute("create sequence replayed_ids; grant all on replayed_ids to public")
-    replay = {"enabled": True, "journal": {"max_entries": 20, "max_bytes": 100_000}}
+    replay = {"enabled": True, "notices": True, "journal": {"max_entries": 20, "max_bytes": 100_000}}
     pool = {"max_size": 6, "acquire_timeout_seconds": PATIENCE}
     with HeliosProcess(folder, base_settings(postgres, folder, transaction_replay=replay, pool=pool)) as process:
         yield process
@@ -78,6 +78,13 @@ def counts(proxy: HeliosProcess) -> dict[str, Any]:
 def counted(proxy: HeliosProcess, reason: str) -> int:
     number: int = counts(proxy)["diverged"][reason]
     return number
+
+
+def notices(client: Client) -> list[str]:
+    """The reasons in the notices that a client has had, each with a sentence of why."""
+    found = [event.fields for event in client.transcript if event.kind == "NoticeResponse"]
+    assert all((fields["V"], fields["C"]) == ("NOTICE", "00000") and fields["D"] for fields in found)
+    return [fields["M"].removeprefix("transaction is lost with its server: ") for fields in found]
 
 
 def done(events: list[Event]) -> list[str]:
@@ -118,6 +125,7 @@ def test_a_transaction_outlives_its_server(
     assert not sqlstates(ask(client, "commit"))
     assert postgres.value("select count(*) from replayed where id = 100") == "1"
     assert rows(ask(client, "show lock_timeout")) == [["0"]]
+    assert not notices(client)
     after = counts(proxy)
     assert after["enabled"]
     assert after["completed"] == before["completed"] + 2
@@ -190,8 +198,10 @@ def test_what_cannot_be_run_again_is_lost_with_its_server_and_counted(
     before = counted(proxy, reason)
     other = "statement" if reason == "copy" else reason
     others = counted(proxy, other)
-    for sql in script:
+    for sql in [*script, "select 2"]:
         assert not sqlstates(client.query(sql)), sql
+    (told,) = notices(client)
+    assert told in (reason, other)
 
     kill(postgres)
 

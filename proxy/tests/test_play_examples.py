@@ -79,5 +79,18 @@ def test_05_failover_keeps_what_was_acknowledged(folder: Path) -> None:
     assert play.stdout.splitlines() == ["acknowledged|node-2"]
 
 
+def test_06_transaction_replay_goes_on_elsewhere(folder: Path) -> None:
+    play = run_example(folder, "06-transaction-replay")
+
+    assert play.stdout.splitlines() == ["once|node-2", "once|1"]
+
+
 def test_every_example_is_run_here() -> None:
-    assert EXAMPLES == ["01-minimal", "02-pooling", "03-read-write-split", "04-routing-rules", "05-failover"]
+    assert EXAMPLES == [
+        "01-minimal",
+        "02-pooling",
+        "03-read-write-split",
+        "04-routing-rules",
+        "05-failover",
+        "06-transaction-replay",
+    ]

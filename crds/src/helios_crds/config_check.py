@@ -27,6 +27,7 @@ from helios_crds.v1alpha1.settings import (
     PoolSpec,
     RoutingSpec,
     TlsSpec,
+    TransactionReplaySpec,
     UserSpec,
 )
 
@@ -44,6 +45,7 @@ _BLOCKS: Final[dict[str, type[SpecModel]]] = {
     "pool": PoolSpec,
     "routing": RoutingSpec,
     "tls": TlsSpec,
+    "transaction_replay": TransactionReplaySpec,
 }
 _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("auth", "users_file"): (("auth", "usersSecretRef"), ""),

@@ -281,6 +281,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "users": tuple(mirrored(user) for user in spec.users),
         "peers": _peers(proxy, placement),
         "failover": _failover(proxy, placement),
+        "transaction_replay": _transaction_replay(proxy),
         "drain": mirrored(spec.drain),
         "limits": _limits(proxy, placement),
         "log": mirrored(spec.log),
@@ -335,6 +336,17 @@ def _failover(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
         return failover
     lease = f"{proxy.metadata.name}{LEASE_SUFFIX}"
     return {**failover, **({"lease_file": placement.lease_file} if placement.lease_file else {"lease_name": lease})}
+
+
+def _transaction_replay(proxy: HeliosProxy) -> dict[str, Any]:
+    """The switch, where it is set, goes before the block."""
+    block, features = proxy.spec.transaction_replay, proxy.spec.features
+    made = mirrored(block)
+    if block is not None and (journal := mirrored(block.journal)):
+        made["journal"] = journal
+    if features is not None and features.tr is not None:
+        made["enabled"] = features.tr
+    return made
 
 
 def _auth(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from helios_crds.v1alpha1.settings import (
     RoutingSpec,
     ServerTlsSpec,
     TlsSpec,
+    TransactionReplaySpec,
     UserSpec,
 )
 from helios_crds.v1alpha1.status import HeliosProxyStatus
@@ -267,6 +268,9 @@ class HeliosProxySpec(SpecModel):
 
     failover: FailoverSpec | None = None
     """Promotion of a standby. Left out: Helios promotes nobody and follows whom others promote."""
+
+    transaction_replay: TransactionReplaySpec | None = None
+    """What becomes of a transaction whose server is lost. Left out: it is lost as well."""
 
     drain: DrainSpec | None = None
     """How a pod leaves."""

@@ -19,6 +19,7 @@ from helios.config import (
     DrainConfig,
     FailoverConfig,
     IdentConfig,
+    JournalConfig,
     LimitsConfig,
     LogConfig,
     LogFormat,
@@ -32,6 +33,7 @@ from helios.config import (
     RoutingConfig,
     ServerTlsConfig,
     ServerTlsMode,
+    TransactionReplayConfig,
     UserConfig,
     WorkloadConfig,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "RoutingSpec",
     "ServerTlsSpec",
     "TlsSpec",
+    "TransactionReplaySpec",
     "UserSpec",
     "WorkloadSpec",
 ]
@@ -205,15 +208,9 @@ def _is_off(value: object) -> bool:
 class FeaturesSpec(SpecModel):
     """Switches. What is left out is off, save `poolModes`."""
 
-    tr: Annotated[
-        bool | None,
-        not_acted_on(
-            Severity.WARNING,
-            "a transaction that loses its server ends with an error, as it does without Helios",
-            _is_off,
-        ),
-    ] = None
-    """Transaction replay: a transaction that loses its server is repeated on the new primary."""
+    tr: bool | None = None
+    """Transaction replay: a transaction that loses its server is run again on another. Left out:
+    `transactionReplay.enabled` decides."""
 
     pool_modes: bool | None = None
     """`false`: every client keeps its server connection until it leaves (session mode), whatever a PoolProfile says.
@@ -420,6 +417,24 @@ class FailoverSpec(SpecModel):
     confirm_timeout_millis: Annotated[int | None, mirrors(FailoverConfig, "confirm_timeout_ms")] = None
     drain_after_seconds: Annotated[int | None, mirrors(FailoverConfig, "drain_after_seconds")] = None
     lease_seconds: Annotated[int | None, mirrors(FailoverConfig, "lease_seconds")] = None
+
+
+class JournalSpec(SpecModel):
+    """What is kept of open transactions; one that has more is lost with its server."""
+
+    max_entries: Annotated[int | None, mirrors(JournalConfig, "max_entries")] = None
+    max_bytes: Annotated[int | None, mirrors(JournalConfig, "max_bytes")] = None
+    max_total_bytes: Annotated[int | None, mirrors(JournalConfig, "max_total_bytes")] = None
+
+
+class TransactionReplaySpec(SpecModel):
+    """What becomes of a transaction whose server is lost."""
+
+    enabled: Annotated[bool | None, mirrors(TransactionReplayConfig, "enabled")] = None
+    max_retries: Annotated[int | None, mirrors(TransactionReplayConfig, "max_retries")] = None
+    notices: Annotated[bool | None, mirrors(TransactionReplayConfig, "notices")] = None
+    journal: JournalSpec | None = None
+    """What is kept of open transactions."""
 
 
 class DrainSpec(SpecModel):

@@ -61,6 +61,8 @@ pub struct Snapshot {
 pub struct TransactionReplay {
     /// Servers that one transaction may lose.
     pub max_retries: u32,
+    /// Whether a client is told that its transaction will be lost with its server.
+    pub notices: bool,
     /// What is kept of each.
     pub journal: JournalBounds,
 }

@@ -107,6 +107,7 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "tls.key_path": ("tls.key_file", _as_is),
     "circuit_breaker.open_secs": ("circuit_breaker.reset_timeout_seconds", _as_is),
     "circuit_breaker.reset_timeout": ("circuit_breaker.reset_timeout_seconds", _seconds),
+    "tr_enabled": ("transaction_replay.enabled", _as_is),
     "transaction_replay.journal.max_size": ("transaction_replay.journal.max_bytes", _bytes),
     "logging.level": ("log.level", _words(trace="debug", warn="warning")),
     "logging.format": ("log.format", _words(pretty="text", compact="text", full="text")),
@@ -131,7 +132,6 @@ NOT_ACTED_ON: Final = (
     "mirror",
     "schema_routing.rules",
     "session_migration",
-    "tr_enabled",
     "transparent_write_routing",
     "upgrade",
 )

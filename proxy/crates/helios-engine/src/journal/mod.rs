@@ -236,6 +236,11 @@ impl Journal {
         }
     }
 
+    /// Why the transaction is lost with its server, if it is.
+    pub(crate) fn obstacle(&self) -> Option<Reason> {
+        self.obstacle
+    }
+
     /// Keeps nothing of the requests any more.
     fn let_go(&mut self) {
         self.requests = Vec::new();

@@ -42,6 +42,7 @@ impl Session {
             link.server.conn.rbuf = input;
         }
         result?;
+        self.tell_obstacle();
         self.emit_fakes();
         self.release_if_done();
         self.ask_again();

@@ -39,6 +39,7 @@ impl Session {
         replaying.has_savepoints = false;
         replaying.used_unnamed = false;
         replaying.made_unnamed = false;
+        replaying.is_obstacle_told = false;
         self.statements.mark();
     }
 

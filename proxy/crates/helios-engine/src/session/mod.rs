@@ -18,6 +18,7 @@ mod journaling;
 mod leaving;
 mod link;
 mod listening;
+mod obstacle;
 mod own;
 mod parameters;
 mod planning;

@@ -59,6 +59,8 @@ pub(super) struct Replaying {
     statements: Option<ClientStatements>,
     /// What the client is told on its next request.
     owed: Option<Refusal>,
+    /// The client knows that its transaction will be lost with its server.
+    pub(super) is_obstacle_told: bool,
 }
 
 impl Replaying {
@@ -87,7 +89,13 @@ impl Replaying {
             error: None,
             statements: None,
             owed: None,
+            is_obstacle_told: false,
         }
+    }
+
+    /// Whether the client is to hear why its transaction cannot be run again, and has not.
+    pub(super) fn wants_notice(&self) -> bool {
+        self.rules.notices && !self.is_obstacle_told && !self.journal.is_rerunning()
     }
 }
 

@@ -62,6 +62,7 @@ impl Session {
         self.send_run(&mut input, &mut cursor);
         input.consume(cursor.at);
         self.client.rbuf = input;
+        self.tell_obstacle();
         self.emit_fakes();
         if was_partial && self.up.remaining == 0 {
             // The reply may have come before the request was whole, as when a COPY fails.

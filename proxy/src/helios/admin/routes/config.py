@@ -20,8 +20,8 @@ async def show(request: web.Request) -> web.Response:
     view = ConfigView(
         listen_address=config.listen_address,
         admin_address=config.admin.address,
-        tr_enabled=False,
-        tr_mode="none",
+        tr_enabled=config.transaction_replay.enabled,
+        tr_mode="transaction" if config.transaction_replay.enabled else "none",
         pool_min_connections=config.pool.min_idle,
         pool_max_connections=config.pool.max_size,
         nodes=_nodes(config),

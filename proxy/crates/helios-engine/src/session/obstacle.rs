@@ -1,0 +1,48 @@
+//! A client that wants to know is told once when its open transaction will be lost with its server, and why.
+
+use helios_wire::backend::Status;
+use helios_wire::error_response::{self, Severity};
+use helios_wire::sqlstate;
+
+use super::fifo::Expect;
+use super::Session;
+use crate::journal::Reason;
+
+impl Session {
+    /// In front of whatever is answered next: between two messages, where a notice may come at any time.
+    pub(super) fn tell_obstacle(&mut self) {
+        let is_open = self.status == Status::Transaction && self.down.remaining == 0;
+        let Some(replaying) = self.replaying.as_mut().filter(|it| it.wants_notice()) else {
+            return;
+        };
+        if !is_open {
+            return;
+        }
+        let pinned = self.pins.any().then_some(Reason::Pinned);
+        let Some(reason) = replaying.journal.obstacle().or(pinned) else {
+            return;
+        };
+        replaying.is_obstacle_told = true;
+        if !self.wants_notices() {
+            return;
+        }
+        let text = format!("transaction is lost with its server: {}", reason.name());
+        let code = sqlstate::SUCCESSFUL_COMPLETION;
+        let detail = Some(sentence(reason));
+        let notice = error_response::notice(Severity::Notice, code, &text, None, detail);
+        self.fifo.push_front(Expect::FakeNotice(notice.into()));
+    }
+}
+
+/// Why a transaction cannot be run again, for people.
+fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Overflow => "It is longer than the journal of a transaction may be.",
+        Reason::Copy => "It has copied, and the data is not kept.",
+        Reason::UnnamedStatement => {
+            "It uses the unnamed statement of an earlier transaction, which is gone."
+        }
+        Reason::Pinned => "The session holds something that only its server has.",
+        _ => "It has run something that must not run twice, or that nothing is known of.",
+    }
+}

@@ -48,6 +48,20 @@ COPIED = "select repeat('x', 100) from generate_series(1, 500000)"
 WARM_UP_SECONDS = 3
 """Under valgrind, until all servers are logged in: SCRAM is many instructions."""
 SAMPLE_SECONDS = 0.05
+REPLAY = "[transaction_replay]\nenabled = true\n"
+REPLAY_TARGET = 1.2
+TPC_B = """\\set aid random(1, 100000)
+\\set bid 1
+\\set tid random(1, 10)
+\\set delta random(-5000, 5000)
+begin;
+update pgbench_accounts set abalance = abalance + :delta where aid = :aid;
+select abalance from pgbench_accounts where aid = :aid;
+update pgbench_tellers set tbalance = tbalance + :delta where tid = :tid;
+update pgbench_branches set bbalance = bbalance + :delta where bid = :bid;
+insert into pgbench_history (tid, bid, aid, delta, mtime) values (:tid, :bid, :aid, :delta, current_timestamp);
+end;
+"""
 SHOWN_CALLS = 0.005
 """System calls that are rarer, per query, are only in the sum."""
 
@@ -396,6 +410,23 @@ def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     return Outcome(ratios, [Table("Instructions in user space per query", ("side", *ours), rows, note)])
 
 
+def replay(rig: Rig, effort: Effort) -> Outcome:
+    """CPU of a TPC-B transaction with `[transaction_replay]` on, beside the same with it off."""
+    script = rig.folder / "tpcb.sql"
+    script.write_text(TPC_B)
+    found = Outcome()
+    rows: list[list[str]] = []
+    for protocol in PROTOCOLS:
+        with rig.helios(POOL_SIZE, more=REPLAY) as on, rig.helios(POOL_SIZE) as off:
+            pairs = _pairs(rig, on, off, Load(protocol, 8, effort.seconds, script=script), effort)
+        case = f"TPC-B, {protocol}, 8 clients"
+        found.ratios.append(Ratio(f"CPU, {case}: replay on ÷ off", _ratios(pairs), REPLAY_TARGET))
+        kept, plain = zip(*pairs, strict=True)
+        rows += [_row(f"{case}: replay on", kept), _row(f"{case}: off", plain)]
+    found.tables.append(Table("Transaction replay, per transaction", _COST_HEADER, rows))
+    return found
+
+
 FIGURES = (
     *(Figure(protocol, queries(protocol)) for protocol in PROTOCOLS),
     Figure("crowd", crowd),
@@ -411,5 +442,6 @@ FIGURES = (
     Figure("idle", idle),
     Figure("syscalls", system_calls),
     Figure("instructions", user_instructions),
+    Figure("replay", replay),
 )
 """In the order they are measured and printed."""

@@ -138,11 +138,17 @@ class Rig:
 
     @contextlib.contextmanager
     def helios(
-        self, pool_size: int, workers: int | None = None, wrapper: Sequence[str] = (), way: Way = Way.TRUST
+        self,
+        pool_size: int,
+        workers: int | None = None,
+        wrapper: Sequence[str] = (),
+        way: Way = Way.TRUST,
+        more: str = "",
     ) -> Iterator[Proxy]:
-        """Helios in transaction mode, ready to answer; `wrapper` is a command that runs it, as valgrind does."""
+        """Helios in transaction mode, ready to answer; `wrapper` is a command that runs it, as valgrind does; `more` is
+        added to its configuration."""
         workers = self.workers if workers is None else workers
-        config = _helios_toml(self.postgres, pool_size, workers, self.io, way)
+        config = _helios_toml(self.postgres, pool_size, workers, self.io, way) + more
         file, log = self._file("helios", "toml", config)
         python = os.environ.get("HELIOS_PYTHON", sys.executable)
         process = self._spawn([*wrapper, python, "-m", "helios", "serve", "-c", file], log, None)

@@ -165,6 +165,9 @@ pub(crate) struct Journal {
     /// Of the request under way.
     weight: Weight,
     begins: Option<bool>,
+    /// It has bound something; the heaviest of what earlier ones have, which may run by its portal's name alone.
+    binds: bool,
+    portals: Weight,
     pending: VecDeque<Request>,
     entries: Vec<Entry>,
     answer: Answer,
@@ -193,6 +196,8 @@ impl Journal {
             left: 0,
             weight: Weight::Reads,
             begins: None,
+            binds: false,
+            portals: Weight::Reads,
             pending: VecDeque::new(),
             entries: Vec::new(),
             answer: Answer::default(),
@@ -221,6 +226,8 @@ impl Journal {
         self.left = 0;
         self.weight = Weight::Reads;
         self.begins = None;
+        self.binds = false;
+        self.portals = Weight::Reads;
         self.pending.clear();
         self.entries.clear();
         self.obstacle = None;
@@ -274,6 +281,8 @@ impl Journal {
             at += n;
             match self.tag {
                 b'd' | b'c' | b'f' => self.spoil(Reason::Copy),
+                b'B' => self.binds = true,
+                b'E' if !self.binds => self.weight = self.weight.max(self.portals),
                 b'Q' | b'F' | b'S' if self.left == 0 => self.end_request(begin + at),
                 _ => {}
             }
@@ -305,6 +314,9 @@ impl Journal {
     fn end_request(&mut self, end: usize) {
         let weight = std::mem::take(&mut self.weight);
         let begins = self.begins.take().unwrap_or(false);
+        if std::mem::take(&mut self.binds) {
+            self.portals = self.portals.max(weight);
+        }
         if let Some(rerun) = self
             .rerun
             .as_mut()
@@ -434,6 +446,7 @@ impl Journal {
         self.left = 0;
         self.weight = Weight::Reads;
         self.begins = None;
+        self.binds = false;
         self.pending.clear();
         self.rerun = Some(Rerun {
             checked: 0,

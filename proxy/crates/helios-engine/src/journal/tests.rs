@@ -86,6 +86,27 @@ fn what_may_have_been_committed_is_not_sent_twice() {
 }
 
 #[test]
+fn a_portal_that_an_earlier_request_has_bound_weighs_what_it_did() {
+    for (weight, loss) in [
+        (Weight::Commits, Loss::Fatal(Reason::Outcome)),
+        (Weight::Writes, Loss::Replay),
+    ] {
+        let mut desk = Desk::new();
+        desk.run("begin", &[]);
+        desk.journal.note(weight, false);
+        desk.journal.sent(&message(b'B', b"p\0\0\0\0\0\0\0\0"));
+        desk.journal.sent(&message(b'S', b""));
+        desk.journal.told(&message(b'2', b""));
+        desk.journal.told(&message(b'Z', b"T"));
+
+        desk.journal.sent(&message(b'E', b"p\0\0\0\0\0"));
+        desk.journal.sent(&message(b'S', b""));
+
+        assert_eq!(desk.journal.weigh_loss(), loss, "{weight:?}");
+    }
+}
+
+#[test]
 fn a_transaction_sent_ahead_ends_where_the_next_one_begins() {
     let mut desk = Desk::new();
     desk.ask("begin", Weight::Reads);

@@ -87,6 +87,7 @@ resource "heliosproxy_instance" "this" {
   monitor               = var.monitor
   circuit_breaker       = var.circuit_breaker
   failover              = var.failover
+  transaction_replay    = var.transaction_replay
   drain                 = var.drain
   limits                = var.limits
   log                   = var.log

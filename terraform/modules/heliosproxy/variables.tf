@@ -310,6 +310,17 @@ variable "failover" {
   default = null
 }
 
+variable "transaction_replay" {
+  description = "What becomes of a transaction whose server is lost. Left out: it is lost as well."
+  type = object({
+    enabled     = optional(bool)
+    max_retries = optional(number)
+    notices     = optional(bool)
+    journal     = optional(object({ max_entries = optional(number), max_bytes = optional(number), max_total_bytes = optional(number) }))
+  })
+  default = null
+}
+
 variable "drain" {
   description = "How a pod leaves."
   type = object({

@@ -49,6 +49,8 @@ __all__ = [
     "InstanceTlsClientCaSecretRef",
     "InstanceTlsCrlSecretRef",
     "InstanceTlsSecretRef",
+    "InstanceTransactionReplay",
+    "InstanceTransactionReplayJournal",
     "InstanceUsers",
     "RoutingRuleMatch",
 ]
@@ -378,6 +380,23 @@ class InstanceFailover(TypedDict):
     confirm_timeout_millis: NotRequired[int | None]
     drain_after_secs: NotRequired[int | None]
     lease_secs: NotRequired[int | None]
+
+
+class InstanceTransactionReplayJournal(TypedDict):
+    """What is kept of open transactions."""
+
+    max_entries: NotRequired[int | None]
+    max_bytes: NotRequired[int | None]
+    max_total_bytes: NotRequired[int | None]
+
+
+class InstanceTransactionReplay(TypedDict):
+    """What becomes of a transaction whose server is lost. Left out: it is lost as well."""
+
+    enabled: NotRequired[bool | None]
+    max_retries: NotRequired[int | None]
+    notices: NotRequired[bool | None]
+    journal: NotRequired[InstanceTransactionReplayJournal | None]
 
 
 class InstanceDrain(TypedDict):

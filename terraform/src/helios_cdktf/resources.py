@@ -31,6 +31,7 @@ from helios_cdktf.attributes import (
     InstanceServerTls,
     InstanceService,
     InstanceTls,
+    InstanceTransactionReplay,
     InstanceUsers,
     RoutingRuleMatch,
 )
@@ -87,6 +88,7 @@ class Instance(HeliosResource):
         monitor: InstanceMonitor | None = None,
         circuit_breaker: InstanceCircuitBreaker | None = None,
         failover: InstanceFailover | None = None,
+        transaction_replay: InstanceTransactionReplay | None = None,
         drain: InstanceDrain | None = None,
         limits: InstanceLimits | None = None,
         log: InstanceLog | None = None,
@@ -138,6 +140,7 @@ class Instance(HeliosResource):
                 "monitor": monitor,
                 "circuit_breaker": circuit_breaker,
                 "failover": failover,
+                "transaction_replay": transaction_replay,
                 "drain": drain,
                 "limits": limits,
                 "log": log,

@@ -1,7 +1,5 @@
 """`make replay KILLS=…`: transactions lose their servers everywhere. A wrong answer fails."""
 
-import os
-
 from helios_make import failover
 from helios_make.places import Places
 from helios_make.results import Result, closing_line

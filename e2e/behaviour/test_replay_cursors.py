@@ -71,8 +71,8 @@ def kill(postgres: PostgresCluster) -> None:
 def numbers(events: list[Event]) -> list[int]:
     """Of the one column, text or binary."""
     assert not sqlstates(events)
-    values = [event.values[0] for event in events if event.kind == "DataRow"]
-    return [struct.unpack("!i", value)[0] if value[:1] == b"\0" else int(value) for value in values if value is not None]
+    values = [event.values[0] or b"" for event in events if event.kind == "DataRow"]
+    return [struct.unpack("!i", value)[0] if value[:1] == b"\0" else int(value) for value in values]
 
 
 KINDS: dict[str, tuple[list[str], list[tuple[str, list[int]]]]] = {

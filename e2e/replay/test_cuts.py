@@ -135,9 +135,9 @@ def test_a_transaction_is_cut_everywhere(
     postgres.execute("truncate tokens")
     if not report[-1].startswith("|"):
         report += [
-            f"A transaction of {len(SCRIPT)} statements (locks, RETURNING, a savepoint with an error, a cursor) inserts a",
-            "token of its own. Its connection is cut at each boundary of messages in both directions, and inside of each",
-            "message from the server. Acknowledged means: the token is there once. Otherwise it is as the SQLSTATE says.",
+            f"A transaction of {len(SCRIPT)} statements (locks, RETURNING, a savepoint with an error, a cursor)",
+            "inserts a token of its own. Its connection is cut at each boundary of messages in both directions, and inside of",
+            "each message from the server. Acknowledged: the token is there once. Otherwise as the SQLSTATE says.",
             "",
             "| protocol | cuts | where | outcomes |",
             "|---|---|---|---|",

@@ -36,8 +36,8 @@ class TransactionReplayConfig(HeliosModel):
     """Servers that one transaction may lose. Three are more than one failover loses."""
 
     notices: Flag = False
-    """Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off,
-    because applications log what they did not ask for; metrics and `/api/tr` count what was lost."""
+    """Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server.
+    Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost."""
 
     journal: JournalConfig = JournalConfig()
     """What is kept of open transactions."""

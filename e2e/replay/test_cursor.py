@@ -55,6 +55,6 @@ def test_fetches_through_a_million_rows_across_kills(
         "",
         f"FETCH {STEP} through a cursor of {ROWS:,} rows, its server process ended three times (behind",
         f"{', '.join(f'{each:,}' for each in sorted(kills))} rows): rows 1…{ROWS:,} once each. The FETCH after a kill",
-        f"took {', '.join(f'{pause:.1f}' for pause in pauses)} s, in which the rows before it were fetched and compared.",
+        f"took {', '.join(f'{pause:.1f}' for pause in pauses)} s, in which all before it was fetched and compared.",
         "",
     ]

@@ -136,8 +136,8 @@ def test_a_transaction_is_cut_everywhere(
     if not report[-1].startswith("|"):
         report += [
             f"A transaction of {len(SCRIPT)} statements (locks, RETURNING, a savepoint with an error, a cursor)",
-            "inserts a token of its own. Its connection is cut at each boundary of messages in both directions, and inside of",
-            "each message from the server. Acknowledged: the token is there once. Otherwise as the SQLSTATE says.",
+            "inserts a token of its own. Its connection is cut at each boundary of messages in both directions, and",
+            "inside of each message from the server. Acknowledged: the token is there once; else as the SQLSTATE says.",
             "",
             "| protocol | cuts | where | outcomes |",
             "|---|---|---|---|",

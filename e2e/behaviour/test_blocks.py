@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from harness.asks import Ask, extended, simple
 from harness.backend import Event
 from harness.client import Client, LoginRefusedError, brief, full, rows, sqlstates
 from harness.frontend import bind, describe_portal, execute, parse, query, sync
@@ -16,16 +17,6 @@ from harness.replay import paused_replay
 from harness.wait import until
 
 WHO = "select current_setting('cluster_name')"
-
-Ask = Callable[[Client, str], list[Event]]
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
 
 
 def described(client: Client, sql: str) -> list[Event]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.client import Client, Target, brief, rows, sqlstates
-from harness.postgres import APP, DATABASE, SETTINGS, PostgresCluster, start_cluster
+from harness.client import Client, brief, rows, sqlstates
+from harness.postgres import APP, DATABASE, SETTINGS, PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, base_settings
 from harness.wait import until
 from helios.play.postgres import PostgresServer, ServerOptions, start_standby
@@ -76,10 +76,6 @@ class Trio:
         sample = rf"^heliosproxy_route_total{labels} (\S+)$"
         found = re.search(sample, text, re.MULTILINE)
         return float(found[1]) if found else 0.0
-
-
-def superuser_of(server: PostgresServer) -> Target:
-    return Target(server.host, server.port, server.superuser, server.password, DATABASE)
 
 
 def run(server: PostgresServer, *statements: str) -> None:

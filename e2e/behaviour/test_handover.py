@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness import frontend
+from harness.certificates import Authority
 from harness.client import Client, Connection, Target, close_all, rows, sqlstates
 from harness.frontend import extended, query
 from harness.postgres import PostgresCluster
@@ -198,6 +199,34 @@ def test_nobody_is_refused_or_reset_while_another_process_takes_over(chain: Chai
     load.end()
     third.stop()
     assert sorted(path.name for path in chain.folder.iterdir()) == []
+
+
+def test_encrypted_clients_outlast_a_change_of_what_connections_are_on(chain: Chain, tmp_path: Path) -> None:
+    """From epoll to io_uring, and back."""
+    certificate = Authority(tmp_path / "authority").sign("proxy")
+    tls = {"mode": "allow", "cert_file": str(certificate.cert), "key_file": str(certificate.key)}
+    first = chain.start(io="epoll", tls=tls)
+    target = replace(first.target(), is_encrypted=True)
+    load = Load(lambda n: ask(target, n), lambda n: ask(first.target(), n))
+    load.go_on()
+    processes, clients = [first], [Client(target, deadline=30)]
+    clients[0].query("begin")
+
+    for io in ("io_uring", "epoll"):
+        processes.append(chain.start(io=io, tls=tls))
+        assert f"workers start io={io}" in processes[-1].log()
+        load.go_on()
+        clients.append(Client(target, deadline=30))
+        clients[-1].query("begin")
+
+    for client in clients:
+        assert rows(client.extended("select 'through'")) == [["through"]]
+        assert client.query("commit")[0].brief == "CommandComplete COMMIT"
+    for process, client in zip(processes[:-1], clients[:-1], strict=True):
+        client.terminate()
+        assert process.wait() == 0
+    load.go_on()
+    load.end()
 
 
 def test_clients_of_the_first_process_are_ended_when_their_time_is_over(chain: Chain) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.asks import Ask, extended, simple
 from harness.backend import Event
 from harness.client import Client, ClosedError, Connection, brief, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
@@ -19,16 +20,7 @@ from harness.wait import until
 
 PATIENCE = 15
 
-Ask = Callable[[Client, str], list[Event]]
 _names = itertools.count()
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
 
 
 def named(client: Client, sql: str) -> list[Event]:

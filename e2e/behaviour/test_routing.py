@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from harness.asks import Ask, extended, prepared_and_closed, simple
 from harness.backend import Event
 from harness.client import Client, rows, sqlstates
-from harness.frontend import bind, close_statement, execute, parse, sync
+from harness.frontend import bind, execute, parse, sync
 from harness.postgres import DATABASE, PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
 from harness.replay import paused_replay
@@ -32,25 +33,8 @@ DATABASES: list[dict[str, Any]] = [
     {"name": "app_ro", "database": DATABASE, "role": "standby"},
 ]
 
-Ask = Callable[[Client, str], list[Event]]
 
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
-
-
-def prepared(client: Client, sql: str) -> list[Event]:
-    """As a driver that prepares in a batch of its own."""
-    made = client.batch(parse(sql, "s"), sync())
-    events = client.batch(bind(name="s"), execute(), sync())
-    return [*made, *events, *client.batch(close_statement("s"), sync())]
-
-
-ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared])
+ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared_and_closed])
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
+from harness.asks import Ask, extended, prepared, simple
 from harness.backend import Event
 from harness.client import Client, LoginRefusedError, brief, full, rows, sqlstates
 from harness.frontend import (
     bind,
     close_statement,
-    describe_portal,
     describe_statement,
     execute,
     flush,
@@ -30,23 +30,7 @@ PATIENCE = 30.0
 
 NUMBERS = count()
 
-Ask = Callable[[Client, str], list[Event]]
 Pods = tuple[HeliosProcess, HeliosProcess]
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.batch(parse(sql), bind(), describe_portal(), execute(), sync())
-
-
-def prepared(client: Client, sql: str) -> list[Event]:
-    """As a driver that prepares in a batch of its own."""
-    name = f"s{next(NUMBERS)}"
-    made = client.batch(parse(sql, name), describe_statement(name), sync())
-    return [*made, *client.batch(bind(name=name), execute(), sync())]
 
 
 def flushed(client: Client, sql: str) -> list[Event]:

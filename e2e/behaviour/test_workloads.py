@@ -7,15 +7,15 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from harness.backend import Event
+from harness.asks import Ask, prepared_and_closed
 from harness.client import Client, brief, rows, sqlstates
-from harness.frontend import bind, close_statement, execute, parse, sync
+from harness.frontend import bind, execute, parse, sync
 from harness.postgres import DATABASE, SETTINGS, PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, base_settings
 from harness.wait import until
@@ -39,16 +39,8 @@ WINDOW = f"{WHO}, row_number() over (order by amount) from big limit 1"
 VECTOR = f"{WHO}, id from pages order by embedding <=> '[1,2,3]' limit 1"
 WRITE = f"with w as (update big set amount = amount where id = 1 returning 1) {WHO}, count(*) from w, big"
 
-Ask = Callable[[Client, str], list[Event]]
 
-
-def prepared(client: Client, sql: str) -> list[Event]:
-    """As a driver that prepares in a batch of its own."""
-    made = client.batch(parse(sql, "s"), sync())
-    return [*made, *client.batch(bind(name="s"), execute(), sync()), *client.batch(close_statement("s"), sync())]
-
-
-ASKS = pytest.mark.parametrize("ask", [Client.query, Client.extended, prepared])
+ASKS = pytest.mark.parametrize("ask", [Client.query, Client.extended, prepared_and_closed])
 
 
 class Trio:
@@ -157,7 +149,7 @@ def test_kinds_of_reads_go_to_their_nodes(trio: Trio, ask: Ask, sql: str, wanted
 
         routed = trio.routed() - before
         assert routed[(wanted, reason)] >= 3, routed
-        if ask is not prepared:
+        if ask is not prepared_and_closed:
             (session,) = trio.proxy.json("/sessions?list=true")["sessions"]
             assert session["route"] == reason
 
@@ -262,7 +254,7 @@ def test_tables_that_are_seldom_used_have_a_node_of_their_own(trio: Trio) -> Non
 
     before = trio.routed()
     with trio.reloaded(**cold), trio.connect() as client:
-        for ask in (Client.query, Client.extended, prepared):
+        for ask in (Client.query, Client.extended, prepared_and_closed):
             arrive(client, ask, page, "standby-2")
             assert node(client, WHO, ask) == "standby-1", "it uses no table"
         assert (pages()["temperature"], pages()["database"]) == ("cold", DATABASE)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 
 import pytest
 
-from harness.backend import Event
+from harness.asks import Ask, extended, prepared, simple
 from harness.client import Client, LoginRefusedError, brief, rows, sqlstates
-from harness.frontend import bind, describe_statement, execute, parse, sync
 from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy, base_settings
 from harness.replay import paused_replay
@@ -23,23 +22,6 @@ WRITE = "with w as (delete from notes where id = 0) select current_setting('sync
 SETTINGS = {"sync": "remote_apply", "semisync": "on", "async": "local"}
 
 NUMBERS = count()
-
-Ask = Callable[[Client, str], list[Event]]
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
-
-
-def prepared(client: Client, sql: str) -> list[Event]:
-    """As a driver that prepares in a batch of its own."""
-    name = f"s{next(NUMBERS)}"
-    made = client.batch(parse(sql, name), describe_statement(name), sync())
-    return [*made, *client.batch(bind(name=name), execute(), sync())]
 
 
 ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared])

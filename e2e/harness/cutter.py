@@ -10,12 +10,11 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 from harness.frontend import SSL_REQUEST_CODE
+from harness.listening import ListeningRelay
 
 HEADER = 5
 _SSL_REQUEST = struct.pack("!i", SSL_REQUEST_CODE)
@@ -30,30 +29,15 @@ class Cut:
     size: int = 0
 
 
-class CuttingRelay:
-    """Listens on a free loopback `port`; a context manager."""
+class CuttingRelay(ListeningRelay):
+    """See the module."""
 
     def __init__(self, target_port: int, user: str) -> None:
         self._target_port = target_port
         self._user = user.encode()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._lock = threading.Lock()
         self._cut: Cut | None = None
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
-
-    def __enter__(self) -> CuttingRelay:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in list(self._open):
-            self._end(end)
-        for thread in self._threads:
-            thread.join(5)
+        super().__init__()
 
     def arm(self, cut: Cut) -> None:
         """Cut there, once."""
@@ -66,28 +50,10 @@ class CuttingRelay:
             is_cut, self._cut = self._cut is None, None
         return is_cut
 
-    def _start(self, job: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=job, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _end(self, end: socket.socket) -> None:
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
-        self._open.discard(end)
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._open.add(client)
-                self._start(self._serve, client)
-
     def _serve(self, client: socket.socket) -> None:
         """The startup packet says whose connection it is; encryption is declined."""
         with suppress(OSError):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = socket.create_connection(("127.0.0.1", self._target_port))
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open.add(server)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 import socket
 import struct
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 from harness.frontend import GSSENC_REQUEST_CODE, SSL_REQUEST_CODE
+from harness.listening import ListeningRelay
 
 MARK = re.compile(rb"tamper:([a-z0-9-]+)")
 
@@ -32,8 +31,8 @@ class Lie:
 LoginScript = Callable[[socket.socket], None]
 
 
-class TamperingRelay:
-    """Listens on a free loopback `port`; a context manager."""
+class TamperingRelay(ListeningRelay):
+    """See the module."""
 
     def __init__(self, target_port: int, lies: Mapping[str, Lie], logins: Mapping[str, LoginScript]) -> None:
         self.tls_answer = b"N"
@@ -43,40 +42,7 @@ class TamperingRelay:
         self._target_port = target_port
         self._lies = lies
         self._logins = logins
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
-
-    def __enter__(self) -> TamperingRelay:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in list(self._open):
-            self._end(end)
-        for thread in self._threads:
-            thread.join(5)
-
-    def _start(self, job: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=job, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _end(self, end: socket.socket) -> None:
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
-        self._open.discard(end)
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._open.add(client)
-                self._start(self._serve, client)
+        super().__init__()
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):

@@ -1,0 +1,41 @@
+"""The ways in which clients have a statement run. Called by the behaviour tests that show a thing in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from harness.backend import Event
+from harness.client import Client
+from harness.frontend import bind, close_statement, describe_statement, execute, parse, sync
+
+__all__ = ["Ask", "extended", "prepared", "prepared_and_closed", "simple"]
+
+Ask = Callable[[Client, str], list[Event]]
+"""Runs a statement; all that came up to the last ReadyForQuery."""
+
+_numbers = count()
+
+
+def simple(client: Client, sql: str) -> list[Event]:
+    """A Query."""
+    return client.query(sql)
+
+
+def extended(client: Client, sql: str) -> list[Event]:
+    """One batch with unnamed statement and portal."""
+    return client.extended(sql)
+
+
+def prepared(client: Client, sql: str) -> list[Event]:
+    """As a driver that prepares in a batch of its own, and keeps what it has prepared."""
+    name = f"s{next(_numbers)}"
+    made = client.batch(parse(sql, name), describe_statement(name), sync())
+    return [*made, *client.batch(bind(name=name), execute(), sync())]
+
+
+def prepared_and_closed(client: Client, sql: str) -> list[Event]:
+    """As a driver that prepares in a batch of its own, under a name that it uses again."""
+    made = client.batch(parse(sql, "s"), sync())
+    events = client.batch(bind(name="s"), execute(), sync())
+    return [*made, *events, *client.batch(close_statement("s"), sync())]

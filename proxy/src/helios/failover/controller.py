@@ -18,6 +18,7 @@ from helios.failover.kube_lease import KubeLease
 from helios.failover.lease import Lease, LeaseError
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.failover.switchover import switch_over
+from helios.tasks import cancel
 from helios.topology.monitor import TopologyMonitor
 
 __all__ = ["FailoverController"]
@@ -81,8 +82,7 @@ class FailoverController:
         """End, and give the lease back. What servers are being told is told to its end, which takes seconds at most."""
         await asyncio.gather(*map(_end, self._watched.values()), *self._ending)
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await cancel([self._keeper])
         if self._lease is not None:
             await self._lease.close()
             self._lease = None
@@ -156,6 +156,5 @@ async def _keep(lease: Lease) -> None:
 
 async def _end(watched: _Watched) -> None:
     if watched.task is not None:
-        watched.task.cancel()
-        await asyncio.gather(watched.task, return_exceptions=True)
+        await cancel([watched.task])
     await watched.guard.decisions.finish()

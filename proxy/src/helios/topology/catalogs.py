@@ -17,6 +17,7 @@ from typing import TypeAlias
 from helios.config import ProxyConfig
 from helios.core import NodeView
 from helios.planner.catalog import Catalog
+from helios.tasks import cancel
 from helios.telemetry.logs import fields
 from helios.topology.catalog_reader import CatalogFailure, read_catalog
 from helios.topology.credentials import Login
@@ -138,10 +139,7 @@ class Catalogs:
     async def stop(self) -> None:
         """End all readings."""
         self._stopped = True
-        tasks = tuple(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._tasks.values())
 
     def _want(self, key: _Key, defined: int) -> None:
         kept = self._kept.get(key)

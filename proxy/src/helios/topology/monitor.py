@@ -13,6 +13,7 @@ from functools import partial
 
 from helios.config import ClusterConfig, ProxyConfig
 from helios.core import ClusterView, NodePosition, NodeView
+from helios.tasks import cancel
 from helios.telemetry.logs import fields
 from helios.topology.cluster import ClusterMonitor
 from helios.topology.credentials import Login
@@ -101,9 +102,7 @@ class TopologyMonitor:
         """End all polls and their connections."""
         tasks = tuple(self._tasks.values())
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
     def _cluster(self, cluster: ClusterConfig, config: ProxyConfig) -> ClusterMonitor:
         settings = PollSettings(

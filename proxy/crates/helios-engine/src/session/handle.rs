@@ -91,8 +91,6 @@ pub(crate) struct Handle {
     is_overdue: Cell<bool>,
     /// The tick since which its client takes nothing of what there is for it; absent while it does.
     blocked_since: Cell<Option<u32>>,
-    /// That has been so for longer than it may.
-    is_stalled: Cell<bool>,
     /// It is to end when it rests, for its age.
     is_aged: Cell<bool>,
     /// On the process clock, when it last asked for something.
@@ -143,7 +141,6 @@ impl Handle {
             jitter: random::below(101),
             is_overdue: Cell::new(false),
             blocked_since: Cell::new(None),
-            is_stalled: Cell::new(false),
             is_aged: Cell::new(false),
             requested: Cell::new(None),
             waiting_since: Cell::new(0),
@@ -274,8 +271,7 @@ impl Handle {
             self.is_overdue.set(true);
             self.wake();
         }
-        if self.has_stalled(now, limits.client_write_timeout_ms) {
-            self.is_stalled.set(true);
+        if self.has_stalled(now) {
             self.wake();
         }
         let age = now.wrapping_sub(self.born);
@@ -297,27 +293,22 @@ impl Handle {
     /// Notes at the worker's tick `now` that the client's socket is full; `moved` if it took something before.
     pub(crate) fn block(&self, moved: bool, now: u32) {
         if moved || self.blocked_since.get().is_none() {
-            // The tick that comes is the first that sees it.
-            self.blocked_since.set(Some(now.wrapping_add(1)));
-            self.is_stalled.set(false);
+            self.blocked_since.set(Some(now));
         }
     }
 
     /// Notes that the client has taken all there was.
     pub(crate) fn unblock(&self) {
         self.blocked_since.set(None);
-        self.is_stalled.set(false);
     }
 
-    /// Whether a client that has a server does not read: others wait for that server.
-    fn has_stalled(&self, now: u32, limit_ms: u64) -> bool {
-        let is_over = |since| is_over(now.wrapping_sub(since), limit_ms);
+    /// Whether at the worker's tick `now` a client that has a server has taken nothing for too long: others wait for that
+    /// server.
+    pub(crate) fn has_stalled(&self, now: u32) -> bool {
+        let limit = self.limits.get().client_write_timeout_ms;
+        // The tick during which it began is not a whole one.
+        let is_over = |since| is_over(now.wrapping_sub(since).saturating_sub(1), limit);
         self.blocked_since.get().is_some_and(is_over) && self.backend.borrow().is_some()
-    }
-
-    /// Whether the client has taken nothing for too long, and still does not.
-    pub(crate) fn take_stalled(&self) -> bool {
-        self.is_stalled.replace(false)
     }
 
     pub(crate) fn is_aged(&self) -> bool {

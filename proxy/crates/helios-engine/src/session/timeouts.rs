@@ -32,7 +32,7 @@ impl Session {
 
     /// Acts on what the tick has found. Called when nothing moves any more, so that what has come in time counts.
     pub(super) fn poll_overdue(&mut self) -> Poll<Step> {
-        if self.handle.take_stalled() && !self.is_replication() {
+        if self.handle.has_stalled(self.worker.ticks()) && !self.is_replication() {
             return Poll::Ready(self.fatal(self.stalled()));
         }
         let refusal = match self.handle.take_overdue() {

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
+from helios.tasks import cancel
 from helios.telemetry.logs import fields
 from helios.topology.membership.dns import DnsProvider
 from helios.topology.membership.patroni import PatroniProvider
@@ -49,9 +50,7 @@ class MembershipWatch:
         """End."""
         tasks = tuple(self._tasks.values())
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
     async def _run(self, cluster: ClusterConfig) -> None:
         source = _source_of(cluster)

@@ -47,6 +47,8 @@ LARGE_ROW = "select repeat('x', 1000000);\n"
 COPIED = "select repeat('x', 100) from generate_series(1, 500000)"
 WARM_UP_SECONDS = 3
 """Under valgrind, until all servers are logged in: SCRAM is many instructions."""
+NO_ALLOCATION = 0.05
+"""What is asked for now and then, by the worker's clock and its planner, counts for no query."""
 SAMPLE_SECONDS = 0.05
 REPLAY = "[transaction_replay]\nenabled = true\n"
 REPLAY_TARGET = 1.2
@@ -394,6 +396,7 @@ def system_calls(rig: Rig, effort: Effort) -> Outcome:
 def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     """Instructions in user space per query; the one figure that nothing else on the machine can change."""
     per_query: dict[str, dict[str, float]] = {"Helios": {}, "PgBouncer": {}}
+    allocations: dict[str, dict[str, float]] = {"Helios": {}, "PgBouncer": {}}
     for name, counts in per_query.items():
         for protocol in PROTOCOLS:
             out = rig.folder / f"callgrind-{name}-{protocol}"
@@ -402,12 +405,21 @@ def user_instructions(rig: Rig, effort: Effort) -> Outcome:
                 drive(rig, proxy, Load(protocol, 64, WARM_UP_SECONDS))
                 with instructions.counting(proxy):
                     run = drive(rig, proxy, Load(protocol, 64, effort.seconds))
-            counts[protocol] = instructions.counted(out) / run.transactions
+            counted = instructions.counted(out)
+            counts[protocol] = counted.instructions / run.transactions
+            allocations[name][protocol] = counted.allocations / run.transactions
     ours, theirs = per_query.values()
     rows = [[name, *(f"{count:,.0f}" for count in counts.values())] for name, counts in per_query.items()]
     ratios = [Ratio(f"user-space instructions per query, {p}, 64 clients", [ours[p] / theirs[p]]) for p in ours]
+    for protocol, count in allocations["Helios"].items():
+        ratios.append(Ratio(f"allocations per query of a worker, {protocol}, 64 clients", [count], NO_ALLOCATION, True))
     note = "By valgrind, which runs one thread at a time; Helios therefore with one worker."
-    return Outcome(ratios, [Table("Instructions in user space per query", ("side", *ours), rows, note)])
+    asked = [[name, *(f"{count:.3f}" for count in counts.values())] for name, counts in allocations.items()]
+    tables = [
+        Table("Instructions in user space per query", ("side", *ours), rows, note),
+        Table("Allocations per query", ("side", *ours), asked, "Calls of malloc and the like, by the busiest thread."),
+    ]
+    return Outcome(ratios, tables)
 
 
 def replay(rig: Rig, effort: Effort) -> Outcome:

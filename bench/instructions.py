@@ -1,4 +1,5 @@
-"""Count the instructions that a proxy runs in user space, with valgrind. Called by `figures.user_instructions`.
+"""Count what a proxy runs in user space, with valgrind: instructions, and allocations. Called by
+`figures.user_instructions`.
 
 The count does not depend on what else the machine does, so it is the figure to optimise by on a busy one.
 """
@@ -9,14 +10,26 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from helios.play.process import Spawn, run
 from rig import BenchError, MissingTool, Proxy
 
-__all__ = ["counted", "counting", "wrapper"]
+__all__ = ["Counts", "counted", "counting", "wrapper"]
 
 _TOTALS = re.compile(r"^totals: (\d+)$", re.MULTILINE)
+_NAMES = re.compile(r"^c?fn=\((\d+)\) (.+)$", re.MULTILINE)
+_CALLS = re.compile(r"^cfn=\((\d+)\).*\ncalls=(\d+) ", re.MULTILINE)
+_ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What all threads ran, and how often the busiest of them asked for memory: with one worker, that worker."""
+
+    instructions: int
+    allocations: int
 
 
 def wrapper(out: Path) -> list[str]:
@@ -24,7 +37,14 @@ def wrapper(out: Path) -> list[str]:
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise MissingTool("valgrind is not installed: apt-get install valgrind")
-    return [valgrind, "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+    return [
+        valgrind,
+        "--quiet",
+        "--tool=callgrind",
+        "--instr-atstart=no",
+        "--separate-threads=yes",
+        f"--callgrind-out-file={out}",
+    ]
 
 
 @contextlib.contextmanager
@@ -35,12 +55,19 @@ def counting(proxy: Proxy) -> Iterator[None]:
     _control(proxy, "off")
 
 
-def counted(out: Path) -> int:
-    """Instructions of all threads, once the program has ended. Raises BenchError."""
-    found = _TOTALS.search(out.read_text(errors="replace")) if out.exists() else None
-    if found is None:
+def counted(out: Path) -> Counts:
+    """What was counted, once the program has ended. Raises BenchError."""
+    threads = [file.read_text(errors="replace") for file in out.parent.glob(f"{out.name}-*")]
+    totals = {int(found[1]): thread for thread in threads if (found := _TOTALS.search(thread))}
+    if not any(totals):
         raise BenchError("valgrind wrote no counts")
-    return int(found[1])
+    return Counts(sum(totals), _allocations(totals[max(totals)]))
+
+
+def _allocations(thread: str) -> int:
+    """Calls of the allocator in one thread's counts, in which a function is named once and then goes by its number."""
+    ours = {number for number, name in _NAMES.findall(thread) if name in _ALLOCATORS}
+    return sum(int(calls) for number, calls in _CALLS.findall(thread) if number in ours)
 
 
 def _control(proxy: Proxy, state: str) -> None:

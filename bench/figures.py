@@ -30,6 +30,8 @@ __all__ = ["FIGURES", "Figure"]
 POOL_SIZE = 20
 TARGETS = {64: 0.95, 8: 1.0, 1: 1.0}
 """CPU per query ÷ PgBouncer's at most, by clients."""
+RING_TARGET = 0.75
+"""The same on io_uring, with 64 clients."""
 WAIT_TARGET = 4.0
 CROWD = 1_000
 IDLE_CLIENTS = 1_000
@@ -148,6 +150,19 @@ def queries(protocol: str) -> Callable[[Rig, Effort], Outcome]:
         return found
 
     return measure
+
+
+def on_io_uring(rig: Rig, effort: Effort) -> Outcome:
+    """CPU per query with 64 clients where connections are on io_uring, whatever the others are on."""
+    found, rows = Outcome(), []
+    for protocol in PROTOCOLS:
+        with rig.helios(POOL_SIZE, io="io_uring") as helios, rig.pgbouncer(POOL_SIZE) as pgbouncer:
+            pairs = _pairs(rig, helios, pgbouncer, Load(protocol, 64, effort.seconds), effort)
+        case = f"{protocol}, 64 clients, io_uring"
+        found.ratios.append(Ratio(f"CPU per query, {case}", _ratios(pairs), RING_TARGET))
+        rows += _rows(case, pairs)
+    found.tables.append(Table("Per query, io_uring", _COST_HEADER, rows))
+    return found
 
 
 def connects(rig: Rig, effort: Effort) -> Outcome:
@@ -441,6 +456,7 @@ def replay(rig: Rig, effort: Effort) -> Outcome:
 
 FIGURES = (
     *(Figure(protocol, queries(protocol)) for protocol in PROTOCOLS),
+    Figure("io_uring", on_io_uring),
     Figure("crowd", crowd),
     Figure("waits", waits),
     Figure("connects", connects),

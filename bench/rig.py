@@ -143,12 +143,13 @@ class Rig:
         workers: int | None = None,
         wrapper: Sequence[str] = (),
         way: Way = Way.TRUST,
+        io: str | None = None,
         more: str = "",
     ) -> Iterator[Proxy]:
         """Helios in transaction mode, ready to answer; `wrapper` is a command that runs it, as valgrind does; `more` is
         added to its configuration."""
         workers = self.workers if workers is None else workers
-        config = _helios_toml(self.postgres, pool_size, workers, self.io, way) + more
+        config = _helios_toml(self.postgres, pool_size, workers, io or self.io, way) + more
         file, log = self._file("helios", "toml", config)
         python = os.environ.get("HELIOS_PYTHON", sys.executable)
         process = self._spawn([*wrapper, python, "-m", "helios", "serve", "-c", file], log, None)

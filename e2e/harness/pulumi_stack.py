@@ -5,24 +5,41 @@ The Automation API serves the program itself, so no language host is needed; the
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pulumi
+import pytest
 from pulumi import automation
 
 from cluster import Cluster
 from helios_make.iac_programs import find_cli
 from helios_make.places import find_places
+from helios_make.sdks import python_folder
 
-__all__ = ["Resource", "Stack", "StackError", "prepare"]
+__all__ = [
+    "Resource",
+    "Stack",
+    "StackError",
+    "automated",
+    "prepare",
+    "python_example",
+    "running_provider",
+    "started",
+]
 
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 300.0
+"""For one command on a busy machine."""
 Program = Callable[[], None]
 StackError = automation.errors.CommandError
 
@@ -114,3 +131,49 @@ class Resource(pulumi.CustomResource):
     def __init__(self, token: str, label: str, options: pulumi.ResourceOptions | None = None, /, **inputs: Any) -> None:
         outputs = {"endpoint": None, "connectionSecret": None, "currentPrimary": None, "name": None, "namespace": None}
         super().__init__(f"heliosproxy:index:{token}", label, {**outputs, **inputs}, options)
+
+
+@contextmanager
+def running_provider() -> Iterator[int]:
+    """The provider as Pulumi starts it; its port."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "helios_pulumi"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def python_example() -> list[str]:
+    """How the example's program in Python is started."""
+    if not python_folder(find_places()).is_dir():
+        pytest.skip("the SDK of Python is not installed; make test-pulumi does it")
+    return [sys.executable, str(ROOT / "pulumi" / "examples" / "python" / "automate.py")]
+
+
+def started(stack: Stack, command: Sequence[str], verb: str, *, wait: str = "false") -> subprocess.Popen[str]:
+    """An example's program that goes on while the test does something else."""
+    stack.folder.mkdir(exist_ok=True)
+    settings = {"NAMESPACE": stack.namespace, "WAIT": wait, "PYTHONPATH": str(python_folder(find_places()))}
+    return subprocess.Popen(
+        [*command, verb],
+        env={**os.environ, **stack.environment, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=stack.folder,
+    )
+
+
+def automated(stack: Stack, command: Sequence[str], verb: str) -> dict[str, Any]:
+    """Run an example's program: what it printed."""
+    with started(stack, command, verb) as process:
+        try:
+            said, errors = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    printed: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return printed

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +15,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from cluster import Cluster
 from harness.operator import OperatorProcess
-from harness.pulumi_stack import Resource, Stack, StackError
+from harness.pulumi_stack import Resource, Stack, StackError, running_provider
 from harness.resources import Shop
 from harness.wait import until
 from helios_pulumi.marshal import pack, unpack
@@ -159,6 +157,22 @@ def test_a_password_is_encrypted_and_its_verifier_is_written(stack: Stack, shop:
     assert "gehe1m" not in stack.text and "anders" not in stack.text
 
 
+def test_a_pod_template_is_an_object_of_kubernetes(stack: Stack, shop: Shop) -> None:
+    zone = "UTC"
+
+    def program() -> None:
+        containers = [{"name": "proxy", "env": [{"name": "TZ", "value": zone}]}]
+        Resource("Instance", "web", **{**WEB, "name": "web", "podTemplate": {"spec": {"containers": containers}}})
+
+    stack.up(program)
+    assert spec_of(shop, "HeliosProxy", "web")["podTemplate"]["spec"]["containers"][0]["env"][0]["value"] == "UTC"
+    assert stack.preview(program) == {}
+
+    zone = "CET"
+    assert stack.up(program) == {"update": 1}
+    assert spec_of(shop, "HeliosProxy", "web")["podTemplate"]["spec"]["containers"][0]["env"][0]["value"] == "CET"
+
+
 def test_a_bad_value_fails_at_preview_with_its_property(stack: Stack) -> None:
     def program() -> None:
         nodes = [{"host": "a", "role": "primary", "port": 70000}]
@@ -193,16 +207,9 @@ def test_a_cancel_ends_the_wait_and_the_object_is_told(shop: Shop, cluster: Clus
 
 @contextmanager
 def provider_process() -> Iterator[Any]:
-    """The provider as Pulumi starts it, and a stub of it."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "helios_pulumi"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
-                yield provider_pb2_grpc.ResourceProviderStub(channel)
-        finally:
-            process.terminate()
+    """A stub of the provider as Pulumi starts it."""
+    with running_provider() as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield provider_pb2_grpc.ResourceProviderStub(channel)
 
 
 def test_a_strict_wait_is_an_error_and_the_object_is_kept(stack: Stack, shop: Shop, operator: OperatorProcess) -> None:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.operator import OperatorProcess
-from harness.pulumi_stack import Stack
+from harness.pulumi_stack import Stack, automated, python_example
 from harness.resources import Shop
 from helios_make.iac_programs import find_cli
 from helios_make.kubernetes import go_environment
 from helios_make.places import find_places
-from helios_make.sdks import AUTOMATE, COMMITTED, SDKS, example_folder, generate_sdk, python_folder
+from helios_make.sdks import AUTOMATE, COMMITTED, SDKS, example_folder, generate_sdk
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = shutil.which("node")
-SECONDS = 300.0
-"""For one command on a busy machine."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,31 +71,10 @@ def test_the_sdk_of_dotnet_is_generated(tmp_path: Path) -> None:
     assert "public Input<string>? PoolProfileRef" in (tmp_path / "Instance.cs").read_text()
 
 
-def automated(stack: Stack, command: Sequence[str], verb: str) -> dict[str, Any]:
-    """Run an example's program: what it printed."""
-    stack.folder.mkdir(exist_ok=True)
-    settings = {"NAMESPACE": stack.namespace, "WAIT": "false", "PYTHONPATH": str(python_folder(find_places()))}
-    environment = {**os.environ, **stack.environment, **settings}
-    done = subprocess.run(
-        [*command, verb],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        cwd=stack.folder,
-    )
-    assert done.returncode == 0, done.stderr
-    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return printed
-
-
 def example(language: str) -> list[str]:
     """How the program of an example is started."""
     if language == "python":
-        if not python_folder(find_places()).is_dir():
-            pytest.skip("the SDK of Python is not installed; make test-pulumi does it")
-        return [sys.executable, str(ROOT / "pulumi" / "examples" / "python" / "automate.py")]
+        return python_example()
     program = example_folder(find_places()) / AUTOMATE
     if NODE is None or not program.is_file():
         pytest.skip("node or the compiled example is not there; make test-pulumi makes it")

@@ -51,6 +51,7 @@ def test_an_interrupt_ends_the_wait_and_the_state_is_true(project: Project, shop
     os.kill(process.pid, signal.SIGINT)
     _, said = project.finish(process)
     took = time.monotonic() - interrupted
+    print(f"{project.cli.name}: ended {took:.1f} s after the interrupt, load {os.getloadavg()[0]:.1f}")
 
     assert "the wait was interrupted" in said
     # Two seconds on an idle machine.

@@ -19,11 +19,15 @@ module "minimal" {{
   source = "{MODULE}"
 
   name         = "minimal"
-  pool_profile = {{ max_pool_size = SIZE }}
+  pool_profile = {{ max_pool_size = POOL }}
+  pod_template = jsonencode({{
+    spec = {{ containers = [{{ name = "proxy", env = [{{ name = "TZ", value = "UTC" }}] }}] }}
+  }})
 }}
 output "endpoint" {{ value = module.minimal.endpoint }}
 output "current_primary" {{ value = module.minimal.current_primary }}
 """
+TEMPLATED = [{"name": "TZ", "value": "UTC"}]
 
 
 def test_an_apply_ends_when_the_pods_serve(in_cluster: Installed, tmp_path: Path) -> None:
@@ -32,7 +36,7 @@ def test_an_apply_ends_when_the_pods_serve(in_cluster: Installed, tmp_path: Path
         pytest.skip("terraform is not found")
     cli = Cli.prepare("terraform", Path(program), tmp_path)
     project = Project(cli, tmp_path / "project", in_cluster.cluster, in_cluster.namespace)
-    project.write(STACK.replace("SIZE", "20"))
+    project.write(STACK.replace("POOL", "20"))
 
     said = project.apply()
 
@@ -45,7 +49,8 @@ def test_an_apply_ends_when_the_pods_serve(in_cluster: Installed, tmp_path: Path
         "current_primary": f"{database}:5432",
     }
     assert until(lambda: in_cluster.psql("select 7"), "the Service answers psql", deadline=20) == "7"
-    project.write(STACK.replace("SIZE", "30"))
+    assert [each["env"] for pod in in_cluster.pods() for each in pod["spec"]["containers"]] == [TEMPLATED] * 2
+    project.write(STACK.replace("POOL", "30"))
     project.apply()
     assert in_cluster.get("poolprofile", "minimal")["spec"]["maxPoolSize"] == 30
     assert project.changes() == {}

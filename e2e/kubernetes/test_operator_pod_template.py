@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,8 @@ from helios.kube.kubeconfig import find_access
 from helios_operator.strategic_merge import MERGE_KEYS, MergeError, merged
 
 Json = dict[str, Any]
+PATIENCE = 60.0
+"""Seconds for what takes one on an idle machine, and 10 are promised for."""
 PROBE = {"httpGet": {"path": "/livez", "port": "admin"}, "periodSeconds": 5}
 BASE: Json = {
     "metadata": {
@@ -216,11 +220,13 @@ def wanted(**fields: Any) -> Json:
 @pytest.mark.smoke
 def test_a_typo_is_told_by_its_path_and_touches_nothing(shop: Shop, operator: OperatorProcess) -> None:
     shop.proxy(podTemplate=wanted(env=[{"name": "TZ", "value": "UTC"}]))
-    before = shop.await_deployed()["spec"]["template"]
+    before = shop.await_deployed(deadline=PATIENCE)["spec"]["template"]
     document = shop.document()
+    looks, started = operator.metric("looks_total"), time.monotonic()
 
     shop.proxy(podTemplate=wanted(enw=[{"name": "TZ", "value": "UTC"}]), pool={"maxConnections": 7}, replicas=3)
-    message = shop.await_condition("web", "ConfigValid", "False", "UnknownField")
+    message = shop.await_condition("web", "ConfigValid", "False", "UnknownField", PATIENCE)
+    print(f"a typo in podTemplate was told after {time.monotonic() - started:.1f} s, load {os.getloadavg()[0]:.1f}")
 
     assert before["spec"]["priorityClassName"] == "system-node-critical"
     assert before["spec"]["containers"][0]["env"] == [{"name": "TZ", "value": "UTC"}]
@@ -229,19 +235,18 @@ def test_a_typo_is_told_by_its_path_and_touches_nothing(shop: Shop, operator: Op
     kept = shop.get("deployment", "web")["spec"]
     assert (kept["template"], kept["replicas"]) == (before, 2)
     assert shop.document() == document
-    looks = operator.metric("looks_total")
     shop.proxy(podTemplate=wanted(terminationMessagePolicy="Sometimes"))
-    assert 'terminationMessagePolicy: Unsupported value: "Sometimes"' in shop.await_condition(
-        "web", "ConfigValid", "False", "Invalid"
-    )
+    message = shop.await_condition("web", "ConfigValid", "False", "Invalid", PATIENCE)
+    assert 'terminationMessagePolicy: Unsupported value: "Sometimes"' in message
     shop.proxy(podTemplate=wanted(image="other:1"))
-    shop.until(lambda: "containers[0].image: must stay" in shop.conditions()["ConfigValid"][2], "what is ours is told")
-    assert operator.metric("looks_total") - looks < 30, "no loop"
+    shop.until(lambda: "[0].image: must stay" in shop.conditions()["ConfigValid"][2], "what is ours is told", PATIENCE)
+    rate = (operator.metric("looks_total") - looks) / (time.monotonic() - started)
+    assert rate < 20, f"{rate} looks a second are a loop"
 
     shop.proxy(podTemplate=wanted(env=None), pool={"maxConnections": 7}, replicas=3)
 
-    shop.await_condition("web", "ConfigValid", "True")
-    shop.until(lambda: shop.get("deployment", "web")["spec"]["replicas"] == 3, "everything is in force")
+    shop.await_condition("web", "ConfigValid", "True", deadline=PATIENCE)
+    shop.until(lambda: shop.get("deployment", "web")["spec"]["replicas"] == 3, "everything is in force", PATIENCE)
     assert "env" not in shop.get("deployment", "web")["spec"]["template"]["spec"]["containers"][0]
     assert "max_size = 7" in shop.document()
 
@@ -249,30 +254,33 @@ def test_a_typo_is_told_by_its_path_and_touches_nothing(shop: Shop, operator: Op
 def test_a_template_in_other_words_is_applied_once(shop: Shop, operator: OperatorProcess) -> None:
     """The API server writes 1000m as 1 and leaves out what is empty; that is no drift."""
     shop.proxy(podTemplate=wanted(resources={"requests": {"ephemeral-storage": "1024Mi"}}, envFrom=[]))
-    shop.await_deployed()
+    shop.await_deployed(deadline=PATIENCE)
     seen = "deployment.kubernetes.io/revision"
-    shop.until(lambda: seen in shop.get("deployment", "web")["metadata"]["annotations"], "its controller saw it", 60)
+    shop.until(
+        lambda: seen in shop.get("deployment", "web")["metadata"]["annotations"], "its controller saw it", PATIENCE
+    )
     operator.wait_idle()
     written, looks = operator.metric("writes_total"), operator.metric("looks_total")
 
     for number in range(4):
         before = operator.metric("looks_total")
         shop.kubectl("annotate", "--overwrite", "heliosproxy", "web", f"note={number}")
-        shop.until(lambda before=before: operator.metric("looks_total") > before, "it was looked at", 60)  # type: ignore[misc]
+        shop.until(lambda before=before: operator.metric("looks_total") > before, "it was looked at", PATIENCE)  # type: ignore[misc]
 
     assert operator.metric("looks_total") - looks >= 4
     assert operator.metric("writes_total") - written <= 2, "at most what the controller's annotation still made of it"
     shop.kubectl("set", "image", "deployment/web", "proxy=evil:1")
-    shop.until(lambda: "evil" not in json.dumps(shop.get("deployment", "web")["spec"]), "drift is repaired", 60)
+    shop.until(lambda: "evil" not in json.dumps(shop.get("deployment", "web")["spec"]), "drift is repaired", PATIENCE)
 
 
 def test_a_first_template_that_is_refused_makes_no_pods(shop: Shop, operator: OperatorProcess) -> None:
     shop.proxy(podTemplate={"spec": {"containers": [{"image": "x"}]}})
 
-    message = shop.await_condition("web", "ConfigValid", "False", "Invalid")
+    message = shop.await_condition("web", "ConfigValid", "False", "Invalid", PATIENCE)
 
     assert "spec.podTemplate.spec.containers[0]: has no name" in message
     assert "web" not in shop.names("deployment")
     shop.proxy(podTemplate={"spec": {"hostNetwork": "yes"}})
-    assert "hostNetwork: is of type string; write true or false" in shop.await_condition("web", "Stalled", "True")
+    said = "hostNetwork: is of type string; write true or false"
+    shop.until(lambda: said in shop.conditions()["Stalled"][2], "the type is told", PATIENCE)
     assert operator.exit_status is None

@@ -10,12 +10,15 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from operator_objects import OWNER, document_of, proxy
 
 from helios.kube import ApiError
 from helios_crds import Reason, ResourceError
 from helios_crds.workload import workload
 from helios_operator.desired import deployment
+from helios_operator.desired.pod_template import pod_template
 from helios_operator.pod_templates import refusals
 from helios_operator.strategic_merge import MergeError, merged
 
@@ -25,6 +28,9 @@ def template(**wanted: Any) -> dict[str, Any]:
         OWNER, workload(proxy(podTemplate=wanted) if wanted else proxy()), document_of(), "helios-proxy:1"
     )["spec"]["template"]
     return made
+
+
+OWN = template()
 
 
 def test_what_is_not_named_stays_and_what_is_named_is_merged() -> None:
@@ -80,6 +86,8 @@ def test_what_is_not_named_stays_and_what_is_named_is_merged() -> None:
             r"\[0\].ports: takes away or changes 6432; those of the operator must stay; write spec.listenPort",
         ),
         ({"spec": {"volumes": [{"name": "config", "$patch": "delete"}]}}, "spec.volumes: takes away or changes config"),
+        ({"spec": ["x"]}, "spec.podTemplate.spec: must be a mapping"),
+        ({"spec": {"volumes": {}}}, "spec.podTemplate.spec.volumes: must be a list"),
         ({"spec": {"containers": [{"image": "x"}]}}, r"containers\[0\]: has no name, which tells the items"),
         ({"spec": {"containers": [{"name": "x", "$patch": "drop"}]}}, r"containers\[0\].\$patch: is 'drop'; known are"),
         ({"spec": {"$setElementOrder/volumes": []}}, "write the items in the order that is wanted"),
@@ -89,6 +97,27 @@ def test_what_is_not_named_stays_and_what_is_named_is_merged() -> None:
 def test_what_the_operator_needs_stays_and_a_refusal_names_the_place(wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(ResourceError, match=said):
         template(**wanted)
+
+
+KEYS = st.sampled_from(
+    ["metadata", "labels", "annotations", "finalizers", "spec", "containers", "volumes", "name", "env", "ports", "args",
+     "volumeMounts", "mountPath", "securityContext", "$patch", "$retainKeys", "$deleteFromPrimitiveList/finalizers",
+     "app.kubernetes.io/name"]
+)  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["proxy", "config", "delete", "replace"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec"]), ANYTHING | st.dictionaries(KEYS, ANYTHING), min_size=1))
+@settings(deadline=None, max_examples=50, database=None)
+def test_whatever_is_written_is_merged_or_refused_by_name(wanted: dict[str, Any]) -> None:
+    try:
+        pod_template(OWN, wanted)
+    except ResourceError as refused:
+        assert all(problem.field.startswith("spec.podTemplate") for problem in refused.problems)
 
 
 def test_a_list_takes_the_order_of_the_patch_among_its_own() -> None:

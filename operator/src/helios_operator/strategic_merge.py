@@ -103,6 +103,9 @@ def _field(old: Any, value: Any, place: Place, path: Path) -> Any:
         return _object(old, value, place, path)
     if isinstance(value, list) and isinstance(old, list):
         return _items(old, value, place, path) if place in MERGE_KEYS else value
+    for kind, what in ((Mapping, "a mapping"), (list, "a list")):
+        if isinstance(old, kind):
+            raise MergeError(path, f"must be {what}")
     return _fresh(value)
 
 
@@ -111,8 +114,8 @@ def _retained(original: Mapping[str, Any], patch: Mapping[str, Any], path: Path)
     if _RETAIN not in patch:
         return dict(original)
     names = patch[_RETAIN]
-    set_here = {key for key, value in patch.items() if value is not None and not key.startswith("$")}
-    if not isinstance(names, list) or not set_here <= set(names):
+    set_here = [key for key, value in patch.items() if value is not None and not key.startswith("$")]
+    if not isinstance(names, list) or not all(key in names for key in set_here):
         raise MergeError((*path, _RETAIN), "must list every field that is set beside it")
     return {key: value for key, value in original.items() if key in names}
 
@@ -127,6 +130,8 @@ def _delete_items(made: Json, name: str, values: Any, path: Path) -> None:
 def _items(original: Sequence[Any], patch: Sequence[Any], place: Place, path: Path) -> list[Any]:
     key = MERGE_KEYS[place]
     if not key:
+        if not all(isinstance(item, str) for item in patch):
+            raise MergeError(path, "must be a list of strings")
         return _ordered(list(dict.fromkeys([*original, *patch])), patch, original, lambda item: item)
     kept, given, replaces = list(original), [], False
     for index, item in enumerate(patch):

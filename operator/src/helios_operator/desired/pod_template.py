@@ -48,9 +48,9 @@ def pod_template(own: Mapping[str, Any], wanted: Mapping[str, Any]) -> Json:
 
 def _lost(own: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
     """(path in the template, what is wrong, what would be right) of everything that must stay and did not."""
-    before, after = own["spec"], made.get("spec") or {}
+    before, after = own["spec"], _mapping(made.get("spec"))
     for name in ("labels", "annotations"):
-        kept = (made.get("metadata") or {}).get(name) or {}
+        kept = _mapping(_mapping(made.get("metadata")).get(name))
         for key, value in own["metadata"][name].items():
             if kept.get(key) != value:
                 yield ("metadata", name, key), "is the operator's", "leave it out"
@@ -75,17 +75,23 @@ def _lost_items(
     before: Mapping[str, Any], after: Mapping[str, Any], path: Path, name: str, hint: str
 ) -> Iterator[tuple[Path, str, str]]:
     """Items of a list that are not in it any more as they were."""
-    listed = after.get(name) or []
+    listed = after.get(name)
     for item in before[name]:
-        if item not in listed:
+        if not isinstance(listed, list) or item not in listed:
             key = MERGE_KEYS[(*_names(path), name)]
             yield (*path, name), f"takes away or changes {item[key]}", hint
 
 
 def _item(spec: Mapping[str, Any], lists: str, name: str) -> tuple[tuple[int, ...], Any]:
     """((place,), item) of the list; ((), None) where there is none."""
-    found = enumerate(spec.get(lists) or ())
+    listed = spec.get(lists)
+    found = enumerate(map(_mapping, listed if isinstance(listed, list) else ()))
     return next((((place,), item) for place, item in found if item.get("name") == name), ((), None))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What `$patch: replace` put there may be of any type."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def written_path(made: Mapping[str, Any], wanted: Any, path: Path) -> Path:

@@ -67,6 +67,22 @@ def test_own_write_counts_until_the_stream_has_caught_up() -> None:
     assert world.child(CONFIG_MAP, "shop", "web-config") is newer
 
 
+def test_what_was_found_in_line_stays_so_while_its_content_does() -> None:
+    world, place = World(), ("ConfigMap", "shop", "web-config")
+    value = config_map(OWNER, document_of())
+    world.saw_child(*place, stored(value, 10))
+    unchanged = stored(value, 10)
+    unchanged.in_line_with = "hash"
+
+    world.wrote(CONFIG_MAP, "shop", "web-config", unchanged)
+    assert world.child(CONFIG_MAP, "shop", "web-config") is world.seen_children[place]
+    world.saw_child(*place, stored(value, 11))
+    assert world.seen_children[place].in_line_with == "hash"
+
+    world.saw_child(*place, stored({**value, "data": {"helios.toml": "other"}}, 12))
+    assert world.seen_children[place].in_line_with is None
+
+
 def test_own_status_counts_until_its_echo() -> None:
     world = World()
     world.wrote_status(KEY, 5, {"phase": "Pending"})

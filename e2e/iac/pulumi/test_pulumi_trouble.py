@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import grpc
 import pulumi
 import pytest
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from cluster import Cluster
 from cluster.local import LocalCluster
-from harness.pulumi_stack import Resource, Stack, StackError
+from harness.pulumi_stack import Resource, Stack, StackError, running_provider
 from harness.resources import Shop
+from helios_pulumi.marshal import pack
 
 # Where an update fails, Pulumi's SDK leaves its event loop and the sockets of that to the garbage collector.
 pytestmark = [
@@ -141,17 +144,26 @@ def test_what_was_imported_is_changed_and_loses_a_property(stack: Stack, shop: S
     assert stack.preview(program) == {}
 
 
-def test_each_refusal_says_what_to_do(stack: Stack) -> None:
-    def program() -> None:
-        Resource("PoolProfile", "fast", name="fast", **QUIET)
+REFUSALS = {
+    "kubeconfig": ("missing", "missing cannot be read: no such file or directory: set `kubeconfig`"),
+    "kubeContext": ("moon", "has no context named moon"),
+    "namespace": ("no-such-namespace", "check that its namespace exists"),
+}
+"""Argument of the provider → a bad value and what is said of it."""
 
-    for argument, value, said in (
-        ("kubeconfig", "missing", "missing cannot be read: no such file or directory: set `kubeconfig`"),
-        ("kubeContext", "moon", "has no context named moon"),
-        ("namespace", "no-such-namespace", "check that its namespace exists"),
-    ):
-        stack.config = {f"heliosproxy:{argument}": value}
-        with pytest.raises(StackError, match=said):
-            stack.up(program)
-        if argument != "namespace":
-            stack.open(program).workspace.remove_config("test", f"heliosproxy:{argument}")
+
+@pytest.mark.parametrize("argument", REFUSALS)
+def test_each_refusal_says_what_to_do(argument: str, cluster: Cluster) -> None:
+    # Over the protocol: a program whose update fails leaves its own loop behind here.
+    value, said = REFUSALS[argument]
+    urn = "urn:pulumi:test::helios::heliosproxy:index:PoolProfile::fast"
+    with running_provider() as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        provider = provider_pb2_grpc.ResourceProviderStub(channel)
+
+        with pytest.raises(grpc.RpcError) as caught:
+            arguments = {"kubeconfig": str(cluster.kubeconfig), argument: value}
+            provider.Configure(provider_pb2.ConfigureRequest(args=pack(arguments), acceptSecrets=True))
+            inputs = provider.Check(provider_pb2.CheckRequest(urn=urn, news=pack({"name": "fast", **QUIET}))).inputs
+            provider.Create(provider_pb2.CreateRequest(urn=urn, properties=inputs))
+
+    assert said in str(caught.value)

@@ -131,8 +131,13 @@ class World:
         self.seen_children[place] = child
 
     def wrote(self, kind: Kind, namespace: str, name: str, child: Child) -> None:
-        """Remember what a write of ours made."""
-        self._written[(kind.name, namespace, name)] = child
+        """Remember what a write of ours made. One that changed nothing made what the stream has shown already."""
+        place = (kind.name, namespace, name)
+        seen = self.seen_children.get(place)
+        if seen is not None and seen.version == child.version:
+            seen.in_line_with = child.in_line_with
+        else:
+            self._written[place] = child
 
     def saw_own_write(self, kind: str, namespace: str, name: str, version: int) -> bool:
         """Whether an event shows nothing but our own last write, which then counts as seen."""

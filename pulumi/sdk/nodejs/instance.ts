@@ -217,6 +217,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly tls: pulumi.Output<outputs.InstanceTls | undefined>;
     /**
+     * What becomes of a transaction whose server is lost. Left out: it is lost as well.
+     */
+    declare public readonly transactionReplay: pulumi.Output<outputs.InstanceTransactionReplay | undefined>;
+    /**
      * Settings of single users. Left out: what holds for all holds for each.
      */
     declare public readonly users: pulumi.Output<outputs.InstanceUsers[] | undefined>;
@@ -282,6 +286,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["serviceAccountName"] = args?.serviceAccountName;
             resourceInputs["tenantQuotaRefs"] = args?.tenantQuotaRefs;
             resourceInputs["tls"] = args ? (args.tls ? pulumi.output(args.tls).apply(inputs.instanceTlsArgsProvideDefaults) : undefined) : undefined;
+            resourceInputs["transactionReplay"] = args?.transactionReplay;
             resourceInputs["users"] = args?.users;
             resourceInputs["waitForReady"] = args?.waitForReady;
             resourceInputs["workers"] = args?.workers;
@@ -334,6 +339,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["serviceAccountName"] = undefined /*out*/;
             resourceInputs["tenantQuotaRefs"] = undefined /*out*/;
             resourceInputs["tls"] = undefined /*out*/;
+            resourceInputs["transactionReplay"] = undefined /*out*/;
             resourceInputs["users"] = undefined /*out*/;
             resourceInputs["waitForReady"] = undefined /*out*/;
             resourceInputs["workers"] = undefined /*out*/;
@@ -515,6 +521,10 @@ export interface InstanceArgs {
      * Encryption of clients.
      */
     tls?: pulumi.Input<inputs.InstanceTlsArgs>;
+    /**
+     * What becomes of a transaction whose server is lost. Left out: it is lost as well.
+     */
+    transactionReplay?: pulumi.Input<inputs.InstanceTransactionReplayArgs>;
     /**
      * Settings of single users. Left out: what holds for all holds for each.
      */

@@ -640,7 +640,7 @@ export interface InstanceFeaturesArgs {
      */
     rateLimiting?: pulumi.Input<boolean>;
     /**
-     * Transaction replay: a transaction that loses its server is repeated on the new primary.
+     * Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
      */
     tr?: pulumi.Input<boolean>;
 }
@@ -1318,6 +1318,46 @@ export interface InstanceTlsSecretRefArgs {
      * Name of the Secret.
      */
     name: pulumi.Input<string>;
+}
+
+/**
+ * What becomes of a transaction whose server is lost. Left out: it is lost as well.
+ */
+export interface InstanceTransactionReplayArgs {
+    /**
+     * Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+     */
+    enabled?: pulumi.Input<boolean>;
+    /**
+     * What is kept of open transactions.
+     */
+    journal?: pulumi.Input<inputs.InstanceTransactionReplayJournalArgs>;
+    /**
+     * Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+     */
+    maxRetries?: pulumi.Input<number>;
+    /**
+     * Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+     */
+    notices?: pulumi.Input<boolean>;
+}
+
+/**
+ * What is kept of open transactions.
+ */
+export interface InstanceTransactionReplayJournalArgs {
+    /**
+     * Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+     */
+    maxBytes?: pulumi.Input<number>;
+    /**
+     * Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+     */
+    maxEntries?: pulumi.Input<number>;
+    /**
+     * The same of all transactions that have more than 16 KiB. Default: 268435456.
+     */
+    maxTotalBytes?: pulumi.Input<number>;
 }
 
 /**

@@ -101,6 +101,10 @@ __all__ = [
     'InstanceTlsSecretRefArgsDict',
     'InstanceTlsArgs',
     'InstanceTlsArgsDict',
+    'InstanceTransactionReplayJournalArgs',
+    'InstanceTransactionReplayJournalArgsDict',
+    'InstanceTransactionReplayArgs',
+    'InstanceTransactionReplayArgsDict',
     'InstanceUsersArgs',
     'InstanceUsersArgsDict',
     'ProviderExecArgs',
@@ -2345,7 +2349,7 @@ class InstanceFeaturesArgsDict(TypedDict):
     """
     tr: NotRequired[pulumi.Input[_builtins.bool]]
     """
-    Transaction replay: a transaction that loses its server is repeated on the new primary.
+    Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
     """
 
 @pulumi.input_type
@@ -2363,7 +2367,7 @@ class InstanceFeaturesArgs:
         :param pulumi.Input[_builtins.bool] pool_modes: `false`: every client keeps its server connection until it leaves (session mode), whatever a PoolProfile says. Left out or `true`: `pool.mode` decides.
         :param pulumi.Input[_builtins.bool] query_cache: Cache of query results.
         :param pulumi.Input[_builtins.bool] rate_limiting: Limits on statements per client.
-        :param pulumi.Input[_builtins.bool] tr: Transaction replay: a transaction that loses its server is repeated on the new primary.
+        :param pulumi.Input[_builtins.bool] tr: Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
         """
         if audit_chain is not None:
             pulumi.set(__self__, "audit_chain", audit_chain)
@@ -2428,7 +2432,7 @@ class InstanceFeaturesArgs:
     @pulumi.getter
     def tr(self) -> Optional[pulumi.Input[_builtins.bool]]:
         """
-        Transaction replay: a transaction that loses its server is repeated on the new primary.
+        Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
         """
         return pulumi.get(self, "tr")
 
@@ -4928,6 +4932,174 @@ class InstanceTlsArgs:
     @secret_ref.setter
     def secret_ref(self, value: Optional[pulumi.Input['InstanceTlsSecretRefArgs']]):
         pulumi.set(self, "secret_ref", value)
+
+
+class InstanceTransactionReplayJournalArgsDict(TypedDict):
+    """
+    What is kept of open transactions.
+    """
+    max_bytes: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+    """
+    max_entries: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+    """
+    max_total_bytes: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    The same of all transactions that have more than 16 KiB. Default: 268435456.
+    """
+
+@pulumi.input_type
+class InstanceTransactionReplayJournalArgs:
+    def __init__(__self__, *,
+                 max_bytes: Optional[pulumi.Input[_builtins.int]] = None,
+                 max_entries: Optional[pulumi.Input[_builtins.int]] = None,
+                 max_total_bytes: Optional[pulumi.Input[_builtins.int]] = None):
+        """
+        What is kept of open transactions.
+
+        :param pulumi.Input[_builtins.int] max_bytes: Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+        :param pulumi.Input[_builtins.int] max_entries: Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+        :param pulumi.Input[_builtins.int] max_total_bytes: The same of all transactions that have more than 16 KiB. Default: 268435456.
+        """
+        if max_bytes is not None:
+            pulumi.set(__self__, "max_bytes", max_bytes)
+        if max_entries is not None:
+            pulumi.set(__self__, "max_entries", max_entries)
+        if max_total_bytes is not None:
+            pulumi.set(__self__, "max_total_bytes", max_total_bytes)
+
+    @_builtins.property
+    @pulumi.getter(name="maxBytes")
+    def max_bytes(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+        """
+        return pulumi.get(self, "max_bytes")
+
+    @max_bytes.setter
+    def max_bytes(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "max_bytes", value)
+
+    @_builtins.property
+    @pulumi.getter(name="maxEntries")
+    def max_entries(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+        """
+        return pulumi.get(self, "max_entries")
+
+    @max_entries.setter
+    def max_entries(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "max_entries", value)
+
+    @_builtins.property
+    @pulumi.getter(name="maxTotalBytes")
+    def max_total_bytes(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        The same of all transactions that have more than 16 KiB. Default: 268435456.
+        """
+        return pulumi.get(self, "max_total_bytes")
+
+    @max_total_bytes.setter
+    def max_total_bytes(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "max_total_bytes", value)
+
+
+class InstanceTransactionReplayArgsDict(TypedDict):
+    """
+    What becomes of a transaction whose server is lost. Left out: it is lost as well.
+    """
+    enabled: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+    """
+    journal: NotRequired[pulumi.Input['InstanceTransactionReplayJournalArgsDict']]
+    """
+    What is kept of open transactions.
+    """
+    max_retries: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+    """
+    notices: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+    """
+
+@pulumi.input_type
+class InstanceTransactionReplayArgs:
+    def __init__(__self__, *,
+                 enabled: Optional[pulumi.Input[_builtins.bool]] = None,
+                 journal: Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']] = None,
+                 max_retries: Optional[pulumi.Input[_builtins.int]] = None,
+                 notices: Optional[pulumi.Input[_builtins.bool]] = None):
+        """
+        What becomes of a transaction whose server is lost. Left out: it is lost as well.
+
+        :param pulumi.Input[_builtins.bool] enabled: Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        :param pulumi.Input['InstanceTransactionReplayJournalArgs'] journal: What is kept of open transactions.
+        :param pulumi.Input[_builtins.int] max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        :param pulumi.Input[_builtins.bool] notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        """
+        if enabled is not None:
+            pulumi.set(__self__, "enabled", enabled)
+        if journal is not None:
+            pulumi.set(__self__, "journal", journal)
+        if max_retries is not None:
+            pulumi.set(__self__, "max_retries", max_retries)
+        if notices is not None:
+            pulumi.set(__self__, "notices", notices)
+
+    @_builtins.property
+    @pulumi.getter
+    def enabled(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        """
+        return pulumi.get(self, "enabled")
+
+    @enabled.setter
+    def enabled(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "enabled", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def journal(self) -> Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']]:
+        """
+        What is kept of open transactions.
+        """
+        return pulumi.get(self, "journal")
+
+    @journal.setter
+    def journal(self, value: Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']]):
+        pulumi.set(self, "journal", value)
+
+    @_builtins.property
+    @pulumi.getter(name="maxRetries")
+    def max_retries(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        """
+        return pulumi.get(self, "max_retries")
+
+    @max_retries.setter
+    def max_retries(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "max_retries", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def notices(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        """
+        return pulumi.get(self, "notices")
+
+    @notices.setter
+    def notices(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "notices", value)
 
 
 class InstanceUsersArgsDict(TypedDict):

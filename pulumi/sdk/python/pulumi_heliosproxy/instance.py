@@ -63,6 +63,7 @@ class InstanceArgs:
                  service_account_name: Optional[pulumi.Input[_builtins.str]] = None,
                  tenant_quota_refs: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  tls: Optional[pulumi.Input['InstanceTlsArgs']] = None,
+                 transaction_replay: Optional[pulumi.Input['InstanceTransactionReplayArgs']] = None,
                  users: Optional[pulumi.Input[Sequence[pulumi.Input['InstanceUsersArgs']]]] = None,
                  wait_for_ready: Optional[pulumi.Input[_builtins.str]] = None,
                  workers: Optional[pulumi.Input[_builtins.int]] = None):
@@ -111,6 +112,7 @@ class InstanceArgs:
         :param pulumi.Input[_builtins.str] service_account_name: ServiceAccount of the pods, for what a cloud ties to it; no token of it is mounted. Left out: `default`.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] tenant_quota_refs: TenantQuotas. All must exist for the proxy to start.
         :param pulumi.Input['InstanceTlsArgs'] tls: Encryption of clients.
+        :param pulumi.Input['InstanceTransactionReplayArgs'] transaction_replay: What becomes of a transaction whose server is lost. Left out: it is lost as well.
         :param pulumi.Input[Sequence[pulumi.Input['InstanceUsersArgs']]] users: Settings of single users. Left out: what holds for all holds for each.
         :param pulumi.Input[_builtins.str] wait_for_ready: Whether a create or change waits for the condition: `true` (not in time: a warning), `strict` (an error), `false`. Left out: `true`. Allowed: `true`, `strict`, `false`.
         :param pulumi.Input[_builtins.int] workers: Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the largest pool, at least one. A thread more than there are CPUs only costs. Default: 0.
@@ -201,6 +203,8 @@ class InstanceArgs:
             pulumi.set(__self__, "tenant_quota_refs", tenant_quota_refs)
         if tls is not None:
             pulumi.set(__self__, "tls", tls)
+        if transaction_replay is not None:
+            pulumi.set(__self__, "transaction_replay", transaction_replay)
         if users is not None:
             pulumi.set(__self__, "users", users)
         if wait_for_ready is not None:
@@ -713,6 +717,18 @@ class InstanceArgs:
         pulumi.set(self, "tls", value)
 
     @_builtins.property
+    @pulumi.getter(name="transactionReplay")
+    def transaction_replay(self) -> Optional[pulumi.Input['InstanceTransactionReplayArgs']]:
+        """
+        What becomes of a transaction whose server is lost. Left out: it is lost as well.
+        """
+        return pulumi.get(self, "transaction_replay")
+
+    @transaction_replay.setter
+    def transaction_replay(self, value: Optional[pulumi.Input['InstanceTransactionReplayArgs']]):
+        pulumi.set(self, "transaction_replay", value)
+
+    @_builtins.property
     @pulumi.getter
     def users(self) -> Optional[pulumi.Input[Sequence[pulumi.Input['InstanceUsersArgs']]]]:
         """
@@ -797,6 +813,7 @@ class Instance(pulumi.CustomResource):
                  service_account_name: Optional[pulumi.Input[_builtins.str]] = None,
                  tenant_quota_refs: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  tls: Optional[pulumi.Input[Union['InstanceTlsArgs', 'InstanceTlsArgsDict']]] = None,
+                 transaction_replay: Optional[pulumi.Input[Union['InstanceTransactionReplayArgs', 'InstanceTransactionReplayArgsDict']]] = None,
                  users: Optional[pulumi.Input[Sequence[pulumi.Input[Union['InstanceUsersArgs', 'InstanceUsersArgsDict']]]]] = None,
                  wait_for_ready: Optional[pulumi.Input[_builtins.str]] = None,
                  workers: Optional[pulumi.Input[_builtins.int]] = None,
@@ -849,6 +866,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[_builtins.str] service_account_name: ServiceAccount of the pods, for what a cloud ties to it; no token of it is mounted. Left out: `default`.
         :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] tenant_quota_refs: TenantQuotas. All must exist for the proxy to start.
         :param pulumi.Input[Union['InstanceTlsArgs', 'InstanceTlsArgsDict']] tls: Encryption of clients.
+        :param pulumi.Input[Union['InstanceTransactionReplayArgs', 'InstanceTransactionReplayArgsDict']] transaction_replay: What becomes of a transaction whose server is lost. Left out: it is lost as well.
         :param pulumi.Input[Sequence[pulumi.Input[Union['InstanceUsersArgs', 'InstanceUsersArgsDict']]]] users: Settings of single users. Left out: what holds for all holds for each.
         :param pulumi.Input[_builtins.str] wait_for_ready: Whether a create or change waits for the condition: `true` (not in time: a warning), `strict` (an error), `false`. Left out: `true`. Allowed: `true`, `strict`, `false`.
         :param pulumi.Input[_builtins.int] workers: Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the largest pool, at least one. A thread more than there are CPUs only costs. Default: 0.
@@ -920,6 +938,7 @@ class Instance(pulumi.CustomResource):
                  service_account_name: Optional[pulumi.Input[_builtins.str]] = None,
                  tenant_quota_refs: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  tls: Optional[pulumi.Input[Union['InstanceTlsArgs', 'InstanceTlsArgsDict']]] = None,
+                 transaction_replay: Optional[pulumi.Input[Union['InstanceTransactionReplayArgs', 'InstanceTransactionReplayArgsDict']]] = None,
                  users: Optional[pulumi.Input[Sequence[pulumi.Input[Union['InstanceUsersArgs', 'InstanceUsersArgsDict']]]]] = None,
                  wait_for_ready: Optional[pulumi.Input[_builtins.str]] = None,
                  workers: Optional[pulumi.Input[_builtins.int]] = None,
@@ -976,6 +995,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["service_account_name"] = service_account_name
             __props__.__dict__["tenant_quota_refs"] = tenant_quota_refs
             __props__.__dict__["tls"] = tls
+            __props__.__dict__["transaction_replay"] = transaction_replay
             __props__.__dict__["users"] = users
             __props__.__dict__["wait_for_ready"] = wait_for_ready
             __props__.__dict__["workers"] = workers
@@ -1049,6 +1069,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["service_account_name"] = None
         __props__.__dict__["tenant_quota_refs"] = None
         __props__.__dict__["tls"] = None
+        __props__.__dict__["transaction_replay"] = None
         __props__.__dict__["users"] = None
         __props__.__dict__["wait_for_ready"] = None
         __props__.__dict__["workers"] = None
@@ -1413,6 +1434,14 @@ class Instance(pulumi.CustomResource):
         Encryption of clients.
         """
         return pulumi.get(self, "tls")
+
+    @_builtins.property
+    @pulumi.getter(name="transactionReplay")
+    def transaction_replay(self) -> pulumi.Output[Optional['outputs.InstanceTransactionReplay']]:
+        """
+        What becomes of a transaction whose server is lost. Left out: it is lost as well.
+        """
+        return pulumi.get(self, "transaction_replay")
 
     @_builtins.property
     @pulumi.getter

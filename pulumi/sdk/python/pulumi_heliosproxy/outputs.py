@@ -59,6 +59,8 @@ __all__ = [
     'InstanceTlsClientCaSecretRef',
     'InstanceTlsCrlSecretRef',
     'InstanceTlsSecretRef',
+    'InstanceTransactionReplay',
+    'InstanceTransactionReplayJournal',
     'InstanceUsers',
     'ProviderExec',
     'RoutingRuleMatch',
@@ -1827,7 +1829,7 @@ class InstanceFeatures(dict):
         :param _builtins.bool pool_modes: `false`: every client keeps its server connection until it leaves (session mode), whatever a PoolProfile says. Left out or `true`: `pool.mode` decides.
         :param _builtins.bool query_cache: Cache of query results.
         :param _builtins.bool rate_limiting: Limits on statements per client.
-        :param _builtins.bool tr: Transaction replay: a transaction that loses its server is repeated on the new primary.
+        :param _builtins.bool tr: Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
         """
         if audit_chain is not None:
             pulumi.set(__self__, "audit_chain", audit_chain)
@@ -1876,7 +1878,7 @@ class InstanceFeatures(dict):
     @pulumi.getter
     def tr(self) -> Optional[_builtins.bool]:
         """
-        Transaction replay: a transaction that loses its server is repeated on the new primary.
+        Transaction replay: a transaction that loses its server is run again on another. Left out: `transactionReplay.enabled` decides.
         """
         return pulumi.get(self, "tr")
 
@@ -3767,6 +3769,152 @@ class InstanceTlsSecretRef(dict):
         Name of the Secret.
         """
         return pulumi.get(self, "name")
+
+
+@pulumi.output_type
+class InstanceTransactionReplay(dict):
+    """
+    What becomes of a transaction whose server is lost. Left out: it is lost as well.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "maxRetries":
+            suggest = "max_retries"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceTransactionReplay. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceTransactionReplay.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceTransactionReplay.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 enabled: Optional[_builtins.bool] = None,
+                 journal: Optional['outputs.InstanceTransactionReplayJournal'] = None,
+                 max_retries: Optional[_builtins.int] = None,
+                 notices: Optional[_builtins.bool] = None):
+        """
+        What becomes of a transaction whose server is lost. Left out: it is lost as well.
+
+        :param _builtins.bool enabled: Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        :param 'InstanceTransactionReplayJournal' journal: What is kept of open transactions.
+        :param _builtins.int max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        :param _builtins.bool notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        """
+        if enabled is not None:
+            pulumi.set(__self__, "enabled", enabled)
+        if journal is not None:
+            pulumi.set(__self__, "journal", journal)
+        if max_retries is not None:
+            pulumi.set(__self__, "max_retries", max_retries)
+        if notices is not None:
+            pulumi.set(__self__, "notices", notices)
+
+    @_builtins.property
+    @pulumi.getter
+    def enabled(self) -> Optional[_builtins.bool]:
+        """
+        Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        """
+        return pulumi.get(self, "enabled")
+
+    @_builtins.property
+    @pulumi.getter
+    def journal(self) -> Optional['outputs.InstanceTransactionReplayJournal']:
+        """
+        What is kept of open transactions.
+        """
+        return pulumi.get(self, "journal")
+
+    @_builtins.property
+    @pulumi.getter(name="maxRetries")
+    def max_retries(self) -> Optional[_builtins.int]:
+        """
+        Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        """
+        return pulumi.get(self, "max_retries")
+
+    @_builtins.property
+    @pulumi.getter
+    def notices(self) -> Optional[_builtins.bool]:
+        """
+        Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        """
+        return pulumi.get(self, "notices")
+
+
+@pulumi.output_type
+class InstanceTransactionReplayJournal(dict):
+    """
+    What is kept of open transactions.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "maxBytes":
+            suggest = "max_bytes"
+        elif key == "maxEntries":
+            suggest = "max_entries"
+        elif key == "maxTotalBytes":
+            suggest = "max_total_bytes"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceTransactionReplayJournal. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceTransactionReplayJournal.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceTransactionReplayJournal.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 max_bytes: Optional[_builtins.int] = None,
+                 max_entries: Optional[_builtins.int] = None,
+                 max_total_bytes: Optional[_builtins.int] = None):
+        """
+        What is kept of open transactions.
+
+        :param _builtins.int max_bytes: Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+        :param _builtins.int max_entries: Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+        :param _builtins.int max_total_bytes: The same of all transactions that have more than 16 KiB. Default: 268435456.
+        """
+        if max_bytes is not None:
+            pulumi.set(__self__, "max_bytes", max_bytes)
+        if max_entries is not None:
+            pulumi.set(__self__, "max_entries", max_entries)
+        if max_total_bytes is not None:
+            pulumi.set(__self__, "max_total_bytes", max_total_bytes)
+
+    @_builtins.property
+    @pulumi.getter(name="maxBytes")
+    def max_bytes(self) -> Optional[_builtins.int]:
+        """
+        Bytes of one transaction's requests, parameters included; answers are not kept, only checksums of them. 64 MiB hold ten thousand large statements. Default: 67108864.
+        """
+        return pulumi.get(self, "max_bytes")
+
+    @_builtins.property
+    @pulumi.getter(name="maxEntries")
+    def max_entries(self) -> Optional[_builtins.int]:
+        """
+        Requests of one transaction. More would take longer to run again than clients wait. Default: 10000.
+        """
+        return pulumi.get(self, "max_entries")
+
+    @_builtins.property
+    @pulumi.getter(name="maxTotalBytes")
+    def max_total_bytes(self) -> Optional[_builtins.int]:
+        """
+        The same of all transactions that have more than 16 KiB. Default: 268435456.
+        """
+        return pulumi.get(self, "max_total_bytes")
 
 
 @pulumi.output_type

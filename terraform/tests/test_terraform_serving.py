@@ -8,17 +8,27 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import pytest
 from tf.gen import grpc_controller_pb2 as controller
 from tf.gen import grpc_controller_pb2_grpc as controller_rpc
 
 from helios_terraform.plugin.serving import COOKIE
 
 
-def test_nobody_else_may_enter_the_folder_of_the_socket_and_it_goes_with_the_provider(tmp_path: Path) -> None:
-    environment = {**os.environ, COOKIE[0]: COOKIE[1], "PLUGIN_UNIX_SOCKET_DIR": str(tmp_path)}
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a short name: the address of a socket has room for 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="h") as folder:
+        yield Path(folder)
+
+
+def test_nobody_else_may_enter_the_folder_of_the_socket_and_it_goes_with_the_provider(place: Path) -> None:
+    environment = {**os.environ, COOKIE[0]: COOKIE[1], "PLUGIN_UNIX_SOCKET_DIR": str(place)}
     with subprocess.Popen(
         [sys.executable, "-m", "helios_terraform"], env=environment, stdout=subprocess.PIPE, text=True, umask=0
     ) as process:
@@ -40,6 +50,6 @@ def test_nobody_else_may_enter_the_folder_of_the_socket_and_it_goes_with_the_pro
             process.kill()
 
     assert (core, protocol, network, kind) == ("1", "6", "unix", "grpc")
-    assert (folder.parent, mode, is_socket) == (tmp_path, 0o700, True), "whatever the umask is"
+    assert (folder.parent, mode, is_socket) == (place, 0o700, True), "whatever the umask is"
     assert status == 0
     assert not folder.exists()

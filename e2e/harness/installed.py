@@ -10,6 +10,7 @@ import json
 import time
 
 from cluster import Cluster, KubectlError
+from harness.admission import remove_webhooks
 from harness.operator import INSTALL, NAMESPACE, ROOT
 from harness.resources import Json, Shop
 from helios_make.images import IMAGES, POSTGRES, ensure_images
@@ -56,6 +57,7 @@ def remove_operator(cluster: Cluster) -> None:
     # Not by the garbage collector, which takes a minute when the API server was away.
     cluster.kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", OPERATOR_PODS, "--timeout=60s")
     cluster.kubectl("-n", NAMESPACE, "delete", "deployment/helios-operator", "--wait=false")
+    remove_webhooks(cluster)
 
 
 class Installed(Shop):

@@ -32,9 +32,13 @@ QUICK = ("--lease-duration=5", "--lease-renew=1", "--retry=1", "--poll-interval=
 """Times of tests: what takes seconds in a cluster may not hold up every test."""
 
 
+OUTSIDE = ("Deployment", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+"""Kinds of install.yaml that mean an operator in the cluster; the API server would ask for it in vain."""
+
+
 def install(cluster: Cluster) -> None:
-    """Apply install.yaml without the Deployment of the operator, and wait until the kinds are served."""
-    documents = [each for each in yaml.safe_load_all(INSTALL.read_text()) if each["kind"] != "Deployment"]
+    """Apply install.yaml without what needs the operator in the cluster, and wait until the kinds are served."""
+    documents = [each for each in yaml.safe_load_all(INSTALL.read_text()) if each["kind"] not in OUTSIDE]
     cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
     crds = {each["metadata"]["name"] for each in documents if each["kind"] == "CustomResourceDefinition"}
     until(lambda: crds <= established(cluster), "the CRDs are served", START_SECONDS)

@@ -31,6 +31,7 @@ ALL_ON = {
     "proxyImage": "registry.example/helios-proxy:1",
     "extraArgs": ["--poll-interval=10"],
     "serviceAccount": {"annotations": {"a": "b"}},
+    "webhook": {"certificate": "certManager", "issuerRef": {"name": "authority"}},
     "podMonitor": {"enabled": True, "labels": {"team": "data"}},
     "podAnnotations": {"c": "d"},
     "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -66,6 +67,8 @@ def test_charts_are_clean_and_refuse_values_that_are_wrong(offline: Helm, tmp_pa
     for chart, wrong, named in (
         (OPERATOR, {"replicaCount": 0}, "replicaCount"),
         (OPERATOR, {"replicas": 2}, "replicas"),
+        (OPERATOR, {"webhook": {"failurePolicy": "Perhaps"}}, "failurePolicy"),
+        (OPERATOR, {"webhook": {"certificate": "certManager"}}, "name of an issuer"),
         (OPERATOR, {"image": {"digest": "sha256:1"}}, "digest"),
         (PROXY, {"replica": 2}, "replica"),
         (PROXY, {"listenPort": 70_000}, "listenPort"),
@@ -92,6 +95,10 @@ def test_operator_chart_is_what_install_yaml_is(offline: Helm, tmp_path: Path) -
     everything = by_place(offline("template", "any", OPERATOR, *SOME_KUBERNETES, "--values", written(tmp_path, ALL_ON)))
     container = everything["Deployment", "helios-operator"]["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == f"helios-operator@sha256:{'0' * 64}"
+    certificate = everything["Certificate", "helios-operator-webhook"]["spec"]
+    assert certificate["secretName"] == everything["Service", certificate["secretName"]]["metadata"]["name"]
+    assert certificate["dnsNames"] == [f"helios-operator-webhook.{NAMESPACE}.svc"]
+    assert "--webhook-certificate=given" in container["args"]
     assert container["args"][-2:] == ["--image=registry.example/helios-proxy:1", "--poll-interval=10"]
 
 
@@ -115,7 +122,8 @@ def essence(value: dict[str, Any]) -> dict[str, Any]:
 
 def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster, tmp_path: Path) -> None:
     operators = Helm(fresh, NAMESPACE, tmp_path)
-    notes = operators("install", "first", OPERATOR, "--create-namespace")
+    # The operator of this test runs outside of the cluster, where no Service leads to it.
+    notes = operators("install", "first", OPERATOR, "--create-namespace", "--set", "webhook.enabled=false")
     assert "stay when this release is uninstalled" in notes
     fresh.kubectl("create", "namespace", "shop")
     shop, releases = Shop(fresh, "shop"), Helm(fresh, "shop", tmp_path)
@@ -123,7 +131,7 @@ def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster,
     with OperatorProcess(kubeconfig_of_operator(fresh, tmp_path / "account"), tmp_path).wait_leading() as operator:
         releases("install", "web", PROXY, "--values", written(tmp_path, VALUES))
         until(lambda: shop.find("deployment", "web"), "the proxy of the release is deployed", 30)
-        assert "max_size = 33" in shop.document()
+        until(lambda: "max_size = 33" in shop.document(), "with the profile of the release", 30)
         for command, pods in (
             (("upgrade", "web", PROXY, "--reuse-values", "--set", "replicas=3"), 3),
             (("rollback", "web", "1"), 2),
@@ -134,7 +142,7 @@ def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster,
         until(lambda: shop.find("heliosproxy", "web") is None, "the proxy went with its release", 30)
         print(operator.log)
 
-    operators("upgrade", "first", OPERATOR, "--set", "replicaCount=3")
+    operators("upgrade", "first", OPERATOR, "--set", "replicaCount=3", "--set", "webhook.enabled=false")
     assert deployed(fresh) == 3
     operators("rollback", "first", "1")
     assert deployed(fresh) == 2

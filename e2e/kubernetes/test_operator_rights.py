@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import Cluster
+from cluster import Cluster, KubectlError
+from harness.admission import AdmittingOperator, remove_webhooks
 from harness.foreign import install_kinds
-from harness.operator import ACCOUNT, INSTALL, NAMESPACE, OperatorProcess
+from harness.operator import ACCOUNT, INSTALL, NAMESPACE
 from harness.resources import POLICIES, Shop
 from harness.wait import until
 
@@ -63,7 +64,7 @@ def used(event: dict[str, Any]) -> Use | None:
     return reference.get("apiGroup", ""), reference["resource"] + part, event["verb"]
 
 
-def tour(shop: Shop) -> None:
+def tour(shop: Shop, operator: AdmittingOperator) -> None:
     """Everything that the operator does at the API server."""
     shop.kubectl("create", "secret", "generic", "web-users", "--from-literal=users.txt=x")
     for kind, spec in POLICIES.items():
@@ -74,6 +75,10 @@ def tour(shop: Shop) -> None:
     shop.await_deployed()
     shop.proxy("limited", tenantQuotaRefs=[{"name": "fast"}])
     shop.await_condition("limited", "Stalled", "True")
+    operator.configure()
+    refs = {f"{kind}Refs": [{"name": "fast"}] for kind in ("tenantQuota", "routingRule")}
+    with pytest.raises(KubectlError, match="no tenant would be limited"):
+        shop.proxy("refused", auditPolicyRef={"name": "fast"}, poolProfileRef={"name": "fast"}, **refs)
     shop.proxy(nodes=[], replicas=3, listenPort=5432)
     shop.await_condition("web", "BackendsFound", "False")
     shop.proxy(replicas=3, listenPort=5432)
@@ -131,9 +136,13 @@ def test_no_request_is_forbidden_and_no_right_is_unused(shop: Shop, operator_kub
     shop.kubectl("-n", NAMESPACE, "delete", "lease", ACCOUNT, "--ignore-not-found")
     install_kinds(shop.cluster)
 
-    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1").wait_leading() as operator:
-        tour(shop)
-        operator.wait_idle()
+    with AdmittingOperator(shop.cluster, operator_kubeconfig, tmp_path, "--discovery-interval=1") as operator:
+        try:
+            operator.wait_leading()
+            tour(shop, operator)
+            operator.wait_idle()
+        finally:
+            remove_webhooks(shop.cluster)
 
     def unused() -> set[Use]:
         return granted() - {used(event) for event in requests(log, since)}
@@ -160,3 +169,4 @@ def test_kubectl_apply_alone_installs_the_operator(installed: Cluster) -> None:
         assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == ACCOUNT
     finally:
         installed.kubectl("-n", NAMESPACE, "delete", "deployment", ACCOUNT, "--ignore-not-found")
+        remove_webhooks(installed)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -18,14 +22,16 @@ from harness.wait import until
 from helios_crds import HeliosProxy
 from helios_crds.parse import parse_as
 from helios_crds.workload import workload
-from helios_operator.alerts import ALERTS
+from helios_operator.alerts import ALERTS, OPERATOR_ALERTS
 from helios_operator.credentials import Credentials, make_credentials
-from helios_operator.dashboard import ROWS
+from helios_operator.dashboard import OPERATOR_ROW, ROWS
 from helios_operator.desired import Owner, pod_monitor
+from helios_operator.health import AdmissionFigures, Figures, Health
 from helios_operator.names import ProxyKey
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS_FILE = ROOT / "docs" / "monitoring" / "alerts.yaml"
+NAMES = re.compile(r"helios_operator_\w+")
 KEY = ProxyKey("shop", "web")
 LABELS = {"namespace": KEY.namespace, "proxy": KEY.name, "pod": "web-0"}
 EMPTY = {
@@ -108,9 +114,10 @@ def test_every_panel_and_alert_reads_what_is_scraped(prometheus: Prometheus, pro
     drawn = " ".join(shown)
     created = {name for name in names if name.endswith("_created") and name.removesuffix("_created") in str(names)}
     assert {name for name in names - created if f"{name}{{" not in drawn} == set(), "every figure has a panel"
-    (group,) = prometheus.get("rules")["groups"]
-    assert {rule["name"] for rule in group["rules"]} == {alert.name for alert in ALERTS}
-    assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}, group
+    groups = prometheus.get("rules")["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {alert.name for alert in (*ALERTS, *OPERATOR_ALERTS)}
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}, groups
 
 
 def values_of(prometheus: Prometheus, expression: str) -> list[float]:
@@ -126,11 +133,35 @@ def rates(prometheus: Prometheus) -> bool:
     return sum(values_of(prometheus, "rate(heliosproxy_queries_total[1m])")) > 0
 
 
+def test_what_is_asked_of_the_operator_is_what_it_tells() -> None:
+    """Its own listener in this process: a running one needs a cluster, and tells the same."""
+
+    async def scraped() -> str:
+        ends = datetime.now(UTC) + timedelta(days=3)
+        admission = AdmissionFigures(is_ready=True, answered=5, refused=1, certificate_ends=ends)
+        health = Health("127.0.0.1:0", lambda: Figures(True, 0, 0.0, 1, 0, 1, 1, admission))
+        await health.start()
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{health.url}/metrics") as answer:
+                return await answer.text()
+        finally:
+            await health.stop()
+
+    told = set(re.findall(r"^(helios_operator_\w+) ", asyncio.run(scraped()), re.M))
+    expressions = [expression for panel in OPERATOR_ROW[1] for expression in panel.expressions]
+    expressions += [alert.expression for alert in OPERATOR_ALERTS]
+    asked = {name for text in expressions for name in NAMES.findall(text)}
+    assert asked
+    assert asked <= told
+
+
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     promtool("check", "rules", ALERTS_FILE)
     case = yaml.safe_load((Path(__file__).parent / "alerts_test.yaml").read_text())
     tested = {name for test in case["tests"] for name in (rule["alertname"] for rule in test["alert_rule_test"])}
-    assert tested == {alert.name for alert in ALERTS}, "every alert has a series that makes it fire"
+    assert tested == {alert.name for alert in (*ALERTS, *OPERATOR_ALERTS)}, (
+        "every alert has a series that makes it fire"
+    )
     file = tmp_path / "test.yaml"
     file.write_text(json.dumps({**case, "rule_files": [str(ALERTS_FILE)]}))
     promtool("test", "rules", file)

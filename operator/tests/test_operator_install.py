@@ -23,6 +23,7 @@ def test_what_others_need_comes_first() -> None:
         "Namespace",
         "ServiceAccount",
         *("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
+        *("Service", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"),
         "Deployment",
     ]
 

@@ -61,6 +61,35 @@ def test_what_a_leaving_pod_holds_is_not_anybody_elses() -> None:
     assert divide(20, 3, 2, [holder("b", 5), holder("c", 5)]).grants == {"b": 8, "c": 8}
 
 
+def sidecar(name: str, limit: int | None = None, *, started: bool = True, granted: bool = True) -> Holder:
+    share = None if limit is None else PodShare(limit, 0, granted)
+    return Holder(name, started, is_leaving=False, share=share, is_sidecar=True)
+
+
+def test_sidecars_wait_for_a_share_and_count_in_the_total() -> None:
+    pods = [holder("a", 8), holder("b", 8)]
+
+    came = divide(20, 3, 2, [*pods, sidecar("x", 1, started=False, granted=False)])
+    assert came.grants == {"a": 5, "b": 5, "x": 1}, "what is over goes to it, the rest once the pods have given it back"
+    given = divide(20, 3, 2, [holder("a", 5), holder("b", 5), sidecar("x", 1)])
+    assert given.grants == {"a": 5, "b": 5, "x": 5}
+    alone = divide(20, 10, 0, [sidecar(name, 1, started=False, granted=False) for name in "xy"])
+    assert (alone.grants, alone.pods) == ({"x": 10, "y": 10}, 0), "without pods nothing is kept aside for one"
+
+
+def test_a_sidecar_for_which_nothing_is_left_gets_nothing() -> None:
+    waiting = [sidecar(name, 1, started=False, granted=False) for name in "vwxyz"]
+
+    grants = divide(10, 3, 2, [holder("a", 3), holder("b", 3), *waiting]).grants
+    assert grants == {"a": 3, "b": 3, "v": 1}, "3 stay aside for the pods' update"
+    assert divide(3, 1, 0, [sidecar("u", 1), *waiting]).grants == {"u": 1, "v": 1, "w": 1}
+
+
+def test_a_sidecar_that_was_started_and_not_heard_keeps_others_from_more() -> None:
+    assert divide(20, 3, 1, [holder("a", 3), sidecar("x")]).grants == {"a": 3}
+    assert divide(20, 3, 1, [holder("a", 3), sidecar("x", started=False)]).grants == {"a": 17}
+
+
 @dataclass
 class Process:
     """A pod as it really is. `limit` None: nobody granted anything."""

@@ -19,7 +19,7 @@ from helios.admin.server import AdminServer
 from helios.config.secrets import metrics_token
 from helios.errors import EngineError, SecretError, StartError
 
-PROBES = ("/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz")
+PROBES = ("/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz", "/startupz")
 GUARDED = (
     "/version",
     "/config",

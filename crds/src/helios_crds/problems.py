@@ -42,6 +42,8 @@ class Reason(StrEnum):
     """The proxy that is to read the configuration is of an older version, which does not know a key of it."""
     BACKENDS_MISSING = "BackendsMissing"
     """A cluster has no node yet: discovery found none."""
+    NAME_CLAIMED = "NameClaimed"
+    """A Service of the proxy would have the name of another proxy's."""
     CONFIG_INVALID = "ConfigInvalid"
     """Each field is fine alone, but with references and defaults they make no valid configuration."""
 

@@ -19,6 +19,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (ternary (include "helios-operator.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{/* Name of everything that belongs to the webhooks. */}}
+{{- define "helios-operator.webhooks" -}}
+{{ include "helios-operator.fullname" . }}-webhook
+{{- end -}}
+
 {{- define "helios-operator.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

@@ -10,8 +10,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from pydantic import ValidationError
 
@@ -22,9 +22,10 @@ from helios.kube.kubeconfig import find_access
 from helios.telemetry.logs import configure, fields
 from helios_crds import API_VERSION
 from helios_operator import watch
+from helios_operator.admission import Admission
 from helios_operator.errors import NotLeading
 from helios_operator.foreign import ForeignKinds
-from helios_operator.health import Figures, Health
+from helios_operator.health import AdmissionFigures, Figures, Health
 from helios_operator.informers import Informers
 from helios_operator.names import CUSTOM, OPERATOR, ProxyKey
 from helios_operator.policies import PolicyTeller
@@ -53,6 +54,7 @@ class Operator:
         self._client = Client(access, before_write=self._must_lead)
         times = LeaseTimes(settings.lease_duration, settings.lease_renew)
         self._lease = Lease(self._plain, settings.namespace, OPERATOR, settings.identity, times)
+        self._admission = Admission(self._plain, settings) if settings.webhook_address else None
 
     async def run(self) -> int:
         """Until the end; the exit status."""
@@ -61,7 +63,7 @@ class Operator:
         _log.info("started", extra=fields(identity=self._settings.identity, health=health.url))
         self._take_signals()
         try:
-            async with self._plain, self._client:
+            async with self._plain, self._client, self._admitting():
                 if not await self._unless_stopped(self._lease.acquire()):
                     return 0
                 _log.info("leading", extra=fields(identity=self._settings.identity))
@@ -73,6 +75,20 @@ class Operator:
                     await self._lease.release()
         finally:
             await health.stop()
+
+    @asynccontextmanager
+    async def _admitting(self) -> AsyncIterator[None]:
+        """Serve the webhooks meanwhile, whoever leads."""
+        if self._admission is None:
+            yield
+            return
+        task = asyncio.create_task(self._admission.run(), name="admission")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def _lead(self) -> bool:
         """Watch and reconcile; whether the Lease went to somebody else."""
@@ -158,7 +174,14 @@ class Operator:
             looks_failed=self._queue.failed,
             writes=self._client.writes,
             proxies=len(self._world.all_proxies()),
+            admission=self._admission_figures(),
         )
+
+    def _admission_figures(self) -> AdmissionFigures | None:
+        seen = self._admission
+        if seen is None:
+            return None
+        return AdmissionFigures(seen.is_ready, seen.answered, seen.refused, seen.certificate_ends)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

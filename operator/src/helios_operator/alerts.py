@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-__all__ = ["ALERTS", "alert_groups"]
+from helios_operator.names import CERTIFICATE_ENDS
+
+__all__ = ["ALERTS", "OPERATOR_ALERTS", "alert_groups", "operator_groups"]
 
 Json = dict[str, Any]
 BY_PROXY: Final = "namespace, proxy"
@@ -85,6 +87,22 @@ ALERTS: Final = (
         "A former primary of cluster {{ $labels.cluster }} has {{ $value | humanize1024 }}B that its successor lacks.",
     ),
 )
+
+OPERATOR_ALERTS: Final = (
+    Alert(
+        "HeliosWebhookCertificateExpires",
+        f"min by (namespace) ({CERTIFICATE_ENDS}) - time() < 7 * 86400",
+        60,
+        "warning",
+        "The certificate of the Helios operator's webhooks ends in {{ $value | humanizeDuration }} and is not renewed.",
+    ),
+)
+"""Of the operator itself, so in no proxy's PrometheusRule."""
+
+
+def operator_groups() -> list[Json]:
+    """Those of the operator as one group of rules."""
+    return [{"name": "helios-operator", "rules": [_rule(each, "") for each in OPERATOR_ALERTS]}]
 
 
 def alert_groups(labels: str) -> list[Json]:

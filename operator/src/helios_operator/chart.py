@@ -17,7 +17,7 @@ from helios_crds.editor import editor_schema
 from helios_crds.structural import custom_resource_definition
 from helios_crds.yaml import dump
 from helios_operator.chart_values import OperatorValues
-from helios_operator.names import CUSTOM
+from helios_operator.names import CUSTOM, WEBHOOKS
 from helios_operator.rbac import CLUSTER_RULES, NAMESPACE_RULES
 
 __all__ = ["chart_files"]
@@ -96,6 +96,7 @@ def _rbac() -> str:
 
 
 NAME: Final = '{{ include "helios-operator.fullname" . }}'
+WEBHOOK_NAME: Final = '{{ include "helios-operator.webhooks" . }}'
 LABELS: Final = '{{- include "helios-operator.labels" . | nindent 4 }}'
 ACCOUNT: Final = '{{ include "helios-operator.account" . }}'
 RIGHTS: Final = "rbac.authorization.k8s.io"
@@ -108,7 +109,7 @@ def _head(kind: str, name: str, labels: str = "") -> str:
 
 
 def _role(kind: str, rules: list[dict[str, Any]]) -> str:
-    return _head(kind, NAME) + dump({"rules": rules})
+    return _head(kind, NAME) + dump({"rules": rules}).replace(WEBHOOKS, WEBHOOK_NAME)
 
 
 def _binding(role: str) -> str:

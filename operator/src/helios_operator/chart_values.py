@@ -81,6 +81,29 @@ class PodMonitorValues(_Values):
     """Seconds between two scrapes."""
 
 
+class IssuerValues(_Values):
+    """Issuer of cert-manager."""
+
+    name: str = ""
+    """Its name. Best one of type CA: the authority stays when certificates are renewed."""
+    kind: Literal["Issuer", "ClusterIssuer"] = "Issuer"
+    """What it is."""
+
+
+class WebhookValues(_Values):
+    """Webhooks by which the API server asks the operator."""
+
+    enabled: bool = True
+    """Whether there are any. Without them what is wrong is told by conditions only."""
+    failure_policy: Literal["Ignore", "Fail"] = "Ignore"
+    """What becomes of a HeliosProxy while no operator answers: `Ignore` takes it, `Fail` refuses it."""
+    certificate: Literal["own", "certManager", "secret"] = "own"
+    """Who keeps the certificate: `own`, the operator; `certManager`, a Certificate that the chart makes; `secret`,
+    whoever writes `tls.crt`, `tls.key` and `ca.crt` into the Secret `<name>-webhook`."""
+    issuer_ref: IssuerValues = IssuerValues()
+    """Who issues it for cert-manager."""
+
+
 class OperatorValues(_Values):
     """Everything that can be set."""
 
@@ -102,6 +125,8 @@ class OperatorValues(_Values):
     """Rights."""
     service_account: ServiceAccountValues = ServiceAccountValues()
     """The operator's identity."""
+    webhook: WebhookValues = WebhookValues()
+    """Webhooks by which the API server asks the operator."""
     pod_disruption_budget: BudgetValues = BudgetValues()
     """PodDisruptionBudget of the operator."""
     pod_monitor: PodMonitorValues = PodMonitorValues()

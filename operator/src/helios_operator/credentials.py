@@ -7,8 +7,9 @@ read the new ones.
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,7 +22,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from helios.config.secrets import metrics_token
 from helios_operator.names import ProxyKey
 
-__all__ = ["CERTIFICATE", "KEY", "METRICS", "TOKEN", "TRUST", "Credentials", "host_of", "make_credentials"]
+__all__ = [
+    "CERTIFICATE",
+    "KEY",
+    "METRICS",
+    "TOKEN",
+    "TRUST",
+    "Credentials",
+    "host_of",
+    "make_credentials",
+    "self_signed",
+]
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a key
 CERTIFICATE: Final = "tls.crt"
@@ -92,20 +103,25 @@ def host_of(key: ProxyKey) -> str:
 
 def make_credentials(key: ProxyKey, now: datetime | None = None) -> Credentials:
     """A new token and a new certificate for a year."""
-    now = now or datetime.now(UTC)
+    pem, secret = self_signed(key.admin, _hosts(key), now or datetime.now(UTC), VALID)
+    return Credentials((secrets.token_urlsafe(TOKEN_BYTES),), pem, secret, pem)
+
+
+def self_signed(name: str, hosts: Iterable[str], now: datetime, valid: timedelta) -> tuple[bytes, bytes]:
+    """(certificate, key) of a server at `hosts`, names or addresses; whoever trusts it trusts nothing else by that."""
     private = ec.generate_private_key(ec.SECP256R1())
     # A number in the name: of two trusted certificates with one name OpenSSL would look at one only.
     number = x509.NameAttribute(NameOID.SERIAL_NUMBER, secrets.token_hex(8))
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key.admin[:MAX_COMMON_NAME]), number])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_COMMON_NAME]), number])
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in _hosts(key)]), critical=False)
+        .not_valid_after(now + valid)
+        .add_extension(x509.SubjectAlternativeName(list(map(_alternative, hosts))), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
@@ -115,7 +131,14 @@ def make_credentials(key: ProxyKey, now: datetime | None = None) -> Credentials:
     secret = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Credentials((secrets.token_urlsafe(TOKEN_BYTES),), pem, secret, pem)
+    return pem, secret
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _hosts(key: ProxyKey) -> list[str]:

@@ -10,7 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["ROWS", "Panel", "dashboard_text"]
+from helios_operator.names import CERTIFICATE_ENDS
+
+__all__ = ["OPERATOR_ROW", "ROWS", "Panel", "dashboard_text"]
 
 Json = dict[str, Any]
 OF: Final = 'namespace=~"$namespace", proxy=~"$proxy"'
@@ -241,6 +243,23 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
         ),
     ),
 )
+OPERATOR_ROW: Final = (
+    "Operator",
+    (
+        Panel(
+            "Certificate of the webhooks ends in", "s", ((f"min by (pod) ({CERTIFICATE_ENDS}) - time()", "{{pod}}"),)
+        ),
+        Panel(
+            "Questions of the API server",
+            "ops",
+            (
+                ("sum(rate(helios_operator_webhook_reviews_total[$__rate_interval]))", "asked"),
+                ("sum(rate(helios_operator_webhook_refusals_total[$__rate_interval]))", "refused"),
+            ),
+        ),
+    ),
+)
+"""Over all operators: their figures carry no proxy's labels."""
 
 
 def dashboard_text() -> str:
@@ -280,7 +299,7 @@ def _choice(label: str) -> Json:
 def _panels() -> list[Json]:
     made: list[Json] = []
     top = 0
-    for title, panels in ROWS:
+    for title, panels in (*ROWS, OPERATOR_ROW):
         place = {"x": 0, "y": top, "w": WIDTH, "h": 1}
         made.append({"id": len(made) + 1, "type": "row", "title": title, "gridPos": place, "panels": []})
         for index, panel in enumerate(panels):

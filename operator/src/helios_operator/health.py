@@ -5,16 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiohttp import web
 
 from helios.config.base import split_address
 from helios.errors import StartError
+from helios_operator.names import CERTIFICATE_ENDS
 
-__all__ = ["Figures", "Health"]
+__all__ = ["AdmissionFigures", "Figures", "Health"]
 
 STUCK_SECONDS = 300.0
 """A key that waits so long means that no worker works."""
+
+
+@dataclass(frozen=True)
+class AdmissionFigures:
+    """The webhooks at one moment."""
+
+    is_ready: bool
+    answered: int
+    refused: int
+    certificate_ends: datetime | None
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,8 @@ class Figures:
     looks_failed: int
     writes: int
     proxies: int
+    admission: AdmissionFigures | None = None
+    """None where no webhooks are served."""
 
 
 class Health:
@@ -64,7 +78,11 @@ class Health:
         return web.Response(status=503 if stuck else 200, text="no worker works\n" if stuck else "ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        return web.Response(text="leading\n" if self._figures().leading else "standing by\n")
+        """One that stands by answers webhooks as well as the leader; without a certificate none can."""
+        seen = self._figures()
+        if seen.admission is not None and not seen.admission.is_ready:
+            return web.Response(status=503, text="no certificate for the webhooks yet\n")
+        return web.Response(text="leading\n" if seen.leading else "standing by\n")
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         seen = self._figures()
@@ -76,6 +94,20 @@ class Health:
             "helios_operator_looks_total": ("counter", "Looks that ended well", seen.looks_done),
             "helios_operator_looks_failed_total": ("counter", "Looks that ended with an error", seen.looks_failed),
             "helios_operator_writes_total": ("counter", "Changes sent to the API server", seen.writes),
+            **_of_admission(seen.admission),
         }
         lines = [f"# HELP {n} {text}\n# TYPE {n} {kind}\n{n} {value}\n" for n, (kind, text, value) in values.items()]
         return web.Response(text="".join(lines), content_type="text/plain")
+
+
+def _of_admission(seen: AdmissionFigures | None) -> dict[str, tuple[str, str, float]]:
+    if seen is None:
+        return {}
+    text = "Unix time at which the certificate of the webhooks expires"
+    ends = seen.certificate_ends
+    expiry = {} if ends is None else {CERTIFICATE_ENDS: ("gauge", text, ends.timestamp())}
+    return {
+        "helios_operator_webhook_reviews_total": ("counter", "Questions of the API server", seen.answered),
+        "helios_operator_webhook_refusals_total": ("counter", "Those answered with a refusal", seen.refused),
+        **expiry,
+    }

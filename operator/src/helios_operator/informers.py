@@ -24,9 +24,10 @@ from helios.kube.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
-from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, ProxyKey
+from helios_operator.claims import rivals
+from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, SIDECAR, ProxyKey
 from helios_operator.queue import WorkQueue
-from helios_operator.records import child_of, pod_of, slice_of, stored_of
+from helios_operator.records import child_of, pod_of, sidecar_of, slice_of, stored_of
 from helios_operator.references import places_of
 from helios_operator.world import Placed, World
 
@@ -55,7 +56,7 @@ def _place(value: Json) -> tuple[str, str]:
 
 
 class Informers:
-    """Nine kinds, followed at once."""
+    """Every kind, followed at once."""
 
     def __init__(self, client: Client, world: World, queue: WorkQueue[ProxyKey], policies: WorkQueue[Placed]) -> None:
         self._world = world
@@ -64,11 +65,13 @@ class Informers:
         self._client = client
         watches = [self._proxies(client), *map(self.children, CHILDREN)]
         pods = self._groups(self._pod_key, world.seen_pods, pod_of)
+        sidecars = self._groups(self._sidecar_key, world.seen_sidecars, sidecar_of)
         slices = self._groups(self._slice_key, world.seen_slices, slice_of)
         watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
+        watches.append(self._watch(client, POD, SIDECAR, *sidecars))
         watches.append(self._watch(client, ENDPOINT_SLICE, None, *slices))
         self._watches = watches
-        self._unlisted = {watch.kind.name for watch in watches}
+        self._unlisted = {(watch.kind, watch.labels) for watch in watches}
         self.complete = asyncio.Event()
         """Set once every kind was listed."""
 
@@ -89,7 +92,7 @@ class Informers:
     ) -> Watch:
         def done(names: Names) -> None:
             listed(names)
-            self._unlisted.discard(kind.name)
+            self._unlisted.discard((kind, labels))
             if not self._unlisted:
                 self.complete.set()
 
@@ -111,6 +114,8 @@ class Informers:
         def gone(key: ProxyKey) -> None:
             self._add_policies(world.lost_proxy(key))
             queue.add(key)
+            for other in rivals(key):
+                self._add(other)
 
         def listed(names: Names) -> None:
             for key in world.all_proxies():
@@ -150,11 +155,13 @@ class Informers:
     def _groups(
         self, key_of: Callable[[Json], tuple[str, str]], held: dict[tuple[str, str], dict[str, Any]], picture: Any
     ) -> tuple[Callable[[Json], None], Callable[[Json], None], Callable[[Names], None]]:
-        """(seen, lost, listed) for objects that are kept by what they belong to."""
+        """(seen, lost, listed) for objects that are kept by what they belong to; `picture` makes None of others."""
 
         def seen(value: Json) -> None:
             key, name = key_of(value), value["metadata"]["name"]
             made = picture(value)
+            if made is None:
+                return
             if held.setdefault(key, {}).get(name) != made:
                 held[key][name] = made
                 self._add_group(key)
@@ -178,6 +185,10 @@ class Informers:
     @staticmethod
     def _pod_key(value: Json) -> tuple[str, str]:
         return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(INSTANCE, "")
+
+    @staticmethod
+    def _sidecar_key(value: Json) -> tuple[str, str]:
+        return value["metadata"]["namespace"], (value["metadata"].get("labels") or {}).get(SIDECAR, "")
 
     @staticmethod
     def _slice_key(value: Json) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX
 __all__ = [
     "APPLIED",
     "AUTOSCALED",
+    "CERTIFICATE_ENDS",
     "COMPONENT",
     "CONFIG_FOLDER",
     "CONFIG_KEY",
@@ -31,7 +32,11 @@ __all__ = [
     "RESTART",
     "ROTATE",
     "ROTATED",
+    "SIDECAR",
+    "SIDECAR_CONTAINER",
     "STATUS_MANAGER",
+    "WEBHOOKS",
+    "WEBHOOK_MANAGER",
     "ProxyKey",
     "labels_of",
     "pod_labels",
@@ -46,6 +51,10 @@ REPLICAS_MANAGER: Final = "helios-operator-replicas"
 owns would fall back to one."""
 STATUS_MANAGER: Final = "helios-operator-status"
 """Field manager of every status."""
+WEBHOOK_MANAGER: Final = "helios-operator-webhook"
+"""Field manager of the webhooks' certificate, and of where the API server finds it."""
+WEBHOOKS: Final = "helios-operator-webhook"
+"""Name of both webhook configurations, of their Service, and of the Secret with their certificate."""
 
 NAME: Final = "app.kubernetes.io/name"
 INSTANCE: Final = "app.kubernetes.io/instance"
@@ -70,6 +79,12 @@ ROTATE: Final = f"{GROUP}/rotate-admin"
 ROTATED: Final = f"{GROUP}/rotated-at"
 """Annotation of the admin Secret: when the token before the present one was replaced."""
 
+SIDECAR: Final = f"{GROUP}/sidecar"
+"""Label of an application's pod that is to have a proxy in it; the value is the HeliosProxy's name."""
+SIDECAR_CONTAINER: Final = "helios-proxy"
+"""Name of the container there."""
+CERTIFICATE_ENDS: Final = "helios_operator_webhook_certificate_expiry_timestamp_seconds"
+"""Figure of the operator that an alert looks at."""
 PROXY_CONTAINER: Final = "proxy"
 """Name of the container in a proxy's pod."""
 CONFIG_KEY: Final = "helios.toml"

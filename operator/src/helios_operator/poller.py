@@ -96,7 +96,7 @@ class Poller:
     def grant(self, key: ProxyKey, grants: Mapping[str, int]) -> None:
         """From now on these pods may have so many server connections."""
         wanted = self._wanted[key]
-        for pod in self._world.all_pods(key):
+        for pod in (*self._world.all_pods(key), *self._world.sidecars(key)):
             if pod.name in grants and wanted.grants.get(pod.name) != grants[pod.name]:
                 wanted.grants[pod.name] = grants[pod.name]
                 wanted.due.pop(pod.ip or "", None)
@@ -106,7 +106,11 @@ class Poller:
         wanted = self._wanted.get(key)
         shares = wanted.shares if wanted is not None and wanted.document.first_share else {}
         pods = [pod for pod in self._world.all_pods(key) if not pod.ended]
-        return [Holder(pod.name, pod.running, pod.deleting, shares.get(pod.name)) for pod in pods]
+        sidecars = self._world.sidecars(key)
+        return [
+            *(Holder(pod.name, pod.running, pod.deleting, shares.get(pod.name)) for pod in pods),
+            *(Holder(pod.name, pod.started, pod.deleting, shares.get(pod.name), is_sidecar=True) for pod in sidecars),
+        ]
 
     def forget(self, key: ProxyKey) -> None:
         """The proxy is gone."""
@@ -118,9 +122,10 @@ class Poller:
         wanted = self._wanted.get(key)
         if wanted is None:
             return {}
-        names = {pod.name for pod in self._world.pods(key)}
+        sidecars = self._world.sidecars(key)
+        names = {pod.name for pod in (*self._world.pods(key), *sidecars) if not pod.deleting}
         wanted.views = {name: view for name, view in wanted.views.items() if name in names}
-        names |= {pod.name for pod in self._world.all_pods(key)}
+        names |= {pod.name for pod in (*self._world.all_pods(key), *sidecars)}
         wanted.shares = {name: share for name, share in wanted.shares.items() if name in names}
         wanted.grants = {name: limit for name, limit in wanted.grants.items() if name in names}
         return wanted.views
@@ -145,7 +150,9 @@ class Poller:
         now = time.monotonic()
         for key, wanted in self._wanted.items():
             # One that leaves is asked what it still holds, where that counts.
-            for pod in self._world.all_pods(key) if wanted.document.first_share else self._world.pods(key):
+            for pod in (*self._world.all_pods(key), *self._world.sidecars(key)):
+                if pod.deleting and not wanted.document.first_share:
+                    continue
                 if not pod.running or pod.ip is None or pod.ip in wanted.busy or wanted.due.get(pod.ip, 0.0) > now:
                     continue
                 wanted.busy.add(pod.ip)

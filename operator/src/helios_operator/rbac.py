@@ -17,6 +17,7 @@ from helios.kube.kinds import (
     ENDPOINTS,
     EVENT,
     LEASE,
+    MUTATING_WEBHOOKS,
     NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
@@ -28,8 +29,9 @@ from helios.kube.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
+    VALIDATING_WEBHOOKS,
 )
-from helios_operator.names import CUSTOM
+from helios_operator.names import CUSTOM, WEBHOOKS
 
 __all__ = ["CLUSTER_RULES", "NAMESPACE_RULES"]
 
@@ -44,7 +46,7 @@ def _rule(kinds: list[Kind], verbs: tuple[str, ...], part: str = "") -> dict[str
 
 
 CLUSTER_RULES: Final = [
-    _rule(list(CUSTOM.values()), WATCH),
+    _rule(list(CUSTOM.values()), ("get", *WATCH)),
     _rule(list(CUSTOM.values()), ("patch",), "status"),
     _rule([CONFIG_MAP, SERVICE], OWN),
     _rule([DEPLOYMENT], OWN),
@@ -60,6 +62,7 @@ CLUSTER_RULES: Final = [
     _rule([ENDPOINT_SLICE], WATCH),
     _rule([ENDPOINTS], ("get",)),
     _rule([EVENT], ("create",)),
+    {**_rule([MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS], ("get", "patch")), "resourceNames": [WEBHOOKS]},
 ]
 """In every namespace."""
 

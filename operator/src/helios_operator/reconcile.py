@@ -34,8 +34,7 @@ from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
 from helios_crds.problems import Problem, Reason
-from helios_crds.references import References
-from helios_crds.render import RenderResult, discoveries, render, secret_files
+from helios_crds.render import RenderResult
 from helios_crds.since import Version, version_of_image
 from helios_crds.workload import Workload, workload
 from helios_operator.admin_secrets import AdminSecrets
@@ -56,21 +55,19 @@ from helios_operator.desired import (
     service_monitor,
     services,
 )
-from helios_operator.discovery import discover
 from helios_operator.document import ConfigDocument, next_document, present_document
 from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.events import Recorder, turns_of
 from helios_operator.hold import Hold, HoldError, held, hold_of
+from helios_operator.judge import Judge, secrets_of
 from helios_operator.names import AUTOSCALED, HOLD, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.pod_templates import PodTemplates
 from helios_operator.poller import Poller
 from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
-from helios_operator.references import PolicyReader
 from helios_operator.settings import OperatorSettings
 from helios_operator.shares import divide
 from helios_operator.status import Observed, Trouble, status_of
-from helios_operator.user_secrets import UserSecrets
 from helios_operator.world import World
 from helios_operator.writer import Writer
 
@@ -95,6 +92,11 @@ class _Look:
     keeps_pods: bool = False
     """The podTemplate is refused, so that the pods stay as they are."""
 
+    @property
+    def is_anothers(self) -> bool:
+        """Whether a name that it needs is an older HeliosProxy's, so that nothing may be made."""
+        return any(problem.reason is Reason.NAME_CLAIMED for problem in self.problems)
+
 
 class Reconciler:
     """Looks at HeliosProxies."""
@@ -109,9 +111,8 @@ class Reconciler:
         self._settings = settings
         self._writer = Writer(client, world, queue.own)
         self._recorder = Recorder(client, settings.identity)
-        self._policies = PolicyReader(world)
+        self._judge = Judge(client, world, settings.resync)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
-        self._users = UserSecrets(client, settings.resync)
         self._templates = PodTemplates(client, settings.resync)
         self._connections: dict[ProxyKey, tuple[str, float]] = {}
         """uid of the proxy and the time at which its connection Secret was looked at."""
@@ -128,7 +129,7 @@ class Reconciler:
         failure: ApiError | OperatorError | None = None
         try:
             await self._render(key, look)
-            if look.resource is not None:
+            if look.resource is not None and not look.is_anothers:
                 await self._write(key, look)
         except (Forbidden, Invalid, InvalidOwnership) as error:
             failure = error
@@ -147,13 +148,8 @@ class Reconciler:
             return
         look.hold = _hold(look.resource)
         resource = held(look.resource) if look.hold and look.hold.lasts(datetime.now(UTC)) else look.resource
-        references = References.among(
-            self._policies.policies(key, value["spec"]),
-            await self._users.keys_of(key.namespace, _secrets_of(resource)),
-            await discover(self._client, self._world, key.namespace, discoveries(resource)),
-        )
         place = Placement(version=self._oldest_reader(key, resource), pods=self._settled_pods(key))
-        look.result = render(resource, references, place)
+        look.result = await self._judge.judge(key, resource, value["spec"], look.proxy.created, place)
         look.problems = look.result.problems
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
@@ -177,7 +173,8 @@ class Reconciler:
 
     def _oldest_reader(self, key: ProxyKey, resource: HeliosProxy) -> Version | None:
         """The oldest version among the wanted image and the pods that are there; None where no tag tells one."""
-        images = {resource.spec.image or self._settings.image, *(pod.image for pod in self._world.pods(key))}
+        present = (*self._world.pods(key), *self._world.sidecars(key))
+        images = {resource.spec.image or self._settings.image, *(pod.image for pod in present)}
         told = [version for version in map(version_of_image, images) if version is not None]
         return min(told, default=None)
 
@@ -328,6 +325,7 @@ class Reconciler:
             held_back=look.held_back,
             not_served=look.not_served,
             hold=look.resource.metadata.annotations.get(HOLD) if look.resource is not None else None,
+            sidecars=tuple(pod for pod in self._world.sidecars(key) if not pod.deleting),
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))
@@ -360,7 +358,7 @@ class Reconciler:
         seconds = self._settings.resync * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the looks
         if any(problem.reason in (Reason.REF_MISSING, Reason.BACKENDS_MISSING) for problem in look.problems):
             seconds = self._settings.retry
-            self._users.doubt(key.namespace, _secrets_of(look.resource) if look.resource is not None else ())
+            self._judge.doubt(key.namespace, secrets_of(look.resource) if look.resource is not None else ())
         turns = [seconds, self._admin.next_change(key)]
         if look.hold is not None and (rest := look.hold.lasts(datetime.now(UTC))):
             turns.append(rest.total_seconds())
@@ -374,10 +372,6 @@ class Reconciler:
         self._leases.discard(key)
         self._templates.forget(key)
         self._queue.forget(key)
-
-
-def _secrets_of(resource: HeliosProxy) -> list[str]:
-    return [file.secret for file in secret_files(resource, References(), Placement())]
 
 
 def _hold(resource: HeliosProxy) -> Hold | None:

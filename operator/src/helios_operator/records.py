@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from helios_operator.names import GENERATION, HOLD, MANAGER, PROXY_CONTAINER, ROTATE
+from helios_operator.names import GENERATION, HOLD, MANAGER, PROXY_CONTAINER, ROTATE, SIDECAR_CONTAINER
 
 __all__ = [
     "MAX_GENERATION",
@@ -24,7 +24,9 @@ __all__ = [
     "child_of",
     "controller_of",
     "pod_of",
+    "sidecar_of",
     "slice_of",
+    "slim",
     "stored_of",
 ]
 
@@ -44,6 +46,8 @@ class Stored:
     generation: int
     version: int
     """resourceVersion."""
+    created: str
+    """When, in the API server's words, which sort as they follow each other."""
     deleting: bool
 
     @property
@@ -97,6 +101,8 @@ class Pod:
     """(reason, message) of what keeps its container or its scheduling waiting."""
     ended: bool = False
     """Its containers have ended and will not come back; it is there for people to look at."""
+    started: bool = True
+    """Of a sidecar: what follows it in the pod was started, so that it may have clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
     return value
 
 
-def _slim(body: Json) -> dict[str, Any]:
+def slim(body: Json) -> dict[str, Any]:
     """A resource of ours without what only the API server needs."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generation") if metadata.get(key)}
@@ -139,11 +145,12 @@ def stored_of(body: Json) -> Stored:
     """The picture of a HeliosProxy or a policy; kopf hands out views, which this does not keep alive."""
     metadata = body["metadata"]
     return Stored(
-        packed=_packed(_slim(body)),
+        packed=_packed(slim(body)),
         packed_status=_packed(body.get("status") or {}),
         uid=metadata["uid"],
         generation=int(metadata.get("generation") or 0),
         version=int(metadata["resourceVersion"]),
+        created=str(metadata.get("creationTimestamp") or ""),
         deleting="deletionTimestamp" in metadata,
     )
 
@@ -209,6 +216,27 @@ def pod_of(body: Json) -> Pod:
         deleting="deletionTimestamp" in body["metadata"],
         trouble=_trouble(status, states),
         ended=status.get("phase") in ("Succeeded", "Failed"),
+    )
+
+
+def sidecar_of(body: Json) -> Pod | None:
+    """The picture of an application's pod with a proxy in it; None for one that has none, whatever its label says."""
+    wanted = {each["name"]: each for each in body["spec"].get("initContainers") or ()}.get(SIDECAR_CONTAINER)
+    if wanted is None:
+        return None
+    status: Json = body.get("status") or {}
+    told = {each["name"]: each for each in status.get("initContainerStatuses") or ()}.get(SIDECAR_CONTAINER, {})
+    state = told.get("state") or {}
+    return Pod(
+        name=body["metadata"]["name"],
+        image=wanted["image"],
+        ip=status.get("podIP"),
+        ready=bool(told.get("ready")),
+        running="running" in state,
+        deleting="deletionTimestamp" in body["metadata"],
+        trouble=_trouble({}, [state]),
+        ended=status.get("phase") in ("Succeeded", "Failed"),
+        started=bool(told.get("started")),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from helios_operator.names import WEBHOOKS
+
 __all__ = ["OperatorSettings", "parse_arguments"]
 
 Positive = Annotated[float, Field(gt=0, le=86_400)]
@@ -66,11 +68,38 @@ class OperatorSettings(BaseModel):
     health_address: str = "127.0.0.1:8081"
     """`host:port` of /healthz, /readyz and /metrics of the operator itself; port 0 takes any."""
 
+    webhook_address: str = ""
+    """`host:port` of the admission webhooks, over HTTPS; port 0 takes any. Empty: there are none."""
+
+    webhook_name: str = WEBHOOKS
+    """Name of the Service and of both webhook configurations, and of the Secret of the operator's namespace with the
+    certificate."""
+
+    webhook_host: str = ""
+    """Name or address by which the API server reaches the webhooks. Empty: that of the Service."""
+
+    webhook_certificate: Literal["own", "given"] = "own"
+    """Who keeps the certificate: `own`, the operators; `given`, somebody else such as cert-manager."""
+
+    webhook_valid: Annotated[float, Field(ge=60, le=315_360_000)] = 31_536_000.0
+    """Seconds that a certificate of the operators' own is valid; a twelfth before its end it is replaced."""
+
+    webhook_refresh: Positive = 10.0
+    """Seconds between two looks at that Secret, by each operator."""
+
+    webhook_overlap: Positive = 120.0
+    """Seconds between the steps of a renewal, in which every operator and API server takes notice of the step."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe lines that are logged."""
 
     log_format: Literal["text", "json"] = "text"
     """Form of the log lines."""
+
+    @property
+    def webhook_hosts(self) -> list[str]:
+        """Names that the webhooks' certificate must be for; the first one is its own."""
+        return [self.webhook_host] if self.webhook_host else [f"{self.webhook_name}.{self.namespace}.svc"]
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> OperatorSettings:

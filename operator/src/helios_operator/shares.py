@@ -36,9 +36,12 @@ class Holder:
 
     name: str
     is_running: bool
+    """Whether it may have server connections; a sidecar not before what follows it was started."""
     is_leaving: bool
     share: PodShare | None = None
     """None while it has not said anything."""
+    is_sidecar: bool = False
+    """It came with an application and asked nobody; until a share is granted to it nothing uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +55,45 @@ class Division:
 
 
 def divide(total: int, first: int, wanted: int, holders: Sequence[Holder]) -> Division:
-    """Divide `total` among `holders`, `wanted` of whom are to stay. `first` is the share of a pod without a grant."""
-    staying = [each for each in holders if not each.is_leaving]
+    """Divide `total` among `holders`; of those that are no sidecars `wanted` are to stay.
+
+    `first` is the share of a pod without a grant. Nothing is kept aside for sidecars that may come: they wait.
+    """
+    pods = [each for each in holders if not each.is_sidecar]
+    staying = [each for each in pods if not each.is_leaving]
+    sidecars = [each for each in holders if each.is_sidecar and not each.is_leaving and each.share is not None]
     present = [each for each in holders if each.is_running or not each.is_leaving]
     claimed = sum(_claimed(each, first) for each in present)
     leaving = sum(_claimed(each, first) for each in present if each.is_leaving)
-    aside = first * (1 + max(0, wanted - len(staying)))
-    part = max(first, (total - aside - leaving) // max(1, len(staying)))
+    aside = first * (1 + max(0, wanted - len(staying))) if wanted or staying else 0
+    rest = total - aside - leaving
+    part = rest // max(1, len(staying) + len(sidecars))
+    if part < first and staying:
+        # Pods have that much anyway, so sidecars divide what is left.
+        part = max(1, (rest - first * len(staying)) // max(1, len(sidecars)))
     known = {each.name: each.share for each in staying if each.is_running and each.share is not None}
-    grants = {name: min(share.limit, part) for name, share in known.items()}
+    parts = dict.fromkeys(known, max(first, part)) | {each.name: max(1, part) for each in sidecars}
+    limits = {name: share.limit for name, share in known.items()} | {each.name: _held(each) for each in sidecars}
+    grants = {name: min(limit, parts[name]) for name, limit in limits.items() if limit}
     is_clear = all(each.share is not None for each in present if each.is_running)
     room = total - aside - claimed if is_clear else 0
-    for name, share in sorted(known.items(), key=lambda item: (item[1].limit, item[0])):
-        more = min(part - share.limit, room)
+    for name, limit in sorted(limits.items(), key=lambda item: (item[1], item[0])):
+        more = min(parts[name] - limit, room)
         if more > 0:
-            grants[name] = share.limit + more
+            grants[name] = limit + more
             room -= more
     places = (total - first - claimed) // first if is_clear else 0
     return Division(grants, min(wanted, len(staying) + max(0, places)))
 
 
 def _claimed(holder: Holder, first: int) -> int:
-    """A pod that does not run yet begins with its first share."""
+    """A pod that does not run yet begins with its first share, a sidecar with nothing that is used."""
+    if holder.is_sidecar:
+        return _held(holder) + (holder.share.excess if holder.share is not None else 0)
     return first if not holder.is_running or holder.share is None else holder.share.claimed
+
+
+def _held(sidecar: Holder) -> int:
+    """What a sidecar may have that is in use; one that was granted nothing has clients only after a restart."""
+    share = sidecar.share
+    return share.limit if share is not None and (share.is_granted or sidecar.is_running) else 0

@@ -60,11 +60,24 @@ class Observed:
     """Kinds of other projects that are asked for and not there."""
     hold: str | None = None
     """The annotation by which somebody has the clients wait."""
+    sidecars: tuple[Pod, ...] = ()
+    """Pods of applications with the proxy in them; what they say is in `views`, too."""
 
     @property
     def is_rendered(self) -> bool:
         """Whether the resource as it is now made a configuration."""
         return self.result is not None and self.result.config is not None
+
+    @property
+    def of_pods(self) -> Mapping[str, PodView]:
+        """What the proxy's own pods said."""
+        others = {pod.name for pod in self.sidecars}
+        return {name: view for name, view in self.views.items() if name not in others}
+
+    @property
+    def lookouts(self) -> Mapping[str, PodView]:
+        """Who is asked about the servers: the pods, or the sidecars where there are no others."""
+        return self.of_pods or self.views
 
     @property
     def ready(self) -> int:
@@ -87,6 +100,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     findings = [ready, *findings]
     if (holding := hold_finding(seen.hold, now)) is not None:
         findings.append(holding)
+    if seen.sidecars:
+        findings.append(_sidecars(seen))
     if seen.not_served:
         message = f"the cluster has no {' and no '.join(seen.not_served)} yet; it is looked for again and again"
         findings.append(Finding("Monitored", "False", "KindNotServed", message))
@@ -107,6 +122,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
         status["effective"] = [each.as_status() for each in seen.result.effective]
     if seen.document is not None:
         status["configHash"] = seen.document.hash
+    if seen.sidecars:
+        status["sidecars"] = len(seen.sidecars)
     if seen.pods:
         status["pods"] = [_pod(pod, seen.views.get(pod.name), seen.shares.get(pod.name)) for pod in _sorted(seen.pods)]
     return status
@@ -156,7 +173,7 @@ def _config_valid(seen: Observed) -> Finding:
     wrong = [each for each in seen.problems if each.severity is Severity.ERROR and each.reason not in outside]
     if wrong:
         return Finding("ConfigValid", "False", wrong[0].reason.value, told(wrong))
-    refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.views.items()) if view.refusal]
+    refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.of_pods.items()) if view.refusal]
     if refusals:
         return Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
     ignored = _named(seen.problems, Reason.NOT_ACTED_ON, Reason.NOT_IN_IMAGE)
@@ -205,6 +222,25 @@ def _in_force(seen: Observed) -> Finding:
     return Finding("ConfigInForce", "False", "RollingOut", f"{count}; not yet: {', '.join(rest)}")
 
 
+def _sidecars(seen: Observed) -> Finding:
+    """Told apart from the pods: a pod of an application is restarted by its owner, and only by him."""
+    assert seen.sidecars, "asked for where there are some"
+    digest = seen.document.hash if seen.document is not None else None
+    behind: list[str] = []
+    for pod in _sorted(seen.sidecars):
+        view = seen.views.get(pod.name, PodView())
+        if pod.trouble is not None:
+            behind.append(f"{pod.name} ({pod.trouble[1] or pod.trouble[0]})")
+        elif view.config is None or view.config.hash != digest or view.refusal or view.error:
+            behind.append(f"{pod.name} ({_why_not(view)})")
+        elif view.config.restart_needed:
+            behind.append(f"{pod.name} (needs a new pod for {', '.join(view.config.restart_needed)})")
+    count = f"{len(seen.sidecars) - len(behind)} of {len(seen.sidecars)} sidecars run the configuration"
+    if not behind:
+        return Finding("SidecarsInForce", "True", "InForce", count)
+    return Finding("SidecarsInForce", "False", "RollingOut", f"{count}; not yet: {', '.join(behind)}")
+
+
 def _why_not(view: PodView) -> str:
     if view.refusal or view.error:
         return str(view.refusal or view.error)
@@ -212,7 +248,7 @@ def _why_not(view: PodView) -> str:
 
 
 def _topology(seen: Observed) -> Finding:
-    told = {name: view.topology for name, view in sorted(seen.views.items()) if view.topology is not None}
+    told = {name: view.topology for name, view in sorted(seen.lookouts.items()) if view.topology is not None}
     if not told:
         return Finding("TopologyAgreed", "Unknown", "NotAsked", "no pod was asked yet")
     opinions = {topology.primaries or (("main", topology.primary),) for topology in told.values()}
@@ -291,7 +327,7 @@ def _phase(seen: Observed, ready: Finding, stalled: Finding | None) -> Phase:
 
 
 def _nodes(seen: Observed, before: Mapping[str, Any]) -> Json:
-    told = [view.topology for _, view in sorted(seen.views.items()) if view.topology is not None]
+    told = [view.topology for _, view in sorted(seen.lookouts.items()) if view.topology is not None]
     failovers = [each.last_failover for each in told if each.last_failover is not None]
     if previous := before.get("lastFailover"):
         failovers.append(datetime.fromisoformat(previous))

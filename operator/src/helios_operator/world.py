@@ -33,6 +33,8 @@ class World:
         """(kind, namespace, name) → child."""
         self.seen_pods: dict[Named, dict[str, Pod]] = {}
         """(namespace, instance) → name → pod."""
+        self.seen_sidecars: dict[Named, dict[str, Pod]] = {}
+        """(namespace, proxy) → name → pod of an application with that proxy in it."""
         self.seen_slices: dict[Named, dict[str, Slice]] = {}
         """(namespace, service) → name → EndpointSlice."""
         self._foreign: set[Kind] = set()
@@ -103,6 +105,10 @@ class World:
     def all_pods(self, key: ProxyKey) -> list[Pod]:
         """Pods of a proxy, those too that are about to end."""
         return list(self.seen_pods.get((key.namespace, key.name), {}).values())
+
+    def sidecars(self, key: ProxyKey) -> list[Pod]:
+        """Pods of applications with this proxy in them, as long as it may run there."""
+        return [pod for pod in self.seen_sidecars.get((key.namespace, key.name), {}).values() if not pod.ended]
 
     def endpoints(self, namespace: str, service: str) -> list[Endpoint]:
         """Addresses behind a Service, sorted; an address in two slices counts once."""

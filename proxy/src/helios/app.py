@@ -34,13 +34,16 @@ _LOOK_SECONDS = 0.2
 """Between two looks at whether something has come about that nobody tells."""
 
 
-async def serve(config_file: Path, load: Load = load_with_warnings, takeover: bool = False) -> int:
+async def serve(
+    config_file: Path, load: Load = load_with_warnings, takeover: bool = False, sidecar: bool = False
+) -> int:
     """Run a proxy until a signal ends it; the exit status. `HeliosError` if it cannot start.
 
-    `load` reads the file, now and at each reload. With `takeover` it goes on with the sockets of the process that runs.
+    `load` reads the file, now and at each reload. With `takeover` it goes on with the sockets of the process that runs;
+    as a `sidecar` it serves the pod of one application.
     """
     since_ns = time.time_ns()
-    proxy = RunningProxy(config_file, load)
+    proxy = RunningProxy(config_file, load, sidecar)
     ends = _install_signals(proxy)
     async with AsyncExitStack() as stack:
         inheritance = await inherit(proxy.config.handover.socket_file) if takeover else Inheritance()

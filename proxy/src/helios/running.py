@@ -23,6 +23,7 @@ from helios.config.foreign.load import Load
 from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
 from helios.config.secrets import admin_tokens, named_files
+from helios.config.sidecar import as_sidecar
 from helios.config.snapshot import engine_snapshot, refuse_unusable_secrets, worker_count
 from helios.config.tree import Path as KeyPath
 from helios.config.tree import put
@@ -104,9 +105,10 @@ def _prepare(loaded: Loaded, config: ProxyConfig, for_engine: ProxyConfig | None
 class RunningProxy:
     """Lives on one event loop; only `suspect` may be called from another thread."""
 
-    def __init__(self, config_file: Path, load: Load = load_with_warnings) -> None:
+    def __init__(self, config_file: Path, load: Load = load_with_warnings, sidecar: bool = False) -> None:
         """Read the configuration and make everything from it, without opening anything. `HeliosError` if it cannot."""
-        loaded = load(config_file)
+        self._is_sidecar = sidecar
+        loaded = self._as_run(load(config_file))
         logs.configure(loaded.config.log.level.value, loaded.config.log.format.value)
         self._config_file = config_file
         self._load = load
@@ -163,6 +165,11 @@ class RunningProxy:
     def is_granted(self) -> bool:
         """Whether that was granted; else it is what the configuration says."""
         return self._granted is not None
+
+    @property
+    def awaits_share(self) -> bool:
+        """Whether nobody may count on it yet, since nobody has counted its server connections."""
+        return self._is_sidecar and self.server_connections > 0 and not self.is_granted
 
     def _server_connections(self, config: ProxyConfig) -> int:
         """Under `config`: what was granted, unless nothing is limited."""
@@ -290,7 +297,7 @@ class RunningProxy:
         self._ended(self._attempt(lambda: self._prepared.loaded) if outcome.outdated else outcome)
 
     def _from_file(self) -> Loaded:
-        return self._load(self._config_file)
+        return self._as_run(self._load(self._config_file))
 
     def _sent(self, document: bytes) -> Loaded:
         """`ReloadRefused` also for other content under the generation in force: which of both is newer?"""
@@ -298,7 +305,10 @@ class RunningProxy:
         if loaded.config.generation == self.config.generation and loaded.digest != self.config_hash:
             message = f"is {self.config.generation}, as that of the running configuration, which differs"
             raise ReloadRefused([Problem(message, "generation", "give a changed document a higher number")])
-        return loaded
+        return self._as_run(loaded)
+
+    def _as_run(self, loaded: Loaded) -> Loaded:
+        return dataclasses.replace(loaded, config=as_sidecar(loaded.config)) if self._is_sidecar else loaded
 
     def _attempt(self, source: Callable[[], Loaded]) -> ReloadOutcome:
         """Load and apply; nothing has changed unless the outcome is a success."""

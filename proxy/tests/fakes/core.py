@@ -132,6 +132,7 @@ class ScriptedControl:
     next_reload: ReloadOutcome | None = None
     reloads: int = 0
     granted: int | None = None
+    awaits_share: bool = False
     switched: list[tuple[str, str, bool]] = field(default_factory=list)
 
     @property

@@ -90,6 +90,9 @@ class HeliosProxyStatus(StatusModel):
     ready_replicas: Count = None
     """Pods that are ready."""
 
+    sidecars: Count = None
+    """Pods of applications with this proxy in them; none is left out."""
+
     selector: Annotated[str | None, Field(max_length=1024)] = None
     """Label selector of the pods, for the scale subresource."""
 

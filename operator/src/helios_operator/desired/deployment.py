@@ -7,7 +7,6 @@ a file mounted by subPath would never change. The pods carry no identity towards
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any, Final
 
 from helios.kube.kinds import DEPLOYMENT
@@ -24,11 +23,12 @@ from helios_operator.names import (
     GENERATION,
     PROXY_CONTAINER,
     RESTART,
+    ProxyKey,
     labels_of,
     pod_labels,
 )
 
-__all__ = ["ADMIN_PORT", "POSTGRES_PORT", "deployment"]
+__all__ = ["ADMIN_PORT", "POSTGRES_PORT", "USER", "deployment", "proxy_container", "proxy_volumes"]
 
 POSTGRES_PORT: Final = "postgres"
 ADMIN_PORT: Final = "admin"
@@ -51,7 +51,6 @@ def deployment(
     """
     annotations = {GENERATION: str(document.generation)} | ({AUTOSCALED: "true"} if is_handed_over else {})
     made = owner.child(DEPLOYMENT, owner.key.name, annotations)
-    mounts = _secret_mounts(document)
     pod: dict[str, Any] = {
         "automountServiceAccountToken": work.may_promote,
         "enableServiceLinks": False,
@@ -64,13 +63,8 @@ def deployment(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": [_spread(owner, label) for label in SPREAD],
-        "containers": [_container(work, document, work.image or image, [mount for mount, _, _ in mounts])],
-        "volumes": [
-            {"name": "config", "configMap": {"name": owner.key.config_map, "defaultMode": READ_BY_GROUP}},
-            {"name": "admin", "secret": {"secretName": owner.key.admin, "defaultMode": READ_BY_GROUP}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
-            *(_secret_volume(secret, keys) for _, secret, keys in mounts),
-        ],
+        "containers": [proxy_container(work, document, work.image or image)],
+        "volumes": proxy_volumes(owner.key, document),
     }
     template = {"metadata": {"labels": labels_of(owner.key), "annotations": {RESTART: document.restart}}, "spec": pod}
     if (account := account_of(owner, work)) is not None:
@@ -97,9 +91,19 @@ def _spread(owner: Owner, label: str) -> dict[str, Any]:
     }
 
 
-def _container(
-    work: Workload, document: ConfigDocument, image: str, secrets: Iterable[tuple[str, str]]
-) -> dict[str, Any]:
+def proxy_volumes(key: ProxyKey, document: ConfigDocument, mode: int = READ_BY_GROUP) -> list[dict[str, Any]]:
+    """What `proxy_container` mounts; `mode` are the permissions of the files."""
+    return [
+        {"name": "config", "configMap": {"name": key.config_map, "defaultMode": mode}},
+        {"name": "admin", "secret": {"secretName": key.admin, "defaultMode": mode}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+        *(_secret_volume(secret, keys, mode) for _, secret, keys in _secret_mounts(document)),
+    ]
+
+
+def proxy_container(work: Workload, document: ConfigDocument, image: str) -> dict[str, Any]:
+    """The container that runs `document`."""
+    secrets = [mount for mount, _, _ in _secret_mounts(document)]
     return {
         "name": PROXY_CONTAINER,
         "image": image,
@@ -149,9 +153,9 @@ def _volume_name(secret: str) -> str:
     return f"secret-{hashlib.sha256(secret.encode()).hexdigest()[:10]}"
 
 
-def _secret_volume(secret: str, keys: list[str]) -> dict[str, Any]:
+def _secret_volume(secret: str, keys: list[str], mode: int) -> dict[str, Any]:
     items = [{"key": key, "path": key} for key in keys]
     return {
         "name": _volume_name(secret),
-        "secret": {"secretName": secret, "defaultMode": READ_BY_GROUP, "items": items},
+        "secret": {"secretName": secret, "defaultMode": mode, "items": items},
     }

@@ -18,7 +18,9 @@ from helios.config.secrets import metrics_token
 
 __all__ = ["authorize"]
 
-PROBES = frozenset({"/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz"})
+PROBES = frozenset(
+    {"/health", "/healthz", "/health/live", "/livez", "/health/ready", "/readyz", "/health/startup", "/startupz"}
+)
 METRICS = frozenset({"/metrics", "/metrics/prometheus"})
 
 

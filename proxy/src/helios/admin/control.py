@@ -68,6 +68,10 @@ class Control(Protocol):
     def is_granted(self) -> bool:
         """Whether that was granted; else it is what the configuration says."""
 
+    @property
+    def awaits_share(self) -> bool:
+        """Whether it must not be used before a share of the server connections was granted to it."""
+
     def engine_state(self) -> EngineState:
         """Counters and gauges of this moment."""
 

@@ -62,6 +62,13 @@ class Alive(_Answer):
     alive: Literal[True] = True
 
 
+class Started(_Answer):
+    """GET /health/startup, /startupz."""
+
+    started: bool
+    message: str
+
+
 class Readiness(_Answer):
     """GET /health/ready, /readyz."""
 

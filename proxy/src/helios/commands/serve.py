@@ -36,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--admin", metavar="HOST:PORT", help="address of the admin API, before what the file says")
     parser.add_argument(
+        "--sidecar",
+        action="store_true",
+        help="serve the pod of one application: on 127.0.0.1 only, promoting nobody, leaving without a delay, and "
+        "where server connections are limited not begun before a share of them was granted",
+    )
+    parser.add_argument(
         "-R",
         "--takeover",
         action="store_true",
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from helios.app import serve
 
     with loading(args.config, _checked(args.admin)) as load:
-        return asyncio.run(serve(args.config, load, args.takeover))
+        return asyncio.run(serve(args.config, load, args.takeover, args.sidecar))
 
 
 def _checked(address: str | None) -> str | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from helios.kube.errors import KubeAccessError
 
-__all__ = ["SERVICE_ACCOUNT", "Access", "in_cluster"]
+__all__ = ["SERVICE_ACCOUNT", "Access", "in_cluster", "load_pair"]
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_SECONDS: Final = 60.0
@@ -81,7 +81,7 @@ class Access:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             if self.certificate is not None and self.key is not None:
-                _load_pair(context, self.certificate, self.key)
+                load_pair(context, self.certificate, self.key)
         except (ssl.SSLError, ValueError) as error:
             raise KubeAccessError(f"a certificate of {self.server} cannot be used: {error}") from error
         return context
@@ -107,7 +107,7 @@ def _text(file: Path) -> str:
         raise KubeAccessError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """Python's ssl takes a pair from files only; they exist no longer than the call."""
     with tempfile.NamedTemporaryFile(prefix="helios-") as file:
         file.write(certificate + b"\n" + key)

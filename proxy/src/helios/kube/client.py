@@ -55,8 +55,8 @@ class Client:
         assert self._session is not None, "entered"
         await self._session.close()
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Json:
-        """One object. Raises NotFound."""
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
+        """One object; `namespace` is None for kinds without. Raises NotFound."""
         return await self.request("GET", kind.path(namespace, name))
 
     async def pages(
@@ -103,7 +103,7 @@ class Client:
         With `metadata.uid` in it only that very object is changed; raises Conflict where it is another or none.
         """
         metadata = value["metadata"]
-        path = kind.path(metadata["namespace"], metadata["name"], subresource)
+        path = kind.path(metadata.get("namespace"), metadata["name"], subresource)
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self.request("PATCH", path, query, value, APPLY)
 

@@ -14,6 +14,7 @@ __all__ = [
     "ENDPOINT_SLICE",
     "EVENT",
     "LEASE",
+    "MUTATING_WEBHOOKS",
     "NETWORK_POLICY",
     "POD",
     "POD_DISRUPTION_BUDGET",
@@ -25,13 +26,14 @@ __all__ = [
     "SERVICE",
     "SERVICE_ACCOUNT",
     "SERVICE_MONITOR",
+    "VALIDATING_WEBHOOKS",
     "Kind",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One namespaced kind of one API version."""
+    """One kind of one API version."""
 
     api_version: str
     """`v1` or `group/version`."""
@@ -82,3 +84,8 @@ MONITORING: Final = "monitoring.coreos.com/v1"
 POD_MONITOR: Final = Kind(MONITORING, "podmonitors", "PodMonitor")
 SERVICE_MONITOR: Final = Kind(MONITORING, "servicemonitors", "ServiceMonitor")
 PROMETHEUS_RULE: Final = Kind(MONITORING, "prometheusrules", "PrometheusRule")
+
+ADMISSION: Final = "admissionregistration.k8s.io/v1"
+VALIDATING_WEBHOOKS: Final = Kind(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
+MUTATING_WEBHOOKS: Final = Kind(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration")
+"""Both without a namespace."""

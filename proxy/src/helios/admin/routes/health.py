@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from helios.admin.control import CONTROL, Control
-from helios.admin.models import Alive, Health, Readiness, answer
+from helios.admin.models import Alive, Health, Readiness, Started, answer
 
 __all__ = ["ROUTES"]
 
@@ -18,6 +18,16 @@ async def health(_request: web.Request) -> web.Response:
 async def live(_request: web.Request) -> web.Response:
     """The process answers; a restart would help nothing that this one sees."""
     return answer(Alive())
+
+
+async def started(request: web.Request) -> web.Response:
+    """200 once clients can be served, whatever the servers do; what begins after a sidecar waits for this."""
+    control = request.app[CONTROL]
+    if not control.engine_state().accepting:
+        return answer(Started(started=False, message="not listening for clients yet"), status=503)
+    if control.awaits_share:
+        return answer(Started(started=False, message="no share of the server connections was granted yet"), status=503)
+    return answer(Started(started=True, message="accepting clients"))
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -50,6 +60,8 @@ ROUTES = [
     web.get("/healthz", health),
     web.get("/health/live", live),
     web.get("/livez", live),
+    web.get("/health/startup", started),
+    web.get("/startupz", started),
     web.get("/health/ready", ready),
     web.get("/readyz", ready),
 ]

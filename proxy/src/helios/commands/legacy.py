@@ -33,7 +33,7 @@ def serve_arguments(arguments: Sequence[str]) -> Iterator[argparse.Namespace]:
     if options.config is None and "nodes" not in overrides:
         raise UsageError("no configuration: name a file with --config, or servers with --primary and --standby")
     if options.config is not None and not overrides:
-        yield argparse.Namespace(command="serve", config=options.config, admin=None, takeover=False)
+        yield argparse.Namespace(command="serve", config=options.config, admin=None, takeover=False, sidecar=False)
         return
     loaded = _load(options.config, overrides)
     for warning in loaded.warnings:
@@ -44,7 +44,7 @@ def serve_arguments(arguments: Sequence[str]) -> Iterator[argparse.Namespace]:
     with tempfile.TemporaryDirectory(prefix="helios-") as folder:  # readable for its owner only
         config = Path(folder) / "helios.toml"
         config.write_text(dumps(loaded.config), encoding="utf-8")
-        yield argparse.Namespace(command="serve", config=config, admin=None, takeover=False)
+        yield argparse.Namespace(command="serve", config=config, admin=None, takeover=False, sidecar=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from harness.postgres import APP, DATABASE, MONITOR, PASSWORDS
 from harness.wait import until
 
 READY = re.compile(r"helios ready listen=(?P<host>[^\s,]+):(?P<port>\d+)(?:,\S+)? admin=(?P<admin>\S+)")
-START_DEADLINE = 20.0
+START_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
 
 Settings = dict[str, Any]

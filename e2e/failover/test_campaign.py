@@ -20,9 +20,22 @@ from pathlib import Path
 import pytest
 
 from harness.client import Client, Target
+from harness.failover import (
+    PATIENCE,
+    await_nodes,
+    empty_ledger,
+    mend,
+    primaries,
+    primary_of,
+    settings,
+    status,
+    successor_of,
+    synchronous_of,
+    timeline_of,
+)
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.postgres import APP, DATABASE, PASSWORDS, superuser_of
-from harness.proxy import HeliosProcess, base_settings
+from harness.proxy import HeliosProcess
 from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
@@ -30,9 +43,8 @@ KILLS = int(os.environ.get("FAILOVER_KILLS", "2"))
 SWITCHOVERS = int(os.environ.get("FAILOVER_SWITCHOVERS", str(max(1, KILLS // 3))))
 ASYNC_KILLS = int(os.environ.get("FAILOVER_ASYNC_KILLS", str(KILLS // 6)))
 FOREIGN = int(os.environ.get("FAILOVER_FOREIGN", str(max(1, KILLS // 10))))
+DOUBLES = int(os.environ.get("FAILOVER_DOUBLES", str(max(1, KILLS // 10))))
 STOPS = int(os.environ.get("FAILOVER_STOPS", str(max(1, KILLS // 3))))
-REPORT = os.environ.get("FAILOVER_REPORT")
-PATIENCE = 90
 DELAYED_EVERY = 3
 """Each such kill finds the standbys one second behind in replay."""
 
@@ -62,30 +74,9 @@ def cluster() -> Iterator[ReplicatedCluster]:
 def proxy(cluster: ReplicatedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
     """The proxy before them."""
     folder: Path = tmp_path_factory.mktemp("campaign")
-    sections = {
-        "failover": {"enabled": True, "lease_file": str(folder / "lease"), "drain_after_seconds": 30},
-        "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 16},
-    }
-    with HeliosProcess(folder, base_settings(cluster, folder, **sections)) as process:
+    with HeliosProcess(folder, settings(cluster, folder, folder / "lease")) as process:
         until(lambda: status(process)["holds_lease"], "the lease", PATIENCE)
         yield process
-
-
-@pytest.fixture(scope="module")
-def report() -> Iterator[list[str]]:
-    """Lines of the scenario report."""
-    lines: list[str] = []
-    yield lines
-    text = "\n".join(lines)
-    print(f"\n{text}")
-    if REPORT:
-        Path(REPORT).write_text(text.rstrip("\n") + "\n")
-
-
-def status(proxy: HeliosProcess) -> dict[str, object]:
-    """The only cluster in /api/failover."""
-    found: dict[str, object] = proxy.json("/api/failover")["clusters"][0]
-    return found
 
 
 def pgbench(target: Target, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -117,28 +108,6 @@ class Bench:
         """End it."""
         self._process.terminate()
         self._process.wait(PATIENCE)
-
-
-def primary_of(proxy: HeliosProcess) -> str:
-    """The name of the current primary; waits for one."""
-
-    def found() -> str | None:
-        names = [node["name"] for node in proxy.json("/nodes") if node["role"] == "primary"]
-        return names[0] if names else None
-
-    return str(until(found, "a primary", PATIENCE))
-
-
-def successor_of(proxy: HeliosProcess, former: str) -> str | None:
-    """The primary, if it is another one."""
-    names = [node["name"] for node in proxy.json("/nodes") if node["role"] == "primary" and node["name"] != former]
-    return names[0] if names else None
-
-
-def synchronous_of(cluster: ReplicatedCluster, primary: str) -> str:
-    """The standby that commits wait for."""
-    sql = "select min(application_name) from pg_stat_replication where sync_state = 'sync'"
-    return str(until(lambda: cluster.ask(primary, sql), "a synchronous standby", PATIENCE))
 
 
 def delay_replay(cluster: ReplicatedCluster, name: str, delay: str) -> None:
@@ -182,8 +151,7 @@ def kill_once(cluster: ReplicatedCluster, proxy: HeliosProcess, number: int, syn
     if not synchronous:
         target = target.with_options(synchronous_commit="off")
     bench = Bench(proxy)
-    with Client(cluster.app(primary)) as client:
-        client.query("truncate transfers")
+    empty_ledger(cluster, primary)
     ledger = Ledger(target, extended=number % 2 == 1)
     with ledger:
         ledger.await_more(50, PATIENCE)
@@ -200,18 +168,11 @@ def kill_once(cluster: ReplicatedCluster, proxy: HeliosProcess, number: int, syn
     assert heir in standbys
     missing = lost(ledger, cluster.app(heir))
     assert len(balances(cluster, heir)) == 1
-    assert set(ledger.errors) <= {"connection lost", "08006", "57P01"}, ledger.errors
+    assert set(ledger.errors) <= {"connection lost", "08006", "08007", "57P01"}, ledger.errors
     cluster[primary].kill()
     mend(cluster, proxy, primary, heir)
     how = ("postmaster" if only_postmaster else "all processes") + (", standbys 1 s behind" if is_delayed else "")
     return Kill(how, pause, streams, len(missing))
-
-
-def mend(cluster: ReplicatedCluster, proxy: HeliosProcess, former: str, primary: str) -> None:
-    """Two standbys again."""
-    cluster.rejoin(former, primary)
-    cluster.await_streaming(primary, 2, PATIENCE)
-    until(lambda: proxy.json(f"/nodes/{former}")["role"] == "standby", "the former primary as standby", PATIENCE)
 
 
 def test_kills_lose_nothing_that_was_acknowledged(
@@ -243,6 +204,43 @@ def test_kills_lose_nothing_that_was_acknowledged(
     assert status(proxy)["promotions"] == KILLS
 
 
+def test_a_second_failover_comes_right_after_the_first(
+    cluster: ReplicatedCluster, proxy: HeliosProcess, report: list[str]
+) -> None:
+    pauses = []
+    for number in range(DOUBLES):
+        first = primary_of(proxy)
+        synchronous_of(cluster, first)
+        for name in cluster.servers:
+            delay_replay(cluster, name, "0")
+        empty_ledger(cluster, first)
+        ledger = Ledger(proxy.target(database=DATABASE), extended=number % 2 == 1)
+        with ledger:
+            ledger.await_more(20, PATIENCE)
+            cluster[first].kill()
+            second = str(until(lambda: successor_of(proxy, first), "another primary", PATIENCE))  # noqa: B023
+            # With its first commit it has a standby, which has it.
+            ledger.await_more(1, PATIENCE)
+            cluster[second].kill()
+            at = time.monotonic()
+            last = str(until(lambda: successor_of(proxy, second), "a third primary", PATIENCE))  # noqa: B023
+            ledger.await_more(20, PATIENCE)
+            pauses.append(ledger.longest_pause(at, time.monotonic()))
+        assert last not in (first, second)
+        assert lost(ledger, cluster.app(last)) == []
+        for name in (first, second):
+            cluster.rejoin(name, last)
+        cluster.await_streaming(last, 2, PATIENCE)
+        for name in (first, second):
+            until(lambda: proxy.json(f"/nodes/{name}")["role"] == "standby", "its return", PATIENCE)  # noqa: B023
+        cluster.set_synchronous(last, f'FIRST 1 ("{first}")')
+    report += [
+        f"{DOUBLES} times the new primary was killed with its first commit: 0 lost; longest time without a commit",
+        f"{max(pauses):.2f} s.",
+        "",
+    ]
+
+
 def test_switchovers_are_a_pause(cluster: ReplicatedCluster, proxy: HeliosProcess, report: list[str]) -> None:
     pauses = []
     for number in range(SWITCHOVERS):
@@ -250,8 +248,7 @@ def test_switchovers_are_a_pause(cluster: ReplicatedCluster, proxy: HeliosProces
         for name in cluster.servers:
             delay_replay(cluster, name, "0")
         ledger = Ledger(proxy.target(database=DATABASE), extended=number % 2 == 1)
-        with Client(cluster.app(primary)) as client:
-            client.query("truncate transfers")
+        empty_ledger(cluster, primary)
         with ledger:
             ledger.await_more(50, PATIENCE)
             began = time.monotonic()
@@ -278,18 +275,15 @@ def test_losses_without_synchronous_commit_are_listed(
 ) -> None:
     kills = []
     for number in range(ASYNC_KILLS):
-        before = len(status(proxy)["losses"])  # type: ignore[arg-type]  # a list in JSON
+        before = len(status(proxy)["losses"])
         made = kill_once(cluster, proxy, number, synchronous=False)
-        kills.append((made, len(status(proxy)["losses"]) - before))  # type: ignore[arg-type]  # as above
+        kills.append((made, len(status(proxy)["losses"]) - before))
     report += [
         f"{ASYNC_KILLS} kills with `synchronous_commit = off`: acknowledged commits lost, and entries under `losses`:",
         ", ".join(f"{made.lost} ({listed})" for made, listed in kills) + ".",
         "",
     ]
     assert all(listed for made, listed in kills if made.lost)
-
-
-TIMELINE = "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
 
 def test_a_promotion_by_another_tool_stops_writes_to_the_old_primary(
@@ -300,8 +294,7 @@ def test_a_promotion_by_another_tool_stops_writes_to_the_old_primary(
         primary = primary_of(proxy)
         heir = synchronous_of(cluster, primary)
         other = next(name for name in cluster.servers if name not in (primary, heir))
-        with Client(cluster.app(primary)) as client:
-            client.query("truncate transfers")
+        empty_ledger(cluster, primary)
         ledger = Ledger(proxy.target(database=DATABASE), extended=number % 2 == 1)
         with ledger:
             ledger.await_more(50, PATIENCE)
@@ -345,7 +338,7 @@ def test_a_holder_of_the_lease_that_is_stopped_anywhere_makes_no_second_primary(
             holder, other = sorted(pair, key=lambda each: not status(each)["holds_lease"])
             primary = primary_of(other)
             synchronous_of(cluster, primary)
-            timeline = int(cluster.ask(primary, TIMELINE) or 0)
+            timeline = timeline_of(cluster, primary)
             cluster[primary].kill()
             time.sleep(random.uniform(0.0, 0.8))  # the step in which it is stopped is meant to be any
             holder.signal(signal.SIGSTOP)
@@ -357,7 +350,7 @@ def test_a_holder_of_the_lease_that_is_stopped_anywhere_makes_no_second_primary(
             heir = str(until(lambda: successor_of(other, primary), "another primary", PATIENCE))  # noqa: B023
             cluster.await_streaming(heir, 1, PATIENCE)
             assert primaries(cluster, primary) == [heir]
-            assert int(cluster.ask(heir, TIMELINE) or 0) == timeline + 1, "promoted once"
+            assert timeline_of(cluster, heir) == timeline + 1, "promoted once"
             end = "killed" if number % 2 else "went on"
             outcomes.append(f"{'after' if was_promoted else 'before'} the promotion, {end}")
             mend(cluster, other, primary, heir)
@@ -375,19 +368,9 @@ def test_a_holder_of_the_lease_that_is_stopped_anywhere_makes_no_second_primary(
     ]
 
 
-def primaries(cluster: ReplicatedCluster, dead: str) -> list[str]:
-    """Servers that live and take writes."""
-    live = [name for name in cluster.servers if name != dead]
-    return [name for name in live if cluster.ask(name, "select pg_is_in_recovery()") == "f"]
-
-
 def started(cluster: ReplicatedCluster, folder: Path, number: int) -> HeliosProcess:
     """One of two proxies with one lease, once it knows all servers."""
     own = folder / str(number)
-    sections = {
-        "failover": {"enabled": True, "lease_file": str(folder / "lease")},
-        "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 8},
-    }
-    process = HeliosProcess(own, base_settings(cluster, own, **sections))
-    until(lambda: all(node["healthy"] for node in process.json("/nodes")), "all nodes", PATIENCE)
+    process = HeliosProcess(own, settings(cluster, own, folder / "lease"))
+    await_nodes(process)
     return process

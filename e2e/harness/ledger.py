@@ -93,6 +93,7 @@ class Ledger:
                 time.sleep(0.05)
             except (ClosedError, OSError):
                 self.errors["connection lost"] += 1
+                time.sleep(0.01)
 
     def _transfer(self, client: Client) -> None:
         transfer = Transfer(next(self._ids), time.monotonic())

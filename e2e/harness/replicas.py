@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.client import Client, Target
@@ -39,9 +39,15 @@ grant alter system on parameter default_transaction_read_only to {MONITOR};
 class ReplicatedCluster:
     """Three servers by name, whichever leads."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None, synchronous: str = f'FIRST 1 ("{NAMES[1]}")') -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        synchronous: str = f'FIRST 1 ("{NAMES[1]}")',
+        hba: Sequence[str] = (),
+    ) -> None:
+        """`hba` are more lines of pg_hba.conf."""
         self.root = Path(tempfile.mkdtemp(prefix="helios-replicas-"))
-        self._options = ServerOptions(fsync=False, hba=HBA, settings={**SETTINGS, **(settings or {})})
+        self._options = ServerOptions(fsync=False, hba=(*HBA, *hba), settings={**SETTINGS, **(settings or {})})
         primary = start_primary(self.root, NAMES[0], self._options)
         self.servers = {primary.name: primary}
         cluster = PostgresCluster(self.root, primary, None)

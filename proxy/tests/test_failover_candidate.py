@@ -14,11 +14,12 @@ SYNC, LAG, PRIORITY = PromotionPolicy.PREFER_SYNC, PromotionPolicy.LEAST_LAG, Pr
 
 
 def former(synchronous: str) -> Former:
-    return Former("a", "1", 3, 1000, parse(synchronous), ("b", "c", "d"))
+    return Former("a", "1", 3, None, 1000, parse(synchronous), ("b", "c", "d"))
 
 
 def standby(name: str, received: int, **changes: object) -> Standby:
-    made = Standby(name, name, received, received, "1", 3, 100, may_promote=True, may_configure=True)
+    rights = {"may_see": True, "may_promote": True, "may_configure": True}
+    made = Standby(name, name, received, received, "1", 3, 3, 100, **rights)
     return replace(made, **changes)  # type: ignore[arg-type]  # a test names what it changes
 
 
@@ -73,6 +74,7 @@ def test_others_than_its_own_cluster_and_timeline_are_refused() -> None:
     assert "another database system" in reason(choose(state, [standby("b", 900, system_identifier="2")], SYNC))
     assert "is on timeline 2" in reason(choose(state, [standby("b", 900, timeline=2)], SYNC))
     assert "is not known" in reason(choose(state, [standby("b", 900, system_identifier=None)], SYNC))
+    assert "pg_monitor" in reason(choose(state, [standby("b", 900, may_see=False)], SYNC))
     assert "pg_promote" in reason(choose(state, [standby("b", 900, may_promote=False)], SYNC))
     assert "ALTER SYSTEM" in reason(choose(state, [standby("b", 900, may_configure=False)], SYNC))
     assert "never" in reason(choose(state, [standby("b", 900)], PromotionPolicy.NEVER))
@@ -118,3 +120,16 @@ def test_commits_wait_for_more_again_when_standbys_come_back() -> None:
     assert parse("ANY 1 (*)").widened(parse("ANY 2 (*)"), ["c", "a"]) == parse("ANY 2 (*)")
     assert Synchronous().widened(parse("*"), ["a"]) == parse("*")
     assert not parse("FIRST 1 (c)").is_narrower(parse("FIRST 1 (b)"))
+
+
+def test_one_that_has_followed_since_it_was_last_seen_is_taken_if_it_has_all_that_the_timeline_began_with() -> None:
+    ours = replace(former("FIRST 1 (b)"), began_at=800)
+    foreign = replace(ours, began_at=None)
+    followed = standby("b", 900, timeline=2, known_timeline=3)
+
+    assert chosen(choose(ours, [followed], SYNC)) == "b"
+    assert "is on timeline 2" in reason(choose(foreign, [followed], SYNC))
+    assert "is on timeline 2" in reason(choose(ours, [replace(followed, known_timeline=2)], SYNC))
+    assert "is on timeline 2" in reason(choose(ours, [replace(followed, known_timeline=4)], SYNC))
+    # What it had been sent again from the beginning of a segment on is less than what there was.
+    assert "has not received all" in reason(choose(ours, [standby("b", 700)], SYNC))

@@ -173,6 +173,7 @@ class ScriptedControl:
             holds_lease=True,
             hold=None,
             verdict=None,
+            step=None,
             refused="no standby answers",
             promoting=None,
             promotions=2,

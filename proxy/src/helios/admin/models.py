@@ -405,6 +405,8 @@ class Failover(_Answer):
     """Why no transaction may begin."""
     verdict: str | None
     """Whether the primary counts as gone; null while it answers."""
+    step: str | None
+    """What of a failover or switchover is under way; null between them."""
     refused: str | None
     """Why nobody is promoted."""
     promoting: str | None

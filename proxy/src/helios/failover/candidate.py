@@ -28,7 +28,12 @@ class Standby:
     replayed: int
     system_identifier: str | None
     timeline: int | None
+    """That it streamed when the monitor last saw it stream."""
+    known_timeline: int | None
+    """The latest of which it has the history."""
     priority: int
+    may_see: bool
+    """The monitor's role is a member of pg_monitor, without which it is told half of this."""
     may_promote: bool
     """The monitor's role may call `pg_promote`."""
     may_configure: bool
@@ -42,6 +47,8 @@ class Former:
     name: str
     system_identifier: str | None
     timeline: int | None
+    began_at: int | None
+    """Where its timeline parts from the one before, bytes, if a promotion of ours began it."""
     written: int
     """End of its WAL as last seen, bytes."""
     synchronous: Synchronous
@@ -107,13 +114,25 @@ def choose(
 
 def _unfit(former: Former, standby: Standby) -> str | None:
     """Why it cannot be promoted at all."""
+    if not standby.may_see:
+        return f"{standby.name} does not say how far it is; grant pg_monitor to the monitor's role"
     if None in (former.system_identifier, standby.system_identifier):
         return f"{standby.name}: its system identifier is not known; grant pg_monitor to the monitor's role"
     if standby.system_identifier != former.system_identifier:
         return f"{standby.name} belongs to another database system ({standby.system_identifier})"
-    if standby.timeline != former.timeline or standby.timeline is None:
+    if not _has_followed(former, standby):
         return f"{standby.name} is on timeline {standby.timeline}, {former.name} was on {former.timeline}"
+    if former.began_at is not None and standby.received < former.began_at:
+        return f"{standby.name} has not received all that {former.name} began with"
     return None
+
+
+def _has_followed(former: Former, standby: Standby) -> bool:
+    """Whether it was on its timeline, or may have been since it was last seen: what it has received tells."""
+    if former.timeline is None:
+        return False
+    is_known = former.began_at is not None and standby.known_timeline == former.timeline
+    return is_known or standby.timeline == former.timeline
 
 
 def _by_sync(standby: Standby, former: Former) -> tuple[int, ...]:

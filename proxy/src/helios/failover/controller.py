@@ -106,7 +106,8 @@ class FailoverController:
             raise SwitchoverFailure("a failover or switchover is under way already")
         async with decisions.turn:
             try:
-                return await switch_over(decisions, to)
+                with decisions.at_work():
+                    return await switch_over(decisions, to)
             except (steps.StepFailure, fence.FenceFailure, LeaseError) as error:
                 raise SwitchoverFailure(str(error)) from error
 
@@ -129,6 +130,7 @@ class FailoverController:
             holds_lease=decisions.may_decide,
             hold=record.hold or guard.lapsed,
             verdict=decisions.verdict,
+            step=decisions.progress.step,
             refused=decisions.refused or (_NO_LEASE if is_homeless else None),
             promoting=record.promoting,
             promotions=record.promotions,

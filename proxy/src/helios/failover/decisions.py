@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from helios.config import FailoverConfig
 from helios.failover.lease import Lease
+from helios.failover.lines import Lines, StepFailure
+from helios.failover.progress import Progress
 from helios.failover.record import Record
-from helios.failover.steps import StepFailure
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
 from helios.topology.cluster import ClusterMonitor
@@ -44,6 +46,8 @@ class Decisions:
         self.record = Record()
         """As this proxy acts by."""
         self.turn = asyncio.Lock()
+        self.lines = Lines()
+        self.progress = Progress()
         self.refused: str | None = None
         """Why nobody was promoted, the last time it was tried."""
         self.verdict: str | None = None
@@ -57,6 +61,15 @@ class Decisions:
     def may_decide(self) -> bool:
         """Whether this proxy has the lease."""
         return self.lease is not None and self.lease.is_held
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While somebody is replaced."""
+        with self.lines.kept():
+            try:
+                yield
+            finally:
+                self.progress.end()
 
     async def catch_up(self) -> None:
         """Act by what another proxy has decided since."""

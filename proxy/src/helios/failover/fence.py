@@ -12,8 +12,8 @@ import signal
 from collections.abc import Sequence
 
 from helios.config import FailoverConfig, NodeConfig
-from helios.topology.connection import FAILURES, cause, connect
-from helios.topology.credentials import Login
+from helios.failover.lines import Lines, StepFailure
+from helios.topology.node_poll import NodePoll
 
 __all__ = ["FenceFailure", "by_command", "by_sql", "lift"]
 
@@ -60,29 +60,21 @@ async def by_command(node: NodeConfig, config: FailoverConfig) -> None:
         raise FenceFailure(f"fence_command ended with status {process.returncode}: {last or 'no output'}")
 
 
-async def by_sql(node: NodeConfig, addresses: tuple[str, ...], login: Login) -> None:
+async def by_sql(lines: Lines, poll: NodePoll) -> None:
     """Have a node that can be reached accept no writes and end its clients. `FenceFailure` if that did not work."""
     read_only = "ALTER SYSTEM SET default_transaction_read_only = on"
-    await _run(node, addresses, login, (read_only, _RELOAD, _TERMINATE))
+    await _run(lines, poll, (read_only, _RELOAD, _TERMINATE))
 
 
-async def lift(node: NodeConfig, addresses: tuple[str, ...], login: Login) -> None:
+async def lift(lines: Lines, poll: NodePoll) -> None:
     """Undo `by_sql`. `FenceFailure` if that did not work."""
-    await _run(node, addresses, login, ("ALTER SYSTEM RESET default_transaction_read_only", _RELOAD))
+    await _run(lines, poll, ("ALTER SYSTEM RESET default_transaction_read_only", _RELOAD))
 
 
-async def _run(node: NodeConfig, addresses: tuple[str, ...], login: Login, statements: Sequence[str]) -> None:
+async def _run(lines: Lines, poll: NodePoll, statements: Sequence[str]) -> None:
     try:
-        async with asyncio.timeout(_SQL_SECONDS):
-            connection = await connect(
-                node.host, node.port, addresses, login, _SQL_SECONDS, application_name="helios fence"
-            )
-            try:
-                for statement in statements:
-                    await connection.execute(statement)
-            finally:
-                connection.terminate()
-    except TimeoutError as error:
-        raise FenceFailure(f"no answer within {_SQL_SECONDS:g} s") from error
-    except FAILURES as error:
-        raise FenceFailure(cause(error, login)) from error
+        async with lines.to(poll, _SQL_SECONDS) as connection:
+            for statement in statements:
+                await connection.execute(statement)
+    except StepFailure as error:
+        raise FenceFailure(str(error)) from error

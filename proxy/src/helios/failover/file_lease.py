@@ -23,13 +23,14 @@ from helios.failover.record import Record
 
 __all__ = ["FileLease"]
 
-_LOOK_SECONDS = 0.05
+_CALM_SECONDS = 0.05
+_BUSY_SECONDS = 0.01
+"""While something is being decided: clients wait until everybody has seen it."""
 
 
 class FileLease:
     """The lease in one file."""
 
-    look_seconds = _LOOK_SECONDS
     lapsed = None
     """Who lives is waited for."""
 
@@ -50,6 +51,11 @@ class FileLease:
             self._say()
         except OSError as error:
             raise LeaseError(f"failover.lease_file {path}: {error.strerror}") from error
+
+    @property
+    def look_seconds(self) -> float:
+        """Short while something is being decided."""
+        return _BUSY_SECONDS if any(record.is_open for record in self.records.values()) else _CALM_SECONDS
 
     @property
     def is_held(self) -> bool:

@@ -23,8 +23,10 @@ __all__ = ["Guard"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.05
-"""Between two looks at what is decided and what the polls say: a failover waits for it twice."""
+_CALM_SECONDS = 0.05
+"""Between two looks at what is decided and what the polls say: a failover waits for it."""
+_BUSY_SECONDS = 0.01
+"""The same while something is being decided: clients wait until every proxy has followed."""
 _LAPSE = "lease"
 _RETRY_SECONDS = 1.0
 """Before a promotion that was refused is tried again."""
@@ -51,7 +53,7 @@ class Guard:
             except Exception:  # noqa: BLE001 - a fault of ours is seen, and must not end failovers for ever
                 _log.exception("failover ended by an unexpected error", extra=fields(cluster=self.decisions.name))
                 await asyncio.sleep(_RETRY_SECONDS)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_BUSY_SECONDS if self.decisions.record.is_open else _CALM_SECONDS)
 
     async def _look(self) -> None:
         decisions = self.decisions
@@ -72,7 +74,8 @@ class Guard:
         """Promote if the primary is gone; else see to what is left of the last time."""
         decisions = self.decisions
         if decisions.record.promoting is not None:
-            await resume(decisions)
+            with decisions.at_work():
+                await resume(decisions)
             return
         verdict = self._judge()
         decisions.verdict = verdict.reason if verdict is not None else None
@@ -94,7 +97,8 @@ class Guard:
         primary = self.decisions.monitor.primary
         assert primary is not None, "a verdict is about a primary"
         try:
-            await self._fail_over(primary, verdict)
+            with self.decisions.at_work():
+                await self._fail_over(primary, verdict)
         except (steps.StepFailure, fence.FenceFailure, LeaseError) as error:
             self.decisions.refuse(str(error))
             self._retry_at = loop.time() + _RETRY_SECONDS
@@ -138,16 +142,19 @@ class Guard:
 
     async def _fail_over(self, primary: NodePoll, why: Verdict) -> None:
         decisions = self.decisions
-        former = former_of(decisions.monitor, primary)
+        former = former_of(decisions, primary)
+        decisions.progress.begin("confirm")
         held = f"{why.reason}; a standby is being promoted"
         if decisions.record.hold != held:
             facts = fields(cluster=decisions.name, node=former.name, reason=why.reason)
             _log.warning("primary is gone", extra=facts)
         await decisions.decide(hold=held, fenced={**decisions.record.fenced, former.name: former.timeline or 0})
         if decisions.config.fence_command:
+            decisions.progress.begin("fence")
             await fence.by_command(primary.node, decisions.config)
             decisions.fence = f"{former.name}: fence_command"
-        heard = await ask_all(decisions.monitor, primary)
+        decisions.progress.begin("ask")
+        heard = await ask_all(decisions, primary)
         choice = choose(former, heard, decisions.config.policy)
         await promote(decisions, former, choice, heard, is_planned=False)
 

@@ -95,8 +95,7 @@ class KubeLease:
     @property
     def look_seconds(self) -> float:
         """Short while something is being decided."""
-        is_busy = any(record.hold or record.promoting for record in self.records.values())
-        return _BUSY_SECONDS if is_busy else _CALM_SECONDS
+        return _BUSY_SECONDS if any(record.is_open for record in self.records.values()) else _CALM_SECONDS
 
     @property
     def is_held(self) -> bool:

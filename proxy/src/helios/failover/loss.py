@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from helios.failover.candidate import Former
-from helios.failover.record import Loss
+from helios.failover.record import Loss, Succession
 from helios.telemetry.logs import fields
 from helios.topology.probe import Reading
 
@@ -17,16 +16,16 @@ __all__ = ["loss_of", "seen_again", "tell"]
 _log = logging.getLogger(__name__)
 
 
-def loss_of(former: Former, forked_at: int) -> Loss:
+def loss_of(succession: Succession, forked_at: int) -> Loss:
     """What a former primary has written beyond where its successor's history begins, as far as it was seen."""
-    end = max(former.written, forked_at)
+    end = max(succession.written, forked_at)
     return Loss(
-        node=former.name,
-        timeline=former.timeline,
+        node=succession.former,
+        timeline=succession.timeline,
         from_lsn=_as_lsn(forked_at),
         to_lsn=_as_lsn(end),
         bytes=end - forked_at,
-        was_synchronous=former.is_synchronous,
+        was_synchronous=succession.was_synchronous,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Loss", "Narrowed", "Record"]
+__all__ = ["Beginning", "Loss", "Narrowed", "Record", "Succession"]
 
 
 class Loss(BaseModel):
@@ -38,6 +38,32 @@ class Narrowed(BaseModel):
     """Nodes that were primary and count as wanted once they are standbys."""
 
 
+class Beginning(BaseModel):
+    """Where a timeline parts from the one before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    timeline: int
+    at: int
+    """Bytes."""
+
+
+class Succession(BaseModel):
+    """What whoever completes a promotion must know of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    former: str
+    timeline: int | None
+    written: int
+    """End of the former primary's WAL as last seen, bytes."""
+    was_synchronous: bool
+    is_planned: bool
+    """The former primary had nothing more to write."""
+    names: str | None
+    """`synchronous_standby_names` of the new one; None: commits waited for nobody."""
+
+
 class Record(BaseModel):
     """What is decided about one cluster. Every proxy acts by it; only the holder of the lease writes it."""
 
@@ -51,12 +77,21 @@ class Record(BaseModel):
     """Nodes that were replaced → the timeline they were on."""
     promoting: str | None = None
     """A node that may have been told to become primary. Nobody else may be, until it is known whether it has."""
+    succession: Succession | None = None
+    """Of that node, or of the last one."""
     promotions: int = 0
     forks: dict[str, int] = {}
     """Former primaries → where the history of their successor parts from theirs, bytes."""
+    beginning: Beginning | None = None
+    """Of what the node promoted last writes."""
     xid_bound: int | None = None
     """Of the last promotion: transactions with this number or a later one did not come over."""
     losses: tuple[Loss, ...] = ()
     """Of all promotions."""
     narrowed: Narrowed | None = None
     """For whom commits shall wait again when they come back."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more is about to be decided."""
+        return self.hold is not None or self.promoting is not None

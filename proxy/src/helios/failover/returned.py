@@ -57,7 +57,7 @@ class Returned:
         node, decisions = poll.node, self._decisions
         facts = fields(cluster=decisions.name, node=node.name)
         try:
-            await fence.by_sql(node, poll.addresses, poll.settings.login)
+            await fence.by_sql(decisions.lines, poll)
         except fence.FenceFailure as error:
             decisions.fence = f"{node.name}: none, {error}"
             facts = fields(cluster=decisions.name, node=node.name, error=error)

@@ -28,6 +28,8 @@ class FailoverStatus:
     """Why no transaction may begin."""
     verdict: str | None
     """Whether the primary counts as gone; None while it answers."""
+    step: str | None
+    """What of a failover or switchover is under way."""
     refused: str | None
     """Why nobody is promoted."""
     promoting: str | None

@@ -1,20 +1,19 @@
-"""What is said to servers when a standby is promoted. Called by `controller`, which knows the order.
-
-Every function opens a connection of its own: what the monitor's say must not wait behind them.
+"""What is said to servers when a standby is promoted. Called by `promotion`, `switchover` and `widening`, which know
+the order.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import asyncpg
 
 from helios.config import NodeConfig
 from helios.failover.candidate import Standby
+from helios.failover.lines import Lines, StepFailure
 from helios.failover.synchronous import Synchronous
-from helios.topology.connection import FAILURES, Connection, cause, connect
+from helios.topology.connection import Connection
 from helios.topology.node_poll import NodePoll
 
 __all__ = [
@@ -43,6 +42,7 @@ SELECT pg_is_in_recovery() AS in_recovery,
        pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS replayed,
        has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE') AS may_promote,
        has_function_privilege('pg_reload_conf()', 'EXECUTE') AS may_reload,
+       has_function_privilege('pg_ls_waldir()', 'EXECUTE') AS may_see,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        current_setting('server_version_num')::int AS version
 """
@@ -50,6 +50,11 @@ SELECT pg_is_in_recovery() AS in_recovery,
 _PARAMETERS = """
 SELECT has_parameter_privilege('synchronous_standby_names', 'ALTER SYSTEM')
    AND has_parameter_privilege('primary_conninfo', 'ALTER SYSTEM')
+"""
+
+# A standby that follows a new primary fetches the file first. What its walreceiver said of its timeline goes with it.
+_KNOWN_TIMELINE = """
+SELECT max(('x' || left(name, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{8}[.]history$'
 """
 
 _IN_RECOVERY = "SELECT pg_is_in_recovery()"
@@ -65,10 +70,6 @@ _STREAMING = "SELECT application_name FROM pg_stat_replication WHERE state = 'st
 _FIRST_WITH_PARAMETER_PRIVILEGES = 150_000
 
 
-class StepFailure(Exception):
-    """A server did not do what it was told; the message says which and why."""
-
-
 class Promoted:
     """What the new primary says of how it began."""
 
@@ -79,9 +80,9 @@ class Promoted:
         """Where its history parts from that of its predecessor, bytes."""
 
 
-async def ask(poll: NodePoll) -> Standby:
+async def ask(lines: Lines, poll: NodePoll) -> Standby:
     """What a standby has, and what it lets us do. `StepFailure`."""
-    async with _connected(poll, _ASK_SECONDS) as connection:
+    async with lines.to(poll, _ASK_SECONDS) as connection:
         row = await connection.fetchrow(_ASK)
         assert row is not None, "a SELECT without FROM gives one row"
         if not row["in_recovery"]:
@@ -89,6 +90,7 @@ async def ask(poll: NodePoll) -> Standby:
         may_configure = row["is_superuser"]
         if not may_configure and row["version"] >= _FIRST_WITH_PARAMETER_PRIVILEGES:
             may_configure = await connection.fetchval(_PARAMETERS)
+        known_timeline = await connection.fetchval(_KNOWN_TIMELINE) if row["may_see"] else None
         reading = poll.reading
         received, replayed = int(row["received"] or 0), int(row["replayed"] or 0)
         return Standby(
@@ -98,29 +100,31 @@ async def ask(poll: NodePoll) -> Standby:
             replayed=replayed,
             system_identifier=reading.system_identifier if reading else None,
             timeline=reading.timeline if reading else None,
+            known_timeline=known_timeline,
             priority=poll.node.priority,
+            may_see=row["may_see"],
             may_promote=row["may_promote"],
             may_configure=bool(may_configure and row["may_reload"]),
         )
 
 
-async def configure(poll: NodePoll, synchronous: Synchronous) -> None:
+async def configure(lines: Lines, poll: NodePoll, synchronous: Synchronous) -> None:
     """Tell a server for whom its commits wait, as primary. Said before it is one, or they would hang. `StepFailure`."""
-    async with _connected(poll, _CONFIGURE_SECONDS) as connection:
+    async with lines.to(poll, _CONFIGURE_SECONDS) as connection:
         # Our own connection reads by the old setting until the reload; nobody writes here.
         await _set(connection, "synchronous_standby_names", str(synchronous))
 
 
-async def streaming(poll: NodePoll) -> set[str]:
+async def streaming(lines: Lines, poll: NodePoll) -> set[str]:
     """Names of the standbys that stream from a primary. `StepFailure`."""
-    async with _connected(poll, _ASK_SECONDS) as connection:
+    async with lines.to(poll, _ASK_SECONDS) as connection:
         return {row["application_name"] for row in await connection.fetch(_STREAMING)}
 
 
-async def promote(poll: NodePoll, timeout_seconds: float, may: Callable[[], bool]) -> Promoted:
+async def promote(lines: Lines, poll: NodePoll, timeout_seconds: float, may: Callable[[], bool]) -> Promoted:
     """Make a standby the primary if `may` still says so when everything else is done; it replays what it has received
     first. `StepFailure`."""
-    async with _connected(poll, timeout_seconds + _CONFIGURE_SECONDS) as connection:
+    async with lines.to(poll, timeout_seconds + _CONFIGURE_SECONDS) as connection:
         if await connection.fetchval(_IN_RECOVERY):
             if not may():
                 raise StepFailure("the lease was lost")
@@ -139,37 +143,37 @@ async def promote(poll: NodePoll, timeout_seconds: float, may: Callable[[], bool
         return Promoted(row["xid_bound"], int(row["forked_at"]))
 
 
-async def follow(standby: NodePoll, primary: NodePoll) -> None:
+async def follow(lines: Lines, standby: NodePoll, primary: NodePoll) -> None:
     """Have a standby stream from the new primary, with a slot of its own there if it used one. `StepFailure`."""
-    async with _connected(standby, _CONFIGURE_SECONDS) as connection:
+    async with lines.to(standby, _CONFIGURE_SECONDS) as connection:
         settings = "SELECT name, setting FROM pg_settings WHERE name IN ('primary_conninfo', 'primary_slot_name')"
         found = {row["name"]: row["setting"] for row in await connection.fetch(settings)}
         slot = found.get("primary_slot_name")
         if slot:
-            await _make_slot(primary, slot)
+            await _make_slot(lines, primary, slot)
         conninfo = _redirected(found.get("primary_conninfo") or "", primary.node)
         await _set(connection, "primary_conninfo", conninfo)
 
 
-async def end_of_wal(poll: NodePoll) -> int:
+async def end_of_wal(lines: Lines, poll: NodePoll) -> int:
     """How far a primary is that nobody writes to any more, in bytes; all of that is on disk. `StepFailure`."""
-    async with _connected(poll, _CONFIGURE_SECONDS) as connection:
+    async with lines.to(poll, _CONFIGURE_SECONDS) as connection:
         # A commit that is waited for flushes what was committed without waiting.
         await connection.execute("SET default_transaction_read_only = off; SET synchronous_commit = local")
         await connection.execute("SELECT pg_logical_emit_message(true, 'helios', 'switchover')")
         return int(await connection.fetchval("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"))
 
 
-async def await_position(poll: NodePoll, position: int, timeout_seconds: float) -> None:
+async def await_position(lines: Lines, poll: NodePoll, position: int, timeout_seconds: float) -> None:
     """Wait until a standby has received and replayed so much. `StepFailure`."""
-    async with _connected(poll, timeout_seconds) as connection:
+    async with lines.to(poll, timeout_seconds) as connection:
         while not await connection.fetchval(_HAS, position):  # noqa: ASYNC110 - it happens at another server
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def checkpoint(poll: NodePoll) -> None:
+async def checkpoint(lines: Lines, poll: NodePoll) -> None:
     """Have a primary write down what is dirty, so that its shutdown and its successor's start are short."""
-    async with _connected(poll, _CHECKPOINT_SECONDS) as connection:
+    async with lines.to(poll, _CHECKPOINT_SECONDS) as connection:
         try:
             await connection.execute("CHECKPOINT", timeout=_CHECKPOINT_SECONDS)
         except asyncpg.InsufficientPrivilegeError:
@@ -177,8 +181,8 @@ async def checkpoint(poll: NodePoll) -> None:
             return
 
 
-async def _make_slot(primary: NodePoll, slot: str) -> None:
-    async with _connected(primary, _CONFIGURE_SECONDS) as connection:
+async def _make_slot(lines: Lines, primary: NodePoll, slot: str) -> None:
+    async with lines.to(primary, _CONFIGURE_SECONDS) as connection:
         is_there = await connection.fetchval("SELECT 1 FROM pg_replication_slots WHERE slot_name = $1", slot)
         if not is_there:
             await connection.execute(f"SELECT pg_create_physical_replication_slot('{slot}', true)")
@@ -193,22 +197,3 @@ async def _set(connection: Connection, name: str, value: str) -> None:
 def _redirected(conninfo: str, node: NodeConfig) -> str:
     """The same login at another server: of several keywords the last one counts."""
     return f"{conninfo} host={node.host} port={node.port}".strip()
-
-
-@asynccontextmanager
-async def _connected(poll: NodePoll, timeout_seconds: float) -> AsyncIterator[Connection]:
-    """A connection for one step; whatever goes wrong is a `StepFailure` that names the node."""
-    node, login = poll.node, poll.settings.login
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            connection = await connect(
-                node.host, node.port, poll.addresses, login, timeout_seconds, application_name="helios failover"
-            )
-            try:
-                yield connection
-            finally:
-                connection.terminate()
-    except TimeoutError as error:
-        raise StepFailure(f"{node.name} did not answer within {timeout_seconds:g} s") from error
-    except FAILURES as error:
-        raise StepFailure(f"{node.name}: {cause(error, login)}") from error

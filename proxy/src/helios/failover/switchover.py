@@ -29,19 +29,25 @@ async def switch_over(decisions: Decisions, to: str | None) -> str:
     if primary is None or not primary.fresh:
         raise SwitchoverFailure("there is no primary that answers: nothing to switch over from")
     target = await _target(decisions, primary, to)
-    await steps.checkpoint(primary)
+    decisions.progress.begin("checkpoint")
+    await steps.checkpoint(decisions.lines, primary)
     before = decisions.record
     try:
+        decisions.progress.begin("pause")
         await decisions.decide(hold=f"{primary.node.name} is being replaced (switchover)")
+        decisions.progress.begin("drain")
         await _drain(decisions)
-        end = await steps.end_of_wal(primary)
-        await steps.await_position(decisions.poll_of(target), end, _CATCH_UP_SECONDS)
-        former = former_of(decisions.monitor, primary)
+        decisions.progress.begin("catch_up")
+        end = await _caught_up(decisions, primary, target)
+        former = former_of(decisions, primary)
+        decisions.progress.begin("confirm")
         await decisions.decide(fenced={**decisions.record.fenced, former.name: former.timeline or 0})
+        decisions.progress.begin("fence")
         end = await _fence(decisions, primary, target, end)
-        asked = await ask_all(decisions.monitor, primary)
+        decisions.progress.begin("ask")
+        asked = await ask_all(decisions, primary)
         heard = [replace(standby, received=min(standby.received, end)) for standby in asked]
-        former = replace(former_of(decisions.monitor, primary), written=end)
+        former = replace(former_of(decisions, primary), written=end)
         choice = choose(former, heard, _policy(decisions), target)
         return await promote(decisions, former, choice, heard, is_planned=True)
     except BaseException:
@@ -58,8 +64,8 @@ async def _target(decisions: Decisions, primary: NodePoll, to: str | None) -> st
         raise SwitchoverFailure(f"{to} is the primary already")
     if to is not None and all(poll.node.name != to for poll in monitor.polls):
         raise SwitchoverFailure(f"there is no enabled node {to!r} in cluster {decisions.name!r}")
-    heard: list[Standby] = [replace(standby, received=0) for standby in await ask_all(monitor, primary)]
-    choice = choose(former_of(monitor, primary), heard, _policy(decisions), to)
+    heard: list[Standby] = [replace(standby, received=0) for standby in await ask_all(decisions, primary)]
+    choice = choose(former_of(decisions, primary), heard, _policy(decisions), to)
     if isinstance(choice, Refusal):
         raise SwitchoverFailure(choice.reason)
     return choice.standby.name
@@ -77,11 +83,16 @@ async def _fence(decisions: Decisions, primary: NodePoll, target: str, end: int)
         await fence.by_command(primary.node, decisions.config)
         decisions.fence = f"{primary.node.name}: fence_command"
         return end
-    await fence.by_sql(primary.node, primary.addresses, primary.settings.login)
+    await fence.by_sql(decisions.lines, primary)
     decisions.fence = f"{primary.node.name}: read-only by SQL"
     # What others wrote between the last look and the fence must come along too.
-    end = await steps.end_of_wal(primary)
-    await steps.await_position(decisions.poll_of(target), end, _CATCH_UP_SECONDS)
+    return await _caught_up(decisions, primary, target)
+
+
+async def _caught_up(decisions: Decisions, primary: NodePoll, target: str) -> int:
+    """Where the WAL of the primary ends, once the standby has all of that. `StepFailure`."""
+    end = await steps.end_of_wal(decisions.lines, primary)
+    await steps.await_position(decisions.lines, decisions.poll_of(target), end, _CATCH_UP_SECONDS)
     return end
 
 
@@ -89,7 +100,7 @@ async def _undo(decisions: Decisions, primary: NodePoll, before: Record) -> None
     """Everything as it was, before anybody was told to become primary."""
     was_fenced = primary.node.name in decisions.record.fenced
     if was_fenced and not decisions.config.fence_command:
-        await fence.lift(primary.node, primary.addresses, primary.settings.login)
+        await fence.lift(decisions.lines, primary)
     await decisions.decide(hold=before.hold, fenced=before.fenced)
     await primary.poll_now()
 

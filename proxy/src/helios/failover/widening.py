@@ -48,7 +48,7 @@ class Widening:
         wider = present.widened(wanted, await self._back(primary))
         if wider == present:
             return
-        await steps.configure(primary, wider)
+        await steps.configure(self._decisions.lines, primary, wider)
         left = narrowed.model_copy(update={"given": str(wider)}) if wider.is_narrower(wanted) else None
         await self._decisions.decide(narrowed=left)
         facts = fields(cluster=self._decisions.name, node=primary.node.name, names=wider, before=present)
@@ -58,8 +58,8 @@ class Widening:
         """Standbys that stream, and that commits waited for before or that were primary then."""
         narrowed = self._decisions.record.narrowed
         assert narrowed is not None, "nothing is missing"
-        wanted, streaming = parse(narrowed.wanted), await steps.streaming(primary)
-        asked = await ask_all(self._decisions.monitor, primary)
+        wanted, streaming = parse(narrowed.wanted), await steps.streaming(self._decisions.lines, primary)
+        asked = await ask_all(self._decisions, primary)
         return [
             each.application_name
             for each in asked

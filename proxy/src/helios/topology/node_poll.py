@@ -67,6 +67,7 @@ class NodePoll:
         self._after = after
         self._probe = Probe(node.host, node.port)
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
 
     @property
     def address(self) -> str:
@@ -108,6 +109,7 @@ class NodePoll:
         asked_at = loop.time()
         while self.asked_at < asked_at:
             self.wake()
+            self._hurry.set()
             await asyncio.sleep(_LOOK_SECONDS)
 
     def observation(self, fenced: bool) -> Observation:
@@ -128,6 +130,7 @@ class NodePoll:
         try:
             while True:
                 self._wake.clear()
+                self._hurry.clear()
                 await self._poll()
                 self._after(self)
                 await self._pause()
@@ -169,7 +172,9 @@ class NodePoll:
         self.silence = self.failing_since = None
 
     async def _pause(self) -> None:
-        await asyncio.sleep(_MIN_GAP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MIN_GAP_SECONDS):
+                await self._hurry.wait()
         excess = self.failure_count - self.settings.failure_threshold
         interval = self.settings.interval_seconds
         if excess > 0:

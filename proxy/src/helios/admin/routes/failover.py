@@ -56,6 +56,7 @@ def _shown(status: FailoverStatus) -> Failover:
         holds_lease=status.holds_lease,
         hold=status.hold,
         verdict=status.verdict,
+        step=status.step,
         refused=status.refused,
         promoting=status.promoting,
         promotions=status.promotions,

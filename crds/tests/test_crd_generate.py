@@ -117,11 +117,13 @@ def mirroring_fields() -> list[Any]:
 
 
 def plain(hint: Any) -> Any:
-    """A type without None and without annotations."""
+    """A type without None and without annotations; of a list only that it is one."""
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (arm for arm in get_args(hint) if arm is not type(None))
     while hasattr(hint, "__metadata__"):
         hint = get_args(hint)[0]
+    if get_origin(hint) is tuple:
+        return tuple
     return plain(hint) if get_origin(hint) in (Union, types.UnionType) else hint
 
 

@@ -40,6 +40,7 @@ AROUND: dict[str, dict[str, Any]] = {
     },
     "spec.auth.hbaSecretRef": {"auth": {"usersSecretRef": {"name": "users"}}},
     "spec.clusters": {"nodes": None, "clusters": [CLUSTER]},
+    "spec.clusters[].patroniUrls": {"clusters": [{**CLUSTER, "provider": "patroni"}]},
     "spec.clusters[].discovery": {"clusters": [{"name": "one", "discovery": {"serviceName": "db"}}]},
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},
     "spec.databases[].cluster": {"nodes": None, "clusters": [CLUSTER, {**CLUSTER, "name": "two"}]},
@@ -67,6 +68,8 @@ AROUND["spec.auth"] = {"auth": AROUND["spec.auth"]}
 VALUES: dict[str, tuple[Any, Any]] = {
     "spec.databases[].cluster": ("one", "two"),
     "spec.clusters[].name": ("one", "two"),
+    "spec.clusters[].patroniUrls[]": ("http://db-1:8008", "http://db-2:8008"),
+    "spec.clusters[].dnsNames[]": ("db-1:5432", "db-2:5432"),
     "spec.auth.method": ("trust", "md5"),
     "spec.tls.mode": ("allow", "require"),
     "spec.tls.clientAuth": ("optional", "required"),

@@ -392,16 +392,18 @@ def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:
 
 def _clusters(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[ClusterConfig, ...]:
     spec = proxy.spec
-    listed = [(each.name, each.nodes, each.provider, each.server_tls or spec.server_tls) for each in spec.clusters]
+    listed = [(mirrored(each), each.nodes, each.server_tls or spec.server_tls) for each in spec.clusters]
+    only: dict[str, Any] = {"name": MAIN_CLUSTER}
+    if spec.provider is not None:
+        only["provider"] = spec.provider
     clusters: list[ClusterConfig] = []
-    for name, nodes, provider, tls in listed or [(MAIN_CLUSTER, spec.nodes, spec.provider, spec.server_tls)]:
+    for stated, nodes, tls in listed or [(only, spec.nodes, spec.server_tls)]:
         made = tuple(NodeConfig(host=node.host, port=node.port, **mirrored(node)) for node in nodes)
         encryption = mirrored(tls)
         if tls is not None and tls.ca_secret_ref is not None:
             encryption["ca_file"] = _secret_path(tls.ca_secret_ref.name, tls.ca_secret_ref.key, placement)
-        found = made or references.discovered.get(name, ())
-        cluster = ClusterConfig(name=name, nodes=found, tls=ServerTlsConfig(**encryption))
-        clusters.append(cluster if provider is None else cluster.model_copy(update={"provider": provider}))
+        found = made or references.discovered.get(stated["name"], ())
+        clusters.append(ClusterConfig(nodes=found, tls=ServerTlsConfig(**encryption), **stated))
     return tuple(clusters)
 
 

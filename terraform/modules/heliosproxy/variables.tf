@@ -94,11 +94,13 @@ variable "nodes" {
 variable "clusters" {
   description = "Several clusters behind one proxy; `databases` says which name leads to which. Excludes `nodes`."
   type = list(object({
-    name       = string
-    provider   = optional(string)
-    nodes      = optional(list(object({ host = string, port = optional(number), name = optional(string), role = optional(string), weight = optional(number), priority = optional(number), zone = optional(string) })))
-    discovery  = optional(object({ service_name = string }))
-    server_tls = optional(object({ mode = optional(string), ca_secret_ref = optional(object({ name = string, key = optional(string) })), channel_binding = optional(string) }))
+    name         = string
+    provider     = optional(string)
+    patroni_urls = optional(list(string))
+    dns_names    = optional(list(string))
+    nodes        = optional(list(object({ host = string, port = optional(number), name = optional(string), role = optional(string), weight = optional(number), priority = optional(number), zone = optional(string) })))
+    discovery    = optional(object({ service_name = string }))
+    server_tls   = optional(object({ mode = optional(string), ca_secret_ref = optional(object({ name = string, key = optional(string) })), channel_binding = optional(string) }))
   }))
   default = null
 }
@@ -306,6 +308,8 @@ variable "failover" {
     confirm_timeout_millis = optional(number)
     drain_after_secs       = optional(number)
     lease_secs             = optional(number)
+    fence_command          = optional(list(string))
+    fence_timeout_secs     = optional(number)
   })
   default = null
 }

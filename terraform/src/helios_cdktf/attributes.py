@@ -106,6 +106,8 @@ class InstanceClusters(TypedDict):
 
     name: str
     provider: NotRequired[str | None]
+    patroni_urls: NotRequired[Sequence[str] | None]
+    dns_names: NotRequired[Sequence[str] | None]
     nodes: NotRequired[Sequence[InstanceClustersNodes] | None]
     discovery: NotRequired[InstanceClustersDiscovery | None]
     server_tls: NotRequired[InstanceClustersServerTls | None]
@@ -380,6 +382,8 @@ class InstanceFailover(TypedDict):
     confirm_timeout_millis: NotRequired[int | None]
     drain_after_secs: NotRequired[int | None]
     lease_secs: NotRequired[int | None]
+    fence_command: NotRequired[Sequence[str] | None]
+    fence_timeout_secs: NotRequired[int | None]
 
 
 class InstanceTransactionReplayJournal(TypedDict):

@@ -10,7 +10,7 @@ from pydantic import Field
 from helios.config import ClusterConfig, DatabaseConfig, NodeConfig, NodeRole, Provider
 from helios.config.base import Host, Port
 from helios_crds.base import SpecModel
-from helios_crds.markers import Rule, cel, list_map, mirrors
+from helios_crds.markers import Rule, atomic, cel, list_map, mirrors
 from helios_crds.types import ServiceName
 from helios_crds.v1alpha1.references import PasswordRef
 from helios_crds.v1alpha1.settings import DatabasePoolSpec, DatabaseRoutingSpec, ServerTlsSpec
@@ -96,6 +96,8 @@ class ClusterSpec(SpecModel):
     name: Annotated[str, mirrors(ClusterConfig, "name", required=True)]
 
     provider: Annotated[Provider | None, mirrors(ClusterConfig, "provider")] = None
+    patroni_urls: Annotated[tuple[str, ...] | None, mirrors(ClusterConfig, "patroni_urls"), atomic()] = None
+    dns_names: Annotated[tuple[str, ...] | None, mirrors(ClusterConfig, "dns_names"), atomic()] = None
 
     nodes: NodeList = ()
     """The servers of the cluster. Excludes `discovery`."""

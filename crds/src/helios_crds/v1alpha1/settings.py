@@ -417,6 +417,8 @@ class FailoverSpec(SpecModel):
     confirm_timeout_millis: Annotated[int | None, mirrors(FailoverConfig, "confirm_timeout_ms")] = None
     drain_after_seconds: Annotated[int | None, mirrors(FailoverConfig, "drain_after_seconds")] = None
     lease_seconds: Annotated[int | None, mirrors(FailoverConfig, "lease_seconds")] = None
+    fence_command: Annotated[tuple[str, ...] | None, mirrors(FailoverConfig, "fence_command"), atomic()] = None
+    fence_timeout_seconds: Annotated[int | None, mirrors(FailoverConfig, "fence_timeout_seconds")] = None
 
 
 class JournalSpec(SpecModel):

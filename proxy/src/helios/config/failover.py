@@ -74,10 +74,11 @@ class FailoverConfig(HeliosModel):
     drain_after_seconds: PositiveSeconds = 10
     """Seconds that a switchover waits for open transactions to end; then it gives up and nothing has changed."""
 
-    fence_command: tuple[Word, ...] = ()
-    """Program and arguments that stop the old primary for good before another is promoted. It finds the node in
-    HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is
-    promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached."""
+    fence_command: Annotated[tuple[Word, ...], Field(max_length=64)] = ()
+    """Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the
+    image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status
+    0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes,
+    as soon as it can be reached."""
 
     fence_timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=3_600)] = 10
     """Seconds that `fence_command` may take."""

@@ -98,11 +98,11 @@ class ClusterConfig(HeliosModel):
     provider: Provider = Provider.STATIC
     """Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote."""
 
-    patroni_urls: tuple[PatroniUrl, ...] = ()
+    patroni_urls: Annotated[tuple[PatroniUrl, ...], Field(max_length=32)] = ()
     """REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked
     who the members are. They take the place of `nodes`, which are used until then."""
 
-    dns_names: tuple[DnsName, ...] = ()
+    dns_names: Annotated[tuple[DnsName, ...], Field(max_length=32)] = ()
     """Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take
     the place of `nodes`, which are used until then."""
 

@@ -191,8 +191,13 @@ def test_what_is_done_with_a_transaction_block(sql: str, block: Block | None) ->
 @pytest.mark.parametrize(
     ("sql", "rerun"),
     [
-        ("select now(), nextval('s')", Rerun.REPEATS),
-        ("insert into t values (1) returning id", Rerun.REPEATS),
+        ("select now(), nextval('s')", Rerun.LOOKS),
+        ("insert into t values (1) returning id", Rerun.ROWS),
+        ("select * from t for update", Rerun.ROWS),
+        ("with gone as (delete from t returning id) select * from gone", Rerun.ROWS),
+        ("insert into t values (1); insert into t values (2)", Rerun.REPEATS),
+        ("call p()", Rerun.NEVER),
+        ("create table u (id int)", Rerun.REPEATS),
         ("begin; savepoint a; rollback to a", Rerun.REPEATS),
         ("rollback and chain", Rerun.REPEATS),
         ("commit", Rerun.COMMITS),

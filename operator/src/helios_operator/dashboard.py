@@ -225,6 +225,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 (
                     (_sum("transaction_replays_active", "proxy"), "being run again"),
                     (_rate("transaction_replays_total", "proxy"), "went on, a second"),
+                    (_rate("transaction_commits_found_total", "proxy"), "found to be committed, a second"),
                     (_rate("transaction_replay_statements_total", "proxy"), "their requests, a second"),
                     (_rate("transaction_replays_failed_total", "reason"), "lost, a second: {{reason}}"),
                 ),

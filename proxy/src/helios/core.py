@@ -31,6 +31,7 @@ __all__ = [
     "NodePosition",
     "NodeSuspect",
     "NodeView",
+    "Promotion",
     "Question",
     "SocketOffer",
     "Withdrawn",
@@ -58,6 +59,17 @@ class NodeView(Message):
     zone: str | None = None
 
 
+class Promotion(Message):
+    """Where the history of a primary parts from its predecessor's."""
+
+    timeline: int
+    """Of the new primary."""
+    forked_at: int
+    """Nothing that its predecessor wrote from here on is in it, in bytes."""
+    xid_bound: int
+    """No transaction with this number or a later one came over."""
+
+
 class ClusterView(Message):
     """Who is primary in one cluster; `primary` is a node's name, or null with the reason why there is none."""
 
@@ -67,6 +79,8 @@ class ClusterView(Message):
     nodes: tuple[NodeView, ...]
     synchronous: bool
     """The primary waits with an acknowledgement until a standby has what it says."""
+    promotions: tuple[Promotion, ...] = ()
+    """Of late, as far as they were ours: with them it can be told what became of a commit that nobody has answered."""
 
 
 class NodePosition(Message):

@@ -129,6 +129,8 @@ class ReplayCounts(Message):
     journal_bytes: int
     """In journals of more than 16 KiB."""
     completed_total: int
+    acknowledged_total: int
+    """Commits whose answer was lost with their server, and of which another one knew."""
     statements_total: int
     """Requests that gave the same answers again."""
     failed: tuple[ReplayFailures, ...]

@@ -50,6 +50,7 @@ def engine_state(**changes: Any) -> EngineState:
             "active": 1,
             "journal_bytes": 70_000,
             "completed_total": 12,
+            "acknowledged_total": 4,
             "statements_total": 40,
             "failed": [{"reason": "answer", "total": 3}, {"reason": "outcome", "total": 0}],
         },

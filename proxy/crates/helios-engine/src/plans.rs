@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::class::Class;
 use crate::heat::Table;
+use crate::journal::Weight;
 use crate::server::Doubts;
 
 pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb, WriteMode};
@@ -96,6 +97,17 @@ impl Plan {
     /// Whether it may be run again in a transaction that is begun anew.
     pub(crate) fn may_rerun(&self) -> bool {
         self.rerun != Rerun::Never
+    }
+
+    /// What it means for its transaction's being run again, if it is no plain transaction control.
+    pub(crate) fn weight(&self) -> Weight {
+        match self.rerun {
+            Rerun::Commits | Rerun::Never => Weight::Mixes,
+            _ if self.is_read() => Weight::Reads,
+            Rerun::Looks => Weight::Looks,
+            Rerun::Rows => Weight::Rows,
+            Rerun::Repeats => Weight::Writes,
+        }
     }
 
     /// Whether it may commit the transaction that it is in.

@@ -96,6 +96,7 @@ fn replays(shared: &Shared) -> Value {
         "active": shared.ledger.reruns(),
         "journal_bytes": shared.ledger.bytes(),
         "completed_total": sum(|it| &it.completed),
+        "acknowledged_total": sum(|it| &it.acknowledged),
         "statements_total": sum(|it| &it.statements),
         "failed": failed,
     })

@@ -80,6 +80,8 @@ pub(crate) struct Stats {
 /// What became of transactions whose servers were lost.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
+    /// Commits whose answer was lost, and which a server knew of.
+    pub(crate) acknowledged: Counter,
     /// Run again, and gone on.
     pub(crate) completed: Counter,
     /// Requests of those that gave the same answers.

@@ -30,9 +30,23 @@ pub struct ClusterTopology {
     pub synchronous: bool,
     /// Its servers.
     pub nodes: Vec<NodeTopology>,
+    /// Of late, as far as they were ours.
+    pub promotions: Vec<Promotion>,
     /// Counts choices among them.
     #[serde(skip)]
     pub(crate) turn: AtomicU64,
+}
+
+/// Where the history of a primary parts from its predecessor's.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// Of the new primary.
+    pub timeline: u32,
+    /// Nothing that its predecessor wrote from here on is in it.
+    pub forked_at: u64,
+    /// No transaction with this number or a later one came over.
+    pub xid_bound: u64,
 }
 
 /// One server.

@@ -444,6 +444,8 @@ class TransactionReplayView(_Answer):
     """Transactions being run again now."""
     completed: int
     """Since the start, those that went on."""
+    acknowledged: int
+    """Commits whose answer was lost with their server, and which a server was found to have."""
     statements: int
     """Requests of those that gave the same answers again."""
     diverged: dict[str, int]

@@ -130,6 +130,8 @@ class Decisions:
                 self.monitor.fence(node, timeline)
         for node in before.fenced.keys() - record.fenced.keys():
             self.monitor.unfence(node)
+        # Whoever waited for the primary must know this when it may begin.
+        self.monitor.promotions = record.history
         self.monitor.hold(_HOLDER, record.hold)
         if await self.open_transactions(self.config.confirm_timeout_ms) is None or self.lease is None:
             _log.error("workers do not follow", extra=fields(cluster=self.name, term=record.term))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from helios.core import Promotion
 from helios.failover import loss, steps
 from helios.failover.candidate import Choice, Former, Refusal, Standby
 from helios.failover.decisions import Decisions
@@ -23,6 +24,9 @@ from helios.topology.node_poll import NodePoll
 __all__ = ["ask_all", "former_of", "promote", "resume"]
 
 _log = logging.getLogger(__name__)
+
+_KEPT = 8
+"""Promotions that are remembered: more than happen while one commit is looked for."""
 
 
 def former_of(decisions: Decisions, primary: NodePoll) -> Former:
@@ -165,11 +169,13 @@ async def _repoint(decisions: Decisions, standby: NodePoll, primary: NodePoll) -
 def _ended(record: Record, primary: NodePoll, promoted: steps.Promoted) -> dict[str, Any]:
     """What changes once a node is primary."""
     timeline = primary.reading.timeline if primary.reading is not None else None
+    last = Promotion(timeline=promoted.timeline, forked_at=promoted.forked_at, xid_bound=promoted.xid_bound)
     return {
         "promoting": None,
         "hold": None,
         "promotions": record.promotions + 1,
         "beginning": None if timeline is None else Beginning(timeline=timeline, at=promoted.forked_at),
         "xid_bound": promoted.xid_bound,
+        "history": (*record.history, last)[-_KEPT:] if promoted.is_ours else record.history,
         "fenced": {node: before for node, before in record.fenced.items() if node != primary.node.name},
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from helios.core import Promotion
+
 __all__ = ["Beginning", "Loss", "Narrowed", "Record", "Succession"]
 
 
@@ -86,6 +88,8 @@ class Record(BaseModel):
     """Of what the node promoted last writes."""
     xid_bound: int | None = None
     """Of the last promotion: transactions with this number or a later one did not come over."""
+    history: tuple[Promotion, ...] = ()
+    """The last promotions of ours, oldest first."""
     losses: tuple[Loss, ...] = ()
     """Of all promotions."""
     narrowed: Narrowed | None = None

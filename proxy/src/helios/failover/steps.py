@@ -73,11 +73,14 @@ _FIRST_WITH_PARAMETER_PRIVILEGES = 150_000
 class Promoted:
     """What the new primary says of how it began."""
 
-    def __init__(self, xid_bound: int, forked_at: int) -> None:
+    def __init__(self, xid_bound: int, forked_at: int, timeline: int, *, is_ours: bool) -> None:
         self.xid_bound = xid_bound
-        """The first transaction number of its own."""
+        """The first transaction number of its own, or a later one."""
         self.forked_at = forked_at
         """Where its history parts from that of its predecessor, bytes."""
+        self.timeline = timeline
+        self.is_ours = is_ours
+        """It was seen to become primary; else it may have been restarted since, and not say any more where that was."""
 
 
 async def ask(lines: Lines, poll: NodePoll) -> Standby:
@@ -125,7 +128,8 @@ async def promote(lines: Lines, poll: NodePoll, timeout_seconds: float, may: Cal
     """Make a standby the primary if `may` still says so when everything else is done; it replays what it has received
     first. `StepFailure`."""
     async with lines.to(poll, timeout_seconds + _CONFIGURE_SECONDS) as connection:
-        if await connection.fetchval(_IN_RECOVERY):
+        is_ours = await connection.fetchval(_IN_RECOVERY)
+        if is_ours:
             if not may():
                 raise StepFailure("the lease was lost")
             # It would itself look only ten times a second whether it is done.
@@ -137,10 +141,11 @@ async def promote(lines: Lines, poll: NodePoll, timeout_seconds: float, may: Cal
             await asyncio.sleep(_LOOK_SECONDS)
         row = await connection.fetchrow(
             "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid_bound, "
-            "coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn()) - '0/0'::pg_lsn AS forked_at"
+            "coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn()) - '0/0'::pg_lsn AS forked_at, "
+            "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int AS timeline"
         )
         assert row is not None, "a SELECT without FROM gives one row"
-        return Promoted(row["xid_bound"], int(row["forked_at"]))
+        return Promoted(row["xid_bound"], int(row["forked_at"]), row["timeline"], is_ours=is_ours)
 
 
 async def follow(lines: Lines, standby: NodePoll, primary: NodePoll) -> None:

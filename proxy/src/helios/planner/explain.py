@@ -45,7 +45,7 @@ class Explanation:
     settings: tuple[str, ...]
     """Settings that it names; `*` for one that only its execution shows."""
     rerun: str
-    """What becomes of it in a transaction whose server is lost: `repeats`, `commits` or `never`."""
+    """What becomes of it in a transaction whose server is lost: `looks`, `rows`, `repeats`, `commits` or `never`."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
 

@@ -214,6 +214,11 @@ class Handling:
 class Rerun(StrEnum):
     """What becomes of a text in a transaction whose server is lost."""
 
+    LOOKS = "looks"
+    """As `REPEATS`, and only reads by its form; a function that it calls may write."""
+    ROWS = "rows"
+    """As `REPEATS`, and is one statement that changes or locks rows: it commits where no block is open, and not before
+    its end."""
     REPEATS = "repeats"
     """It is run again on another server; it gives the same answer there, or the transaction is given up."""
     COMMITS = "commits"

@@ -135,6 +135,8 @@ def _replays(engine: EngineState) -> Iterator[Metric]:
     yield _gauge("transaction_replays_active", "Transactions being run again on another server.", replays.active)
     yield _gauge("transaction_journal_bytes", "Bytes of journals of more than 16 KiB.", replays.journal_bytes)
     yield _counter("transaction_replays", "Transactions that outlived their server.", replays.completed_total)
+    text = "Commits whose answer was lost with their server, and of which a server knew."
+    yield _counter("transaction_commits_found", text, replays.acknowledged_total)
     yield _counter("transaction_replay_statements", "Requests run again for them.", replays.statements_total)
     text = "Transactions lost with their server, by reason."
     failed = CounterMetricFamily("heliosproxy_transaction_replays_failed", text, labels=["reason"])

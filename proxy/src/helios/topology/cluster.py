@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from helios.config import NodeConfig
 from helios.config.base import join_address
-from helios.core import ClusterView, NodePosition, NodeView
+from helios.core import ClusterView, NodePosition, NodeView, Promotion
 from helios.telemetry.logs import fields
 from helios.topology.elect import Election, elect
 from helios.topology.lag import Lag, WalHistory
@@ -44,6 +44,8 @@ class ClusterMonitor:
         self._changed = changed
         self._moved = moved
         self._polled = polled
+        self.promotions: tuple[Promotion, ...] = ()
+        """Of late, as far as they were ours; told with the next `hold`."""
         self._nodes: tuple[NodeConfig, ...] = ()
         self._lags: dict[NodePoll, Lag] = {}
         self._history = WalHistory()
@@ -255,7 +257,14 @@ class ClusterMonitor:
         reason = self._hold or self._election.reason
         elected = self._elected()
         synchronous = elected is not None and elected.reading is not None and elected.reading.is_synchronous
-        return ClusterView(name=self.name, primary=primary, reason=reason, nodes=nodes, synchronous=synchronous)
+        return ClusterView(
+            name=self.name,
+            primary=primary,
+            reason=reason,
+            nodes=nodes,
+            synchronous=synchronous,
+            promotions=self.promotions,
+        )
 
     def _node_status(self, node: NodeConfig, poll: NodePoll | None) -> NodeStatus:
         reading = poll.reading if poll is not None and poll.reachable else None

@@ -4,6 +4,8 @@
 
 mod answer;
 mod ledger;
+mod number;
+mod outcome;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use helios_wire::frame;
 
 use answer::{Answer, Digest, Ended};
 pub(crate) use ledger::{Ledger, Ticket};
+pub(crate) use outcome::{judge, status_of, Outcome, Place, Seen, Xact, PLACE, PROBE};
 
 /// Capacity that a journal keeps between transactions.
 const KEPT: usize = 16 * 1024;
@@ -31,10 +34,16 @@ pub(crate) enum Weight {
     /// It only reads, or says what transaction it is.
     #[default]
     Reads,
+    /// It only reads by its form.
+    Looks,
+    /// It changes or locks rows, and commits where no block is open.
+    Rows,
     /// It may be run again in a transaction that is begun anew.
     Writes,
-    /// It may commit.
+    /// It commits, and does nothing else.
     Commits,
+    /// It may commit, and do other things.
+    Mixes,
 }
 
 /// Why a transaction is lost with its server.
@@ -62,10 +71,12 @@ pub(crate) enum Reason {
     NoServer,
     /// Servers were lost again and again.
     Losses,
+    /// The next primary lacks what the session has seen.
+    History,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 11] = [
+    pub(crate) const ALL: [Reason; 12] = [
         Reason::Overflow,
         Reason::Statement,
         Reason::Copy,
@@ -77,6 +88,7 @@ impl Reason {
         Reason::Cancelled,
         Reason::NoServer,
         Reason::Losses,
+        Reason::History,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -92,6 +104,7 @@ impl Reason {
             Reason::Cancelled => "cancelled",
             Reason::NoServer => "no_server",
             Reason::Losses => "losses",
+            Reason::History => "history",
         }
     }
 }
@@ -103,6 +116,8 @@ pub(crate) enum Loss {
     Nothing,
     /// The transaction can be run again.
     Replay,
+    /// So it can if it has not been committed, which a server knows.
+    Ask(Xact),
     /// It cannot.
     Fatal(Reason),
 }
@@ -173,6 +188,17 @@ pub(crate) struct Journal {
     answer: Answer,
     obstacle: Option<Reason>,
     rerun: Option<Rerun>,
+    /// The transaction's number, once it is known.
+    xact: Option<Xact>,
+    /// The worst that was sent since the server was asked for it last.
+    owed: Weight,
+    /// Questions for it under way.
+    asked: u32,
+    /// The last transaction that was committed with a number.
+    last: Option<Xact>,
+    /// The block has failed; an error was told in the answer under way.
+    has_failed: bool,
+    is_erring: bool,
     /// Servers that this transaction has lost.
     losses: u32,
     /// Bytes that the ledger has it down for.
@@ -203,6 +229,12 @@ impl Journal {
             answer: Answer::default(),
             obstacle: None,
             rerun: None,
+            xact: None,
+            owed: Weight::Reads,
+            asked: 0,
+            last: None,
+            has_failed: false,
+            is_erring: false,
             losses: 0,
             charged: 0,
         }
@@ -232,6 +264,9 @@ impl Journal {
         self.entries.clear();
         self.obstacle = None;
         self.rerun = None;
+        self.xact = None;
+        self.owed = Weight::Reads;
+        self.has_failed = false;
         self.losses = 0;
     }
 
@@ -262,6 +297,9 @@ impl Journal {
     /// A statement of the request under way is about to run.
     pub(crate) fn note(&mut self, weight: Weight, begins: bool) {
         self.weight = self.weight.max(weight);
+        if weight != Weight::Commits {
+            self.owed = self.owed.max(weight);
+        }
         self.begins.get_or_insert(begins);
     }
 
@@ -342,6 +380,7 @@ impl Journal {
             bytes = &bytes[n..];
             match ended {
                 Some(Ended { tag: b'Z', last }) => self.answered(last),
+                Some(Ended { tag: b'E', .. }) => self.is_erring = true,
                 Some(Ended {
                     tag: b'G' | b'H' | b'W',
                     ..
@@ -353,10 +392,15 @@ impl Journal {
 
     fn answered(&mut self, status: u8) {
         let digest = std::mem::take(&mut self.answer).digest();
+        let was_failed = std::mem::replace(&mut self.has_failed, status == b'E');
+        let is_done = !std::mem::take(&mut self.is_erring) && !was_failed;
         let Some(request) = self.pending.pop_front() else {
             return;
         };
         if status == b'I' {
+            if is_done && self.commits(request) {
+                self.last = self.xact.or(self.last);
+            }
             self.forget(request.end);
         } else if self.obstacle.is_none() {
             let end = request.end;
@@ -374,6 +418,10 @@ impl Journal {
         }
         self.entries.clear();
         self.losses = 0;
+        self.xact = None;
+        // What was asked meanwhile may have been for the one that is over.
+        let unanswered = self.pending.iter().map(|request| request.weight);
+        self.owed = unanswered.fold(self.weight, Weight::max);
         self.requests.drain(..end);
         self.fed -= end;
         for request in &mut self.pending {
@@ -396,31 +444,14 @@ impl Journal {
         if !is_sent && self.entries.is_empty() {
             return Loss::Nothing;
         }
-        if self.is_outcome_unknown() {
+        let doubt = self.doubt();
+        if doubt == Some(None) {
             return Loss::Fatal(Reason::Outcome);
         }
         if self.cut().is_torn_aside() {
             return Loss::Fatal(Reason::Answer);
         }
-        Loss::Replay
-    }
-
-    /// What has been sent and not been answered may have committed something.
-    fn is_outcome_unknown(&self) -> bool {
-        let mut is_in_block = !self.entries.is_empty();
-        for request in &self.pending {
-            is_in_block |= request.begins;
-            let most = if is_in_block {
-                Weight::Writes
-            } else {
-                Weight::Reads
-            };
-            if request.weight > most {
-                return true;
-            }
-        }
-        // Whatever is not whole has not come to its Sync.
-        self.weight == Weight::Commits
+        doubt.flatten().map_or(Loss::Replay, Loss::Ask)
     }
 
     fn cut(&self) -> &Answer {
@@ -448,6 +479,7 @@ impl Journal {
         self.begins = None;
         self.binds = false;
         self.pending.clear();
+        self.lose_server();
         self.rerun = Some(Rerun {
             checked: 0,
             sent: 0,

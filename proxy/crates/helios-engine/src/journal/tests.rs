@@ -3,6 +3,7 @@
 use helios_wire::frame::HEADER_LEN;
 
 use super::*;
+use crate::topology::Promotion;
 
 const BOUNDS: Bounds = Bounds {
     entries: 8,
@@ -74,7 +75,7 @@ fn what_may_have_been_committed_is_not_sent_twice() {
         (None, Weight::Reads, Loss::Replay),
         (None, Weight::Writes, Loss::Fatal(Reason::Outcome)),
         (Some("begin"), Weight::Writes, Loss::Replay),
-        (Some("begin"), Weight::Commits, Loss::Fatal(Reason::Outcome)),
+        (Some("begin"), Weight::Mixes, Loss::Fatal(Reason::Outcome)),
     ] {
         let mut desk = Desk::new();
         if let Some(sql) = begin {
@@ -240,4 +241,180 @@ fn so_many_servers_may_be_lost_and_what_has_no_answer_is_handed_back() {
 
     assert_eq!(desk.journal.give_up(), message(b'Q', b"update"));
     assert_eq!(desk.journal.weigh_loss(), Loss::Nothing);
+}
+
+const NUMBER: &[u8] = b"00000003 0/5000 0/4000 77";
+
+fn xact() -> Xact {
+    Xact::read(NUMBER).flatten().unwrap()
+}
+
+#[test]
+fn a_commit_under_way_is_asked_for_by_its_number_or_had_nothing_to_commit() {
+    for (told, loss) in [
+        (Xact::read(NUMBER), Loss::Ask(xact())),
+        (Some(None), Loss::Replay),
+        (None, Loss::Fatal(Reason::Outcome)),
+    ] {
+        let mut desk = Desk::new();
+        desk.run("begin", &[]);
+        desk.run("update", &["1"]);
+        assert!(desk.journal.wants_number(true));
+        desk.journal.ask_number();
+        desk.journal.learn_number(told);
+        desk.ask("commit", Weight::Commits);
+
+        assert_eq!(desk.journal.weigh_loss(), loss, "{told:?}");
+    }
+}
+
+#[test]
+fn a_number_that_is_not_told_yet_leaves_the_outcome_open() {
+    let mut desk = Desk::new();
+    desk.ask("insert", Weight::Rows);
+    desk.journal.ask_number();
+    assert_eq!(desk.journal.weigh_loss(), Loss::Fatal(Reason::Outcome));
+
+    desk.journal.learn_number(Xact::read(NUMBER));
+
+    assert_eq!(desk.journal.weigh_loss(), Loss::Ask(xact()));
+    desk.journal.told(&answer(&[], "INSERT", b'I'));
+    assert_eq!(desk.journal.weigh_loss(), Loss::Nothing);
+    desk.ask("insert", Weight::Rows);
+    let unknown = Loss::Fatal(Reason::Outcome);
+    assert_eq!(desk.journal.weigh_loss(), unknown, "of another");
+}
+
+#[test]
+fn what_is_sent_ahead_of_an_answer_counts_for_the_next_transaction() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.ask("commit", Weight::Commits);
+    desk.ask("begin", Weight::Reads);
+    desk.ask("update", Weight::Writes);
+    desk.journal.told(&answer(&[], "COMMIT", b'I'));
+    desk.journal.told(&answer(&[], "BEGIN", b'T'));
+    desk.journal.told(&answer(&[], "UPDATE", b'T'));
+
+    assert!(desk.journal.lacks_number());
+}
+
+#[test]
+fn an_acknowledgement_goes_on_where_the_answer_was_cut() {
+    let whole = answer(&[], "COMMIT\0", b'I');
+    let command = whole.len() - 6;
+    // A message is told from its whole head on.
+    for n in [0, 5, 9, command, command + 5] {
+        let mut desk = Desk::new();
+        desk.run("begin", &[]);
+        desk.ask("commit", Weight::Commits);
+        desk.journal.told(&whole[..n]);
+
+        assert_eq!(desk.journal.acknowledgement().as_deref(), Some(&whole[n..]));
+    }
+}
+
+#[test]
+fn a_number_says_what_became_of_a_commit_only_where_its_history_is_known() {
+    let promotion = |timeline, forked_at, xid_bound| Promotion {
+        timeline,
+        forked_at,
+        xid_bound,
+    };
+    let (kept, cut_off) = (promotion(4, 0x6000, 90), promotion(4, 0x4fff, 90));
+    let reused = promotion(4, 0x6000, 77);
+    let later = promotion(5, 0x7000, 100);
+    let is_at = |words: &[u8]| Place::read(words).unwrap();
+    let committed = Some(&b"committed"[..]);
+    for (words, is_same_node, promotions, status, outcome) in [
+        // The same server, which has not been away, was stopped well, has crashed.
+        (
+            &b"00000003 0/4000"[..],
+            true,
+            &[][..],
+            committed,
+            Outcome::Committed,
+        ),
+        (b"00000003 0/0", true, &[], committed, Outcome::Committed),
+        (b"00000003 0/5000", true, &[], committed, Outcome::Committed),
+        (b"00000003 0/4fff", true, &[], committed, Outcome::Lost),
+        (
+            b"00000003 0/4000",
+            true,
+            &[],
+            Some(b"aborted"),
+            Outcome::Lost,
+        ),
+        (
+            b"00000003 0/4000",
+            true,
+            &[],
+            Some(b"in progress"),
+            Outcome::UnderWay,
+        ),
+        (b"00000003 0/4000", true, &[], None, Outcome::Unknown),
+        // Another one.
+        (b"00000003 0/4000", false, &[], committed, Outcome::Unknown),
+        (b"00000002 0/4000", true, &[], committed, Outcome::Unknown),
+        (b"00000004 0/6000", false, &[], committed, Outcome::Unknown),
+        (
+            b"00000004 0/6000",
+            false,
+            &[],
+            Some(b"aborted"),
+            Outcome::Lost,
+        ),
+        (
+            b"00000004 0/6000",
+            false,
+            &[kept],
+            committed,
+            Outcome::Committed,
+        ),
+        (
+            b"00000004 0/6000",
+            false,
+            &[kept],
+            Some(b"aborted"),
+            Outcome::Lost,
+        ),
+        (
+            b"00000004 0/6000",
+            false,
+            &[cut_off],
+            committed,
+            Outcome::Lost,
+        ),
+        (
+            b"00000004 0/6000",
+            true,
+            &[reused],
+            committed,
+            Outcome::Lost,
+        ),
+        (
+            b"00000005 0/7000",
+            false,
+            &[kept, later],
+            committed,
+            Outcome::Committed,
+        ),
+        (
+            b"00000005 0/7000",
+            false,
+            &[cut_off, later],
+            committed,
+            Outcome::Lost,
+        ),
+        (
+            b"00000005 0/7000",
+            false,
+            &[later],
+            committed,
+            Outcome::Unknown,
+        ),
+    ] {
+        let judged = judge(xact(), is_at(words), is_same_node, promotions, status);
+        assert_eq!(judged, outcome, "{words:?} {promotions:?} {status:?}");
+    }
 }

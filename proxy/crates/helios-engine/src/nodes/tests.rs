@@ -42,7 +42,7 @@ fn cluster() -> Arc<ClusterTopology> {
         node("three", "b"),
     ];
     let document = serde_json::json!({
-        "clusters": [{"name": "main", "primary": "primary", "reason": null, "synchronous": false, "nodes": all}],
+        "clusters": [{"name": "main", "primary": "primary", "reason": null, "synchronous": false, "nodes": all, "promotions": []}],
     });
     let topology = Topology::parse(document.to_string().as_bytes(), &nodes).unwrap();
     let cluster = Arc::clone(&topology.clusters[0]);

@@ -60,6 +60,10 @@ pub(super) struct Decided {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Rerun {
+    /// It is run again, and only reads by its form.
+    Looks,
+    /// It is run again, and is one statement that changes or locks rows.
+    Rows,
     /// It is run again.
     Repeats,
     /// It may have ended the transaction by a commit.

@@ -144,6 +144,12 @@ impl Session {
         if self.fifo.front().is_some_and(Expect::is_ours) {
             return self.on_own_reply(header.tag, body, input, run);
         }
+        if self.replaying.is_some() {
+            let message = &input[run.at..end];
+            if let Some(act) = self.on_probed(header.tag, message) {
+                return Ok(act);
+            }
+        }
         match header.tag {
             b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
             b'T' | b'n' => self.on_description(header, body),
@@ -241,7 +247,7 @@ impl Session {
     }
 
     /// Counts the command, and notes what it leaves in the session.
-    fn on_command_complete(&mut self, body: &[u8]) {
+    pub(super) fn on_command_complete(&mut self, body: &[u8]) {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
         let effect = evidence::effect(tag);
         let stats = self.worker.stats();
@@ -296,6 +302,9 @@ impl Session {
         self.status = status;
         if !self.fifo.front().is_some_and(Expect::is_ready_bound) {
             return Err(self.misplaced(b'Z'));
+        }
+        if let Some(held) = self.take_held() {
+            self.tell(Some(held), input, run);
         }
         let answered = self.fifo.pop_front();
         self.trace_end(answered);
@@ -553,7 +562,8 @@ fn is_fake(expect: &Expect) -> bool {
 fn is_read(header: Header, front: Option<&Expect>) -> bool {
     let is_read = match header.tag {
         b'Z' | b'C' | b'S' | b'E' | b'A' => true,
-        b'D' | b't' => front.is_some_and(Expect::is_ours),
+        b'D' => front.is_some_and(Expect::is_read),
+        b't' => front.is_some_and(Expect::is_ours),
         b'T' => matches!(
             front,
             Some(Expect::Comparison(_) | Expect::Describe { of: Some(_) })

@@ -79,6 +79,9 @@ impl Session {
     }
 
     fn undo(&mut self, expect: Expect) {
+        if matches!(expect, Expect::Number) {
+            self.learn_number(None);
+        }
         let Some(link) = &mut self.link else { return };
         let state = &mut link.server.state;
         match expect {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::probing::Probed;
 use super::renaming::Renamed;
 use super::residue::Inspection;
 use super::tracing::Span;
@@ -41,7 +42,13 @@ pub(crate) enum Expect {
     Query {
         renamed: Option<Box<Renamed>>,
         span: Option<Box<Span>>,
+        /// Present if it is run with a question of ours behind it.
+        probed: Option<Box<Probed>>,
     },
+    /// A Bind, Execute and Close of ours in front of a Sync, for the transaction's number, not shown.
+    Number,
+    /// The same up to a Sync of ours. `parse` if it prepares the question.
+    Probe { parse: Option<Arc<Statement>> },
     /// A simple Query of ours about what is left in the session, not shown.
     Inspection(Box<Inspection>),
     /// A simple Query of ours that sets the client's settings, not shown.
@@ -93,12 +100,29 @@ impl Expect {
                 | Expect::Lesson(_)
                 | Expect::Freshness
                 | Expect::Opening
+                | Expect::Probe { .. }
         )
+    }
+
+    /// Whether rows that come now are for us.
+    pub(crate) fn is_read(&self) -> bool {
+        match self {
+            Expect::Query {
+                probed: Some(probed),
+                ..
+            } => probed.is_asking(),
+            Expect::Number => true,
+            _ => self.is_ours(),
+        }
     }
 
     /// Whether what the client sends next can be understood only after the reply.
     pub(crate) fn is_awaited(&self) -> bool {
-        (self.is_ours() && !matches!(self, Expect::Freshness | Expect::Opening))
+        let is_followed = matches!(
+            self,
+            Expect::Freshness | Expect::Opening | Expect::Probe { .. }
+        );
+        (self.is_ours() && !is_followed)
             || matches!(self, Expect::Comparison(_))
             || self
                 .renamed()

@@ -62,10 +62,9 @@ impl Session {
         let verb = plan.block().map(|block| block.verb);
         let begins = matches!(verb, Some(Verb::Begin | Verb::Start));
         let weight = match verb {
-            _ if plan.may_commit() => Weight::Commits,
+            Some(Verb::Commit) => Weight::Commits,
             Some(Verb::Begin | Verb::Start | Verb::Set | Verb::Rollback) => Weight::Reads,
-            _ if plan.is_read() => Weight::Reads,
-            _ => Weight::Writes,
+            None => plan.weight(),
         };
         replaying.journal.note(weight, begins);
     }

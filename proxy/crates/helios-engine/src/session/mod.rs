@@ -23,6 +23,7 @@ mod own;
 mod parameters;
 mod planning;
 mod prepared;
+mod probing;
 mod reader;
 mod reading;
 mod reads;
@@ -30,6 +31,7 @@ mod renaming;
 mod replaying;
 mod replication;
 mod residue;
+mod resolving;
 mod route;
 pub(crate) mod startup;
 mod timeouts;
@@ -256,6 +258,8 @@ enum Step {
     Silent,
     /// A standby is lost, and the request is for another node now.
     Again,
+    /// A server must say what has become of a commit.
+    NeedOutcome,
 }
 
 /// The whole life of a client on this worker.
@@ -352,12 +356,16 @@ impl Session {
 
     async fn serve(mut self: Box<Self>) {
         let last_words = loop {
-            let done = match poll_fn(|cx| self.poll_step(cx)).await {
+            let mut step = poll_fn(|cx| self.poll_step(cx)).await;
+            if matches!(step, Step::NeedOutcome) {
+                step = Box::pin(self.find_outcome()).await;
+            }
+            let done = match step {
                 Step::NeedServer => self.acquire().await,
                 Step::NeedPlan(wanted) => Box::pin(self.await_plan(wanted)).await,
                 Step::NeedStamp => Box::pin(self.await_stamp()).await,
                 Step::Again => continue,
-                Step::Left | Step::Silent => break None,
+                Step::Left | Step::Silent | Step::NeedOutcome => break None,
                 Step::Fatal(refusal) => break Some(refusal),
             };
             let Err(ended) = done else { continue };

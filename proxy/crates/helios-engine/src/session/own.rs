@@ -35,7 +35,7 @@ impl Session {
             }
             b'Z' => self.on_own_ready(body)?,
             b'T' | b'C' | b'N' => {}
-            b'D' | b'E' | b't' | b'n' | b'1' | b'3' => match (self.fifo.front_mut(), tag) {
+            b'D' | b'E' | b't' | b'n' | b'1' | b'2' | b'3' => match (self.fifo.front_mut(), tag) {
                 (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
                 (Some(Expect::Adjustment), b'D' | b'E') => {}
                 (Some(Expect::Freshness), b'D' | b'E') => self.judge_freshness(body),
@@ -43,6 +43,13 @@ impl Session {
                     let message = &input[run.at..run.at + HEADER_LEN + body.len()];
                     *error = Some(message.into());
                 }
+                (Some(Expect::Probe { .. }), b'D') => self.learn_number(Some(body)),
+                (Some(Expect::Probe { parse }), b'E') => {
+                    let parse = parse.take();
+                    self.on_probe_error(parse);
+                }
+                (Some(Expect::Probe { parse }), b'1') => *parse = None,
+                (Some(Expect::Probe { .. }), b'2' | b'3') => {}
                 (Some(Expect::Lesson(statement)), b't') => statement.learn(body),
                 (Some(Expect::Preparation { .. }), b'1' | b'3') => {}
                 (Some(Expect::Lesson(_)), b'n' | b'E') => {}

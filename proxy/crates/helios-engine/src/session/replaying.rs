@@ -14,19 +14,22 @@ use helios_wire::sqlstate;
 
 use super::block::Opening;
 use super::fifo::Expect;
+use super::resolving::Doubtful;
 use super::startup::Ended;
 use super::{Homeless, Link, Partial, Session, Step, HIGH_WATER};
 use crate::config::{PoolMode, TransactionReplay};
 use crate::error::Refusal;
-use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket};
+use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket, Xact};
 use crate::plans::Verb;
 use crate::pool::PoolShard;
 use crate::settings::{literal, Bucket};
-use crate::statements::ClientStatements;
+use crate::statements::{ClientStatements, Statement};
 
 /// Whoever has the lock may wait for us. The odd value tells it from one that the client sets.
 const GUARD: &[u8] = b"SET LOCAL lock_timeout = 1001";
 const GUARD_VALUE: &str = "1001ms";
+
+pub(super) const LACKS: &str = "the new primary lacks what this session has seen";
 
 /// How often a session looks whether others have got back what they had.
 const OTHERS_POLL: Duration = Duration::from_millis(5);
@@ -61,6 +64,12 @@ pub(super) struct Replaying {
     owed: Option<Refusal>,
     /// The client knows that its transaction will be lost with its server.
     pub(super) is_obstacle_told: bool,
+    /// The question for a transaction's number.
+    pub(super) probing: Option<Arc<Statement>>,
+    /// The node that told the last number.
+    pub(super) home: String,
+    /// A commit that nobody has answered.
+    pub(super) doubtful: Option<Box<Doubtful>>,
 }
 
 impl Replaying {
@@ -90,12 +99,27 @@ impl Replaying {
             statements: None,
             owed: None,
             is_obstacle_told: false,
+            probing: None,
+            home: String::new(),
+            doubtful: None,
         }
     }
 
     /// Whether the client is to hear why its transaction cannot be run again, and has not.
     pub(super) fn wants_notice(&self) -> bool {
         self.rules.notices && !self.is_obstacle_told && !self.journal.is_rerunning()
+    }
+
+    /// Notes which node a number is of.
+    pub(super) fn note_home(&mut self, node: &str) {
+        if self.home != node {
+            node.clone_into(&mut self.home);
+        }
+    }
+
+    /// Nobody waits for this transaction any more.
+    pub(super) fn leave_queue(&mut self) {
+        self.ticket = None;
     }
 }
 
@@ -258,12 +282,14 @@ impl Session {
             Loss::Replay if self.pins.any() || link.mode != PoolMode::Transaction => {
                 Loss::Fatal(Reason::Pinned)
             }
+            Loss::Ask(_) if self.pins.any() => Loss::Fatal(Reason::Outcome),
             // Words that are not kept have been told.
-            Loss::Replay if link.fatal && last_words.is_none() => Loss::Nothing,
+            Loss::Replay | Loss::Ask(_) if link.fatal && last_words.is_none() => Loss::Nothing,
             loss => loss,
         };
         match loss {
-            Loss::Replay => return Some(self.replay(link)),
+            Loss::Replay => return Some(self.repeat(link, None)),
+            Loss::Ask(xact) => return Some(self.repeat(link, Some(xact))),
             Loss::Fatal(reason) => self.worker.stats().replays.fail(reason),
             Loss::Nothing => {}
         }
@@ -274,8 +300,27 @@ impl Session {
         Some(self.fatal(Refusal::Server(last_words.into())))
     }
 
+    fn repeat(&mut self, link: &Link, commit: Option<Xact>) -> Step {
+        self.take_ticket(link);
+        match self.doubt_loss(link, commit) {
+            Some(step) => step,
+            None => self.replay(),
+        }
+    }
+
+    /// Has others wait for what becomes of the transaction that this server had.
+    fn take_ticket(&mut self, link: &Link) {
+        let cluster = &link.shard.shared.key.cluster;
+        let ledger = &self.worker.shared.ledger;
+        if let Some(replaying) = &mut self.replaying {
+            replaying
+                .ticket
+                .get_or_insert_with(|| ledger.enter(cluster));
+        }
+    }
+
     /// Sends everything once more.
-    fn replay(&mut self, link: &Link) -> Step {
+    pub(super) fn replay(&mut self) -> Step {
         let Some(replaying) = &mut self.replaying else {
             return Step::Silent;
         };
@@ -292,10 +337,6 @@ impl Session {
         replaying.is_guarded = false;
         replaying.stands_back = false;
         replaying.error = None;
-        let cluster = &link.shard.shared.key.cluster;
-        if replaying.ticket.is_none() {
-            replaying.ticket = Some(self.worker.shared.ledger.enter(cluster));
-        }
         let bucket = Arc::clone(&replaying.bucket);
         self.set_bucket(bucket);
         self.statements.go_back();
@@ -306,7 +347,7 @@ impl Session {
     }
 
     /// What has been sent and not been answered has prepared nothing, and closed nothing.
-    fn take_back_statements(&mut self) {
+    pub(super) fn take_back_statements(&mut self) {
         for expect in std::mem::take(&mut self.fifo) {
             match expect {
                 Expect::Parse { seq, .. } | Expect::FakeParse { seq } => {
@@ -325,7 +366,7 @@ impl Session {
     }
 
     /// There is no server and nothing outstanding.
-    fn lay_aside(&mut self) {
+    pub(super) fn lay_aside(&mut self) {
         self.fifo.clear();
         self.up = Partial::default();
         self.down = Partial::default();
@@ -432,7 +473,9 @@ impl Session {
     ) -> Result<Rc<PoolShard>, Homeless> {
         let shard = primary?;
         let ledger = &self.worker.shared.ledger;
-        if ledger.reruns() == 0 || self.is_rerunning() {
+        let has_ticket = |replaying: &Replaying| replaying.ticket.is_some();
+        let is_one = self.is_rerunning() || self.replaying.as_deref().is_some_and(has_ticket);
+        if ledger.reruns() == 0 || is_one {
             return Ok(shard);
         }
         if !ledger.is_busy(&shard.shared.key.cluster) {
@@ -475,7 +518,7 @@ fn release(own: Option<&str>) -> String {
 }
 
 /// What the client is told whose transaction could not be run again.
-fn divergence(reason: Reason) -> Refusal {
+pub(super) fn divergence(reason: Reason) -> Refusal {
     let why = match reason {
         Reason::Lock => "others had taken its locks",
         Reason::Cancelled => {
@@ -485,6 +528,7 @@ fn divergence(reason: Reason) -> Refusal {
             )
         }
         Reason::Losses => "one server after the other was lost",
+        Reason::History => LACKS,
         _ => "it did not give the answers that it gave before",
     };
     let text = format!(
@@ -494,7 +538,7 @@ fn divergence(reason: Reason) -> Refusal {
         .hint("Nothing of it has been done; repeat the transaction.")
 }
 
-fn unknown_outcome() -> Refusal {
+pub(super) fn unknown_outcome() -> Refusal {
     Refusal::new(
         sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
         "server connection lost while something was being committed: whether it was is not known",

@@ -84,6 +84,10 @@ impl Session {
                 if self.up.remaining > 0 {
                     return Ok(Flow::Starved);
                 }
+                if self.is_probe_due() {
+                    self.advance(input, cursor, 0, false);
+                    self.probe();
+                }
                 continue;
             }
             let Some(header) = frame::header(&input.bytes()[cursor.at..])? else {
@@ -151,6 +155,14 @@ impl Session {
                 match stop {
                     Some(flow) => return Ok(flow),
                     None => continue,
+                }
+            }
+            if self.replaying.is_some() {
+                let end = input.len().min(cursor.at + header.total);
+                if self.awaits_number(header, &input.bytes()[cursor.at..end]) {
+                    self.advance(input, cursor, 0, false);
+                    self.ask_if_needed();
+                    return Ok(Flow::Asking);
                 }
             }
             self.guard();
@@ -350,8 +362,20 @@ impl Session {
                     Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
                     None => (None, Act::Forward),
                 };
+                let probed = match renamed {
+                    Some(_) => None,
+                    None => self.probe_query(message, pending),
+                };
+                let act = match probed {
+                    Some(_) => Act::Drop,
+                    None => act,
+                };
                 let span = self.trace_query(planning::text(message));
-                self.expect(Expect::Query { renamed, span });
+                self.expect(Expect::Query {
+                    renamed,
+                    span,
+                    probed,
+                });
                 self.unsynced = false;
                 self.unnamed.tag = 0;
                 self.note_unnamed_change();
@@ -371,6 +395,7 @@ impl Session {
             }
             b'H' => Ok(Act::Forward),
             b'S' => {
+                self.probe_batch(pending);
                 self.expect(Expect::Sync);
                 self.unsynced = false;
                 self.skipping = false;

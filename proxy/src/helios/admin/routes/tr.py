@@ -19,6 +19,7 @@ async def transaction_replay(request: web.Request) -> web.Response:
             enabled=control.config.transaction_replay.enabled,
             active=replays.active,
             completed=replays.completed_total,
+            acknowledged=replays.acknowledged_total,
             statements=replays.statements_total,
             diverged={each.reason: each.total for each in replays.failed},
         )

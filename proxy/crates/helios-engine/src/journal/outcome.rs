@@ -1,0 +1,178 @@
+//! Whether a transaction was committed whose commit has not been answered. A server is asked, which may be another one by
+//! then; what it says counts as far as its history holds the transaction's records, since the number of a transaction
+//! that was lost may be given to another one. Pure.
+
+use helios_wire::backend::{self, Status};
+use helios_wire::frame::{self, HEADER_LEN};
+
+use crate::nodes::Lsn;
+use crate::stamps::read_lsn;
+use crate::topology::Promotion;
+
+/// What is asked within a transaction that may write: its number, if it has one, and where it is.
+pub(crate) const PROBE: &str = "SELECT pg_catalog.concat_ws(' ', \
+    pg_catalog.left(pg_catalog.pg_walfile_name(lsn), 8), lsn, \
+    coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'), pg_catalog.pg_current_xact_id_if_assigned()) \
+    FROM pg_catalog.pg_current_wal_insert_lsn() AS lsn";
+
+/// What is asked of the server that a lost transaction may be run again on.
+pub(crate) const PLACE: &str = "SELECT pg_catalog.concat_ws(' ', \
+    pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8), \
+    coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'))";
+
+/// A transaction with a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Xact {
+    pub(crate) number: u64,
+    timeline: u32,
+    /// Its records so far end here at most, and its commit begins here at least.
+    written: Lsn,
+    /// Where the last recovery of its server ended; 0 for none.
+    replayed: Lsn,
+}
+
+/// A server that takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) timeline: u32,
+    /// As above.
+    replayed: Lsn,
+}
+
+/// What has become of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Committed,
+    /// Nothing of it is there.
+    Lost,
+    /// Its server still has it.
+    UnderWay,
+    Unknown,
+}
+
+impl Xact {
+    /// Reads the answer to `PROBE`; the inner `None`: it has no number.
+    #[allow(clippy::option_option, reason = "whether, and what")]
+    pub(crate) fn read(value: &[u8]) -> Option<Option<Xact>> {
+        let mut words = std::str::from_utf8(value).ok()?.split(' ');
+        let timeline = u32::from_str_radix(words.next()?, 16).ok()?;
+        let written = read_lsn(words.next()?.as_bytes())?;
+        let replayed = read_lsn(words.next()?.as_bytes())?;
+        let Some(number) = words.next() else {
+            return Some(None);
+        };
+        Some(Some(Xact {
+            number: number.parse().ok()?,
+            timeline,
+            written,
+            replayed,
+        }))
+    }
+
+    /// Whether its commit, or anything later, is no part of the history that a server has; `None` where nothing tells.
+    fn is_cut_off(
+        &self,
+        place: Place,
+        is_same_node: bool,
+        promotions: &[Promotion],
+    ) -> Option<bool> {
+        if place.timeline == self.timeline && is_same_node {
+            // Another end of a recovery: the server has crashed since, and may have lost what was not on disk.
+            let has_crashed = place.replayed != self.replayed && place.replayed != 0;
+            return Some(has_crashed && place.replayed < self.written);
+        }
+        if place.timeline <= self.timeline {
+            return None;
+        }
+        let mut is_cut_off = false;
+        for timeline in self.timeline + 1..=place.timeline {
+            let mut known = promotions.iter();
+            let promotion = known.find(|promotion| promotion.timeline == timeline)?;
+            is_cut_off |= promotion.forked_at < self.written || promotion.xid_bound <= self.number;
+        }
+        Some(is_cut_off)
+    }
+}
+
+/// How far a session has seen a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) timeline: u32,
+    pub(crate) position: Lsn,
+}
+
+impl Place {
+    /// Whether this history parts from the one that was seen before what was seen of it.
+    pub(crate) fn lacks(self, seen: Seen, promotions: &[Promotion]) -> bool {
+        let since = seen.timeline + 1..=self.timeline;
+        let mut known = promotions.iter();
+        known.any(|it| since.contains(&it.timeline) && it.forked_at < seen.position)
+    }
+
+    /// Reads the answer to `PLACE`.
+    pub(crate) fn read(value: &[u8]) -> Option<Place> {
+        let (timeline, replayed) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        Some(Place {
+            timeline: u32::from_str_radix(timeline, 16).ok()?,
+            replayed: read_lsn(replayed.as_bytes())?,
+        })
+    }
+}
+
+/// What is asked about a transaction.
+pub(crate) fn status_of(xact: Xact) -> String {
+    format!("SELECT pg_catalog.pg_xact_status('{}'::xid8)", xact.number)
+}
+
+/// What has become of a transaction, by what the server at `place` says of its number.
+pub(crate) fn judge(
+    xact: Xact,
+    place: Place,
+    is_same_node: bool,
+    promotions: &[Promotion],
+    status: Option<&[u8]>,
+) -> Outcome {
+    match (xact.is_cut_off(place, is_same_node, promotions), status) {
+        // Whoever has the number here, the commit is not here.
+        (None, Some(b"aborted")) if place.timeline > xact.timeline => Outcome::Lost,
+        (None, _) => Outcome::Unknown,
+        (Some(true), _) => Outcome::Lost,
+        (Some(false), Some(b"committed")) => Outcome::Committed,
+        (Some(false), Some(b"aborted")) => Outcome::Lost,
+        (Some(false), Some(b"in progress")) => Outcome::UnderWay,
+        (Some(false), _) => Outcome::Unknown,
+    }
+}
+
+/// The whole answer to a request that only commits; `None` if it may have been another one.
+pub(super) fn acknowledgement(request: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut rest = request;
+    let mut commands = 0;
+    while !rest.is_empty() {
+        let header = frame::header(rest).ok().flatten()?;
+        let message = rest.get(..header.total)?;
+        rest = &rest[header.total..];
+        match header.tag {
+            b'P' => out.extend_from_slice(backend::PARSE_COMPLETE),
+            b'B' => out.extend_from_slice(backend::BIND_COMPLETE),
+            b'D' => {
+                if message.get(HEADER_LEN) == Some(&b'S') {
+                    out.extend_from_slice(backend::NO_PARAMETERS);
+                }
+                out.extend_from_slice(backend::NO_DATA);
+            }
+            b'Q' | b'E' => {
+                commands += 1;
+                backend::command_complete(&mut out, "COMMIT");
+            }
+            b'C' => out.extend_from_slice(backend::CLOSE_COMPLETE),
+            b'H' | b'S' => {}
+            _ => return None,
+        }
+        if matches!(header.tag, b'Q' | b'S') {
+            backend::ready_for_query(&mut out, Status::Idle);
+        }
+    }
+    (commands == 1).then_some(out)
+}

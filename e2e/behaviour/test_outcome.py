@@ -173,7 +173,7 @@ def test_requests_in_one_packet_are_answered_in_order(proxy: HeliosProcess, post
     insert = f"insert into outcomes values ({number}, 'packed')"
     with Client(proxy.target(), deadline=PATIENCE) as client:
         client.send(query("begin") + query(insert) + query("commit") + query(insert) + query("select 5"))
-        tags = [event.text for event in client.until_ready(5) if event.kind == "CommandComplete"]
+        tags = [event.brief.partition(" ")[2] for event in client.until_ready(5) if event.kind == "CommandComplete"]
         batch = bind("", "packed") + execute() + sync()
         client.batch(parse(insert, "packed"), sync())
         client.send(query("begin") + batch + batch + query("commit"))
@@ -208,7 +208,7 @@ def begin_write(client: Client, crashing: PostgresCluster, ask: Ask) -> tuple[in
     return number, int(crashing.value(f"select pid {of}") or 0)
 
 
-@ASKS
+@pytest.mark.parametrize("ask", [simple, extended])
 def test_a_commit_that_a_crash_has_kept_is_told(
     crash_proxy: HeliosProcess, crashing: PostgresCluster, ask: Ask
 ) -> None:
@@ -216,7 +216,6 @@ def test_a_commit_that_a_crash_has_kept_is_told(
     with Client(crash_proxy.target(), deadline=PATIENCE) as client:
         # On disk here, and waiting for a standby that is not there.
         set_synchronous(crashing, "nobody")
-        ask(client, "set synchronous_commit = on")
         number, _ = begin_write(client, crashing, ask)
         send(client, ask, "commit")
         waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
@@ -232,7 +231,7 @@ def test_a_commit_that_a_crash_has_kept_is_told(
     assert (after["acknowledged"], after["completed"]) == (before["acknowledged"] + 1, before["completed"])
 
 
-@ASKS
+@pytest.mark.parametrize("ask", [simple, extended])
 def test_a_commit_that_a_crash_has_lost_is_made_again(
     crash_proxy: HeliosProcess, crashing: PostgresCluster, ask: Ask
 ) -> None:

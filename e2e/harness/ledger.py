@@ -44,7 +44,8 @@ class Ledger:
 
     target: Target
     clients: int = 4
-    extended: bool = False
+    extended: bool | None = False
+    """The protocol of their statements; None for either in turn, by transfer."""
     pause_seconds: float = 0.002
     transfers: list[Transfer] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -106,16 +107,17 @@ class Ledger:
             f"update accounts set balance = balance + {amount} where id = {payee}",
             f"insert into transfers values ({transfer.id}, {amount})",
         )
+        extended = transfer.id % 2 == 1 if self.extended is None else self.extended
         for statement in statements:
-            if self._failed(client, statement):
+            if self._failed(client, statement, extended):
                 return
         transfer.asked_to_commit = True
-        if not self._failed(client, "commit"):
+        if not self._failed(client, "commit", extended):
             transfer.ended = time.monotonic()
             transfer.is_acknowledged = True
 
-    def _failed(self, client: Client, statement: str) -> bool:
-        events = client.extended(statement) if self.extended else client.query(statement)
+    def _failed(self, client: Client, statement: str, extended: bool) -> bool:
+        events = client.extended(statement) if extended else client.query(statement)
         states = sqlstates(events)
         if states:
             self.errors[states[0]] += 1

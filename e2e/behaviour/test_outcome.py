@@ -1,4 +1,4 @@
-"""A commit whose answer is lost with its server is found out: the client is told of it, or its transaction is run again."""
+"""A commit whose answer is lost with its server is found: the client is told of it, or its transaction is run again."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.asks import Ask, extended, simple
 from harness.backend import Event
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
@@ -21,16 +22,7 @@ from harness.wait import until
 
 PATIENCE = 30
 
-Ask = Callable[[Client, str], list[Event]]
 _numbers = itertools.count(1)
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
 
 
 def named(client: Client, sql: str) -> list[Event]:

@@ -9,12 +9,14 @@ import pytest
 
 from cluster import KubectlError
 from harness.installed import Installed
+from harness.operator import NAMESPACE
 from harness.wait import until
 from helios_operator.names import SIDECAR, SIDECAR_CONTAINER, WEBHOOKS
 
 pytestmark = pytest.mark.level("node")
 
 IMAGE = "localhost/helios-proxy:dev"
+TOTAL = 12
 APPLICATION = """
 import asyncio, asyncpg, json, os, signal, sys
 
@@ -127,3 +129,24 @@ def test_job_completes(shop: Installed) -> None:
     assert done["status"]["phase"] == "Succeeded"
     assert "first answer 42" in log(shop, done["metadata"]["name"])
     assert "drained" in log(shop, done["metadata"]["name"], SIDECAR_CONTAINER)
+
+
+def test_sidecar_waits_for_its_share_of_the_total(shop: Installed) -> None:
+    patch = {"spec": {"limits": {"maxServerConnections": TOTAL}}}
+    shop.kubectl("patch", "heliosproxy", "minimal", "--type=merge", "--patch", json.dumps(patch))
+    # Of 12 a pod has 2 at first, and 2 stay aside for an update: 5 each.
+    until(lambda: shares(shop) == [5, 5], "the total is divided among the pods", 60)
+
+    run(shop, "server")
+    until(lambda: "first answer 42" in log(shop, "server"), "it was granted a share, and began", 120)
+    until(lambda: max(shares(shop)) < 5, "the pods have given back what it got", 60)
+    assert "granted" in log(shop, "server", SIDECAR_CONTAINER)
+    shop.kubectl("delete", "pod", "server", "--grace-period=0", "--force")
+    until(lambda: shares(shop) == [5, 5], "what it had goes back to the pods", 120)
+    operator = shop.cluster.kubectl("-n", NAMESPACE, "logs", "deployment/helios-operator", "--tail=100")
+    assert "look failed by a fault" not in operator
+
+
+def shares(shop: Installed) -> list[int]:
+    """Server connections that each pod may have."""
+    return [pod.get("maxServerConnections", 0) for pod in shop.get("heliosproxy", "minimal")["status"].get("pods", ())]

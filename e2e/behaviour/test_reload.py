@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import Client, LoginRefusedError, close_all
+from harness.client import Client, LoginRefusedError, close_all, sqlstates
 from harness.frontend import query
 from harness.postgres import APP, PASSWORDS, PostgresCluster
 from harness.proxy import HeliosProcess, Settings, base_settings, write_users_file
@@ -234,3 +234,40 @@ def test_paused_lets_transactions_end_and_clients_wait(proxy: HeliosProcess, pro
         proxy.write(changed(proxy, paused=False))
         reload(proxy, "api")
         assert answer.result(timeout=60) == ["DataRow"]
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+def test_maintenance_refuses_new_clients_and_drain_has_the_others_leave(proxy: HeliosProcess, protocol: str) -> None:
+    def is_answered(client: Client) -> bool:
+        events = client.query("select 1") if protocol == "simple" else client.extended("select 1")
+        return [event.kind for event in events if event.kind in ("DataRow", "ErrorResponse")] == ["DataRow"]
+
+    def turn(mode: str) -> None:
+        proxy.write(changed(proxy, maintenance={"mode": mode}, pool={"max_size": 3}))
+        reload(proxy, "api")
+
+    turn("none")
+    busy, resting = Client(proxy.target()), Client(proxy.target())
+    busy.query("begin")
+    assert is_answered(resting)
+
+    turn("reject")
+    with pytest.raises(LoginRefusedError, match="in maintenance") as refused:
+        Client(proxy.target())
+    assert refused.value.sqlstate == "57P03"
+    assert is_answered(busy)
+    assert is_answered(resting)
+    assert "(reject)" in proxy.json("/readyz")["message"], "it is ready, for nobody else would tell clients"
+
+    turn("drain")
+    assert sqlstates(resting.until_closed()) == ["57P01"]
+    assert is_answered(busy), "its transaction goes on"
+    turn("none")
+    assert is_answered(busy), "it stays, since the maintenance is over"
+    assert logs_in(proxy)
+    turn("drain")
+    assert is_answered(busy)
+    busy.send(query("commit"))
+    assert sqlstates(busy.until_closed()) == ["57P01"]
+    with pytest.raises(LoginRefusedError, match="in maintenance"):
+        Client(proxy.target())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, KubectlError
 from harness.installed import Installed
 from harness.operator import OperatorProcess
 from harness.resources import NODES, Shop
@@ -104,15 +104,22 @@ def test_hold_is_no_difference_from_what_was_applied(shop: Shop, tmp_path: Path)
     status, shown, told = plugin("pause", "web", "--for=1h", "--by=ann")
     assert status == 0, told
     assert "for ann, until 20" in shown
-    assert "paused = true" in shop.document()
+    assert 'mode = "hold"' in shop.document()
     shop.kubectl("apply", *of_gitops)
     assert shop.kubectl("diff", *of_gitops) == "", "kubectl finds no difference"
     assert shop.conditions()["Held"][:2] == ("True", "Held"), "who applies the YAML again does not end it"
     status, _, told = plugin("resume", "web", "--by=bob")
     assert (status, "held by ann" in told) == (1, True)
-    status, _, told = plugin("resume", "web", "--by=ann")
+    status, _, told = plugin("drain", "web", "--by=bob", "--force", "--for=1h")
     assert status == 0, told
-    assert "paused" not in shop.document()
+    assert 'mode = "drain"' in shop.document()
+    assert plugin("switchover", "web", "--to=db-1")[0] == 1, "no pod runs"
+    shop.kubectl("apply", *of_gitops)
+    assert shop.kubectl("diff", *of_gitops) == ""
+    assert shop.conditions()["Held"][:2] == ("True", "Draining")
+    status, _, told = plugin("resume", "web", "--by=bob")
+    assert status == 0, told
+    assert "maintenance" not in shop.document()
     assert shop.kubectl("diff", *of_gitops) == ""
     assert shop.get("heliosproxy", "web")["metadata"]["generation"] == generation, "the spec was never touched"
     assert plugin("pause", "web", "--for=2d")[0] == 2
@@ -125,11 +132,15 @@ def test_hold_ends_by_itself_and_one_that_cannot_be_read_is_told(shop: Shop) -> 
 
     status, _, told = Plugin(shop)("pause", "web", "--for=15s", "--by=ann")
     assert status == 0, told
-    shop.until(lambda: "paused" not in shop.document(), "the hold is over", 60)
+    shop.until(lambda: "maintenance" not in shop.document(), "the hold is over", 60)
     shop.until(lambda: "Held" not in shop.conditions(), "the condition is gone", 30)
     shop.kubectl("annotate", "heliosproxy", "web", "helios.heliosproxy.dev/hold=for ever", "--overwrite")
     assert "for ever" in shop.await_condition("web", "Held", "False", "Invalid", 30)
-    assert "paused" not in shop.document()
+    assert "maintenance" not in shop.document()
+    shop.kubectl("annotate", "heliosproxy", "web", "helios.heliosproxy.dev/hold-")
+    shop.proxy(maintenance={"mode": "reject"})
+    assert "spec.maintenance" in shop.await_condition("web", "Held", "True", "Rejecting", 30)
+    assert 'mode = "reject"' in shop.document()
 
 
 @pytest.mark.level("node")
@@ -178,6 +189,13 @@ def held_clients_go_on(plugin: Plugin, in_cluster: Installed) -> None:
         status, _, told = plugin("resume", "minimal", "--by=ann")
         assert status == 0, told
         assert answer.result(60) == "7"
+    status, told, refused = plugin("drain", "minimal", "--for=10m", "--by=ann")
+    assert (status, "no client is left" in told) == (0, True), refused
+    with pytest.raises(KubectlError, match="in maintenance"):
+        in_cluster.psql("select 8")
+    status, _, told = plugin("resume", "minimal", "--by=ann")
+    assert status == 0, told
+    assert in_cluster.psql("select 8") == "8"
 
 
 def waiting(plugin: Plugin) -> int:

@@ -1,4 +1,4 @@
-"""A hold is read strictly, ends at its time, and makes of a proxy what `paused` would."""
+"""A hold is read strictly, ends at its time, and makes of a proxy what `maintenance` would."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from operator_objects import config_of, proxy, rendered
 
+from helios.config import MaintenanceMode
 from helios_operator.hold import Hold, HoldError, held, hold_finding, hold_of
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -20,7 +21,19 @@ def test_what_is_written_is_what_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "for ever", "{}", "[]", "3", "null", '{"by": "ann"}', '{"by": "ann", "until": 3}', '{"until": "x"}']
+    "text",
+    [
+        '{"by": "ann", "until": "2030-01-02T03:14:05", "mode": "stop"}',
+        "",
+        "for ever",
+        "{}",
+        "[]",
+        "3",
+        "null",
+        '{"by": "ann"}',
+        '{"by": "ann", "until": 3}',
+        '{"until": "x"}',
+    ],
 )
 def test_anything_else_is_refused_and_holds_nobody(text: str) -> None:
     with pytest.raises(HoldError, match="must be"):
@@ -38,9 +51,22 @@ def test_condition_is_there_until_the_end() -> None:
     assert not LATER.lasts(LATER.until + timedelta(seconds=1))
 
 
-def test_it_is_paused_and_the_spec_is_not_touched() -> None:
+@pytest.mark.parametrize("mode", MaintenanceMode)
+def test_it_is_a_maintenance_and_the_spec_is_not_touched(mode: MaintenanceMode) -> None:
     resource = proxy()
-    config = rendered(held(resource)).config
+    hold = Hold("ann", LATER.until, mode)
+    config = rendered(held(resource, hold)).config
 
-    assert config == config_of(paused=True)
-    assert resource.spec.paused is None
+    assert config == config_of(maintenance={"mode": mode.value})
+    assert resource.spec.maintenance is None
+    assert hold_of(hold.text) == hold
+
+
+def test_condition_tells_of_the_spec_where_nobody_holds() -> None:
+    finding = hold_finding(None, NOW, MaintenanceMode.REJECT)
+
+    assert finding is not None
+    assert (finding.reason, finding.message) == ("Rejecting", "new clients are refused, as spec.maintenance says")
+    over = hold_finding(LATER.text, NOW, MaintenanceMode.REJECT)
+    assert over is not None
+    assert over.reason == "Held", "a hold goes before the spec"

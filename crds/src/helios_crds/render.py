@@ -283,6 +283,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "failover": _failover(proxy, placement),
         "transaction_replay": _transaction_replay(proxy),
         "drain": mirrored(spec.drain),
+        "maintenance": mirrored(spec.maintenance),
         "limits": _limits(proxy, placement),
         "log": mirrored(spec.log),
         "watch": {"interval_ms": placement.watch_interval_ms} if placement.watch_interval_ms else {},

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from helios.config import MaintenanceMode
 from helios.kube import Client, Forbidden, Invalid, Kind, NotFound
 from helios.kube.errors import ApiError
 from helios.kube.kinds import (
@@ -147,7 +148,8 @@ class Reconciler:
             look.document = present_document(await self._present(key, look.proxy))
             return
         look.hold = _hold(look.resource)
-        resource = held(look.resource) if look.hold and look.hold.lasts(datetime.now(UTC)) else look.resource
+        is_held = look.hold is not None and look.hold.lasts(datetime.now(UTC))
+        resource = held(look.resource, look.hold) if look.hold and is_held else look.resource
         place = Placement(version=self._oldest_reader(key, resource), pods=self._settled_pods(key))
         look.result = await self._judge.judge(key, resource, value["spec"], look.proxy.created, place)
         look.problems = look.result.problems
@@ -326,6 +328,7 @@ class Reconciler:
             not_served=look.not_served,
             hold=look.resource.metadata.annotations.get(HOLD) if look.resource is not None else None,
             sidecars=tuple(pod for pod in self._world.sidecars(key) if not pod.deleting),
+            maintenance=_maintenance(look.resource),
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))
@@ -380,6 +383,11 @@ def _hold(resource: HeliosProxy) -> Hold | None:
         return hold_of(resource.metadata.annotations.get(HOLD))
     except HoldError:
         return None
+
+
+def _maintenance(resource: HeliosProxy | None) -> MaintenanceMode:
+    asked = resource.spec.maintenance.mode if resource is not None and resource.spec.maintenance is not None else None
+    return asked or MaintenanceMode.NONE
 
 
 def _trouble(failure: ApiError | OperatorError | None) -> Trouble | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from helios.config import MaintenanceMode
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.render import RenderResult
 from helios_crds.v1alpha1.status import Phase
@@ -62,6 +63,8 @@ class Observed:
     """The annotation by which somebody has the clients wait."""
     sidecars: tuple[Pod, ...] = ()
     """Pods of applications with the proxy in them; what they say is in `views`, too."""
+    maintenance: MaintenanceMode = MaintenanceMode.NONE
+    """What the spec says of them."""
 
     @property
     def is_rendered(self) -> bool:
@@ -98,7 +101,7 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     stalled = _stalled(seen)
     ready = _ready(seen, findings, stalled)
     findings = [ready, *findings]
-    if (holding := hold_finding(seen.hold, now)) is not None:
+    if (holding := hold_finding(seen.hold, now, seen.maintenance)) is not None:
         findings.append(holding)
     if seen.sidecars:
         findings.append(_sidecars(seen))

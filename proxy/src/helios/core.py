@@ -252,7 +252,8 @@ class Core:
             return SessionsState.model_validate_json(self._engine.sessions())
 
     def order(self, verb: str, **operands: Any) -> None:
-        """Pause, resume, reconnect, disable, enable, kill (`database`, None for all) or `kill_client` (`id`)."""
+        """Pause, resume, reconnect, disable, enable, kill (`database`, None for all), `kill_client` (`id`) or `admit`
+        (`newcomers`, `present`: whether these may be here)."""
         with _helios_errors():
             self._engine.order(json.dumps({"verb": verb, **operands}).encode())
 

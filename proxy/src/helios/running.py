@@ -18,7 +18,7 @@ from typing import Any
 
 from helios.admin.control import ReloadOutcome
 from helios.admin.server import AdminServer, check_tls
-from helios.config import NodeConfig, ProxyConfig
+from helios.config import MaintenanceMode, NodeConfig, ProxyConfig
 from helios.config.foreign.load import Load
 from helios.config.loader import Loaded, load_document, load_with_warnings
 from helios.config.reload import diff
@@ -125,7 +125,7 @@ class RunningProxy:
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
         self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._pause(False, loaded.config.paused)
+        self._halt(ProxyConfig(), loaded.config)
         self.draining = False
         self._granted: int | None = None
         self._switched: dict[NodeKey, bool] = {}
@@ -334,16 +334,21 @@ class RunningProxy:
         prepared = _prepare(loaded, config, self._for_engine(config))
         self.core.reload(prepared.snapshot)
         self.admin.load_certificate()
-        self._pause(self.config.paused, config.paused)
+        self._halt(self.config, config)
         self._prepared = prepared
         logs.configure(prepared.config.log.level.value, prepared.config.log.format.value)
         self._warn(loaded.warnings)
         self.watch_nodes()
         return plan.restart
 
-    def _pause(self, before: bool, after: bool) -> None:
-        if before != after:
-            self.core.order("pause" if after else "resume", database=None)
+    def _halt(self, before: ProxyConfig, after: ProxyConfig) -> None:
+        """Carry out what `paused` and `maintenance` say where that changed; the console may have said otherwise."""
+        if before.is_held != after.is_held:
+            self.core.order("pause" if after.is_held else "resume", database=None)
+        mode = after.maintenance.mode
+        if before.maintenance.mode is not mode:
+            stays = mode is not MaintenanceMode.DRAIN
+            self.core.order("admit", newcomers=mode.takes_newcomers, present=stays)
 
     def _for_engine(self, config: ProxyConfig) -> ProxyConfig:
         """`config` with the threads that run, which stay as many as they are, and the server connections granted."""

@@ -64,6 +64,7 @@ resource "heliosproxy_instance" "this" {
   listen_port           = var.listen_port
   admin_port            = var.admin_port
   paused                = var.paused
+  maintenance           = var.maintenance
   workers               = var.workers
   clients_per_worker    = var.clients_per_worker
   io                    = var.io

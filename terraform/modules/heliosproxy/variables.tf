@@ -53,6 +53,14 @@ variable "paused" {
   default     = null
 }
 
+variable "maintenance" {
+  description = "Whom the pods serve while somebody works on the servers. Left out: everybody."
+  type = object({
+    mode = optional(string)
+  })
+  default = null
+}
+
 variable "workers" {
   description = "Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the largest pool, at least one. A thread more than there are CPUs only costs. Default: 0."
   type        = number

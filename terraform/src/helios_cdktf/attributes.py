@@ -30,6 +30,7 @@ __all__ = [
     "InstanceFeatures",
     "InstanceLimits",
     "InstanceLog",
+    "InstanceMaintenance",
     "InstanceMonitor",
     "InstanceMonitorSecretRef",
     "InstanceMonitoring",
@@ -54,6 +55,12 @@ __all__ = [
     "InstanceUsers",
     "RoutingRuleMatch",
 ]
+
+
+class InstanceMaintenance(TypedDict):
+    """Whom the pods serve while somebody works on the servers. Left out: everybody."""
+
+    mode: NotRequired[str | None]
 
 
 class InstanceNodes(TypedDict):

@@ -30,6 +30,7 @@ from helios_crds.v1alpha1.settings import (
     FeaturesSpec,
     LimitsSpec,
     LogSpec,
+    MaintenanceSpec,
     MonitorSpec,
     PluginsSpec,
     PoolSpec,
@@ -194,6 +195,9 @@ class HeliosProxySpec(SpecModel):
     """TCP port of the admin API, of the pods and of the Service `<name>-admin`."""
 
     paused: Annotated[bool | None, mirrors(ProxyConfig, "paused")] = None
+
+    maintenance: MaintenanceSpec | None = None
+    """Whom the pods serve while somebody works on the servers. Left out: everybody."""
 
     workers: Annotated[int | None, mirrors(ProxyConfig, "workers")] = None
 

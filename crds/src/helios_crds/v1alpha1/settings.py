@@ -24,6 +24,8 @@ from helios.config import (
     LogConfig,
     LogFormat,
     LogLevel,
+    MaintenanceConfig,
+    MaintenanceMode,
     MonitorConfig,
     PoolConfig,
     PoolMode,
@@ -56,6 +58,7 @@ __all__ = [
     "IdentSpec",
     "LimitsSpec",
     "LogSpec",
+    "MaintenanceSpec",
     "MonitorSpec",
     "PluginsSpec",
     "PoolSpec",
@@ -444,6 +447,13 @@ class DrainSpec(SpecModel):
 
     endpoint_delay_seconds: Annotated[int | None, mirrors(DrainConfig, "endpoint_delay_seconds")] = None
     timeout_seconds: Annotated[int | None, mirrors(DrainConfig, "timeout_seconds")] = None
+
+
+class MaintenanceSpec(SpecModel):
+    """Whom the pods serve while somebody works on the servers. `kubectl helios pause` and `drain` do so for a while and
+    leave the spec alone."""
+
+    mode: Annotated[MaintenanceMode | None, mirrors(MaintenanceConfig, "mode")] = None
 
 
 class LimitsSpec(SpecModel):

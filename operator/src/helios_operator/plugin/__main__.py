@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         ("logs", verbs.logs, "log lines of all pods"),
         ("psql", verbs.psql, "psql through a port-forward; its own options after --"),
         ("pause", holding.pause, "have clients wait between transactions, for a while and not by the spec"),
-        ("resume", holding.resume, "end that"),
+        ("drain", holding.drain, "have clients leave between transactions and refuse new ones, for a while likewise"),
+        ("resume", holding.resume, "end what pause or drain began"),
         ("bundle", verbs.bundle, "a tar.gz for whoever helps: resource, configuration, events, logs; no Secret"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -83,8 +84,11 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
             command.add_argument("--tail", type=int, default=100, help="lines of each pod")
         case "psql":
             command.add_argument("arguments", nargs="*", help="options of psql, after --")
-        case "pause":
+        case "pause" | "drain":
             command.add_argument("--for", dest="seconds", type=holding.seconds_of, default="10m", help="30s, 10m, 2h")
+            if name == "drain":
+                patience = "how long to wait for those with open transactions"
+                command.add_argument("--wait", type=holding.seconds_of, default="60s", help=patience)
             _who(command)
         case "resume":
             _who(command)

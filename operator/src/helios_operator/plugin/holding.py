@@ -1,24 +1,28 @@
-"""`kubectl helios pause` and `resume`: an annotation with owner and end, which the operator acts on. The spec stays."""
+"""`kubectl helios pause`, `drain` and `resume`: an annotation with owner and end, which the operator acts on. The spec
+stays."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from helios_operator.hold import Hold, HoldError, hold_finding, hold_of
-from helios_operator.names import GROUP_KIND, HOLD
+from helios.config import MaintenanceMode
+from helios_operator.hold import UNTIL, Hold, HoldError, hold_finding, hold_of
+from helios_operator.names import GROUP_KIND, HOLD, ProxyKey
 from helios_operator.plugin.kubectl import Kubectl, PluginError
 
-__all__ = ["pause", "resume", "seconds_of"]
+__all__ = ["drain", "pause", "resume", "seconds_of"]
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3_600}
 MOST_SECONDS: Final = 24 * 3_600
 """A hold that lasts longer belongs into the spec, where others see it."""
 WAIT_SECONDS: Final = 60.0
 """Until every pod has been told; they are asked every few seconds."""
+LOOK_SECONDS: Final = 0.5
 MANAGER: Final = "--field-manager=kubectl-helios"
 Json = dict[str, Any]
 
@@ -34,11 +38,33 @@ def seconds_of(text: str) -> int:
 
 def pause(kubectl: Kubectl, args: argparse.Namespace) -> int:
     """Have the clients wait; returns when every pod does."""
-    _check_owner(kubectl, args)
-    hold = Hold(args.by, datetime.now(UTC) + timedelta(seconds=args.seconds))
-    kubectl.run("annotate", GROUP_KIND, args.name, f"{HOLD}={hold.text}", "--overwrite", MANAGER)
-    print(f"{args.name}: {_await(kubectl, args.name, hold)}")
+    print(f"{args.name}: {_begin(kubectl, args, MaintenanceMode.HOLD)}")
     return 0
+
+
+def drain(kubectl: Kubectl, args: argparse.Namespace) -> int:
+    """Have the clients leave, and refuse new ones; returns when none is left, 1 where some are after `--wait`."""
+    print(f"{args.name}: {_begin(kubectl, args, MaintenanceMode.DRAIN)}")
+    namespace = kubectl.get(GROUP_KIND, args.name)["metadata"]["namespace"]
+    admin, pods = kubectl.admin(ProxyKey(namespace, args.name)), kubectl.pods(args.name)
+    end = time.monotonic() + args.wait
+    while True:
+        left = {pod: admin.ask(pod, "/sessions")["active_sessions"] for pod in pods}
+        if not any(left.values()):
+            print(f"{args.name}: no client is left")
+            return 0
+        if time.monotonic() > end:
+            told = ", ".join(f"{pod} has {count}" for pod, count in left.items() if count)
+            print(f"{args.name}: clients with open transactions are left: {told}", file=sys.stderr)
+            return 1
+        time.sleep(LOOK_SECONDS)
+
+
+def _begin(kubectl: Kubectl, args: argparse.Namespace, mode: MaintenanceMode) -> str:
+    _check_owner(kubectl, args)
+    hold = Hold(args.by, datetime.now(UTC) + timedelta(seconds=args.seconds), mode)
+    kubectl.run("annotate", GROUP_KIND, args.name, f"{HOLD}={hold.text}", "--overwrite", MANAGER)
+    return _await(kubectl, args.name, hold)
 
 
 def resume(kubectl: Kubectl, args: argparse.Namespace) -> int:
@@ -69,9 +95,10 @@ def _await(kubectl: Kubectl, name: str, hold: Hold | None) -> str:
         status: Json = kubectl.get(GROUP_KIND, name).get("status") or {}
         conditions = {each["type"]: each for each in status.get("conditions") or ()}
         told = str(conditions.get("Held", {}).get("message", ""))
+        is_so = told == wanted if hold is not None else UNTIL not in told
         # Without a pod that runs there is nobody to wait for.
         is_everywhere = conditions.get("ConfigInForce", {}).get("status") != "False"
-        if told == wanted and is_everywhere:
+        if is_so and is_everywhere:
             return told
         time.sleep(0.2)
     raise PluginError(f"no answer of the operator within {WAIT_SECONDS:.0f} s; the annotation is written, see `status`")

@@ -384,7 +384,7 @@ impl Engine {
             .into_bytes()
     }
 
-    /// Carries out what an administrator orders: JSON `{"verb", "database"}` or `{"verb": "kill_client", "id"}`.
+    /// Carries out what an administrator orders: JSON, an `Order`.
     ///
     /// # Errors
     /// `EngineError::Snapshot` when the document is not understood.
@@ -399,19 +399,19 @@ impl Engine {
                 self.broadcast(|| Message::End(whom.clone()));
             }
             Order::KillClient { id } => self.broadcast(|| Message::End(Whom::Client(id))),
+            Order::Admit { newcomers, present } => {
+                self.shared.halts().admit(newcomers, present);
+                self.broadcast(|| Message::Empty);
+            }
             Order::Disable { database } => self.shared.halts().disable(&database, true),
             Order::Enable { database } => self.shared.halts().disable(&database, false),
             Order::Reconnect { database } => {
-                let pools = self.shared.all_pools();
-                let is_meant = |pool: &&Arc<PoolShared>| {
-                    database
-                        .as_ref()
-                        .is_none_or(|name| pool.key.shown() == name)
-                };
-                pools
-                    .iter()
-                    .filter(is_meant)
-                    .for_each(|pool| pool.reconnect());
+                for pool in self.shared.all_pools() {
+                    let is_its = |name: &String| pool.key.shown() == name;
+                    if database.as_ref().is_none_or(is_its) {
+                        pool.reconnect();
+                    }
+                }
                 self.broadcast(|| Message::Changed);
             }
         }

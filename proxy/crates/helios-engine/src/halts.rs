@@ -1,5 +1,5 @@
-//! What an administrator has stopped: databases that lend no servers, and databases that take no new clients. By the
-//! names they are shown under. Not part of the configuration: a reload keeps it, a restart forgets it.
+//! What an administrator has stopped: databases that lend no servers, databases that take no new clients, by the names
+//! they are shown under, and maintenance, which concerns all. Not part of the snapshot: a reload keeps it.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +12,12 @@ pub(crate) struct Halts {
     all: bool,
     paused: BTreeSet<String>,
     disabled: BTreeSet<String>,
+    /// No new client is let in.
+    #[serde(skip)]
+    refuses: bool,
+    /// Those that are here are to leave.
+    #[serde(skip)]
+    empties: bool,
 }
 
 impl Halts {
@@ -29,6 +35,18 @@ impl Halts {
             None => self.all = on,
             Some(name) => note(&mut self.paused, name, on),
         }
+    }
+
+    pub(crate) fn refuses_newcomers(&self) -> bool {
+        self.refuses
+    }
+
+    pub(crate) fn is_emptying(&self) -> bool {
+        self.empties
+    }
+
+    pub(crate) fn admit(&mut self, newcomers: bool, present: bool) {
+        (self.refuses, self.empties) = (!newcomers, !present);
     }
 
     pub(crate) fn disable(&mut self, database: &str, on: bool) {
@@ -62,4 +80,6 @@ pub(crate) enum Order {
     Kill { database: Option<String> },
     /// End this client at once.
     KillClient { id: u64 },
+    /// Whether new clients, and those that are here, may be here; not those of the console.
+    Admit { newcomers: bool, present: bool },
 }

@@ -135,6 +135,8 @@ pub(crate) struct Worker {
     now: Cell<u64>,
     /// A task asks sessions for their end that are too old.
     is_pressing: Cell<bool>,
+    /// A task asks sessions to leave for maintenance.
+    empties: Cell<bool>,
     /// By cluster, samples of the primary's position.
     samplers: RefCell<HashMap<String, Rc<Sampler>>>,
     /// The share of statements that have spans though their callers say nothing of it; `None` where none has any.
@@ -324,14 +326,40 @@ impl Worker {
         }));
     }
 
+    /// The same for maintenance, until that is over: who has not left by then stays.
+    fn empty(self: &Rc<Self>) {
+        if !self.shared.halts().is_emptying() || self.empties.replace(true) {
+            return;
+        }
+        let worker = Rc::downgrade(self);
+        rt::spawn(rt::interval(DRAIN_EVERY, move || {
+            let Some(worker) = worker.upgrade() else {
+                return false;
+            };
+            let goes_on = worker.shared.halts().is_emptying();
+            let active = worker.active();
+            for handle in worker.handles() {
+                match goes_on {
+                    _ if active
+                        .snapshot
+                        .console(&handle.visit.login.database)
+                        .is_some() => {}
+                    true => handle.signal(Signal::Drain),
+                    false => handle.stay(),
+                }
+            }
+            worker.empties.set(goes_on);
+            goes_on
+        }));
+    }
+
+    fn handles(&self) -> Vec<Rc<Handle>> {
+        let sessions = self.sessions.borrow();
+        sessions.iter().map(|(_, it)| Rc::clone(it)).collect()
+    }
+
     fn signal_sessions(&self, signal: Signal) {
-        let sessions: Vec<_> = self
-            .sessions
-            .borrow()
-            .iter()
-            .map(|(_, handle)| Rc::clone(handle))
-            .collect();
-        for handle in sessions {
+        for handle in self.handles() {
             handle.signal(signal);
         }
     }
@@ -476,6 +504,7 @@ impl Worker {
             Message::Answer(socket) => {
                 rt::spawn(handover::answer_successors(Rc::clone(self), socket));
             }
+            Message::Empty => self.empty(),
             Message::Withdraw => self.stop_accepting(),
             Message::Drain => {
                 self.stop_accepting();
@@ -515,6 +544,7 @@ pub(crate) async fn run(
         ticks: Cell::new(0),
         now: Cell::new(0),
         is_pressing: Cell::new(false),
+        empties: Cell::default(),
         samplers: RefCell::default(),
         sampling: Cell::default(),
         share: Cell::default(),

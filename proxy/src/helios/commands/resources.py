@@ -29,6 +29,7 @@ from helios_crds.v1alpha1.settings import (
     IdentSpec,
     LimitsSpec,
     LogSpec,
+    MaintenanceSpec,
     PoolSpec,
     ServerTlsSpec,
     TlsSpec,
@@ -107,6 +108,7 @@ def _spec(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
         "tls": _tls(config, name, secrets),
         "drain": _mirror(DrainSpec, config.drain),
         "limits": _mirror(LimitsSpec, config.limits),
+        "maintenance": _mirror(MaintenanceSpec, config.maintenance),
         "log": _mirror(LogSpec, config.log),
     }
     return {key: value for key, value in spec.items() if value not in (None, {}, [])}

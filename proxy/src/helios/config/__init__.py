@@ -16,6 +16,7 @@ from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig, LogFormat, LogLevel
+from helios.config.maintenance import MaintenanceConfig, MaintenanceMode
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole, Provider
 from helios.config.planner import PlannerConfig
@@ -64,6 +65,8 @@ __all__ = [
     "LogConfig",
     "LogFormat",
     "LogLevel",
+    "MaintenanceConfig",
+    "MaintenanceMode",
     "MonitorConfig",
     "NodeConfig",
     "NodeRole",

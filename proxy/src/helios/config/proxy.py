@@ -18,6 +18,7 @@ from helios.config.handover import HandoverConfig
 from helios.config.io import IoBackend
 from helios.config.limits import LimitsConfig
 from helios.config.log import LogConfig
+from helios.config.maintenance import MaintenanceConfig, MaintenanceMode
 from helios.config.monitor import MonitorConfig
 from helios.config.nodes import ClusterConfig
 from helios.config.peers import PeersConfig
@@ -61,6 +62,9 @@ class ProxyConfig(HeliosModel):
     paused: bool = False
     """Whether no database lends servers: they are closed as transactions end, and clients wait, at most as long as
     `pool.acquire_timeout_seconds` says. It is PAUSE and RESUME of the console, carried out when this changes."""
+
+    maintenance: MaintenanceConfig = MaintenanceConfig()
+    """Whom the proxy serves while somebody works on the servers."""
 
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
     """Threads that move bytes; 0 = as many as the CPU limit of the container, at most 8, at most a quarter of the
@@ -140,6 +144,11 @@ class ProxyConfig(HeliosModel):
 
     watch: WatchConfig = WatchConfig()
     """Reload when a file changes."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether clients wait between their transactions."""
+        return self.paused or self.maintenance.mode is MaintenanceMode.HOLD
 
     def resolved_databases(self) -> tuple[DatabaseConfig, ...]:
         """The databases with their cluster filled in, and the implied `*` where none is stated.

@@ -429,6 +429,13 @@ impl Handle {
         }
     }
 
+    /// Forgets that it was asked to leave: the maintenance is over, and the process is not.
+    pub(crate) fn stay(&self) {
+        if self.signal.get() == Signal::Drain {
+            self.signal.set(Signal::None);
+        }
+    }
+
     /// Has `cx` woken by signals.
     pub(crate) fn listen(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();

@@ -120,6 +120,7 @@ async fn login(
 ) -> Result<(StartupParams, Handle), Ended> {
     let params = negotiate(worker, conn).await?;
     refuse_in_drain(worker)?;
+    refuse_in_maintenance(worker, &params)?;
     seat.check().map_err(Ended::Refused)?;
     if let Some(message) = startup::negotiate(params.minor, &params.protocol_options) {
         conn.wbuf.extend(&message);
@@ -273,6 +274,17 @@ fn refuse_in_drain(worker: &Worker) -> Result<(), Ended> {
             sqlstate::CANNOT_CONNECT_NOW,
             "the proxy is shutting down",
         )));
+    }
+    Ok(())
+}
+
+/// Before the login, as PostgreSQL does. Who comes to the console may end the maintenance.
+fn refuse_in_maintenance(worker: &Worker, params: &StartupParams) -> Result<(), Ended> {
+    let is_console = || worker.active().snapshot.console(&params.database).is_some();
+    if worker.shared.halts().refuses_newcomers() && !is_console() {
+        let text = "the proxy is in maintenance and takes no new clients";
+        let refusal = Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text).hint("Try again later.");
+        return Err(Ended::Refused(refusal));
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ pub(crate) enum Message {
     Changed,
     /// Answer a process that takes over, at this socket.
     Answer(socket2::Socket),
+    /// End sessions between transactions for as long as that is ordered.
+    Empty,
     /// Stop accepting.
     Withdraw,
     /// The same, and end sessions between transactions.

@@ -36,11 +36,19 @@ async def ready(request: web.Request) -> web.Response:
     reason = why_not_ready(control)
     readiness = Readiness(
         ready=reason is None,
-        message=reason or "accepting clients, every cluster has a primary",
+        message=reason or _welcome(control),
         draining=control.draining,
         reload_failed=not control.last_reload.succeeded,
     )
     return answer(readiness, status=200 if reason is None else 503)
+
+
+def _welcome(control: Control) -> str:
+    """A proxy that refuses new clients for maintenance is ready: without it there would be nobody to tell them so."""
+    mode = control.config.maintenance.mode
+    if not mode.takes_newcomers:
+        return f"in maintenance ({mode}): new clients are refused"
+    return "accepting clients, every cluster has a primary"
 
 
 def why_not_ready(control: Control) -> str | None:

@@ -11,6 +11,7 @@ from fakes.core import ScriptedControl, cluster_status, engine_state, node, node
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from helios.planner.service import PlanCounts
 from helios.telemetry.metrics import Exposition, Sample
 from helios.topology.catalogs import CatalogCounts
 
@@ -21,6 +22,7 @@ def sample(**changes: Any) -> Sample:
         clusters=(cluster_status(),),
         failovers=ScriptedControl().failovers(),
         catalogs=CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1),
+        plans=PlanCounts(planned=7, refused=2, failed=1),
         generation=4,
         reload_succeeded=True,
         reloaded_at=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
@@ -52,6 +54,9 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
         ("heliosproxy_plans_kept", "gauge"),
         ("heliosproxy_plans_made", "counter"),
         ("heliosproxy_plans_missed", "counter"),
+        ("heliosproxy_plans_refused", "counter"),
+        ("heliosproxy_plans_failed", "counter"),
+        ("heliosproxy_planner_restarts", "counter"),
         ("heliosproxy_query_duration_seconds", "histogram"),
         ("heliosproxy_node_healthy", "gauge"),
         ("heliosproxy_node_latency_seconds", "gauge"),

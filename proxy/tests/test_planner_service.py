@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,7 +209,41 @@ def test_counts(source: Source) -> None:
 
     assert [source.answer()[0] for _ in range(4)] == [1, 2, 3, 4]
     assert service.stop(SECONDS)
-    assert service.counts == PlanCounts(planned=2, refused=1, failed=1)
+    assert service.counts() == PlanCounts(planned=2, refused=1, failed=1)
+
+
+@pytest.mark.parametrize("fault", ["dies", "hangs"])
+def test_another_thread_goes_on_where_one_is_lost(
+    source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    stuck, released = threading.Event(), threading.Event()
+
+    def fail(question: Text, catalogs: Catalogs) -> dict[str, Any]:
+        if fault in question.text:
+            if fault == "dies":
+                raise SystemExit(question.text)
+            stuck.set()
+            released.wait()
+        return plan_message(question, catalogs)
+
+    plan_message = module.plan_message
+    monkeypatch.setattr(module, "plan_message", fail)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module._Shift, "is_hanging", lambda shift: stuck.is_set() and not stuck.clear())
+    service = PlannerService(source, Catalogs())
+    service.start()
+    source.work.put([Text(1, "select 1"), Text(2, f"select 'secret' as {fault}"), Text(3, "select 3")])
+    answers = [source.answer() for _ in range(3)]
+    released.set()
+
+    assert [id for id, _ in answers] == [1, 2, 3], "what it had taken beside is planned by the next one"
+    assert isinstance(answers[1][1], str) and not isinstance(answers[2][1], str)
+    source.work.put([Text(4, "select 4")])
+    assert source.answer()[0] == 4, "and the one that wakes up late answers nothing"
+    assert service.stop(SECONDS)
+    counts = service.counts()
+    assert (counts.planned, counts.failed, counts.restarts) == (3, 1, 1)
+    assert "secret" not in caplog.text
 
 
 def test_ends_when_the_source_is_closed(source: Source) -> None:
@@ -216,9 +251,10 @@ def test_ends_when_the_source_is_closed(source: Source) -> None:
     service.start()
     source.work.put(None)
 
-    assert service._thread is not None
-    service._thread.join(SECONDS)
-    assert not service._thread.is_alive()
+    for thread in (service._shift.thread, service._watcher):
+        assert thread is not None
+        thread.join(SECONDS)
+        assert not thread.is_alive()
 
 
 def test_stops_before_it_was_started(source: Source) -> None:

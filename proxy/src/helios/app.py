@@ -16,7 +16,6 @@ from helios.config.foreign.load import Load
 from helios.config.loader import load_with_warnings
 from helios.errors import HeliosError
 from helios.handover import Handover, Inheritance, inherit
-from helios.planner.service import PlannerService
 from helios.running import HANDED_OVER, RunningProxy
 from helios.telemetry.events import EventPump
 from helios.telemetry.logs import fields
@@ -65,9 +64,8 @@ async def serve(
         stack.callback(proxy.console.stop)
         proxy.console.start()
         stack.push_async_callback(proxy.catalogs.stop)
-        planner = PlannerService(proxy.core, proxy.catalogs)
-        stack.callback(planner.stop)
-        planner.start()
+        stack.callback(proxy.planner.stop)
+        proxy.planner.start()
 
         stack.push_async_callback(proxy.topology.stop)
         stack.push_async_callback(proxy.membership.stop)

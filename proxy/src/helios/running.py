@@ -37,7 +37,7 @@ from helios.errors import ConfigError, HeliosError, Problem, ReloadRefused
 from helios.failover.controller import FailoverController
 from helios.failover.status import FailoverStatus
 from helios.planner.explain import Explanation, explain
-from helios.planner.service import policy_of
+from helios.planner.service import PlanCounts, PlannerService, policy_of
 from helios.telemetry import logs
 from helios.telemetry.logs import fields
 from helios.threads import on_daemon_thread
@@ -122,6 +122,7 @@ class RunningProxy:
         self.failover = FailoverController(self.topology, self.core.settle)
         self.membership = MembershipWatch(self.topology, self._join)
         self.catalogs = Catalogs(self.topology.primary, self._outdate)
+        self.planner = PlannerService(self.core, self.catalogs)
         self.admin = AdminServer(self, loaded.config.admin)
         self.console = ConsoleService(self, self.core.answer)
         self.ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -244,6 +245,10 @@ class RunningProxy:
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
         return self.catalogs.counts()
+
+    def plan_counts(self) -> PlanCounts:
+        """What the planner did."""
+        return self.planner.counts()
 
     async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
         """Plan a text on a thread of its own, once the database's definitions are known or could not be had in time."""

@@ -17,6 +17,7 @@ from helios.failover.record import Loss
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.planner.context import PRIMARY_ONLY
 from helios.planner.explain import NO_OBJECTS, Explanation, explain
+from helios.planner.service import PlanCounts
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus
 
@@ -197,6 +198,10 @@ class ScriptedControl:
     def catalog_counts(self) -> CatalogCounts:
         """One database, compared a while ago."""
         return CatalogCounts(kept=1, age_seconds=2.5, reads=4, failures=1)
+
+    def plan_counts(self) -> PlanCounts:
+        """A planner that has failed once."""
+        return PlanCounts(planned=7, refused=2, failed=1)
 
     async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
         """As for a database of plain tables."""

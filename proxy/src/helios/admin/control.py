@@ -13,6 +13,7 @@ from helios.engine_state import EngineState, SessionsState
 from helios.errors import Problem
 from helios.failover.status import FailoverStatus
 from helios.planner.explain import Explanation
+from helios.planner.service import PlanCounts
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus
 
@@ -103,6 +104,9 @@ class Control(Protocol):
 
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""
+
+    def plan_counts(self) -> PlanCounts:
+        """What the planner did."""
 
     async def explain(self, sql: str, database: str, application_name: str) -> Explanation | None:
         """What the planner makes of a client's text for a database as clients name it; None where that is not

@@ -1,15 +1,18 @@
 """Answers the engine's questions for plans, on a thread of its own: pulls texts, plans them, hands plans back.
 
 Made by whoever holds the engine. The engine never calls into Python; it queues a shape that has no plan, and this
-thread asks for it. A statement that cannot be planned is answered too, so that nothing waits for it.
+thread asks for it. A statement that cannot be planned is answered too, so that nothing waits for it. A second thread
+watches the first: where that dies or hangs on a statement, another one goes on with the next.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -30,6 +33,16 @@ _WAIT_MS = 500
 
 _RETRY_SECONDS = 1.0
 """Pause after the source itself failed."""
+
+_LOOK_SECONDS = 0.5
+"""Between two looks at the thread that plans."""
+
+_HUNG_SECONDS = 30.0
+"""How long one text may take before the thread is given up. The longest that is planned at all takes half a second, and
+ten where the machine does too much else; meanwhile sessions with new statements go on after half a second each."""
+
+_MAX_HUNG = 4
+"""Threads that may hang at a time. With one more nothing is planned any more, as each may keep a core busy."""
 
 _STACK_BYTES = 16 * 1024 * 1024
 """Stack of the thread, whatever the platform's default: twice what `parser.MAX_NESTING` was measured with."""
@@ -99,54 +112,149 @@ class PlanCounts:
     refused: int = 0
     """Texts that PostgreSQL's parser refuses, or that are too long or too deep for it."""
     failed: int = 0
-    """Texts whose planning ended with an exception: a fault of ours."""
+    """Texts whose planning ended with an exception, or not at all: a fault of ours."""
+    restarts: int = 0
+    """Threads that died or hung, and were replaced."""
+
+
+class _Shift:
+    """The time of one thread as the planner: the text that it is at, and those that it has taken beside."""
+
+    def __init__(self, left: Iterable[Question] = ()) -> None:
+        self.thread: threading.Thread | None = None
+        self.is_over = False
+        """Nothing more is to be begun or answered: there is no work any more, or another thread does it."""
+        self._left = deque(left)
+        self._at: tuple[Question, float] | None = None
+
+    def take(self, questions: Iterable[Question]) -> None:
+        """Have these to do."""
+        self._left.extend(questions)
+
+    def begin(self) -> Question | None:
+        """The next text, which it is at from now on; None when it has none, or is over."""
+        self._at = None
+        if self.is_over:
+            return None
+        try:
+            question = self._left.popleft()
+        except IndexError:
+            return None
+        self._at = (question, time.monotonic())
+        return question
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self.thread is not None and self.thread.is_alive()
+
+    def is_hanging(self) -> bool:
+        """Whether it is at one text for too long."""
+        at = self._at
+        return at is not None and time.monotonic() - at[1] > _HUNG_SECONDS
+
+    def end(self) -> tuple[Question | None, list[Question]]:
+        """The text that it was at when it was given up, and those for somebody else."""
+        at, self.is_over = self._at, True
+        left: list[Question] = []
+        while self._left:
+            left.append(self._left.popleft())
+        return (None if at is None else at[0]), left
 
 
 class PlannerService:
-    """One thread between `start` and `stop`."""
+    """One thread that plans, and one that watches it, between `start` and `stop`."""
 
     def __init__(self, source: PlanSource, catalogs: CatalogSource) -> None:
         self._source = source
         self._catalogs = catalogs
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._planned = self._refused = self._failed = 0
+        self._shift = _Shift()
+        self._hung: list[_Shift] = []
+        self._watcher: threading.Thread | None = None
+        self._planned = self._refused = self._failed = self._restarts = 0
 
-    @property
     def counts(self) -> PlanCounts:
         """The counts of this moment."""
-        return PlanCounts(self._planned, self._refused, self._failed)
+        return PlanCounts(self._planned, self._refused, self._failed, self._restarts)
 
     def start(self) -> None:
-        """Start the thread."""
-        before = threading.stack_size(_STACK_BYTES)
-        try:
-            self._thread = threading.Thread(target=self._run, name="helios-planner", daemon=True)
-            self._thread.start()
-        finally:
-            threading.stack_size(before)
+        """Start the threads."""
+        self._begin(self._shift)
+        self._watcher = threading.Thread(target=self._watch, name="helios-planner-watch", daemon=True)
+        self._watcher.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Ask the thread to end after what it has in hand; whether it did within `timeout` seconds."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-        return self._thread is None or not self._thread.is_alive()
+        if self._watcher is not None:
+            self._watcher.join(timeout)
+        thread = self._shift.thread
+        if thread is not None:
+            thread.join(timeout)
+        return not self._shift.is_alive()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                batch = self._source.next_unplanned(_WAIT_MS)
-            except Exception as error:  # noqa: BLE001 - nobody else would notice
-                _LOG.error("planner: asking for work failed: %s", _describe(error))
-                self._stopping.wait(_RETRY_SECONDS)
-                continue
-            if batch is None:
+    def _begin(self, shift: _Shift) -> None:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            shift.thread = threading.Thread(target=self._run, args=(shift,), name="helios-planner", daemon=True)
+            shift.thread.start()
+        finally:
+            threading.stack_size(before)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            if self._shift.is_over:
                 return
-            for question in batch:
-                self._answer(question)
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - there may be no memory for another thread just now
+                _LOG.error("planner: another thread could not be started: %s", _describe(error))
 
-    def _answer(self, question: Question) -> None:
+    def _look(self) -> None:
+        """Have another thread go on where the one that plans has died, or is at one text for too long."""
+        shift = self._shift
+        self._hung = [each for each in self._hung if each.is_alive()]
+        if shift.is_alive():
+            if not shift.is_hanging() or len(self._hung) >= _MAX_HUNG:
+                return
+            self._hung.append(shift)
+            reason = f"planning took longer than {_HUNG_SECONDS:g} s"
+        elif shift.is_over or self._stopping.is_set():
+            return
+        else:
+            reason = "the planner's thread died"
+        question, left = shift.end()
+        if question is not None:
+            self._failed += 1
+            self._give_up(question.id, reason)
+        self._restarts += 1
+        _LOG.error("planner: another thread goes on: %s", reason)
+        self._shift = _Shift(left)
+        self._begin(self._shift)
+
+    def _run(self, shift: _Shift) -> None:
+        try:
+            while not (self._stopping.is_set() or shift.is_over):
+                self._pull(shift)
+                while (question := shift.begin()) is not None:
+                    self._answer(shift, question)
+        except BaseException as error:  # noqa: BLE001 - the interpreter would show the statement with the traceback
+            _LOG.error("planner: the thread dies: %s", _describe(error))
+
+    def _pull(self, shift: _Shift) -> None:
+        """Take what is asked by now, if anything is."""
+        try:
+            batch = self._source.next_unplanned(_WAIT_MS)
+        except Exception as error:  # noqa: BLE001 - nobody else would notice
+            _LOG.error("planner: asking for work failed: %s", _describe(error))
+            self._stopping.wait(_RETRY_SECONDS)
+            return
+        if batch is None:
+            shift.is_over = True
+        else:
+            shift.take(batch)
+
+    def _answer(self, shift: _Shift, question: Question) -> None:
         """Plan one text and answer; whatever happens, the thread goes on."""
         id = question.id
         try:
@@ -156,16 +264,17 @@ class PlannerService:
                 self._refused += 1
                 self._source.unplanned(id, _refusal(error))
             else:
-                self._source.planned(id, message)
-                self._planned += 1
+                if not shift.is_over:
+                    self._source.planned(id, message)
+                    self._planned += 1
         except Exception as error:  # noqa: BLE001 - one statement must not end the planning of all
             self._failed += 1
             _LOG.error("planner: a statement could not be planned: %s", _describe(error))
-            self._give_up(id, error)
+            self._give_up(id, f"planning failed with {type(error).__name__}")
 
-    def _give_up(self, id: int, error: Exception) -> None:
+    def _give_up(self, id: int, reason: str) -> None:
         try:
-            self._source.unplanned(id, f"planning failed with {type(error).__name__}")
+            self._source.unplanned(id, reason)
         except Exception as second:  # noqa: BLE001 - the same
             _LOG.error("planner: an answer was not taken: %s", _describe(second))
 

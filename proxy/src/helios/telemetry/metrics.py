@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from helios import __version__
 from helios.engine_state import CircuitName, EngineState, Histogram, NodeState, PoolState
 from helios.failover.status import FailoverStatus
+from helios.planner.service import PlanCounts
 from helios.topology.catalogs import CatalogCounts
 from helios.topology.status import ClusterStatus, NodeStatus, address_of
 
@@ -41,6 +42,7 @@ class Sample:
     clusters: tuple[ClusterStatus, ...]
     failovers: tuple[FailoverStatus, ...]
     catalogs: CatalogCounts
+    plans: PlanCounts
     generation: int
     reload_succeeded: bool
     reloaded_at: datetime
@@ -82,6 +84,7 @@ class _HeliosCollector(Collector):
         yield from _clusters(sample.clusters)
         yield from _failovers(sample.failovers)
         yield from _catalogs(sample.catalogs)
+        yield from _plans(sample)
         histograms = sample.engine.histograms
         yield _histogram(
             "query_duration", "From a request to the end of its answer.", histograms.query_duration_seconds
@@ -160,9 +163,6 @@ def _pins(engine: EngineState) -> Iterator[Metric]:
     yield _gauge("listen_connections", "Server connections that listen for them.", listening.links)
     yield _counter("notifications", "Notifications given to clients.", listening.notifications_total)
     yield _counter("listeners_lost", "Clients ended as they may have missed notifications.", listening.lost_total)
-    yield _gauge("plans_kept", "Plans of statements, by shape.", engine.plans.kept)
-    yield _counter("plans_made", "Plans made.", engine.plans.made_total)
-    yield _counter("plans_missed", "Statements that ran without a plan.", engine.plans.missed_total)
 
 
 def _pools(sample: Sample) -> Iterator[Metric]:
@@ -306,6 +306,17 @@ def _catalogs(catalogs: CatalogCounts) -> Iterator[Metric]:
         yield _gauge("catalog_age_seconds", "Since the oldest was compared with its server.", catalogs.age_seconds)
     yield _counter("catalog_reads", "Looks at a database's functions.", catalogs.reads)
     yield _counter("catalog_failures", "Looks that failed.", catalogs.failures)
+
+
+def _plans(sample: Sample) -> Iterator[Metric]:
+    plans = sample.engine.plans
+    yield _gauge("plans_kept", "Plans of statements, by shape.", plans.kept)
+    yield _counter("plans_made", "Plans made.", plans.made_total)
+    yield _counter("plans_missed", "Statements that ran without a plan, as none came in time.", plans.missed_total)
+    refused = "Texts that PostgreSQL's parser refuses, or that are too long or nested too deeply to be planned."
+    yield _counter("plans_refused", refused, sample.plans.refused)
+    yield _counter("plans_failed", "Texts whose planning ended with a fault, or not in time.", sample.plans.failed)
+    yield _counter("planner_restarts", "Threads of the planner that died or hung.", sample.plans.restarts)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -36,6 +36,7 @@ def _sample(control: Control) -> Sample:
         clusters=control.clusters(),
         failovers=control.failovers(),
         catalogs=control.catalog_counts(),
+        plans=control.plan_counts(),
         generation=control.config.generation,
         reload_succeeded=control.last_reload.succeeded,
         reloaded_at=control.last_reload.at,

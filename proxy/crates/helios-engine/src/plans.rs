@@ -115,6 +115,11 @@ impl Plan {
         self.rerun == Rerun::Commits
     }
 
+    /// Whether it only commits: it does no work that could be cancelled.
+    pub(crate) fn is_commit(&self) -> bool {
+        self.block.is_some_and(|block| block.verb == Verb::Commit)
+    }
+
     /// Whether it only reads, so that a standby may answer it.
     pub(crate) fn is_read(&self) -> bool {
         self.aim.route != Route::Primary

@@ -144,6 +144,7 @@ impl Session {
         if self.fifo.front().is_some_and(Expect::is_ours) {
             return self.on_own_reply(header.tag, body, input, run);
         }
+        self.check_order(header.tag)?;
         if self.replaying.is_some() {
             let message = &input[run.at..end];
             if let Some(act) = self.on_probed(header.tag, message) {
@@ -156,15 +157,30 @@ impl Session {
             b't' => self.belongs(header.tag),
             b'C' => {
                 self.on_command_complete(body);
-                self.ends_execute(header.tag)
+                let act = self.ends_execute(header.tag)?;
+                Ok(match self.unreplicated(header.tag) {
+                    None => act,
+                    error => self.tell(error, input, run),
+                })
             }
             b'I' | b's' => self.ends_execute(header.tag),
             b'1' => self.on_parse_complete(),
             b'2' => self.ends(header.tag, |head| matches!(head, Expect::Bind { .. })),
             b'3' => self.on_close_complete(),
-            b'Z' => self.on_ready(body, input, run),
+            b'Z' => {
+                let error = self.unreplicated(header.tag);
+                if error.is_some() {
+                    // Nor is the success told that was held back until here.
+                    drop(self.take_held());
+                }
+                self.tell(error, input, run);
+                self.on_ready(body, input, run)
+            }
             b'E' => self.on_error(body, input, run),
-            b'N' => Ok(Act::Forward),
+            b'N' => {
+                self.note_notice(body);
+                Ok(Act::Forward)
+            }
             b'A' => Ok(self.on_notification(body, input, run)),
             b'S' => Ok(self.on_parameter_status(body)),
             b'G' => self.on_copy_in(),
@@ -561,7 +577,7 @@ fn is_fake(expect: &Expect) -> bool {
 /// Whether a message's body is looked at, so that it must have come whole.
 fn is_read(header: Header, front: Option<&Expect>) -> bool {
     let is_read = match header.tag {
-        b'Z' | b'C' | b'S' | b'E' | b'A' => true,
+        b'Z' | b'C' | b'S' | b'E' | b'N' | b'A' => true,
         b'D' => front.is_some_and(Expect::is_read),
         b't' => front.is_some_and(Expect::is_ours),
         b'T' => matches!(

@@ -4,6 +4,7 @@
 use helios_wire::error_response::ErrorFields;
 use helios_wire::sqlstate;
 
+use super::committing::{unknown_outcome, Durability};
 use super::fifo::Expect;
 use super::{Session, Step};
 use crate::error::Refusal;
@@ -141,6 +142,9 @@ impl Session {
         if link.reader.is_some() && self.survive() {
             return Step::Again;
         }
+        if link.durability == Durability::Doubtful {
+            return self.fatal(unknown_outcome());
+        }
         if let Some(step) = self.outlive(&link) {
             return step;
         }
@@ -149,7 +153,10 @@ impl Session {
         if link.fatal && !Fault::SecondError.is_seeded() {
             return Step::Silent;
         }
-        self.fatal(Refusal::server_lost(cause))
+        self.fatal(match self.is_committing() {
+            true => unknown_outcome(),
+            false => Refusal::server_lost(cause),
+        })
     }
 
     /// The end with an error; with none inside a half-sent message, which would be read as part of it.

@@ -59,6 +59,8 @@ pub(crate) enum Activity {
     InTransaction,
     /// The server works on what the client has sent; what Helios asks of it for itself does not count.
     Busy,
+    /// The server commits. A cancel would end its wait for standbys, and the client would take for safe what is not.
+    Committing,
 }
 
 /// What a session was last seen doing, and since which tick of its worker.
@@ -266,6 +268,7 @@ impl Handle {
             Activity::Resting => limits.client_idle_timeout_ms,
             Activity::InTransaction => limits.idle_transaction_timeout_ms,
             Activity::Busy => self.time_limit().unwrap_or(limits.query_timeout_ms),
+            Activity::Committing => 0,
         };
         if is_over(now.wrapping_sub(seen.since), limit) {
             self.is_overdue.set(true);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use helios_wire::backend::Status;
 use helios_wire::sqlstate;
 
+use super::committing::Durability;
 use super::handle::Signal;
 use super::reader::{Found, Way};
 use super::reading::Reach;
@@ -328,6 +329,7 @@ impl Session {
             redefines: false,
             fatal: false,
             has_run: false,
+            durability: Durability::default(),
             write_mode: self.hinted_write_mode(),
             reader,
             shard,
@@ -482,7 +484,7 @@ impl Session {
             return self.recover(server, shard, self.status != Status::Idle);
         }
         // The server may be busy for nobody: stop it, and do not wait for where its stream ends.
-        if !self.fifo.is_empty() {
+        if !self.fifo.is_empty() && !self.is_committing() {
             let backend = Arc::clone(&server.state.backend);
             let shared = Arc::clone(&self.worker.shared);
             rt::spawn(async move {

@@ -8,6 +8,7 @@ mod block;
 pub(crate) mod cancel;
 mod carried;
 mod choice;
+mod committing;
 mod console;
 mod demand;
 mod down;
@@ -67,6 +68,7 @@ use crate::worker::Worker;
 use attempt::Attempt;
 use block::Opening;
 use carried::Stamp;
+use committing::Durability;
 use fifo::{Described, Fifo};
 use handle::{Ends, Handle, Signal};
 use listening::Listening;
@@ -144,6 +146,8 @@ struct Link {
     fatal: bool,
     /// Something was run on it, of which the client sees or knows the outcome.
     has_run: bool,
+    /// Whether standbys have what it commits.
+    durability: Durability,
     /// The node, for a transaction that only reads.
     reader: Option<Reader>,
     /// How far what this transaction writes must have come, where a hint says so.
@@ -181,6 +185,8 @@ pub(crate) struct Session {
     skipping: bool,
     /// A batch is being dropped up to its Sync, since no server could be had for it.
     refusing: bool,
+    /// The statement that was sent or bound last is a COMMIT.
+    commits: bool,
     /// The server takes CopyData.
     copying_in: bool,
     /// Both ends send CopyData, without an end of their own accord.
@@ -318,6 +324,7 @@ impl Session {
             unsynced: false,
             skipping: false,
             refusing: false,
+            commits: false,
             copying_in: false,
             streaming: false,
             sync_in_copy: false,

@@ -317,6 +317,7 @@ impl Session {
     /// Notes what a statement that is about to run may leave; `None` is one that was not planned.
     pub(super) fn act_on_plan(&mut self, plan: Option<&Arc<Plan>>) {
         self.weigh(plan.map(Arc::as_ref));
+        self.commits = plan.is_some_and(|plan| plan.is_commit());
         let Some(plan) = plan else {
             return self.doubt(Doubts::ANYTHING);
         };

@@ -13,6 +13,7 @@ use helios_wire::frame::Header;
 use helios_wire::sqlstate;
 
 use super::block::Opening;
+use super::committing::unknown_outcome;
 use super::fifo::Expect;
 use super::resolving::Doubtful;
 use super::startup::Ended;
@@ -536,12 +537,4 @@ pub(super) fn divergence(reason: Reason) -> Refusal {
     );
     Refusal::new(sqlstate::SERIALIZATION_FAILURE, text)
         .hint("Nothing of it has been done; repeat the transaction.")
-}
-
-pub(super) fn unknown_outcome() -> Refusal {
-    Refusal::new(
-        sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-        "server connection lost while something was being committed: whether it was is not known",
-    )
-    .hint("Reconnect, and look before you repeat it.")
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use helios_wire::backend::{self, Status};
 use helios_wire::sqlstate::{QUERY_CANCELED, TRANSACTION_RESOLUTION_UNKNOWN};
 
+use super::committing::unknown_outcome;
 use super::fifo::{Expect, Fifo};
-use super::replaying::{divergence, unknown_outcome, LACKS};
+use super::replaying::{divergence, LACKS};
 use super::startup::Ended;
 use super::{Link, Session, Step};
 use crate::error::{Doubt, Refusal};

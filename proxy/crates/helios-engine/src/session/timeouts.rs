@@ -21,7 +21,9 @@ const STOP_PATIENCE: u32 = 3;
 impl Session {
     /// What the session does, for the tick.
     pub(super) fn activity(&self) -> Activity {
-        if self.started.is_some() && !self.fifo.is_empty() {
+        if self.is_committing() {
+            Activity::Committing
+        } else if self.started.is_some() && !self.fifo.is_empty() {
             Activity::Busy
         } else if self.status != Status::Idle || (self.link.is_some() && self.is_unfinished()) {
             Activity::InTransaction
@@ -39,6 +41,7 @@ impl Session {
             None => return Poll::Pending,
             // Its commands go on for as long as both ends live, and are no queries.
             Some(_) if self.is_replication() => return Poll::Pending,
+            Some(Activity::Committing) => return Poll::Pending,
             Some(Activity::Busy) => match self.time_out_query() {
                 None => return Poll::Pending,
                 Some(refusal) => refusal,

@@ -447,6 +447,9 @@ impl Session {
         }
         self.unsynced |= expect.is_extended();
         self.fifo.push_back(expect);
+        if self.commits {
+            self.handle.set_activity(self.activity());
+        }
     }
 
     /// Has the server's holder kept, if anybody wants to know whom notifications are from.

@@ -106,6 +106,7 @@ def run_once(client: Client, ask: Ask, token: int) -> str:
 def test_a_transaction_is_cut_everywhere(
     postgres: PostgresCluster, proxy: HeliosProcess, relay: CuttingRelay, report: list[str], ask: Ask
 ) -> None:
+    postgres.execute("truncate tokens")
     outcomes: Counter[str] = Counter()
     places: Counter[str] = Counter()
     client = Client(proxy.target(), deadline=PATIENCE)
@@ -132,7 +133,6 @@ def test_a_transaction_is_cut_everywhere(
             client = Client(proxy.target(), deadline=PATIENCE)
     client.terminate()
     looking.terminate()
-    postgres.execute("truncate tokens")
     if not report[-1].startswith("|"):
         report += [
             f"A transaction of {len(SCRIPT)} statements (locks, RETURNING, a savepoint with an error, a cursor)",
@@ -149,6 +149,8 @@ def test_a_transaction_is_cut_everywhere(
 def cuts(client: Client, relay: CuttingRelay, ask: Ask, tokens: Iterator[int]) -> list[Cut]:
     """At every message that the transaction has when nothing is cut, and inside of those from the server."""
     numbers = {}
+    # The first one logs in.
+    assert run_once(client, ask, next(tokens)) == ""
     for to_server in (True, False):
         counter = Cut(to_server, ENDLESS)
         relay.arm(counter)

@@ -100,3 +100,26 @@ def test_a_child_ends_with_its_killed_parent() -> None:
         owner.kill()
 
     until(lambda: not is_alive(child), "the end of the child")
+
+
+ENDED_EARLY = """
+import os, signal, sys, threading, time
+from helios.play.process import Spawn, children_of, spawn
+
+def end():
+    while not (children := children_of(os.getpid())):
+        pass
+    os.kill(children[0], signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("our own handler"))
+os.register_at_fork(after_in_child=lambda: time.sleep(1))
+threading.Thread(target=end).start()
+with spawn(["sleep", "60"], Spawn()) as child:
+    print(child.wait())
+"""
+
+
+def test_a_child_that_is_ended_before_it_runs_its_program_ends_without_our_handlers() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED_EARLY], capture_output=True, text=True, timeout=50, check=False)
+
+    assert (done.stdout, done.stderr) == ("-15\n", "")

@@ -18,7 +18,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ __all__ = [
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.02
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="helios-spawn")
@@ -212,28 +213,37 @@ def _reap(pid: int) -> bool:
 
 def _start(argv: list[str], options: Spawn) -> subprocess.Popen[bytes]:
     who = options.identity
-    return subprocess.Popen(  # the hook is two system calls; only after setuid does PDEATHSIG stay
-        argv,
-        stdin=options.stdin,
-        stdout=options.stdout,
-        stderr=options.stderr,
-        env=None if options.env is None else dict(options.env),
-        cwd=options.cwd,
-        start_new_session=options.own_session,
-        preexec_fn=_die_with_owner(options.death_signal, os.getpid()),  # noqa: PLW1509 - no lock is taken in the child
-        user=None if who is None else who.uid,
-        group=None if who is None else who.gid,
-        extra_groups=None if who is None else [],
-    )
+    # Until it runs its program a child would answer them as we do: by Python's handlers, with a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        return subprocess.Popen(  # the hook is a few system calls; only after setuid does PDEATHSIG stay
+            argv,
+            stdin=options.stdin,
+            stdout=options.stdout,
+            stderr=options.stderr,
+            env=None if options.env is None else dict(options.env),
+            cwd=options.cwd,
+            start_new_session=options.own_session,
+            preexec_fn=_hook(options.death_signal, os.getpid(), before),  # noqa: PLW1509 - it takes no lock
+            user=None if who is None else who.uid,
+            group=None if who is None else who.gid,
+            extra_groups=None if who is None else [],
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _die_with_owner(death_signal: signal.Signals, owner: int) -> Callable[[], None]:
-    """What the child does between setuid (which clears the setting) and exec (which keeps it)."""
+def _hook(death_signal: signal.Signals, owner: int, mask: Iterable[int]) -> Callable[[], None]:
+    """What the child does between setuid (which clears the signal for its owner's end) and exec (which keeps it)."""
     number = int(death_signal)
 
-    def arm() -> None:
+    def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
         if os.getppid() != owner:  # the owner died before prctl: no signal would ever come
             os._exit(1)
+        for ending in _ENDING:
+            if callable(signal.getsignal(ending)):
+                signal.signal(ending, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    return arm
+    return prepare

@@ -64,8 +64,9 @@ async def _target(decisions: Decisions, primary: NodePoll, to: str | None) -> st
         raise SwitchoverFailure(f"{to} is the primary already")
     if to is not None and all(poll.node.name != to for poll in monitor.polls):
         raise SwitchoverFailure(f"there is no enabled node {to!r} in cluster {decisions.name!r}")
-    heard: list[Standby] = [replace(standby, received=0) for standby in await ask_all(decisions, primary)]
-    choice = choose(former_of(decisions, primary), heard, _policy(decisions), to)
+    former = former_of(decisions, primary)
+    heard: list[Standby] = [replace(each, received=former.written) for each in await ask_all(decisions, primary)]
+    choice = choose(former, heard, _policy(decisions), to)
     if isinstance(choice, Refusal):
         raise SwitchoverFailure(choice.reason)
     return choice.standby.name

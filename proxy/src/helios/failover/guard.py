@@ -11,6 +11,7 @@ import logging
 from helios.failover import fence, steps
 from helios.failover.candidate import choose
 from helios.failover.decisions import Decisions
+from helios.failover.following import Following
 from helios.failover.judge import PrimaryEvidence, StandbyEvidence, Verdict, is_led, judge
 from helios.failover.lease import LeaseError
 from helios.failover.promotion import ask_all, former_of, promote, resume
@@ -39,6 +40,7 @@ class Guard:
         self.decisions = decisions
         self._returned = Returned(decisions)
         self._widening = Widening(decisions)
+        self._following = Following(decisions)
         self._retry_at = 0.0
         self.lapsed: str | None = None
         """Why this proxy has let go of the primary."""
@@ -87,6 +89,7 @@ class Guard:
         await self._returned.find_losses()
         if verdict is None:
             decisions.refused = None
+            self._following.look()
             await self._widening.look()
 
     async def _replace(self, verdict: Verdict) -> None:

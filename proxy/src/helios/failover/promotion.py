@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from helios.failover.synchronous import Synchronous, parse
 from helios.telemetry.logs import fields
 from helios.topology.node_poll import NodePoll
 
-__all__ = ["ask_all", "former_of", "promote", "resume"]
+__all__ = ["ask_all", "former_of", "point", "promote", "resume"]
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ async def _complete(decisions: Decisions, chosen: NodePoll, succession: Successi
             facts = fields(cluster=decisions.name, node=chosen.node.name)
             _log.warning("commits are not synchronous any more", extra=facts)
     promoted = await _promoted(decisions, chosen)
-    _repoint_all(decisions, chosen)
+    point(decisions, [poll for poll in decisions.monitor.polls if poll.in_recovery], chosen)
     decisions.progress.begin("look")
     await chosen.poll_now()
     decisions.progress.begin("open")
@@ -146,11 +146,11 @@ def _narrowed(before: Narrowed | None, former: Former, now: Synchronous) -> Narr
     return Narrowed(wanted=str(wanted), given=str(now), formers=formers)
 
 
-def _repoint_all(decisions: Decisions, primary: NodePoll) -> None:
-    """Have all other standbys of its system stream from the new primary."""
-    for poll in decisions.monitor.polls:
-        if poll is not primary and poll.in_recovery and _is_of_one_system(poll, primary):
-            decisions.in_background(_repoint(decisions, poll, primary))
+def point(decisions: Decisions, standbys: Iterable[NodePoll], primary: NodePoll) -> None:
+    """Have standbys of its system stream from a new primary."""
+    for poll in standbys:
+        if poll is not primary and _is_of_one_system(poll, primary):
+            decisions.in_background(_point(decisions, poll, primary))
 
 
 def _is_of_one_system(poll: NodePoll, primary: NodePoll) -> bool:
@@ -158,7 +158,7 @@ def _is_of_one_system(poll: NodePoll, primary: NodePoll) -> bool:
     return len({reading.system_identifier for reading in readings if reading is not None}) == 1
 
 
-async def _repoint(decisions: Decisions, standby: NodePoll, primary: NodePoll) -> None:
+async def _point(decisions: Decisions, standby: NodePoll, primary: NodePoll) -> None:
     try:
         await steps.follow(decisions.lines, standby, primary)
     except steps.StepFailure as error:

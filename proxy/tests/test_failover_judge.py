@@ -11,7 +11,7 @@ SILENCE_AFTER = 10.0
 
 
 def primary(silence: Silence | None, failing: float = 60.0) -> PrimaryEvidence:
-    return PrimaryEvidence("a", silence, failing)
+    return PrimaryEvidence("a", silence, failing, failures=2)
 
 
 def standby(*, streaming: bool, heard: float | None = None, asks_after: float | None = 3.0) -> StandbyEvidence:
@@ -62,3 +62,11 @@ def test_nobody_can_hold_a_primary_for_gone_that_all_standbys_hear(
     standbys: list[StandbyEvidence], count: int, *, expected: bool
 ) -> None:
     assert is_led(standbys, count, SILENCE_AFTER) is expected
+
+
+def test_a_postmaster_that_closes_a_connection_may_only_start_anew() -> None:
+    alone = [standby(streaming=False)]
+
+    assert not judge(PrimaryEvidence("a", Silence.RESET, 0.1, failures=1), alone, SILENCE_AFTER).is_gone
+    assert judge(PrimaryEvidence("a", Silence.RESET, 0.2, failures=2), alone, SILENCE_AFTER).is_gone
+    assert judge(PrimaryEvidence("a", Silence.REFUSED, 0.1, failures=1), alone, SILENCE_AFTER).is_gone

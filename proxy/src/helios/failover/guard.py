@@ -112,7 +112,7 @@ class Guard:
         if primary is None or primary.reading is None or primary.failing_since is None:
             return None
         now, failing_since = asyncio.get_running_loop().time(), primary.failing_since
-        evidence = PrimaryEvidence(primary.node.name, primary.silence, now - failing_since)
+        evidence = PrimaryEvidence(primary.node.name, primary.silence, now - failing_since, primary.failure_count)
         return judge(evidence, self._standbys(failing_since), self.decisions.config.silence_after_seconds)
 
     def _standbys(self, since: float) -> list[StandbyEvidence]:

@@ -16,6 +16,11 @@ _MARGIN_SECONDS = 2.0
 """How much later than due a sign of life that a standby asks for may come."""
 
 
+_MOST_RESETS = 1
+"""Polls in a row that a postmaster may close that is there: one that starts anew closes what has just come, then says
+what it does."""
+
+
 @dataclass(frozen=True)
 class PrimaryEvidence:
     """What polls of the primary say."""
@@ -25,6 +30,8 @@ class PrimaryEvidence:
     """How it does not answer; None while it does."""
     failing_seconds: float
     """Since the first poll that failed."""
+    failures: int
+    """Polls that have failed in a row."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,10 @@ def judge(primary: PrimaryEvidence, standbys: Sequence[StandbyEvidence], silence
         return Verdict(False, f"{primary.name} answers")
     if not standbys:
         return Verdict(False, f"{primary.name} cannot be asked, and no standby has answered since")
+    if primary.silence is Silence.RESET and primary.failures <= _MOST_RESETS:
+        return Verdict(False, f"{primary.name} has closed a connection")
     streaming = [standby for standby in standbys if standby.is_streaming]
-    if primary.silence is Silence.REFUSED:
+    if primary.silence in (Silence.REFUSED, Silence.RESET):
         if not streaming:
             return Verdict(True, f"{primary.name} refuses connections, and no standby streams from it")
         names = _names(streaming)

@@ -52,7 +52,9 @@ class Silence(StrEnum):
     """How a node did not answer a poll."""
 
     REFUSED = "refused"
-    """Nobody listens there, or the connection was reset: its postmaster is gone."""
+    """Nobody listens there: its postmaster is gone."""
+    RESET = "reset"
+    """Somebody listened and closed the connection: its postmaster is gone, or starts anew after a crash."""
     QUIET = "quiet"
     """Nothing came back, which says nothing about the node: it may be the network."""
     ALIVE = "alive"
@@ -178,8 +180,10 @@ def _silence(error: Exception) -> Silence:
     match error:
         case asyncpg.CannotConnectNowError() | asyncpg.AdminShutdownError():
             return Silence.ALIVE
-        case asyncpg.PostgresConnectionError() | ConnectionError():
+        case ConnectionRefusedError():
             return Silence.REFUSED
+        case asyncpg.PostgresConnectionError() | ConnectionError():
+            return Silence.RESET
         case asyncpg.PostgresError():
             return Silence.ALIVE
         case _:

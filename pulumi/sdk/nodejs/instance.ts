@@ -133,6 +133,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly log: pulumi.Output<outputs.InstanceLog | undefined>;
     /**
+     * Whom the pods serve while somebody works on the servers. Left out: everybody.
+     */
+    declare public readonly maintenance: pulumi.Output<outputs.InstanceMaintenance | undefined>;
+    /**
      * Polling of the nodes.
      */
     declare public readonly monitor: pulumi.Output<outputs.InstanceMonitor | undefined>;
@@ -265,6 +269,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["limits"] = args?.limits;
             resourceInputs["listenPort"] = args?.listenPort;
             resourceInputs["log"] = args?.log;
+            resourceInputs["maintenance"] = args?.maintenance;
             resourceInputs["monitor"] = args ? (args.monitor ? pulumi.output(args.monitor).apply(inputs.instanceMonitorArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["monitoring"] = args ? (args.monitoring ? pulumi.output(args.monitoring).apply(inputs.instanceMonitoringArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["name"] = args?.name;
@@ -318,6 +323,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["limits"] = undefined /*out*/;
             resourceInputs["listenPort"] = undefined /*out*/;
             resourceInputs["log"] = undefined /*out*/;
+            resourceInputs["maintenance"] = undefined /*out*/;
             resourceInputs["monitor"] = undefined /*out*/;
             resourceInputs["monitoring"] = undefined /*out*/;
             resourceInputs["name"] = undefined /*out*/;
@@ -437,6 +443,10 @@ export interface InstanceArgs {
      * Log lines.
      */
     log?: pulumi.Input<inputs.InstanceLogArgs>;
+    /**
+     * Whom the pods serve while somebody works on the servers. Left out: everybody.
+     */
+    maintenance?: pulumi.Input<inputs.InstanceMaintenanceArgs>;
     /**
      * Polling of the nodes.
      */

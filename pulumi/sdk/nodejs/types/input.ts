@@ -248,6 +248,10 @@ export interface InstanceClustersArgs {
      */
     discovery?: pulumi.Input<inputs.InstanceClustersDiscoveryArgs>;
     /**
+     * Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
+     */
+    dnsNames?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
      * Name that `databases[].cluster` refers to; unique.
      */
     name: pulumi.Input<string>;
@@ -255,6 +259,10 @@ export interface InstanceClustersArgs {
      * The servers of the cluster. Excludes `discovery`.
      */
     nodes?: pulumi.Input<pulumi.Input<inputs.InstanceClustersNodesArgs>[]>;
+    /**
+     * REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
+     */
+    patroniUrls?: pulumi.Input<pulumi.Input<string>[]>;
     /**
      * Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote. Default: static. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
      */
@@ -602,6 +610,14 @@ export interface InstanceFailoverArgs {
      */
     enabled?: pulumi.Input<boolean>;
     /**
+     * Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+     */
+    fenceCommand?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * Seconds that `fence_command` may take. Default: 10.
+     */
+    fenceTimeoutSecs?: pulumi.Input<number>;
+    /**
      * Seconds after which a proxy that has not renewed its part of the Lease is not waited for any more. It has let go of the primary by then, unless the standbys tell it that nobody can have been promoted. Fifteen outlast a restart of the API server, and less would not outlast a poll that hangs. Default: 15.
      */
     leaseSecs?: pulumi.Input<number>;
@@ -759,6 +775,16 @@ export interface InstanceLogArgs {
      * The least important line that is written. Info tells of starts, ends and failovers, not of queries. Default: info. Allowed: `debug`, `info`, `warning`, `error`.
      */
     level?: pulumi.Input<string>;
+}
+
+/**
+ * Whom the pods serve while somebody works on the servers. Left out: everybody.
+ */
+export interface InstanceMaintenanceArgs {
+    /**
+     * `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+     */
+    mode?: pulumi.Input<string>;
 }
 
 /**

@@ -63,6 +63,8 @@ __all__ = [
     'InstanceLimitsArgsDict',
     'InstanceLogArgs',
     'InstanceLogArgsDict',
+    'InstanceMaintenanceArgs',
+    'InstanceMaintenanceArgsDict',
     'InstanceMonitorSecretRefArgs',
     'InstanceMonitorSecretRefArgsDict',
     'InstanceMonitoringArgs',
@@ -1234,9 +1236,17 @@ class InstanceClustersArgsDict(TypedDict):
     """
     Where the servers are found. Excludes `nodes`.
     """
+    dns_names: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
+    """
     nodes: NotRequired[pulumi.Input[Sequence[pulumi.Input['InstanceClustersNodesArgsDict']]]]
     """
     The servers of the cluster. Excludes `discovery`.
+    """
+    patroni_urls: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
     """
     provider: NotRequired[pulumi.Input[_builtins.str]]
     """
@@ -1252,7 +1262,9 @@ class InstanceClustersArgs:
     def __init__(__self__, *,
                  name: pulumi.Input[_builtins.str],
                  discovery: Optional[pulumi.Input['InstanceClustersDiscoveryArgs']] = None,
+                 dns_names: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  nodes: Optional[pulumi.Input[Sequence[pulumi.Input['InstanceClustersNodesArgs']]]] = None,
+                 patroni_urls: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
                  provider: Optional[pulumi.Input[_builtins.str]] = None,
                  server_tls: Optional[pulumi.Input['InstanceClustersServerTlsArgs']] = None):
         """
@@ -1260,15 +1272,21 @@ class InstanceClustersArgs:
 
         :param pulumi.Input[_builtins.str] name: Name that `databases[].cluster` refers to; unique.
         :param pulumi.Input['InstanceClustersDiscoveryArgs'] discovery: Where the servers are found. Excludes `nodes`.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] dns_names: Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
         :param pulumi.Input[Sequence[pulumi.Input['InstanceClustersNodesArgs']]] nodes: The servers of the cluster. Excludes `discovery`.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] patroni_urls: REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
         :param pulumi.Input[_builtins.str] provider: Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote. Default: static. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param pulumi.Input['InstanceClustersServerTlsArgs'] server_tls: Encryption towards its servers. Left out: as `spec.serverTls`.
         """
         pulumi.set(__self__, "name", name)
         if discovery is not None:
             pulumi.set(__self__, "discovery", discovery)
+        if dns_names is not None:
+            pulumi.set(__self__, "dns_names", dns_names)
         if nodes is not None:
             pulumi.set(__self__, "nodes", nodes)
+        if patroni_urls is not None:
+            pulumi.set(__self__, "patroni_urls", patroni_urls)
         if provider is not None:
             pulumi.set(__self__, "provider", provider)
         if server_tls is not None:
@@ -1299,6 +1317,18 @@ class InstanceClustersArgs:
         pulumi.set(self, "discovery", value)
 
     @_builtins.property
+    @pulumi.getter(name="dnsNames")
+    def dns_names(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
+        """
+        return pulumi.get(self, "dns_names")
+
+    @dns_names.setter
+    def dns_names(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "dns_names", value)
+
+    @_builtins.property
     @pulumi.getter
     def nodes(self) -> Optional[pulumi.Input[Sequence[pulumi.Input['InstanceClustersNodesArgs']]]]:
         """
@@ -1309,6 +1339,18 @@ class InstanceClustersArgs:
     @nodes.setter
     def nodes(self, value: Optional[pulumi.Input[Sequence[pulumi.Input['InstanceClustersNodesArgs']]]]):
         pulumi.set(self, "nodes", value)
+
+    @_builtins.property
+    @pulumi.getter(name="patroniUrls")
+    def patroni_urls(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
+        """
+        return pulumi.get(self, "patroni_urls")
+
+    @patroni_urls.setter
+    def patroni_urls(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "patroni_urls", value)
 
     @_builtins.property
     @pulumi.getter
@@ -2189,6 +2231,14 @@ class InstanceFailoverArgsDict(TypedDict):
     """
     Whether Helios may promote a standby by itself. Off, since beside CloudNativePG, Patroni and their like two would promote; `helios switchover` needs it as well. Default: False.
     """
+    fence_command: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+    """
+    fence_timeout_secs: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Seconds that `fence_command` may take. Default: 10.
+    """
     lease_secs: NotRequired[pulumi.Input[_builtins.int]]
     """
     Seconds after which a proxy that has not renewed its part of the Lease is not waited for any more. It has let go of the primary by then, unless the standbys tell it that nobody can have been promoted. Fifteen outlast a restart of the API server, and less would not outlast a poll that hangs. Default: 15.
@@ -2212,6 +2262,8 @@ class InstanceFailoverArgs:
                  confirm_timeout_millis: Optional[pulumi.Input[_builtins.int]] = None,
                  drain_after_secs: Optional[pulumi.Input[_builtins.int]] = None,
                  enabled: Optional[pulumi.Input[_builtins.bool]] = None,
+                 fence_command: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None,
+                 fence_timeout_secs: Optional[pulumi.Input[_builtins.int]] = None,
                  lease_secs: Optional[pulumi.Input[_builtins.int]] = None,
                  policy: Optional[pulumi.Input[_builtins.str]] = None,
                  promote_timeout_secs: Optional[pulumi.Input[_builtins.int]] = None,
@@ -2222,6 +2274,8 @@ class InstanceFailoverArgs:
         :param pulumi.Input[_builtins.int] confirm_timeout_millis: Milliseconds within which every proxy must confirm that it has let go of the old primary; else nobody is promoted. Confirming takes a moment unless a process hangs. Default: 2000.
         :param pulumi.Input[_builtins.int] drain_after_secs: Seconds that a switchover waits for open transactions to end; then it gives up and nothing has changed. Default: 10.
         :param pulumi.Input[_builtins.bool] enabled: Whether Helios may promote a standby by itself. Off, since beside CloudNativePG, Patroni and their like two would promote; `helios switchover` needs it as well. Default: False.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] fence_command: Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+        :param pulumi.Input[_builtins.int] fence_timeout_secs: Seconds that `fence_command` may take. Default: 10.
         :param pulumi.Input[_builtins.int] lease_secs: Seconds after which a proxy that has not renewed its part of the Lease is not waited for any more. It has let go of the primary by then, unless the standbys tell it that nobody can have been promoted. Fifteen outlast a restart of the API server, and less would not outlast a poll that hangs. Default: 15.
         :param pulumi.Input[_builtins.str] policy: Which standby is promoted of those that have received most. A synchronous one, since that is where one expects the next primary. Default: prefer_sync. Allowed: `prefer_sync`, `least_lag`, `priority`, `never`.
         :param pulumi.Input[_builtins.int] promote_timeout_secs: Seconds that `pg_promote` may take. The standby first replays all that it has received. Default: 30.
@@ -2233,6 +2287,10 @@ class InstanceFailoverArgs:
             pulumi.set(__self__, "drain_after_secs", drain_after_secs)
         if enabled is not None:
             pulumi.set(__self__, "enabled", enabled)
+        if fence_command is not None:
+            pulumi.set(__self__, "fence_command", fence_command)
+        if fence_timeout_secs is not None:
+            pulumi.set(__self__, "fence_timeout_secs", fence_timeout_secs)
         if lease_secs is not None:
             pulumi.set(__self__, "lease_secs", lease_secs)
         if policy is not None:
@@ -2277,6 +2335,30 @@ class InstanceFailoverArgs:
     @enabled.setter
     def enabled(self, value: Optional[pulumi.Input[_builtins.bool]]):
         pulumi.set(self, "enabled", value)
+
+    @_builtins.property
+    @pulumi.getter(name="fenceCommand")
+    def fence_command(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+        """
+        return pulumi.get(self, "fence_command")
+
+    @fence_command.setter
+    def fence_command(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "fence_command", value)
+
+    @_builtins.property
+    @pulumi.getter(name="fenceTimeoutSecs")
+    def fence_timeout_secs(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Seconds that `fence_command` may take. Default: 10.
+        """
+        return pulumi.get(self, "fence_timeout_secs")
+
+    @fence_timeout_secs.setter
+    def fence_timeout_secs(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "fence_timeout_secs", value)
 
     @_builtins.property
     @pulumi.getter(name="leaseSecs")
@@ -2987,6 +3069,40 @@ class InstanceLogArgs:
     @level.setter
     def level(self, value: Optional[pulumi.Input[_builtins.str]]):
         pulumi.set(self, "level", value)
+
+
+class InstanceMaintenanceArgsDict(TypedDict):
+    """
+    Whom the pods serve while somebody works on the servers. Left out: everybody.
+    """
+    mode: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+    """
+
+@pulumi.input_type
+class InstanceMaintenanceArgs:
+    def __init__(__self__, *,
+                 mode: Optional[pulumi.Input[_builtins.str]] = None):
+        """
+        Whom the pods serve while somebody works on the servers. Left out: everybody.
+
+        :param pulumi.Input[_builtins.str] mode: `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+        """
+        if mode is not None:
+            pulumi.set(__self__, "mode", mode)
+
+    @_builtins.property
+    @pulumi.getter
+    def mode(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+        """
+        return pulumi.get(self, "mode")
+
+    @mode.setter
+    def mode(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "mode", value)
 
 
 class InstanceMonitorSecretRefArgsDict(TypedDict):

@@ -42,6 +42,7 @@ class InstanceArgs:
                  limits: Optional[pulumi.Input['InstanceLimitsArgs']] = None,
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input['InstanceLogArgs']] = None,
+                 maintenance: Optional[pulumi.Input['InstanceMaintenanceArgs']] = None,
                  monitor: Optional[pulumi.Input['InstanceMonitorArgs']] = None,
                  monitoring: Optional[pulumi.Input['InstanceMonitoringArgs']] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
@@ -91,6 +92,7 @@ class InstanceArgs:
         :param pulumi.Input['InstanceLimitsArgs'] limits: Bounds that protect the proxy and the servers.
         :param pulumi.Input[_builtins.int] listen_port: TCP port for PostgreSQL clients, of the pods and of the Service. Default: 6432.
         :param pulumi.Input['InstanceLogArgs'] log: Log lines.
+        :param pulumi.Input['InstanceMaintenanceArgs'] maintenance: Whom the pods serve while somebody works on the servers. Left out: everybody.
         :param pulumi.Input['InstanceMonitorArgs'] monitor: Polling of the nodes.
         :param pulumi.Input['InstanceMonitoringArgs'] monitoring: What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
@@ -159,6 +161,8 @@ class InstanceArgs:
             pulumi.set(__self__, "listen_port", listen_port)
         if log is not None:
             pulumi.set(__self__, "log", log)
+        if maintenance is not None:
+            pulumi.set(__self__, "maintenance", maintenance)
         if monitor is not None:
             pulumi.set(__self__, "monitor", monitor)
         if monitoring is not None:
@@ -463,6 +467,18 @@ class InstanceArgs:
     @log.setter
     def log(self, value: Optional[pulumi.Input['InstanceLogArgs']]):
         pulumi.set(self, "log", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def maintenance(self) -> Optional[pulumi.Input['InstanceMaintenanceArgs']]:
+        """
+        Whom the pods serve while somebody works on the servers. Left out: everybody.
+        """
+        return pulumi.get(self, "maintenance")
+
+    @maintenance.setter
+    def maintenance(self, value: Optional[pulumi.Input['InstanceMaintenanceArgs']]):
+        pulumi.set(self, "maintenance", value)
 
     @_builtins.property
     @pulumi.getter
@@ -792,6 +808,7 @@ class Instance(pulumi.CustomResource):
                  limits: Optional[pulumi.Input[Union['InstanceLimitsArgs', 'InstanceLimitsArgsDict']]] = None,
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']]] = None,
+                 maintenance: Optional[pulumi.Input[Union['InstanceMaintenanceArgs', 'InstanceMaintenanceArgsDict']]] = None,
                  monitor: Optional[pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']]] = None,
                  monitoring: Optional[pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']]] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
@@ -845,6 +862,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[Union['InstanceLimitsArgs', 'InstanceLimitsArgsDict']] limits: Bounds that protect the proxy and the servers.
         :param pulumi.Input[_builtins.int] listen_port: TCP port for PostgreSQL clients, of the pods and of the Service. Default: 6432.
         :param pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']] log: Log lines.
+        :param pulumi.Input[Union['InstanceMaintenanceArgs', 'InstanceMaintenanceArgsDict']] maintenance: Whom the pods serve while somebody works on the servers. Left out: everybody.
         :param pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']] monitor: Polling of the nodes.
         :param pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']] monitoring: What tells a Prometheus of the pods, and of what to alert. Left out: nothing.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
@@ -917,6 +935,7 @@ class Instance(pulumi.CustomResource):
                  limits: Optional[pulumi.Input[Union['InstanceLimitsArgs', 'InstanceLimitsArgsDict']]] = None,
                  listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  log: Optional[pulumi.Input[Union['InstanceLogArgs', 'InstanceLogArgsDict']]] = None,
+                 maintenance: Optional[pulumi.Input[Union['InstanceMaintenanceArgs', 'InstanceMaintenanceArgsDict']]] = None,
                  monitor: Optional[pulumi.Input[Union['InstanceMonitorArgs', 'InstanceMonitorArgsDict']]] = None,
                  monitoring: Optional[pulumi.Input[Union['InstanceMonitoringArgs', 'InstanceMonitoringArgsDict']]] = None,
                  name: Optional[pulumi.Input[_builtins.str]] = None,
@@ -972,6 +991,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["limits"] = limits
             __props__.__dict__["listen_port"] = listen_port
             __props__.__dict__["log"] = log
+            __props__.__dict__["maintenance"] = maintenance
             __props__.__dict__["monitor"] = monitor
             __props__.__dict__["monitoring"] = monitoring
             __props__.__dict__["name"] = name
@@ -1048,6 +1068,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["limits"] = None
         __props__.__dict__["listen_port"] = None
         __props__.__dict__["log"] = None
+        __props__.__dict__["maintenance"] = None
         __props__.__dict__["monitor"] = None
         __props__.__dict__["monitoring"] = None
         __props__.__dict__["name"] = None
@@ -1266,6 +1287,14 @@ class Instance(pulumi.CustomResource):
         Log lines.
         """
         return pulumi.get(self, "log")
+
+    @_builtins.property
+    @pulumi.getter
+    def maintenance(self) -> pulumi.Output[Optional['outputs.InstanceMaintenance']]:
+        """
+        Whom the pods serve while somebody works on the servers. Left out: everybody.
+        """
+        return pulumi.get(self, "maintenance")
 
     @_builtins.property
     @pulumi.getter

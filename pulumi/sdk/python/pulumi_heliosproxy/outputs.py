@@ -40,6 +40,7 @@ __all__ = [
     'InstanceFeatures',
     'InstanceLimits',
     'InstanceLog',
+    'InstanceMaintenance',
     'InstanceMonitor',
     'InstanceMonitorSecretRef',
     'InstanceMonitoring',
@@ -676,7 +677,11 @@ class InstanceClusters(dict):
     @staticmethod
     def __key_warning(key: str):
         suggest = None
-        if key == "serverTls":
+        if key == "dnsNames":
+            suggest = "dns_names"
+        elif key == "patroniUrls":
+            suggest = "patroni_urls"
+        elif key == "serverTls":
             suggest = "server_tls"
 
         if suggest:
@@ -693,7 +698,9 @@ class InstanceClusters(dict):
     def __init__(__self__, *,
                  name: _builtins.str,
                  discovery: Optional['outputs.InstanceClustersDiscovery'] = None,
+                 dns_names: Optional[Sequence[_builtins.str]] = None,
                  nodes: Optional[Sequence['outputs.InstanceClustersNodes']] = None,
+                 patroni_urls: Optional[Sequence[_builtins.str]] = None,
                  provider: Optional[_builtins.str] = None,
                  server_tls: Optional['outputs.InstanceClustersServerTls'] = None):
         """
@@ -701,15 +708,21 @@ class InstanceClusters(dict):
 
         :param _builtins.str name: Name that `databases[].cluster` refers to; unique.
         :param 'InstanceClustersDiscovery' discovery: Where the servers are found. Excludes `nodes`.
+        :param Sequence[_builtins.str] dns_names: Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
         :param Sequence['InstanceClustersNodes'] nodes: The servers of the cluster. Excludes `discovery`.
+        :param Sequence[_builtins.str] patroni_urls: REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
         :param _builtins.str provider: Who promotes its servers. Beside any but `static` Helios never does, and follows whom they promote. Default: static. Allowed: `static`, `cloudnativepg`, `patroni`, `crunchy`, `zalando`, `rds`.
         :param 'InstanceClustersServerTls' server_tls: Encryption towards its servers. Left out: as `spec.serverTls`.
         """
         pulumi.set(__self__, "name", name)
         if discovery is not None:
             pulumi.set(__self__, "discovery", discovery)
+        if dns_names is not None:
+            pulumi.set(__self__, "dns_names", dns_names)
         if nodes is not None:
             pulumi.set(__self__, "nodes", nodes)
+        if patroni_urls is not None:
+            pulumi.set(__self__, "patroni_urls", patroni_urls)
         if provider is not None:
             pulumi.set(__self__, "provider", provider)
         if server_tls is not None:
@@ -732,12 +745,28 @@ class InstanceClusters(dict):
         return pulumi.get(self, "discovery")
 
     @_builtins.property
+    @pulumi.getter(name="dnsNames")
+    def dns_names(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Names with port, as `db.internal:5432`, of which each address is a server, as of a headless Service. They take the place of `nodes`, which are used until then. Default: ().
+        """
+        return pulumi.get(self, "dns_names")
+
+    @_builtins.property
     @pulumi.getter
     def nodes(self) -> Optional[Sequence['outputs.InstanceClustersNodes']]:
         """
         The servers of the cluster. Excludes `discovery`.
         """
         return pulumi.get(self, "nodes")
+
+    @_builtins.property
+    @pulumi.getter(name="patroniUrls")
+    def patroni_urls(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        REST APIs of the members where `provider` is `patroni`, as `http://db-1:8008`; the first that answers is asked who the members are. They take the place of `nodes`, which are used until then. Default: ().
+        """
+        return pulumi.get(self, "patroni_urls")
 
     @_builtins.property
     @pulumi.getter
@@ -1679,6 +1708,10 @@ class InstanceFailover(dict):
             suggest = "confirm_timeout_millis"
         elif key == "drainAfterSecs":
             suggest = "drain_after_secs"
+        elif key == "fenceCommand":
+            suggest = "fence_command"
+        elif key == "fenceTimeoutSecs":
+            suggest = "fence_timeout_secs"
         elif key == "leaseSecs":
             suggest = "lease_secs"
         elif key == "promoteTimeoutSecs":
@@ -1701,6 +1734,8 @@ class InstanceFailover(dict):
                  confirm_timeout_millis: Optional[_builtins.int] = None,
                  drain_after_secs: Optional[_builtins.int] = None,
                  enabled: Optional[_builtins.bool] = None,
+                 fence_command: Optional[Sequence[_builtins.str]] = None,
+                 fence_timeout_secs: Optional[_builtins.int] = None,
                  lease_secs: Optional[_builtins.int] = None,
                  policy: Optional[_builtins.str] = None,
                  promote_timeout_secs: Optional[_builtins.int] = None,
@@ -1711,6 +1746,8 @@ class InstanceFailover(dict):
         :param _builtins.int confirm_timeout_millis: Milliseconds within which every proxy must confirm that it has let go of the old primary; else nobody is promoted. Confirming takes a moment unless a process hangs. Default: 2000.
         :param _builtins.int drain_after_secs: Seconds that a switchover waits for open transactions to end; then it gives up and nothing has changed. Default: 10.
         :param _builtins.bool enabled: Whether Helios may promote a standby by itself. Off, since beside CloudNativePG, Patroni and their like two would promote; `helios switchover` needs it as well. Default: False.
+        :param Sequence[_builtins.str] fence_command: Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+        :param _builtins.int fence_timeout_secs: Seconds that `fence_command` may take. Default: 10.
         :param _builtins.int lease_secs: Seconds after which a proxy that has not renewed its part of the Lease is not waited for any more. It has let go of the primary by then, unless the standbys tell it that nobody can have been promoted. Fifteen outlast a restart of the API server, and less would not outlast a poll that hangs. Default: 15.
         :param _builtins.str policy: Which standby is promoted of those that have received most. A synchronous one, since that is where one expects the next primary. Default: prefer_sync. Allowed: `prefer_sync`, `least_lag`, `priority`, `never`.
         :param _builtins.int promote_timeout_secs: Seconds that `pg_promote` may take. The standby first replays all that it has received. Default: 30.
@@ -1722,6 +1759,10 @@ class InstanceFailover(dict):
             pulumi.set(__self__, "drain_after_secs", drain_after_secs)
         if enabled is not None:
             pulumi.set(__self__, "enabled", enabled)
+        if fence_command is not None:
+            pulumi.set(__self__, "fence_command", fence_command)
+        if fence_timeout_secs is not None:
+            pulumi.set(__self__, "fence_timeout_secs", fence_timeout_secs)
         if lease_secs is not None:
             pulumi.set(__self__, "lease_secs", lease_secs)
         if policy is not None:
@@ -1754,6 +1795,22 @@ class InstanceFailover(dict):
         Whether Helios may promote a standby by itself. Off, since beside CloudNativePG, Patroni and their like two would promote; `helios switchover` needs it as well. Default: False.
         """
         return pulumi.get(self, "enabled")
+
+    @_builtins.property
+    @pulumi.getter(name="fenceCommand")
+    def fence_command(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Program and arguments that stop the old primary for good before another is promoted; in a pod a program of the image, with the rights of the pod. It finds the node in HELIOS_NODE, HELIOS_HOST and HELIOS_PORT and says by status 0 that it is done; anything else, and nobody is promoted. Empty: the old primary is told by SQL to accept no writes, as soon as it can be reached. Default: ().
+        """
+        return pulumi.get(self, "fence_command")
+
+    @_builtins.property
+    @pulumi.getter(name="fenceTimeoutSecs")
+    def fence_timeout_secs(self) -> Optional[_builtins.int]:
+        """
+        Seconds that `fence_command` may take. Default: 10.
+        """
+        return pulumi.get(self, "fence_timeout_secs")
 
     @_builtins.property
     @pulumi.getter(name="leaseSecs")
@@ -2280,6 +2337,30 @@ class InstanceLog(dict):
         The least important line that is written. Info tells of starts, ends and failovers, not of queries. Default: info. Allowed: `debug`, `info`, `warning`, `error`.
         """
         return pulumi.get(self, "level")
+
+
+@pulumi.output_type
+class InstanceMaintenance(dict):
+    """
+    Whom the pods serve while somebody works on the servers. Left out: everybody.
+    """
+    def __init__(__self__, *,
+                 mode: Optional[_builtins.str] = None):
+        """
+        Whom the pods serve while somebody works on the servers. Left out: everybody.
+
+        :param _builtins.str mode: `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+        """
+        if mode is not None:
+            pulumi.set(__self__, "mode", mode)
+
+    @_builtins.property
+    @pulumi.getter
+    def mode(self) -> Optional[_builtins.str]:
+        """
+        `hold`: clients wait between transactions, as with `paused`. `reject`: new clients are refused with 57P03, those that are here go on. `drain`: these are ended too, between their transactions (57P01), and the process stays. None cuts a transaction off. `none` rather than `off`, which YAML takes for a boolean. Default: none. Allowed: `none`, `hold`, `reject`, `drain`.
+        """
+        return pulumi.get(self, "mode")
 
 
 @pulumi.output_type

@@ -145,6 +145,9 @@ def test_a_ledger_does_not_notice_that_its_primary_is_killed(cluster: Replicated
         with Ledger(proxy.target(), clients=4, extended=None) as ledger:
             ledger.await_more(20, PATIENCE)
 
+            # All at once, as a machine dies: a backend whose postmaster is dead waits for standbys no more, and others
+            # see what no standby has.
+            cluster.signal(former, signal.SIGSTOP)
             cluster[former].kill()
 
             successor = str(until(lambda: idle_elsewhere(proxy, former), "another primary", PATIENCE))

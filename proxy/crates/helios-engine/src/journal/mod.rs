@@ -577,6 +577,7 @@ impl Journal {
         let rest = self.requests.split_off(self.answered_end());
         let answer = std::mem::take(&mut self.answer);
         self.clear();
+        self.lose_server();
         self.answer = answer;
         rest
     }

@@ -418,3 +418,16 @@ fn a_number_says_what_became_of_a_commit_only_where_its_history_is_known() {
         assert_eq!(judged, outcome, "{words:?} {promotions:?} {status:?}");
     }
 }
+
+#[test]
+fn nobody_waits_for_a_number_that_a_lost_server_was_asked() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.run("update", &["1"]);
+    desk.journal.begin_rerun(3);
+    desk.journal.ask_number();
+
+    desk.journal.give_up();
+
+    assert!(!desk.journal.is_number_asked());
+}

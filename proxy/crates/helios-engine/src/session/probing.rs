@@ -93,13 +93,17 @@ impl Session {
         if self.replaying.is_none() || self.skipping || self.status == Status::Failed {
             return;
         }
-        if !self.wants_number(self.status == Status::Transaction) {
+        let is_in_block = self.status == Status::Transaction;
+        if !self.wants_number(is_in_block) {
             return;
         }
         pending.flush(self.link_mut());
         let mut out = Vec::new();
         let parse = self.question(&mut out);
-        out.extend_from_slice(frontend::FLUSH);
+        if !is_in_block {
+            // In a block rows must not come without their end: what has not ended is not held together with other locks.
+            out.extend_from_slice(frontend::FLUSH);
+        }
         self.link_mut().server.conn.wbuf.extend(&out);
         if let Some(statement) = parse {
             self.fifo.push_back(Expect::HiddenParse { statement });

@@ -338,6 +338,10 @@ impl Session {
         replaying.is_guarded = false;
         replaying.stands_back = false;
         replaying.error = None;
+        if replaying.journal.entries() == 0 {
+            // It had no locks that it must have again before others take them.
+            replaying.ticket = None;
+        }
         let bucket = Arc::clone(&replaying.bucket);
         self.set_bucket(bucket);
         self.statements.go_back();
@@ -420,16 +424,14 @@ impl Session {
         }
         self.status = Status::Failed;
         self.opening = Some(Opening::failed());
-        if rest.is_empty() {
-            if let Some(replaying) = &mut self.replaying {
-                replaying.owed = Some(refusal);
-            }
-            return Step::Again;
+        if refusal.is_fatal() {
+            return self.fatal(refusal);
         }
-        match self.refuse_head(refusal) {
-            Ok(()) => Step::Again,
-            Err(refusal) => self.fatal(refusal),
+        // What it has asked meanwhile says how the block goes on from here.
+        if let Some(replaying) = &mut self.replaying {
+            replaying.owed = Some(refusal);
         }
+        Step::Again
     }
 
     /// No server could be had to run the transaction again.
@@ -475,7 +477,7 @@ impl Session {
         let shard = primary?;
         let ledger = &self.worker.shared.ledger;
         let has_ticket = |replaying: &Replaying| replaying.ticket.is_some();
-        let is_one = self.is_rerunning() || self.replaying.as_deref().is_some_and(has_ticket);
+        let is_one = self.replaying.as_deref().is_some_and(has_ticket);
         if ledger.reruns() == 0 || is_one {
             return Ok(shard);
         }

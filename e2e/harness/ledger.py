@@ -103,9 +103,10 @@ class Ledger:
         payer, payee = sorted(random.sample(range(1, ACCOUNTS + 1), 2))
         statements = (
             "begin",
-            f"update accounts set balance = balance - {amount} where id = {payer}",
+            f"select balance from accounts where id in ({payer}, {payee}) order by id for update",
+            f"update accounts set balance = balance - {amount} where id = {payer} returning balance",
             f"update accounts set balance = balance + {amount} where id = {payee}",
-            f"insert into transfers values ({transfer.id}, {amount})",
+            f"insert into transfers values ({transfer.id}, {amount}) returning id",
         )
         extended = transfer.id % 2 == 1 if self.extended is None else self.extended
         for statement in statements:

@@ -161,7 +161,7 @@ def test_a_second_loss_in_the_middle_of_a_replay(
 
     counter = Cut(False, ENDLESS)
     assert not outlive(counter)
-    # What the server says of the transaction's number comes behind the last answer, and may come too late to be counted.
+    # What the server says of the transaction's number comes behind the last answer, maybe too late to be counted.
     total = ENDLESS - counter.messages - 6
     reached = [outlive(Cut(False, number)) for number in range(total - 24, total, 2)]
 

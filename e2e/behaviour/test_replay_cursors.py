@@ -161,8 +161,9 @@ def test_a_second_loss_in_the_middle_of_a_replay(
 
     counter = Cut(False, ENDLESS)
     assert not outlive(counter)
-    # What the server says of the transaction's number comes behind the last answer, maybe too late to be counted.
-    total = ENDLESS - counter.messages - 6
+    # What is said of the transaction's number, in six messages, comes behind an answer: that of the last one before the
+    # cut may count as well, and that of the last one of all may come too late.
+    total = ENDLESS - counter.messages - 12
     reached = [outlive(Cut(False, number)) for number in range(total - 24, total, 2)]
 
     assert all(reached)

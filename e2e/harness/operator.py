@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import Self
 
 import yaml
 
@@ -93,7 +94,7 @@ class OperatorProcess:
                 env={**{key: value for key, value in os.environ.items() if key != "KUBECONFIG"}, **environment},
             )
 
-    def __enter__(self) -> OperatorProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

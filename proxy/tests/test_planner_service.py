@@ -226,10 +226,15 @@ def test_another_thread_goes_on_where_one_is_lost(
             released.wait()
         return plan_message(question, catalogs)
 
+    def is_hanging(shift: object) -> bool:
+        was_stuck = stuck.is_set()
+        stuck.clear()
+        return was_stuck
+
     plan_message = module.plan_message
     monkeypatch.setattr(module, "plan_message", fail)
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(module._Shift, "is_hanging", lambda shift: stuck.is_set() and not stuck.clear())
+    monkeypatch.setattr(module._Shift, "is_hanging", is_hanging)
     service = PlannerService(source, Catalogs())
     service.start()
     source.work.put([Text(1, "select 1"), Text(2, f"select 'secret' as {fault}"), Text(3, "select 3")])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -30,11 +31,31 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """A real operator, which says of each object whether it is accepted."""
-    folder = tmp_path_factory.mktemp("operator")
-    with OperatorProcess(kubeconfig_of_operator(cluster, folder), folder) as process:
-        yield process.wait_leading()
+def operators(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], OperatorProcess]]:
+    """Starts one more operator; all end with the session."""
+    with ExitStack() as started:
+
+        def start() -> OperatorProcess:
+            folder = tmp_path_factory.mktemp("operator")
+            process = started.enter_context(OperatorProcess(kubeconfig_of_operator(cluster, folder), folder))
+            return process.wait_leading()
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def running(operators: Callable[[], OperatorProcess]) -> list[OperatorProcess]:
+    """The operators so far; the last one runs, unless a test took its resources away."""
+    return [operators()]
+
+
+@pytest.fixture
+def operator(running: list[OperatorProcess], operators: Callable[[], OperatorProcess]) -> OperatorProcess:
+    """A real operator, which says of each object whether it is accepted. One that has ended since its definitions were
+    deleted is started again, as Kubernetes would do it."""
+    if running[-1].exit_status is not None:
+        running.append(operators())
+    return running[-1]
 
 
 @pytest.fixture

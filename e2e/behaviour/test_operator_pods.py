@@ -20,6 +20,7 @@ from harness.proxy import HeliosProcess, StartProxy
 from harness.sockets import ports_of
 from helios.config.loader import loads
 from helios.config.writer import dumps
+from helios.tasks import cancel
 from helios_crds.shares import first_share
 from helios_operator.credentials import Credentials, host_of, make_credentials
 from helios_operator.document import ConfigDocument, config_hash
@@ -165,7 +166,7 @@ async def test_poller_brings_every_pod_to_the_document(start_proxy: StartProxy, 
     poller.want(KEY, document, document.admin_port, credentials)
     await until(lambda: poller.views(KEY)["web-0"].refusal is not None)
     assert poller.least_generation(KEY) == 5
-    running.cancel()
+    await cancel([running])
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ async def test_pod_of_an_older_release_refuses_what_it_does_not_know_and_serves_
     back = ConfigDocument(numbered(process, 5), 5, "", 6432, port, ())
     poller.want(KEY, back, port, credentials)
     await until(lambda: config_of(poller, "web-0") == back.hash)
-    running.cancel()
+    await cancel([running])
 
 
 async def test_total_of_server_connections_is_divided_and_never_exceeded(
@@ -274,7 +275,7 @@ async def test_total_of_server_connections_is_divided_and_never_exceeded(
     del pods["0"]
     poller.grant(KEY, divided(poller))
     await until(lambda: limits() == {"web-1": (7, 0)})
-    running.cancel()
+    await cancel([running])
     one.wait()
 
 

@@ -11,24 +11,17 @@ from typing import Any
 
 import pytest
 
-from harness.asks import Ask, extended, simple
-from harness.backend import Event
+from harness.asks import Ask, extended, named, simple
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, describe_portal, execute, parse, query, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
-from harness.proxy import HeliosProcess, base_settings
+from harness.proxy import HeliosProcess, Servers, base_settings
 from harness.wait import until
 
 PATIENCE = 30
 
 _numbers = itertools.count(1)
-
-
-def named(client: Client, sql: str) -> list[Event]:
-    """Prepared under a name that stays."""
-    name = f"o{next(_numbers)}"
-    return client.batch(parse(sql, name), bind("", name), describe_portal(), execute(), sync())
 
 
 ASKS = pytest.mark.parametrize("ask", [simple, extended, named])
@@ -50,17 +43,15 @@ def proxy(
     postgres.execute(
         "create table late (id int primary key deferrable initially deferred); grant all on late to public"
     )
-    with HeliosProcess(folder, settings(postgres, folder, relay.port)) as process:
+    with HeliosProcess(folder, settings(relay, folder)) as process:
         yield process
     postgres.execute("drop table outcomes, late")
 
 
-def settings(postgres: PostgresCluster, folder: Path, port: int) -> dict[str, Any]:
-    """Of a proxy before one server that is reached at this port."""
-    made = base_settings(postgres, folder, transaction_replay={"enabled": True})
-    made["clusters"] = [{"name": "main", "nodes": [{"name": "cut", "host": "127.0.0.1", "port": port}]}]
-    made["pool"] = {**made["pool"], "acquire_timeout_seconds": PATIENCE, "max_size": 4}
-    return made
+def settings(servers: Servers, folder: Path) -> dict[str, Any]:
+    """Of a proxy that finds out what became of commits."""
+    pool = {"acquire_timeout_seconds": PATIENCE, "max_size": 4}
+    return base_settings(servers, folder, transaction_replay={"enabled": True}, pool=pool)
 
 
 def counts(proxy: HeliosProcess) -> dict[str, Any]:
@@ -186,7 +177,7 @@ def crashing() -> Iterator[PostgresCluster]:
 def crash_proxy(crashing: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
     """One before a server that crashes and comes back."""
     folder = tmp_path_factory.mktemp("crash")
-    with HeliosProcess(folder, settings(crashing, folder, crashing.primary.port)) as process:
+    with HeliosProcess(folder, settings(crashing, folder)) as process:
         yield process
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.asks import Ask, extended, simple
+from harness.asks import Ask, extended, named, simple
 from harness.backend import Event
 from harness.client import Client, ClosedError, Connection, brief, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
-from harness.frontend import bind, cancel_request, copy_data, describe_portal, execute, parse, query, sync
+from harness.frontend import cancel_request, copy_data, query
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, base_settings
 from harness.wait import until
 
 PATIENCE = 15
-
-_names = itertools.count()
-
-
-def named(client: Client, sql: str) -> list[Event]:
-    """Prepared within the transaction, under a name that stays."""
-    name = f"s{next(_names)}"
-    return client.batch(parse(sql, name), bind("", name), describe_portal(), execute(), sync())
-
 
 ASKS = pytest.mark.parametrize("ask", [simple, extended, named])
 
@@ -236,10 +226,8 @@ def cut_proxy(
     """One before a server whose connections are cut."""
     folder = tmp_path_factory.mktemp("cut")
     postgres.execute("create table tokens (id int primary key); grant all on tokens to public")
-    settings = base_settings(postgres, folder, transaction_replay={"enabled": True})
-    settings["clusters"] = [{"name": "main", "nodes": [{"name": "cut", "host": "127.0.0.1", "port": relay.port}]}]
-    settings["pool"] = {**settings["pool"], "acquire_timeout_seconds": PATIENCE, "max_size": 4}
-    with HeliosProcess(folder, settings) as process:
+    sections = {"transaction_replay": {"enabled": True}, "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 4}}
+    with HeliosProcess(folder, base_settings(relay, folder, **sections)) as process:
         yield process
     postgres.execute("drop table tokens")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.asks import Ask, extended, simple
 from harness.backend import Event
 from harness.client import Client, Connection, sqlstates
 from harness.cutter import Cut, CuttingRelay
@@ -19,16 +20,6 @@ from harness.wait import until
 PATIENCE = 30
 MANY = 20_000
 ENDLESS = 1_000_000
-
-Ask = Callable[[Client, str], list[Event]]
-
-
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
 
 
 ASKS = pytest.mark.parametrize("ask", [simple, extended])
@@ -47,10 +38,8 @@ def proxy(
 ) -> Iterator[HeliosProcess]:
     """It runs transactions again, on the same server over another connection."""
     folder: Path = tmp_path_factory.mktemp("cursors")
-    settings = base_settings(postgres, folder, transaction_replay={"enabled": True})
-    settings["clusters"] = [{"name": "main", "nodes": [{"name": "cut", "host": "127.0.0.1", "port": relay.port}]}]
-    settings["pool"] = {**settings["pool"], "acquire_timeout_seconds": PATIENCE, "max_size": 4}
-    with HeliosProcess(folder, settings) as process:
+    sections = {"transaction_replay": {"enabled": True}, "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 4}}
+    with HeliosProcess(folder, base_settings(relay, folder, **sections)) as process:
         yield process
 
 

@@ -7,9 +7,9 @@ from itertools import count
 
 from harness.backend import Event
 from harness.client import Client
-from harness.frontend import bind, close_statement, describe_statement, execute, parse, sync
+from harness.frontend import bind, close_statement, describe_portal, describe_statement, execute, parse, sync
 
-__all__ = ["Ask", "extended", "prepared", "prepared_and_closed", "simple"]
+__all__ = ["Ask", "extended", "named", "prepared", "prepared_and_closed", "simple"]
 
 Ask = Callable[[Client, str], list[Event]]
 """Runs a statement; all that came up to the last ReadyForQuery."""
@@ -25,6 +25,12 @@ def simple(client: Client, sql: str) -> list[Event]:
 def extended(client: Client, sql: str) -> list[Event]:
     """One batch with unnamed statement and portal."""
     return client.extended(sql)
+
+
+def named(client: Client, sql: str) -> list[Event]:
+    """One batch, prepared under a name that stays."""
+    name = f"s{next(_numbers)}"
+    return client.batch(parse(sql, name), bind(name=name), describe_portal(), execute(), sync())
 
 
 def prepared(client: Client, sql: str) -> list[Event]:

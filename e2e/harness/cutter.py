@@ -39,6 +39,10 @@ class CuttingRelay(ListeningRelay):
         self._cut: Cut | None = None
         super().__init__()
 
+    def nodes(self) -> list[dict[str, object]]:
+        """The `[[clusters.nodes]]` entries of a proxy that stands before it."""
+        return [{"name": "cut", "host": "127.0.0.1", "port": self.port}]
+
     def arm(self, cut: Cut) -> None:
         """Cut there, once."""
         with self._lock:

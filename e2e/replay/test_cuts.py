@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from harness.backend import Event
+from harness.asks import Ask, extended, named, simple
 from harness.client import Client, ClosedError, brief, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
-from harness.frontend import bind, describe_portal, execute, parse, sync
 from harness.postgres import APP, PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
 
@@ -23,8 +22,6 @@ INSIDE = (2, 6)
 """Bytes of a message's body that pass before a cut inside of it."""
 LEAST = 200
 
-Ask = Callable[[Client, str], list[Event]]
-_names = itertools.count()
 
 SETUP = """
 create table tokens (id int primary key, seen int not null default 0);
@@ -50,20 +47,6 @@ SCRIPT: tuple[tuple[str, list[str], str], ...] = (
 """What a client asks, the rows that it must get, and the error."""
 
 
-def simple(client: Client, sql: str) -> list[Event]:
-    return client.query(sql)
-
-
-def extended(client: Client, sql: str) -> list[Event]:
-    return client.extended(sql)
-
-
-def named(client: Client, sql: str) -> list[Event]:
-    """Prepared within the transaction, under a name that stays."""
-    name = f"s{next(_names)}"
-    return client.batch(parse(sql, name), bind((), name), describe_portal(), execute(), sync())
-
-
 @pytest.fixture(scope="module")
 def relay(postgres: PostgresCluster) -> Iterator[CuttingRelay]:
     with CuttingRelay(postgres.primary.port, APP) as made:
@@ -77,10 +60,8 @@ def proxy(
     """One before a server whose connections are cut."""
     folder = tmp_path_factory.mktemp("cuts")
     postgres.execute(SETUP)
-    settings = base_settings(postgres, folder, transaction_replay={"enabled": True})
-    settings["clusters"] = [{"name": "main", "nodes": [{"name": "cut", "host": "127.0.0.1", "port": relay.port}]}]
-    settings["pool"] = {**settings["pool"], "acquire_timeout_seconds": PATIENCE, "max_size": 4}
-    with HeliosProcess(folder, settings) as process:
+    sections = {"transaction_replay": {"enabled": True}, "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 4}}
+    with HeliosProcess(folder, base_settings(relay, folder, **sections)) as process:
         yield process
     postgres.execute("drop table tokens, steady")
 

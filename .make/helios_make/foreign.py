@@ -16,11 +16,17 @@ from helios_make.kubernetes import drop_go_caches, go_environment
 from helios_make.places import Places
 from helios_make.stamps import digest
 
-__all__ = ["PROMETHEUS", "ensure_crds"]
+__all__ = ["CLOUDNATIVE_PG", "PROMETHEUS", "ZALANDO", "ensure_crds"]
 
 PINS = Path("e2e", "kubernetes", "foreign")
 PROMETHEUS = "github.com/prometheus-operator/prometheus-operator"
-FOLDERS = {PROMETHEUS: "example/prometheus-operator-crd"}
+CLOUDNATIVE_PG = "github.com/cloudnative-pg/cloudnative-pg"
+ZALANDO = "github.com/zalando/postgres-operator"
+FOLDERS = {
+    PROMETHEUS: "example/prometheus-operator-crd",
+    CLOUDNATIVE_PG: "config/crd/bases",
+    ZALANDO: "manifests",
+}
 """Module → folder with its definitions."""
 
 

@@ -42,6 +42,9 @@ AROUND: dict[str, dict[str, Any]] = {
     "spec.clusters": {"nodes": None, "clusters": [CLUSTER]},
     "spec.clusters[].patroniUrls": {"clusters": [{**CLUSTER, "provider": "patroni"}]},
     "spec.clusters[].discovery": {"clusters": [{"name": "one", "discovery": {"serviceName": "db"}}]},
+    "spec.clusters[].discovery.clusterName": {
+        "clusters": [{"name": "one", "provider": "zalando", "discovery": {"clusterName": "db"}}]
+    },
     "spec.databases": {"databases": [{"name": "app", "user": "app"}]},
     "spec.databases[].cluster": {"nodes": None, "clusters": [CLUSTER, {**CLUSTER, "name": "two"}]},
     "spec.monitor": {"monitor": {"user": "watch"}},

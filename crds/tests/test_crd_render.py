@@ -281,6 +281,28 @@ def test_several_clusters_and_databases() -> None:
     assert told(missing) == [("spec.clusters[1].discovery", Reason.BACKENDS_MISSING, Severity.ERROR)]
 
 
+def test_a_cluster_that_somebody_else_looks_after_is_named_by_what_he_calls_it() -> None:
+    clusters = [
+        {"name": name, "provider": name, "discovery": {"clusterName": "pg"}}
+        for name in ("cloudnativepg", "crunchy", "patroni", "zalando")
+    ]
+    databases = [{"name": cluster["name"], "cluster": cluster["name"]} for cluster in clusters]
+    subject = make("HeliosProxy", {"auth": {"method": "trust"}, "clusters": clusters, "databases": databases})
+
+    result = render(subject, References(undiscovered={"crunchy": "it is asleep"}))
+
+    assert [each.source for each in result.discoveries] == [
+        "CloudNativePG's Cluster/pg",
+        "Crunchy's PostgresCluster/pg",
+        "Patroni's scope/pg",
+        "Zalando's postgresql/pg",
+    ]
+    assert [problem.message for problem in result.problems][:2] == [
+        "no node is known: CloudNativePG's Cluster/pg has no endpoints",
+        "no node is known: it is asleep",
+    ]
+
+
 def test_what_fits_no_configuration_names_the_field_and_its_source() -> None:
     profile = make("PoolProfile", {"minIdle": 150, "maxPoolSize": 150}, "p")
 

@@ -148,6 +148,25 @@ CASES: dict[str, Cases] = {
         ({"name": "a", "nodes": NODES}, {"name": "a", "discovery": {"serviceName": "db"}}),
         ({"name": "a"}, {"name": "a", "nodes": []}, {"name": "a", "nodes": NODES, "discovery": {"serviceName": "db"}}),
     ),
+    "discovery-one-source": Cases(
+        ({"serviceName": "db"}, {"clusterName": "db"}),
+        ({}, {"serviceName": "db", "clusterName": "db"}),
+    ),
+    "cluster-name-needs-provider": Cases(
+        (
+            {"name": "a", "discovery": {"serviceName": "db"}},
+            {"name": "a", "provider": "rds", "discovery": {"serviceName": "db"}},
+            *(
+                {"name": "a", "provider": provider, "discovery": {"clusterName": "db"}}
+                for provider in ("cloudnativepg", "crunchy", "patroni", "zalando")
+            ),
+        ),
+        (
+            {"name": "a", "discovery": {"clusterName": "db"}},
+            {"name": "a", "provider": "static", "discovery": {"clusterName": "db"}},
+            {"name": "a", "provider": "rds", "discovery": {"clusterName": "db"}},
+        ),
+    ),
     "database-password-needs-user": Cases(
         ({"name": "a"}, {"name": "a", "user": "u"}, {"name": "a", "user": "u", "passwordSecretRef": {"name": "s"}}),
         ({"name": "a", "passwordSecretRef": {"name": "s"}},),

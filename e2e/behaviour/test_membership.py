@@ -146,7 +146,11 @@ def test_an_operator_may_ask_for_a_pause(postgres: PostgresCluster, tmp_path: Pa
         # Whoever forgets it does not stop everything for ever.
         assert proxy.post_json("/api/hold", {"reason": "forgotten", "seconds": 1})[0] == 200
         assert one.value("select 3") == "3"
+        # It ends as soon as another node is primary, which one is already.
+        assert proxy.post_json("/api/hold", {"reason": "db-2 takes over", "seconds": 300, "primary": "db-9"})[0] == 200
+        assert one.value("select 4") == "4"
         for body, status, reason in (
+            ({"primary": ""}, 400, "primary"),
             ({"cluster": "other", "reason": "x"}, 404, "there is no cluster 'other'"),
             ({"seconds": 0}, 400, "seconds"),
             ({"why": "x"}, 400, "why"),

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cluster import Cluster
-from harness.operator import established
+from harness.operator import ROOT, established
 from harness.wait import until
-from helios_make.foreign import PROMETHEUS, ensure_crds
+from helios_make.foreign import CLOUDNATIVE_PG, PROMETHEUS, ZALANDO, ensure_crds
 from helios_make.places import find_places
 
-__all__ = ["MONITORING", "install_kinds", "remove_kinds"]
+__all__ = ["CLUSTERS", "MONITORING", "install_kinds", "remove_kinds"]
 
-MONITORING = ("podmonitors", "servicemonitors", "prometheusrules")
-GROUP = "monitoring.coreos.com"
+MONITORING = tuple(
+    f"{plural}.monitoring.coreos.com" for plural in ("podmonitors", "servicemonitors", "prometheusrules")
+)
+"""Of the Prometheus operator, what Helios makes objects of."""
+CLUSTERS = (
+    "clusters.postgresql.cnpg.io",
+    "postgresqls.acid.zalan.do",
+    "postgresclusters.postgres-operator.crunchydata.com",
+)
+"""By which CloudNativePG, Zalando's operator and Crunchy's are told of a cluster."""
 SECONDS = 60
 
 
-def install_kinds(cluster: Cluster) -> None:
-    """The kinds of the Prometheus operator that Helios makes objects of; returns when they are served."""
-    for file in _files():
-        cluster.kubectl("apply", "--server-side", "-f", str(file))
-    names = {f"{plural}.{GROUP}" for plural in MONITORING}
-    until(lambda: names <= established(cluster), "the kinds are served", SECONDS)
+def install_kinds(cluster: Cluster, kinds: Iterable[str] = MONITORING) -> None:
+    """Apply their definitions; returns when they are served."""
+    wanted = set(kinds)
+    for kind in sorted(wanted):
+        cluster.kubectl("apply", "--server-side", "-f", str(_file(kind)))
+    until(lambda: wanted <= established(cluster), "the kinds are served", SECONDS)
 
 
-def remove_kinds(cluster: Cluster) -> None:
+def remove_kinds(cluster: Cluster, kinds: Iterable[str] = MONITORING) -> None:
     """They go, with every object of theirs; returns when they are gone."""
-    names = [f"crd/{plural}.{GROUP}" for plural in MONITORING]
+    names = [f"crd/{kind}" for kind in kinds]
     cluster.kubectl("delete", *names, "--ignore-not-found", "--wait=false")
-    until(lambda: GROUP not in cluster.kubectl("get", "crd", "-o", "name"), "the kinds are gone", SECONDS)
+
+    def gone() -> bool:
+        present = cluster.kubectl("get", "crd", "-o", "name").split()
+        return not any(name.endswith(f"/{kind}") for name in present for kind in kinds)
+
+    until(gone, "the kinds are gone", SECONDS)
 
 
-def _files() -> list[Path]:
-    folder = ensure_crds(find_places(), PROMETHEUS)
-    return [folder / f"{GROUP}_{plural}.yaml" for plural in MONITORING]
+def _file(kind: str) -> Path:
+    """Crunchy's is not to be had as a Go module, so that a trimmed one stands in for it."""
+    plural, _, group = kind.partition(".")
+    match group:
+        case "monitoring.coreos.com":
+            return ensure_crds(find_places(), PROMETHEUS) / f"{group}_{plural}.yaml"
+        case "postgresql.cnpg.io":
+            return ensure_crds(find_places(), CLOUDNATIVE_PG) / f"{group}_{plural}.yaml"
+        case "acid.zalan.do":
+            return ensure_crds(find_places(), ZALANDO) / "postgresql.crd.yaml"
+        case _:
+            return ROOT / "e2e" / "kubernetes" / "foreign" / f"{group}_{plural}.yaml"

@@ -16,7 +16,7 @@ import yaml
 
 from cluster import Cluster, KubectlError
 from harness.admission import AdmittingOperator, remove_webhooks
-from harness.foreign import install_kinds
+from harness.foreign import CLUSTERS, MONITORING, install_kinds
 from harness.operator import ACCOUNT, INSTALL, NAMESPACE
 from harness.resources import POLICIES, Shop
 from harness.wait import until
@@ -134,7 +134,7 @@ def test_no_request_is_forbidden_and_no_right_is_unused(shop: Shop, operator_kub
         pytest.skip("somebody else runs the API server, so there is no audit log to read")
     since = log.stat().st_size
     shop.kubectl("-n", NAMESPACE, "delete", "lease", ACCOUNT, "--ignore-not-found")
-    install_kinds(shop.cluster)
+    install_kinds(shop.cluster, (*MONITORING, *CLUSTERS))
 
     with AdmittingOperator(shop.cluster, operator_kubeconfig, tmp_path, "--discovery-interval=1") as operator:
         try:

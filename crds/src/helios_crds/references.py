@@ -27,12 +27,16 @@ class References:
     discovered: Mapping[str, tuple[NodeConfig, ...]] = field(default_factory=dict)
     """Nodes found for each cluster that names none, by the cluster's name; see `RenderResult.discoveries`."""
 
+    undiscovered: Mapping[str, str] = field(default_factory=dict)
+    """Why none were found for one of the others, where more is known than that."""
+
     @classmethod
     def among(
         cls,
         resources: Iterable[Resource],
         secrets: Mapping[str, Collection[str]] | None = None,
         discovered: Mapping[str, tuple[NodeConfig, ...]] | None = None,
+        undiscovered: Mapping[str, str] | None = None,
     ) -> References:
         """The references that `resources`, all of one namespace, can satisfy."""
         pool: dict[str, PoolProfile] = {}
@@ -49,4 +53,4 @@ class References:
                     audit[resource.name] = resource
                 case TenantQuota():
                     quotas[resource.name] = resource
-        return cls(pool, rules, audit, quotas, secrets, discovered or {})
+        return cls(pool, rules, audit, quotas, secrets, discovered or {}, undiscovered or {})

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from helios.config import ClusterConfig, NodeConfig, ProxyConfig, ServerTlsConfig
+from helios.config import ClusterConfig, NodeConfig, Provider, ProxyConfig, ServerTlsConfig
 from helios.config.base import join_address, split_address
 from helios.config.tree import Path as KeyPath
 from helios.config.tree import path_text
@@ -25,6 +25,7 @@ from helios_crds.shares import first_share
 from helios_crds.since import fitting, is_guard
 from helios_crds.unsupported import NOT_ACTED_ON, unsupported
 from helios_crds.v1alpha1 import HeliosProxy
+from helios_crds.v1alpha1.backends import ClusterSpec
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
 from helios_crds.v1alpha1.references import (
     CERTIFICATE_KEY,
@@ -59,10 +60,27 @@ class SecretFile:
 
 @dataclass(frozen=True)
 class Discovery:
-    """A cluster whose nodes are the endpoints of a Service of the same namespace."""
+    """A cluster whose nodes are found: the endpoints of a Service, or pods that somebody else looks after."""
 
     cluster: str
-    service: str
+    name: str
+    """Of the Service; or what the provider calls the cluster."""
+    provider: Provider | None = None
+    """Who looks after it; None: a Service leads to it."""
+
+    @property
+    def source(self) -> str:
+        """Where the nodes come from, in words."""
+        return f"{_SOURCES[self.provider]}/{self.name}"
+
+
+_SOURCES: Final = {
+    None: "Service",
+    Provider.CLOUDNATIVE_PG: "CloudNativePG's Cluster",
+    Provider.CRUNCHY: "Crunchy's PostgresCluster",
+    Provider.PATRONI: "Patroni's scope",
+    Provider.ZALANDO: "Zalando's postgresql",
+}
 
 
 @dataclass(frozen=True)
@@ -153,12 +171,16 @@ def secret_files(proxy: HeliosProxy, references: References, placement: Placemen
 def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
     """Clusters without listed nodes. A proxy that names no backend at all uses Service `<name>-backends`."""
     if proxy.spec.clusters:
-        return tuple(
-            Discovery(cluster.name, cluster.discovery.service_name)
-            for cluster in proxy.spec.clusters
-            if cluster.discovery is not None
-        )
+        return tuple(_discovery(cluster) for cluster in proxy.spec.clusters if cluster.discovery is not None)
     return () if proxy.spec.nodes else (Discovery(MAIN_CLUSTER, f"{proxy.name}-backends"),)
+
+
+def _discovery(cluster: ClusterSpec) -> Discovery:
+    found = cluster.discovery
+    assert found is not None, "asked for where there is one"
+    if found.cluster_name is not None:
+        return Discovery(cluster.name, found.cluster_name, cluster.provider)
+    return Discovery(cluster.name, found.service_name or "")
 
 
 def _users_ref(proxy: HeliosProxy, references: References, placement: Placement) -> UsersRef | None:
@@ -254,8 +276,9 @@ def _backend_problems(proxy: HeliosProxy, references: References) -> list[Proble
                 ),
                 "spec.nodes",
             )
-            message = f"no node is known: Service/{discovery.service} has no endpoints"
-            hint = f"list nodes, or make Service/{discovery.service} select the PostgreSQL pods"
+            why = references.undiscovered.get(discovery.cluster) or f"{discovery.source} has no endpoints"
+            message = f"no node is known: {why}"
+            hint = f"list nodes, or make {discovery.source} lead to the PostgreSQL pods"
             problems.append(Problem(message, field, hint, reason=Reason.BACKENDS_MISSING))
     return problems
 

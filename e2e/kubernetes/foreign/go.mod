@@ -3,4 +3,8 @@ module helios.test/foreign
 
 go 1.24
 
-require github.com/prometheus-operator/prometheus-operator v0.85.0
+require (
+	github.com/cloudnative-pg/cloudnative-pg v1.27.0
+	github.com/prometheus-operator/prometheus-operator v0.85.0
+	github.com/zalando/postgres-operator v1.14.0
+)

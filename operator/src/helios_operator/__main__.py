@@ -99,7 +99,7 @@ class Operator:
         registry = watch.registry_of(self._client.access, self._world, *queues, self._take_signals)
         informers = Informers(self._client, self._world, *queues)
         every = self._settings.discovery_interval
-        foreign = ForeignKinds(self._client, self._world, every, informers.children, informers.add_all)
+        foreign = ForeignKinds(self._client, self._world, every, informers.foreign, informers.add_all)
         keep = asyncio.create_task(self._lease.keep(), name="lease")
         tasks = [keep, asyncio.create_task(self._stop.wait(), name="stop")]
         tasks += [asyncio.create_task(poller.run(), name="poller")]

@@ -41,8 +41,8 @@ def claim_problems(
         if not stored.deleting and (not since or (stored.created, other) < (since, key))
     ]
     for each in discoveries(resource):
-        if each.service in _services(key):
-            message = f"nodes behind Service/{each.service} would be the pods of this proxy itself"
+        if each.provider is None and each.name in _services(key):
+            message = f"nodes behind {each.source} would be the pods of this proxy itself"
             problems.append(Problem(message, "spec", "name the Service of the servers", reason=Reason.CONFIG_INVALID))
     return problems
 

@@ -1,4 +1,4 @@
-"""Nodes behind Services: from EndpointSlices, else from the Service's Endpoints. Called by the reconciler.
+"""Nodes that nobody has listed: behind a Service, or pods that somebody else looks after. Called by `judge`.
 
 Membership only: every address counts, ready or not, since a primary that is slow for a moment must not leave the
 configuration. Who is primary is found out by the proxies.
@@ -7,28 +7,53 @@ configuration. Who is primary is found out by the proxies.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from helios.config import NodeConfig
 from helios.kube import Client, NotFound
 from helios.kube.kinds import ENDPOINTS
 from helios_crds.render import Discovery
+from helios_operator.providers import kind_of, label_text
 from helios_operator.records import Endpoint
 from helios_operator.world import World
 
-__all__ = ["discover", "endpoints_of", "nodes_of"]
+__all__ = ["Found", "discover", "endpoints_of", "nodes_of"]
 
 
-async def discover(
-    client: Client, world: World, namespace: str, wanted: Iterable[Discovery]
-) -> dict[str, tuple[NodeConfig, ...]]:
-    """Cluster → its nodes, for those that have any."""
-    found: dict[str, tuple[NodeConfig, ...]] = {}
+@dataclass(frozen=True)
+class Found:
+    """What became of each cluster that was looked for, by its name."""
+
+    nodes: dict[str, tuple[NodeConfig, ...]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Why there are none."""
+
+
+async def discover(client: Client, world: World, namespace: str, wanted: Iterable[Discovery]) -> Found:
+    """Look for the nodes of every cluster."""
+    found = Found()
     for one in wanted:
-        endpoints = world.endpoints(namespace, one.service) or await _read(client, namespace, one.service)
+        if one.provider is not None:
+            endpoints = world.members((namespace, one.provider.value, one.name))
+        else:
+            endpoints = world.endpoints(namespace, one.name) or await _read(client, namespace, one.name)
         if endpoints:
-            found[one.cluster] = nodes_of(endpoints)
+            found.nodes[one.cluster] = nodes_of(endpoints)
+        else:
+            found.missing[one.cluster] = _why_none(world, namespace, one)
     return found
+
+
+def _why_none(world: World, namespace: str, one: Discovery) -> str:
+    if one.provider is None:
+        return f"{one.source} has no endpoints"
+    kind = kind_of(one.provider)
+    if kind is not None and not world.serves(kind):
+        return f"the cluster serves no {kind.name} of {kind.api_version} yet; it is looked for again and again"
+    if kind is not None and not world.has_cluster(kind, (namespace, one.provider.value, one.name)):
+        return f"{one.source} does not exist in this namespace"
+    return f"no pod with {label_text(one.provider, one.name)} has an address"
 
 
 async def _read(client: Client, namespace: str, service: str) -> list[Endpoint]:

@@ -14,14 +14,28 @@ from typing import Final
 
 from helios.kube import Client, Kind, NotFound, Watch
 from helios.kube.errors import KubeError
-from helios.kube.kinds import POD_MONITOR, PROMETHEUS_RULE, SERVICE_MONITOR
+from helios.kube.kinds import (
+    CLOUDNATIVE_PG_CLUSTER,
+    CRUNCHY_CLUSTER,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    SERVICE_MONITOR,
+    ZALANDO_CLUSTER,
+)
 from helios.telemetry.logs import fields
 from helios_operator.world import World
 
 __all__ = ["FOREIGN", "ForeignKinds"]
 
 _log = logging.getLogger(__name__)
-FOREIGN: Final = (POD_MONITOR, SERVICE_MONITOR, PROMETHEUS_RULE)
+FOREIGN: Final = (
+    POD_MONITOR,
+    SERVICE_MONITOR,
+    PROMETHEUS_RULE,
+    CLOUDNATIVE_PG_CLUSTER,
+    CRUNCHY_CLUSTER,
+    ZALANDO_CLUSTER,
+)
 RETRY_SECONDS: Final = 1.0
 FIRST_SECONDS: Final = 10.0
 """After this the work begins although a kind that is served could not be listed."""

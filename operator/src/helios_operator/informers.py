@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from helios.kube import Client, Kind, Watch
 from helios.kube.kinds import (
@@ -26,6 +27,16 @@ from helios.kube.kinds import (
 )
 from helios_operator.claims import rivals
 from helios_operator.names import INSTANCE, MANAGED_SELECTOR, PROXY, SIDECAR, ProxyKey
+from helios_operator.providers import (
+    CLUSTERS,
+    DECISIONS,
+    MEMBERS,
+    announced_by_object,
+    announced_by_patroni,
+    member_of,
+    place_of,
+    place_of_object,
+)
 from helios_operator.queue import WorkQueue
 from helios_operator.records import child_of, pod_of, sidecar_of, slice_of, stored_of
 from helios_operator.references import places_of
@@ -49,6 +60,8 @@ Json = dict[str, Any]
 USED_BY_SECONDS: Final = 0.3
 """From a proxy's new reference to the status of what it refers to."""
 Names = frozenset[tuple[str, str]]
+K = TypeVar("K", tuple[str, str], Placed)
+V = TypeVar("V")
 
 
 def _place(value: Json) -> tuple[str, str]:
@@ -64,12 +77,20 @@ class Informers:
         self._policies = policies
         self._client = client
         watches = [self._proxies(client), *map(self.children, CHILDREN)]
-        pods = self._groups(self._pod_key, world.seen_pods, pod_of)
-        sidecars = self._groups(self._sidecar_key, world.seen_sidecars, sidecar_of)
-        slices = self._groups(self._slice_key, world.seen_slices, slice_of)
+        pods = self._groups(self._pod_key, world.seen_pods, pod_of, self._add_group)
+        sidecars = self._groups(self._sidecar_key, world.seen_sidecars, sidecar_of, self._add_group)
+        slices = self._groups(self._slice_key, world.seen_slices, slice_of, self._add_group)
         watches.append(self._watch(client, POD, MANAGED_SELECTOR, *pods))
         watches.append(self._watch(client, POD, SIDECAR, *sidecars))
         watches.append(self._watch(client, ENDPOINT_SLICE, None, *slices))
+        for selector in MEMBERS:
+            servers = world.seen_members.setdefault(selector, {})
+            members = self._groups(place_of, servers, member_of, self._add_users)
+            watches.append(self._watch(client, POD, selector, *members))
+        for kind, selector in DECISIONS:
+            told = world.seen_announced.setdefault((kind, selector), {})
+            decisions = self._groups(place_of, told, announced_by_patroni, self._add_users)
+            watches.append(self._watch(client, kind, selector, *decisions))
         self._watches = watches
         self._unlisted = {(watch.kind, watch.labels) for watch in watches}
         self.complete = asyncio.Event()
@@ -152,33 +173,47 @@ class Informers:
 
         return self._watch(self._client, kind, MANAGED_SELECTOR, seen, lost, listed)
 
+    def foreign(self, kind: Kind) -> Watch:
+        """Follows a kind of another project: one that proxies control, or that tells of a cluster."""
+        if kind not in CLUSTERS:
+            return self.children(kind)
+        told = self._world.seen_announced.setdefault((kind, ""), {})
+        objects = self._groups(partial(place_of_object, kind), told, announced_by_object, self._add_users)
+        return Watch(self._client, kind, None, *objects)
+
     def _groups(
-        self, key_of: Callable[[Json], tuple[str, str]], held: dict[tuple[str, str], dict[str, Any]], picture: Any
+        self,
+        key_of: Callable[[Json], K],
+        held: dict[K, dict[str, V]],
+        picture: Callable[[Json], V | None],
+        changed: Callable[[K], None],
     ) -> tuple[Callable[[Json], None], Callable[[Json], None], Callable[[Names], None]]:
-        """(seen, lost, listed) for objects that are kept by what they belong to; `picture` makes None of others."""
+        """(seen, lost, listed) for objects that are kept by what they belong to, first its namespace; `picture` makes
+        None of others. `changed` is called with what they belong to."""
+
+        def drop(key: K, name: str) -> None:
+            group = held.get(key, {})
+            if group.pop(name, None) is not None:
+                if not group:
+                    del held[key]
+                changed(key)
 
         def seen(value: Json) -> None:
             key, name = key_of(value), value["metadata"]["name"]
             made = picture(value)
             if made is None:
-                return
-            if held.setdefault(key, {}).get(name) != made:
+                drop(key, name)
+            elif held.setdefault(key, {}).get(name) != made:
                 held[key][name] = made
-                self._add_group(key)
+                changed(key)
 
         def lost(value: Json) -> None:
-            key = key_of(value)
-            group = held.get(key, {})
-            group.pop(value["metadata"]["name"], None)
-            if not group:
-                held.pop(key, None)
-            self._add_group(key)
+            drop(key_of(value), value["metadata"]["name"])
 
         def listed(names: Names) -> None:
             for key, group in list(held.items()):
                 for name in [name for name in group if (key[0], name) not in names]:
-                    del group[name]
-                    self._add_group(key)
+                    drop(key, name)
 
         return seen, lost, listed
 
@@ -205,6 +240,11 @@ class Informers:
         self._add(ProxyKey(*key))
         for other in self._world.proxies_of(key[0], "Service", key[1]):
             self._queue.add(other)
+
+    def _add_users(self, place: Placed) -> None:
+        """Proxies whose nodes are those of a cluster that somebody else looks after."""
+        for key in self._world.proxies_of(*place):
+            self._queue.add(key)
 
     def _add_owner(self, value: Json, cause: int | None = None) -> None:
         for reference in value["metadata"].get("ownerReferences") or ():

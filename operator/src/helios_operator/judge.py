@@ -39,14 +39,16 @@ class Judge:
         self, key: ProxyKey, resource: HeliosProxy, spec: dict[str, Any], since: str, place: Placement
     ) -> RenderResult:
         """The configuration of `resource`, whose spec as written is `spec`, or what is wrong. `since`: its creation."""
+        found = await discover(self._client, self._world, key.namespace, discoveries(resource))
         references = References.among(
             self._policies.policies(key, spec),
             await self._users.keys_of(key.namespace, secrets_of(resource)),
-            await discover(self._client, self._world, key.namespace, discoveries(resource)),
+            found.nodes,
+            found.missing,
         )
         result = render(resource, references, place)
-        found = ((other, self._world.proxy(other)) for other in rivals(key))
-        claims = claim_problems(key, resource, since, {other: stored for other, stored in found if stored is not None})
+        others = ((other, self._world.proxy(other)) for other in rivals(key))
+        claims = claim_problems(key, resource, since, {other: stored for other, stored in others if stored is not None})
         blocked = any(problem.severity is Severity.ERROR for problem in claims)
         return replace(result, problems=(*claims, *result.problems), config=None if blocked else result.config)
 

@@ -7,7 +7,9 @@ the old token, so a refused token is followed by the next one.
 from __future__ import annotations
 
 import json
+import math
 import ssl
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -18,12 +20,17 @@ from helios.config.base import join_address
 from helios_operator.credentials import Credentials
 from helios_operator.errors import PodError, PodRefused
 from helios_operator.shares import PodShare
+from helios_operator.switchovers import HoldOrder
 
 __all__ = ["PodApi", "PodConfig", "PodTopology", "trust"]
 
 MAX_ANSWER: Final = 4 << 20
 """Bytes read of an answer; a configuration of ten thousand databases fits."""
 UNAUTHORIZED: Final = 401
+JSON: Final = "application/json"
+TOML: Final = "application/toml"
+MAX_REASON: Final = 200
+"""Characters that a pod takes."""
 REFUSED: Final = (409, 422)
 ERROR: Final = 400
 
@@ -86,7 +93,16 @@ class PodApi:
 
     async def put_share(self, limit: int) -> PodShare:
         """Grant it so many server connections. Raises PodRefused or PodError."""
-        return _share(await self._send("PUT", "/share", json.dumps({"limit": limit}).encode()))
+        return _share(await self._send("PUT", "/share", json.dumps({"limit": limit}).encode(), JSON))
+
+    async def hold(self, cluster: str, order: HoldOrder | None) -> None:
+        """Let no transaction begin in a cluster; None: let them begin. Raises PodError."""
+        asked: dict[str, Any] = {"cluster": cluster}
+        if order is not None:
+            left = max(1, math.ceil(order.ends - time.monotonic()))
+            asked |= {"reason": order.reason[:MAX_REASON], "seconds": left}
+            asked |= {"primary": order.primary} if order.primary is not None else {}
+        await self._send("POST", "/api/hold", json.dumps(asked).encode(), JSON)
 
     async def topology(self) -> PodTopology:
         """Primary and nodes. Raises PodError."""
@@ -104,11 +120,11 @@ class PodApi:
         except (KeyError, TypeError, ValueError) as error:
             raise PodError(f"/topology answered something unknown: {error!r}") from error
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+    async def _send(self, method: str, path: str, body: bytes | None = None, form: str = TOML) -> dict[str, Any]:
         status = 0
         answer: dict[str, Any] = {}
         for token in self.tokens:
-            status, answer = await self._once(method, path, token, body)
+            status, answer = await self._once(method, path, token, body, form)
             if status != UNAUTHORIZED:
                 break
         message = "; ".join([str(answer.get("error") or f"status {status}"), *map(str, answer.get("problems") or ())])
@@ -118,11 +134,13 @@ class PodApi:
             raise PodError(f"{path} answered {status}: {message}")
         return answer
 
-    async def _once(self, method: str, path: str, token: str, body: bytes | None) -> tuple[int, dict[str, Any]]:
+    async def _once(
+        self, method: str, path: str, token: str, body: bytes | None, form: str
+    ) -> tuple[int, dict[str, Any]]:
         url = f"https://{join_address(self.address, self.port)}{path}"
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/json" if method == "PUT" else "application/toml"
+            headers["Content-Type"] = form
         limit = aiohttp.ClientTimeout(total=self.timeout)
         try:
             async with self.session.request(

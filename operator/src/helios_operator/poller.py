@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -26,6 +27,7 @@ from helios_operator.pod_api import PodApi, PodConfig, PodTopology, trust
 from helios_operator.records import Pod
 from helios_operator.settings import OperatorSettings
 from helios_operator.shares import Holder, PodShare
+from helios_operator.switchovers import HoldOrder
 from helios_operator.world import World
 
 __all__ = ["PodView", "Poller"]
@@ -66,6 +68,10 @@ class _Wanted:
     """Name of a pod → what it may have; the most of what it said and what was sent to it since."""
     grants: dict[str, int] = field(default_factory=dict)
     """Name of a pod → what it shall have."""
+    orders: Mapping[str, HoldOrder] = field(default_factory=dict)
+    """Cluster → why no transaction shall begin there."""
+    told: dict[str, Mapping[str, HoldOrder]] = field(default_factory=dict)
+    """Name of a pod → the orders that it has."""
 
 
 class Poller:
@@ -80,6 +86,7 @@ class Poller:
         self._generations: dict[ProxyKey, int] = {}
         self._gate = asyncio.Semaphore(settings.poll_concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
 
     def want(self, key: ProxyKey, document: ConfigDocument, port: int, credentials: Credentials) -> None:
         """From now on every pod of `key` shall run `document`."""
@@ -88,6 +95,7 @@ class Poller:
             wanted = _Wanted(document, port, credentials)
             if present is not None:
                 wanted.views, wanted.shares, wanted.grants = present.views, present.shares, present.grants
+                wanted.orders, wanted.told = present.orders, present.told
             self._wanted[key] = wanted
         elif present.document != document or present.port != port:
             present.document, present.port = document, port
@@ -100,6 +108,14 @@ class Poller:
             if pod.name in grants and wanted.grants.get(pod.name) != grants[pod.name]:
                 wanted.grants[pod.name] = grants[pod.name]
                 wanted.due.pop(pod.ip or "", None)
+
+    def hold(self, key: ProxyKey, orders: Mapping[str, HoldOrder]) -> None:
+        """From now on no transaction shall begin in these clusters; at once, since nobody waits for us."""
+        wanted = self._wanted.get(key)
+        if wanted is not None and wanted.orders != orders:
+            wanted.orders = orders
+            wanted.due.clear()
+            self._hurry.set()
 
     def holders(self, key: ProxyKey) -> list[Holder]:
         """The pods of a proxy, as far as their shares go."""
@@ -128,6 +144,7 @@ class Poller:
         names |= {pod.name for pod in (*self._world.all_pods(key), *sidecars)}
         wanted.shares = {name: share for name, share in wanted.shares.items() if name in names}
         wanted.grants = {name: limit for name, limit in wanted.grants.items() if name in names}
+        wanted.told = {name: orders for name, orders in wanted.told.items() if name in names}
         return wanted.views
 
     def least_generation(self, key: ProxyKey) -> int:
@@ -139,8 +156,10 @@ class Poller:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
             try:
                 while True:
+                    self._hurry.clear()
                     self._start_due(session)
-                    await asyncio.sleep(TICK_SECONDS)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._hurry.wait(), TICK_SECONDS)
             finally:
                 for task in self._tasks:
                     task.cancel()
@@ -162,7 +181,7 @@ class Poller:
 
     async def _look(self, session: aiohttp.ClientSession, key: ProxyKey, wanted: _Wanted, pod: Pod, ip: str) -> None:
         """Ask one pod, and send it the document if it runs another, and its share if it has another."""
-        document = wanted.document
+        document, orders = wanted.document, wanted.orders
         before = view = wanted.views.get(pod.name, PodView())
         held = wanted.shares.get(pod.name)
         try:
@@ -170,6 +189,7 @@ class Poller:
             host, tokens = host_of(key), wanted.credentials.tokens
             api = PodApi(session, ip, wanted.port, host, tokens, wanted.tls, self._settings.poll_timeout)
             async with self._gate:
+                await self._settle_orders(api, key, wanted, pod, orders)
                 if not pod.deleting:
                     view = await self._ask(api, document, key, pod)
                 if document.first_share:
@@ -178,9 +198,9 @@ class Poller:
             view = replace(before, error=str(error), topology=None)
         finally:
             wanted.busy.discard(ip)
-        settled = _has(view, document) and _has_share(wanted, pod)
+        settled = _has(view, document) and _has_share(wanted, pod) and wanted.told.get(pod.name, {}) == orders
         pause = self._settings.poll_interval if settled else RETRY_SECONDS
-        unchanged = wanted.document == document
+        unchanged = wanted.document == document and wanted.orders == orders
         wanted.due[ip] = time.monotonic() + (pause * random.uniform(1 - JITTER, 1 + JITTER) if unchanged else 0)  # noqa: S311
         if not pod.deleting:
             wanted.views[pod.name] = view
@@ -201,6 +221,25 @@ class Poller:
                     self._generations[key] = max(error.generation + 1, self.least_generation(key))
                 _log.warning("document refused", extra=fields(proxy=key, pod=pod.name, error=refusal))
         return PodView(config, await api.topology(), None, refusal)
+
+    async def _settle_orders(
+        self, api: PodApi, key: ProxyKey, wanted: _Wanted, pod: Pod, orders: Mapping[str, HoldOrder]
+    ) -> None:
+        """First of all, since it may be too late in a moment. An order that has run out needs no word."""
+        told = wanted.told.get(pod.name, {})
+        try:
+            for cluster in sorted({*told, *orders}):
+                if told.get(cluster) != orders.get(cluster):
+                    await api.hold(cluster, orders.get(cluster))
+                    _log.info(
+                        "transactions wait" if cluster in orders else "transactions begin again",
+                        extra=fields(proxy=key, pod=pod.name, cluster=cluster),
+                    )
+        except PodError as error:
+            # It may have to take its document first.
+            _log.warning("not told of a switchover", extra=fields(proxy=key, pod=pod.name, error=error))
+        else:
+            wanted.told[pod.name] = orders
 
     async def _settle_share(self, api: PodApi, wanted: _Wanted, pod: Pod) -> None:
         share = await api.share()

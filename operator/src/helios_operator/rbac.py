@@ -11,7 +11,9 @@ from typing import Any, Final
 from helios.kube import Kind
 from helios.kube.kinds import (
     AUTOSCALER,
+    CLOUDNATIVE_PG_CLUSTER,
     CONFIG_MAP,
+    CRUNCHY_CLUSTER,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     ENDPOINTS,
@@ -30,6 +32,7 @@ from helios.kube.kinds import (
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
     VALIDATING_WEBHOOKS,
+    ZALANDO_CLUSTER,
 )
 from helios_operator.names import CUSTOM, WEBHOOKS
 
@@ -60,7 +63,10 @@ CLUSTER_RULES: Final = [
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),
-    _rule([ENDPOINTS], ("get",)),
+    _rule([ENDPOINTS], ("get", *WATCH)),
+    _rule([CLOUDNATIVE_PG_CLUSTER], WATCH),
+    _rule([CRUNCHY_CLUSTER], WATCH),
+    _rule([ZALANDO_CLUSTER], WATCH),
     _rule([EVENT], ("create",)),
     {**_rule([MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS], ("get", "patch")), "resourceNames": [WEBHOOKS]},
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
 from helios_crds.problems import Problem, Reason
-from helios_crds.render import RenderResult
+from helios_crds.render import RenderResult, discoveries
 from helios_crds.since import Version, version_of_image
 from helios_crds.workload import Workload, workload
 from helios_operator.admin_secrets import AdminSecrets
@@ -69,6 +70,7 @@ from helios_operator.records import Child, Stored
 from helios_operator.settings import OperatorSettings
 from helios_operator.shares import divide
 from helios_operator.status import Observed, Trouble, status_of
+from helios_operator.switchovers import HoldOrder, Switchovers
 from helios_operator.world import World
 from helios_operator.writer import Writer
 
@@ -90,6 +92,8 @@ class _Look:
     """Somebody has the clients wait, also one that is over."""
     not_served: tuple[str, ...] = ()
     """Kinds of other projects that are asked for and not there."""
+    orders: Mapping[str, HoldOrder] = field(default_factory=dict)
+    """Clusters that somebody else switches over."""
     keeps_pods: bool = False
     """The podTemplate is refused, so that the pods stay as they are."""
 
@@ -115,6 +119,7 @@ class Reconciler:
         self._judge = Judge(client, world, settings.resync)
         self._admin = AdminSecrets(client, settings.token_overlap, settings.resync)
         self._templates = PodTemplates(client, settings.resync)
+        self._switchovers = Switchovers(world)
         self._connections: dict[ProxyKey, tuple[str, float]] = {}
         """uid of the proxy and the time at which its connection Secret was looked at."""
         self._leases: set[ProxyKey] = set()
@@ -147,6 +152,8 @@ class Reconciler:
             look.problems = error.problems
             look.document = present_document(await self._present(key, look.proxy))
             return
+        look.orders = self._switchovers.orders(key, discoveries(look.resource))
+        self._poller.hold(key, look.orders)
         look.hold = _hold(look.resource)
         is_held = look.hold is not None and look.hold.lasts(datetime.now(UTC))
         resource = held(look.resource, look.hold) if look.hold and is_held else look.resource
@@ -214,6 +221,7 @@ class Reconciler:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
         self._poller.want(key, look.document, look.document.admin_port, credentials)
+        self._poller.hold(key, look.orders)
         await self._entitle(key, work, owner)
         work = self._share_out(key, work, look)
         if not look.keeps_pods:
@@ -326,6 +334,7 @@ class Reconciler:
             shares={each.name: each.share.limit for each in self._poller.holders(key) if each.share is not None},
             held_back=look.held_back,
             not_served=look.not_served,
+            orders=look.orders,
             hold=look.resource.metadata.annotations.get(HOLD) if look.resource is not None else None,
             sidecars=tuple(pod for pod in self._world.sidecars(key) if not pod.deleting),
             maintenance=_maintenance(look.resource),
@@ -363,6 +372,8 @@ class Reconciler:
             seconds = self._settings.retry
             self._judge.doubt(key.namespace, secrets_of(look.resource) if look.resource is not None else ())
         turns = [seconds, self._admin.next_change(key)]
+        if look.resource is not None:
+            turns.append(self._switchovers.next_turn(key, discoveries(look.resource)))
         if look.hold is not None and (rest := look.hold.lasts(datetime.now(UTC))):
             turns.append(rest.total_seconds())
         self._queue.add_after(key, min(turn for turn in turns if turn is not None))
@@ -374,6 +385,7 @@ class Reconciler:
         self._connections.pop(key, None)
         self._leases.discard(key)
         self._templates.forget(key)
+        self._switchovers.forget(key)
         self._queue.forget(key)
 
 

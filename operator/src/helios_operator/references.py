@@ -30,17 +30,23 @@ def referred(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def places_of(key: ProxyKey, spec: dict[str, Any]) -> list[Placed]:
-    """Everything whose change concerns a HeliosProxy with this spec: policies, and Services whose endpoints are nodes.
+    """Everything whose change concerns a HeliosProxy with this spec: policies, and where its nodes are found.
 
-    The Services are those that `helios_crds.render.discoveries` names for a resource that was read.
+    The latter are those that `helios_crds.render.discoveries` names for a resource that was read: a Service, or, with
+    the provider for its kind, a cluster that somebody else looks after.
     """
     clusters = spec.get("clusters") or ()
     if clusters:
-        services = [each["discovery"]["serviceName"] for each in clusters if each.get("discovery")]
+        found = [_source(each, each["discovery"]) for each in clusters if each.get("discovery")]
     else:
-        services = [] if spec.get("nodes") else [f"{key.name}-backends"]
-    named = [*referred(spec), *(("Service", service) for service in services)]
-    return [(key.namespace, kind, name) for kind, name in named]
+        found = [] if spec.get("nodes") else [("Service", f"{key.name}-backends")]
+    return [(key.namespace, kind, name) for kind, name in (*referred(spec), *found)]
+
+
+def _source(cluster: dict[str, Any], discovery: dict[str, Any]) -> tuple[str, str]:
+    if "clusterName" in discovery:
+        return str(cluster.get("provider")), discovery["clusterName"]
+    return "Service", discovery["serviceName"]
 
 
 class PolicyReader:

@@ -21,6 +21,7 @@ from helios_operator.hold import hold_finding
 from helios_operator.names import ProxyKey, selector_text
 from helios_operator.poller import PodView
 from helios_operator.records import Child, Pod
+from helios_operator.switchovers import HoldOrder
 
 __all__ = ["Observed", "Trouble", "status_of"]
 
@@ -59,6 +60,8 @@ class Observed:
     """Pods that are wanted and not asked for yet, since the others hold the server connections they need."""
     not_served: tuple[str, ...] = ()
     """Kinds of other projects that are asked for and not there."""
+    orders: Mapping[str, HoldOrder] = field(default_factory=dict)
+    """Clusters that somebody else switches over, so that no transaction begins there."""
     hold: str | None = None
     """The annotation by which somebody has the clients wait."""
     sidecars: tuple[Pod, ...] = ()
@@ -103,6 +106,9 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
     findings = [ready, *findings]
     if (holding := hold_finding(seen.hold, now, seen.maintenance)) is not None:
         findings.append(holding)
+    if seen.orders:
+        message = "; ".join(f"{cluster}: {order.reason}" for cluster, order in sorted(seen.orders.items()))
+        findings.append(Finding("SwitchingOver", "True", "HeldForProvider", f"no transaction begins in {message}"))
     if seen.sidecars:
         findings.append(_sidecars(seen))
     if seen.not_served:
@@ -166,8 +172,8 @@ def _backends(seen: Observed) -> Finding:
     if seen.result is None:
         return Finding("BackendsFound", "Unknown", "Invalid", "the resource cannot be read")
     if seen.result.discoveries:
-        services = ", ".join(each.service for each in seen.result.discoveries)
-        return Finding("BackendsFound", "True", "EndpointsFound", f"nodes are the endpoints of {services}")
+        sources = ", ".join(each.source for each in seen.result.discoveries)
+        return Finding("BackendsFound", "True", "EndpointsFound", f"nodes are those of {sources}")
     return Finding("BackendsFound", "True", "NodesListed", "nodes are listed in the resource")
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from helios.kube import Kind
 from helios_operator.names import ProxyKey
+from helios_operator.providers import CLUSTERS, Announced, Switch
 from helios_operator.records import Child, Endpoint, Pod, Slice, Stored
 
 __all__ = ["Named", "Placed", "World"]
@@ -37,6 +38,10 @@ class World:
         """(namespace, proxy) → name → pod of an application with that proxy in it."""
         self.seen_slices: dict[Named, dict[str, Slice]] = {}
         """(namespace, service) → name → EndpointSlice."""
+        self.seen_members: dict[str, dict[Placed, dict[str, Endpoint]]] = {}
+        """Selector → (namespace, provider, cluster) → name → pod with a server that somebody else looks after."""
+        self.seen_announced: dict[tuple[Kind, str], dict[Placed, dict[str, Announced]]] = {}
+        """(kind, selector) → (namespace, provider, cluster) → name → object in which he says what he is about to do."""
         self._foreign: set[Kind] = set()
         self._proxies: dict[ProxyKey, Stored] = {}
         self._places: dict[ProxyKey, frozenset[Placed]] = {}
@@ -116,6 +121,20 @@ class World:
         found = {(each.host, each.port): each for one in slices.values() for each in one.endpoints}
         return [found[place] for place in sorted(found)]
 
+    def members(self, place: Placed) -> list[Endpoint]:
+        """Servers of a cluster that somebody else looks after, sorted."""
+        found = {each for groups in self.seen_members.values() for each in groups.get(place, {}).values()}
+        return sorted(found, key=lambda one: (one.name or "", one.host))
+
+    def has_cluster(self, kind: Kind, place: Placed) -> bool:
+        """Whether the object by which others are told of a cluster is there."""
+        return place in self.seen_announced.get((kind, ""), {})
+
+    def switch(self, place: Placed) -> Switch | None:
+        """Which other server somebody is about to make the primary of a cluster."""
+        told = (each for groups in self.seen_announced.values() for each in groups.get(place, {}).values())
+        return next((each.switch for each in told if each.switch is not None), None)
+
     def child(self, kind: Kind, namespace: str, name: str) -> Child | None:
         """A child, as the stream or our last write shows it, whichever is newer."""
         place = (kind.name, namespace, name)
@@ -165,6 +184,8 @@ class World:
     def stopped_serving(self, kind: Kind) -> None:
         """It went, with every object of it."""
         self._foreign.discard(kind)
+        if kind in CLUSTERS:
+            self.seen_announced.pop((kind, ""), None)
         self.seen_children = {place: child for place, child in self.seen_children.items() if place[0] != kind.name}
         self._written = {place: child for place, child in self._written.items() if place[0] != kind.name}
 

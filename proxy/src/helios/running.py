@@ -238,9 +238,9 @@ class RunningProxy:
         """Make a standby the primary. `SwitchoverFailure` if nothing has changed."""
         return await self.failover.switch_over(cluster, to)
 
-    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
+    def hold(self, cluster: str, reason: str | None, seconds: float, leaver: str | None = None) -> bool:
         """Let no transaction begin, or go on; whether there is such a cluster."""
-        return self.topology.hold(cluster, reason, seconds)
+        return self.topology.hold(cluster, reason, seconds, leaver)
 
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""

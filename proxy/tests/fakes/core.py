@@ -187,7 +187,7 @@ class ScriptedControl:
         )
         return (status,)
 
-    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
+    def hold(self, cluster: str, reason: str | None, seconds: float, leaver: str | None = None) -> bool:
         del reason, seconds
         return any(each.name == cluster for each in self.config.clusters)
 

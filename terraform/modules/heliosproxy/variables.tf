@@ -107,7 +107,7 @@ variable "clusters" {
     patroni_urls = optional(list(string))
     dns_names    = optional(list(string))
     nodes        = optional(list(object({ host = string, port = optional(number), name = optional(string), role = optional(string), weight = optional(number), priority = optional(number), zone = optional(string) })))
-    discovery    = optional(object({ service_name = string }))
+    discovery    = optional(object({ service_name = optional(string), cluster_name = optional(string) }))
     server_tls   = optional(object({ mode = optional(string), ca_secret_ref = optional(object({ name = string, key = optional(string) })), channel_binding = optional(string) }))
   }))
   default = null

@@ -90,7 +90,8 @@ class InstanceClustersNodes(TypedDict):
 class InstanceClustersDiscovery(TypedDict):
     """Where the servers are found. Excludes `nodes`."""
 
-    service_name: str
+    service_name: NotRequired[str | None]
+    cluster_name: NotRequired[str | None]
 
 
 class InstanceClustersServerTlsCaSecretRef(TypedDict):

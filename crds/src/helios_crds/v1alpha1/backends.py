@@ -75,10 +75,25 @@ NodeList = Annotated[
 
 
 class Discovery(SpecModel):
-    """Where the nodes are found instead of being listed."""
+    """Where the nodes are found instead of being listed; SQL evidence decides who of them is primary."""
 
-    service_name: ServiceName
-    """Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary."""
+    rules = (
+        Rule(
+            "discovery-one-source",
+            "has(self.serviceName) != has(self.clusterName)",
+            "must have either serviceName or clusterName",
+            lambda discovery, _old: ("serviceName" in discovery) != ("clusterName" in discovery),
+        ),
+    )
+
+    service_name: ServiceName | None = None
+    """Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`."""
+
+    cluster_name: ServiceName | None = None
+    """What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's
+    `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose
+    objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait
+    while it is switched over. Excludes `serviceName`."""
 
 
 class ClusterSpec(SpecModel):
@@ -90,6 +105,16 @@ class ClusterSpec(SpecModel):
             "(has(self.nodes) && self.nodes.size() > 0) != has(self.discovery)",
             "must have either nodes or discovery",
             lambda cluster, _old: bool(cluster.get("nodes")) != ("discovery" in cluster),
+        ),
+        Rule(
+            "cluster-name-needs-provider",
+            "!has(self.discovery) || !has(self.discovery.clusterName) || (has(self.provider) && "
+            "self.provider in ['cloudnativepg', 'crunchy', 'patroni', 'zalando'])",
+            "discovery.clusterName needs a provider: cloudnativepg, crunchy, patroni or zalando",
+            lambda cluster, _old: (
+                "clusterName" not in (cluster.get("discovery") or {})
+                or cluster.get("provider") in ("cloudnativepg", "crunchy", "patroni", "zalando")
+            ),
         ),
     )
 

@@ -7,10 +7,12 @@ judgement, so whoever comes past the webhook is told the same by the conditions.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
+from helios.config import Provider
 from helios.kube import Client, NotFound
-from helios.kube.kinds import ENDPOINT_SLICE
+from helios.kube.kinds import ENDPOINT_SLICE, POD
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
@@ -21,6 +23,7 @@ from helios_operator.claims import rivals
 from helios_operator.informers import SLICE_SERVICE
 from helios_operator.judge import Judge
 from helios_operator.names import CUSTOM, PROXY, ProxyKey
+from helios_operator.providers import kind_of, label_text, member_of, place_of_object
 from helios_operator.records import slice_of, slim, stored_of
 from helios_operator.references import places_of
 from helios_operator.settings import OperatorSettings
@@ -30,6 +33,7 @@ __all__ = ["Validator"]
 
 MAY_COME: Final = (Reason.REF_MISSING, Reason.BACKENDS_MISSING)
 """What is missing may be applied a moment later."""
+PROVIDERS: Final = frozenset(Provider)
 
 
 class Validator:
@@ -74,6 +78,8 @@ class Validator:
             if kind in CUSTOM:
                 found = await self._get(kind, namespace, name)
                 policies[(namespace, kind, name)] = [] if found is None else [stored_of(found)]
+            elif kind in PROVIDERS:
+                await self._members(world, Provider(kind), namespace, name)
             else:
                 labels = f"{SLICE_SERVICE}={name}"
                 async for items, _ in self._client.pages(ENDPOINT_SLICE, namespace, labels):
@@ -85,6 +91,19 @@ class Validator:
             if found is not None:
                 world.saw_proxy(other, stored_of(found), ())
         return world
+
+    async def _members(self, world: World, provider: Provider, namespace: str, name: str) -> None:
+        kind = kind_of(provider)
+        if kind is not None:
+            told = world.seen_announced.setdefault((kind, ""), {})
+            with suppress(NotFound):
+                async for items, _ in self._client.pages(kind, namespace):
+                    told |= {place_of_object(kind, item): {} for item in items}
+                world.started_serving(kind)
+        servers = world.seen_members.setdefault(provider, {}).setdefault((namespace, provider, name), {})
+        async for items, _ in self._client.pages(POD, namespace, label_text(provider, name)):
+            found = {item["metadata"]["name"]: member_of(item) for item in items}
+            servers.update({pod: server for pod, server in found.items() if server is not None})
 
     async def _get(self, kind: str, namespace: str, name: str) -> Json | None:
         try:

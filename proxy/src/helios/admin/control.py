@@ -99,8 +99,9 @@ class Control(Protocol):
             SwitchoverFailure: nothing has changed.
         """
 
-    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
-        """Let no transaction begin in a cluster for so long at most; None ends it. Whether there is such a cluster."""
+    def hold(self, cluster: str, reason: str | None, seconds: float, leaver: str | None = None) -> bool:
+        """Let no transaction begin in a cluster for so long at most, or until another node than `leaver` is primary; no
+        reason ends it. Whether there is such a cluster."""
 
     def catalog_counts(self) -> CatalogCounts:
         """What is known of the functions of databases."""

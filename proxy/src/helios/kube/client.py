@@ -27,7 +27,8 @@ MERGE: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 30.0
 SILENT_SECONDS: Final = 120.0
 """A stream that says nothing for so long, not even a bookmark, is dead."""
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = 64
+"""Each kind that is followed takes one."""
 PAGE: Final = 100
 """Objects of one answer to a list; a Deployment takes some 20 KiB of memory while it is read."""
 

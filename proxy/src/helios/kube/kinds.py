@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 __all__ = [
     "AUTOSCALER",
+    "CLOUDNATIVE_PG_CLUSTER",
     "CONFIG_MAP",
+    "CRUNCHY_CLUSTER",
     "DEPLOYMENT",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
@@ -27,6 +29,7 @@ __all__ = [
     "SERVICE_ACCOUNT",
     "SERVICE_MONITOR",
     "VALIDATING_WEBHOOKS",
+    "ZALANDO_CLUSTER",
     "Kind",
 ]
 
@@ -84,6 +87,10 @@ MONITORING: Final = "monitoring.coreos.com/v1"
 POD_MONITOR: Final = Kind(MONITORING, "podmonitors", "PodMonitor")
 SERVICE_MONITOR: Final = Kind(MONITORING, "servicemonitors", "ServiceMonitor")
 PROMETHEUS_RULE: Final = Kind(MONITORING, "prometheusrules", "PrometheusRule")
+
+CLOUDNATIVE_PG_CLUSTER: Final = Kind("postgresql.cnpg.io/v1", "clusters", "Cluster")
+CRUNCHY_CLUSTER: Final = Kind("postgres-operator.crunchydata.com/v1beta1", "postgresclusters", "PostgresCluster")
+ZALANDO_CLUSTER: Final = Kind("acid.zalan.do/v1", "postgresqls", "postgresql")
 
 ADMISSION: Final = "admissionregistration.k8s.io/v1"
 VALIDATING_WEBHOOKS: Final = Kind(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")

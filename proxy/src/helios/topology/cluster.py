@@ -60,6 +60,8 @@ class ClusterMonitor:
         """Who lets no transaction begin → why."""
         self._cuts: set[str] = set()
         """Who of them ends what is under way on the primary."""
+        self._leavers: dict[str, str] = {}
+        """Who of them waits for another primary than this node."""
 
     def configure(self, nodes: Sequence[NodeConfig], settings: PollSettings) -> None:
         """Watch these nodes; polls of the same name, host and port go on."""
@@ -103,15 +105,29 @@ class ClusterMonitor:
         """The node that is primary, or was until it failed; None before the first."""
         return self._known_primary if self._known_primary in self.polls else None
 
-    def hold(self, holder: str, reason: str | None, *, cut: bool = False) -> None:
-        """Let no transaction begin, for this reason, until the same holder gives None; `cut` ends those under way."""
-        self._holds.pop(holder, None)
-        self._cuts.discard(holder)
+    def hold(self, holder: str, reason: str | None, *, cut: bool = False, leaver: str | None = None) -> None:
+        """Let no transaction begin, for this reason, until the same holder gives None, or until another node than
+        `leaver` is primary; `cut` ends those under way."""
+        self._release(holder)
         if reason is not None:
             self._holds[holder] = reason
             if cut:
                 self._cuts.add(holder)
+            if leaver is not None:
+                self._leavers[holder] = leaver
+                self._release_followed()
         self._publish()
+
+    def _release(self, holder: str) -> None:
+        self._holds.pop(holder, None)
+        self._cuts.discard(holder)
+        self._leavers.pop(holder, None)
+
+    def _release_followed(self) -> None:
+        """Whoever waits for another primary has one."""
+        primary = self._election.primary
+        for holder in [holder for holder, leaver in self._leavers.items() if primary not in (None, leaver)]:
+            self._release(holder)
 
     @property
     def _hold(self) -> str | None:
@@ -167,6 +183,7 @@ class ClusterMonitor:
                 facts = fields(cluster=self.name, reason=self._election.reason)
                 _log.log(level, "no primary: clients wait", extra=facts)
             return
+        self._release_followed()
         if primary is not self._known_primary:
             self._new_primary(primary)
         elif before.primary is None:

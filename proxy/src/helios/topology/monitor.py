@@ -68,15 +68,15 @@ class TopologyMonitor:
             if is_primary or poll.node.name == node:
                 poll.wake()
 
-    def hold(self, cluster: str, reason: str | None, seconds: float) -> bool:
+    def hold(self, cluster: str, reason: str | None, seconds: float, leaver: str | None = None) -> bool:
         """Let no transaction begin in a cluster for so long at most, since somebody else is about to change who leads;
-        no reason ends it. Whether there is such a cluster."""
+        no reason ends it, and so does another primary than `leaver`. Whether there is such a cluster."""
         monitor = self._clusters.get(cluster)
         if monitor is None:
             return False
         if cluster in self._releases:
             self._releases.pop(cluster).cancel()
-        monitor.hold(_ASKED_FOR, reason)
+        monitor.hold(_ASKED_FOR, reason, leaver=leaver)
         if reason is not None:
             _log.warning("held", extra=fields(cluster=cluster, reason=reason, seconds=seconds))
             release = partial(monitor.hold, _ASKED_FOR, None)

@@ -287,9 +287,13 @@ export function instanceClustersArgsProvideDefaults(val: InstanceClustersArgs): 
  */
 export interface InstanceClustersDiscoveryArgs {
     /**
-     * Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+     * What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
      */
-    serviceName: pulumi.Input<string>;
+    clusterName?: pulumi.Input<string>;
+    /**
+     * Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
+     */
+    serviceName?: pulumi.Input<string>;
 }
 
 /**

@@ -911,32 +911,53 @@ class InstanceClustersDiscoveryArgsDict(TypedDict):
     """
     Where the servers are found. Excludes `nodes`.
     """
-    service_name: pulumi.Input[_builtins.str]
+    cluster_name: NotRequired[pulumi.Input[_builtins.str]]
     """
-    Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+    What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
+    """
+    service_name: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
     """
 
 @pulumi.input_type
 class InstanceClustersDiscoveryArgs:
     def __init__(__self__, *,
-                 service_name: pulumi.Input[_builtins.str]):
+                 cluster_name: Optional[pulumi.Input[_builtins.str]] = None,
+                 service_name: Optional[pulumi.Input[_builtins.str]] = None):
         """
         Where the servers are found. Excludes `nodes`.
 
-        :param pulumi.Input[_builtins.str] service_name: Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+        :param pulumi.Input[_builtins.str] cluster_name: What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
+        :param pulumi.Input[_builtins.str] service_name: Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
         """
-        pulumi.set(__self__, "service_name", service_name)
+        if cluster_name is not None:
+            pulumi.set(__self__, "cluster_name", cluster_name)
+        if service_name is not None:
+            pulumi.set(__self__, "service_name", service_name)
+
+    @_builtins.property
+    @pulumi.getter(name="clusterName")
+    def cluster_name(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
+        """
+        return pulumi.get(self, "cluster_name")
+
+    @cluster_name.setter
+    def cluster_name(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "cluster_name", value)
 
     @_builtins.property
     @pulumi.getter(name="serviceName")
-    def service_name(self) -> pulumi.Input[_builtins.str]:
+    def service_name(self) -> Optional[pulumi.Input[_builtins.str]]:
         """
-        Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+        Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
         """
         return pulumi.get(self, "service_name")
 
     @service_name.setter
-    def service_name(self, value: pulumi.Input[_builtins.str]):
+    def service_name(self, value: Optional[pulumi.Input[_builtins.str]]):
         pulumi.set(self, "service_name", value)
 
 

@@ -793,7 +793,9 @@ class InstanceClustersDiscovery(dict):
     @staticmethod
     def __key_warning(key: str):
         suggest = None
-        if key == "serviceName":
+        if key == "clusterName":
+            suggest = "cluster_name"
+        elif key == "serviceName":
             suggest = "service_name"
 
         if suggest:
@@ -808,19 +810,32 @@ class InstanceClustersDiscovery(dict):
         return super().get(key, default)
 
     def __init__(__self__, *,
-                 service_name: _builtins.str):
+                 cluster_name: Optional[_builtins.str] = None,
+                 service_name: Optional[_builtins.str] = None):
         """
         Where the servers are found. Excludes `nodes`.
 
-        :param _builtins.str service_name: Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+        :param _builtins.str cluster_name: What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
+        :param _builtins.str service_name: Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
         """
-        pulumi.set(__self__, "service_name", service_name)
+        if cluster_name is not None:
+            pulumi.set(__self__, "cluster_name", cluster_name)
+        if service_name is not None:
+            pulumi.set(__self__, "service_name", service_name)
+
+    @_builtins.property
+    @pulumi.getter(name="clusterName")
+    def cluster_name(self) -> Optional[_builtins.str]:
+        """
+        What the cluster is called by whoever looks after it, the `provider`, in the same namespace: CloudNativePG's `Cluster`, Crunchy's `PostgresCluster`, Zalando's `postgresql`, or the `scope` of a Patroni on Kubernetes whose objects have the labels `application: patroni` and `cluster-name`. Its pods are the nodes, and transactions wait while it is switched over. Excludes `serviceName`.
+        """
+        return pulumi.get(self, "cluster_name")
 
     @_builtins.property
     @pulumi.getter(name="serviceName")
-    def service_name(self) -> _builtins.str:
+    def service_name(self) -> Optional[_builtins.str]:
         """
-        Service of the same namespace whose endpoints are the nodes; SQL evidence decides who is primary.
+        Service of the same namespace whose endpoints are the nodes. Excludes `clusterName`.
         """
         return pulumi.get(self, "service_name")
 

@@ -22,6 +22,8 @@ class _Request(BaseModel):
     """What people are told; None ends it."""
     seconds: Annotated[int, Field(strict=True, ge=1, le=300)] = 30
     """After so long transactions begin again, whoever forgot to say so."""
+    primary: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Name of the node that gives it up: transactions begin again as soon as another one is primary."""
 
 
 async def hold(request: web.Request) -> web.Response:
@@ -35,7 +37,7 @@ async def hold(request: web.Request) -> web.Response:
     control = request.app[CONTROL]
     names = [asked.cluster] if asked.cluster is not None else [each.name for each in control.config.clusters]
     for name in names:
-        if not control.hold(name, asked.reason, asked.seconds):
+        if not control.hold(name, asked.reason, asked.seconds, asked.primary):
             raise web.HTTPNotFound(reason=f"there is no cluster {name!r}")
     return answer(HoldView(clusters=tuple(names), hold=asked.reason))
 

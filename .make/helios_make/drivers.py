@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helios_make.errors import TargetError
-from helios_make.kubernetes import go_environment
+from helios_make.go import go_environment
 from helios_make.places import Places
 from helios_make.results import Result, closing_line, table
 from helios_make.stamps import digest

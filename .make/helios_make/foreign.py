@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helios_make import doctor
 from helios_make.errors import TargetError
-from helios_make.kubernetes import drop_go_caches, go_environment
+from helios_make.go import go_caches
 from helios_make.places import Places
 from helios_make.stamps import digest
 
@@ -43,17 +43,17 @@ def ensure_crds(places: Places, module: str) -> Path:
             doctor.require(places, ["go"])
             unfinished = kept.with_name("unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(Path(_fetch(places, module), FOLDERS[module]), unfinished)
+            with go_caches(places) as environment:
+                shutil.copytree(Path(_fetch(places, module, environment), FOLDERS[module]), unfinished)
             unfinished.replace(kept)
-            drop_go_caches(places)
     return kept
 
 
-def _fetch(places: Places, module: str) -> str:
+def _fetch(places: Places, module: str, environment: dict[str, str]) -> str:
     answer = subprocess.run(
         ["go", "mod", "download", "-json", module],
         cwd=places.root / PINS,
-        env={**places.environment(), **go_environment(places.cache / "go")},
+        env={**places.environment(), **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,7 @@ import platform
 from pathlib import Path
 
 from helios_make import doctor
-from helios_make.kubernetes import drop_go_caches, go_environment
+from helios_make.go import go_caches
 from helios_make.places import Places
 from helios_make.stamps import digest
 from helios_make.steps import Step, run_step
@@ -29,8 +29,7 @@ def ensure_helm(places: Places) -> Path:
             unfinished = program.with_name("unfinished")
             unfinished.parent.mkdir(parents=True, exist_ok=True)
             command = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(unfinished), PACKAGE]
-            environment = go_environment(places.cache / "go")
-            run_step(places, Step("Go: helm", command, 150, 60, cwd=places.root / TOOLS, environment=environment))
+            with go_caches(places) as environment:
+                run_step(places, Step("Go: helm", command, 150, 60, cwd=places.root / TOOLS, environment=environment))
             unfinished.replace(program)
-            drop_go_caches(places)
     return program

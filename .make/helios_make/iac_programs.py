@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 
 from helios_make import doctor
-from helios_make.kubernetes import Module, build_module, drop_go_caches
+from helios_make.go import go_caches
+from helios_make.kubernetes import Module, build_module
 from helios_make.places import Places
 from helios_make.stamps import digest
 
@@ -70,8 +71,8 @@ def ensure_cli(places: Places, name: str) -> None:
         doctor.require(places, ["go"])
         folder = _folder(places, name)
         folder.mkdir(parents=True, exist_ok=True)
-        build_module(places, MODULES[name], [name], folder)
-        drop_go_caches(places)
+        with go_caches(places) as environment:
+            build_module(places, MODULES[name], [name], folder, environment)
         old = sorted(folder.parent.glob(f"{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
         for each in old[KEPT_FOLDERS:]:
             shutil.rmtree(each)

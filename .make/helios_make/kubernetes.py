@@ -1,8 +1,7 @@
 """The programs of a Kubernetes cluster, built by Go from the pinned modules in e2e/cluster/tools, kept by their digest.
 
 Called by `make cluster` and `make e2e`; `cluster.programs` (the fixture) looks them up here. A folder of programs stays
-in the cache as long as the modules do not change, so Go and its caches (several GB) are needed once: they are dropped
-after the build unless HELIOS_KEEP_CACHE=1.
+in the cache as long as the modules do not change, so Go and its caches are needed once.
 """
 
 import os
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helios_make import doctor
+from helios_make.go import go_caches
 from helios_make.places import Places
 from helios_make.stamps import digest
 from helios_make.steps import Step, run_step
@@ -24,10 +24,8 @@ __all__ = [
     "NODE_PACKAGES",
     "Module",
     "build_module",
-    "drop_go_caches",
     "ensure_programs",
     "find_program",
-    "go_environment",
     "programs_folder",
     "programs_of",
 ]
@@ -132,16 +130,19 @@ def ensure_programs(places: Places, levels: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if missing & {name for module in MODULES for name in module.packages}:
             doctor.require(places, ["go"])
-            for module in MODULES:
-                build_module(places, module, sorted(missing & module.packages.keys()), folder)
-            drop_go_caches(places)
+            with go_caches(places) as environment:
+                for module in MODULES:
+                    build_module(places, module, sorted(missing & module.packages.keys()), folder, environment)
             _forget_old(folder.parent)
         if "pause" in missing:
             _build_pause(places, folder)
 
 
-def build_module(places: Places, module: Module, names: Sequence[str], folder: Path) -> None:
-    """Build some programs of a module; each appears in `folder` only when all of them are complete."""
+def build_module(
+    places: Places, module: Module, names: Sequence[str], folder: Path, environment: dict[str, str]
+) -> None:
+    """Build some programs of a module in the environment of `go_caches`; each appears in `folder` only when all of them
+    are complete."""
     if not names:
         return
     source = places.root / module.parent / module.folder
@@ -151,7 +152,6 @@ def build_module(places: Places, module: Module, names: Sequence[str], folder: P
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     share = len(names) / len(module.packages)
-    environment = go_environment(places.cache / "go")
     for target, packages in _outputs(module, names, unfinished):
         command = ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(target), *packages]
         title = f"Go: {' '.join(names)}"
@@ -186,25 +186,6 @@ def _version_flags(go_mod: str) -> list[str]:
         "k8s.io/client-go/pkg/version.gitVersion": version,
     }
     return [f"-X {name}={value}" for name, value in values.items()]
-
-
-def go_environment(caches: Path) -> dict[str, str]:
-    """Go with its caches in this folder, the versions of go.sum and no others, and no C."""
-    return {
-        "GOCACHE": str(caches / "build"),
-        "GOMODCACHE": str(caches / "modules"),
-        "GOPATH": str(caches),
-        "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "CGO_ENABLED": "0",
-    }
-
-
-def drop_go_caches(places: Places) -> None:
-    """Remove Go's caches, which take gigabytes, unless HELIOS_KEEP_CACHE=1."""
-    if os.environ.get("HELIOS_KEEP_CACHE") != "1":
-        shutil.rmtree(places.cache / "go", ignore_errors=True)
 
 
 def _forget_old(folder: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from harness.operator import OperatorProcess
 from harness.pulumi_stack import Stack, automated, python_example
 from harness.resources import Shop
+from helios_make.go import go_environment
 from helios_make.iac_programs import find_cli
-from helios_make.kubernetes import go_environment
 from helios_make.places import find_places
 from helios_make.sdks import AUTOMATE, COMMITTED, SDKS, example_folder, generate_sdk
 

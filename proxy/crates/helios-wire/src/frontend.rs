@@ -90,13 +90,16 @@ pub fn read_execute(body: &[u8]) -> Option<(&[u8], usize)> {
     Some((portal, usize::try_from(limit).unwrap_or(0)))
 }
 
-/// Appends the head of a Bind whose remaining `rest` bytes (formats, values) the caller sends after it.
-pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
+/// Gives `put` the head of a Bind, piece by piece, whose remaining `rest` bytes (formats, values) the caller sends after
+/// it. Neither name may contain a NUL.
+pub fn bind_head(mut put: impl FnMut(&[u8]), portal: &[u8], statement: &[u8], rest: usize) {
     let length = HEADER_LEN - 1 + portal.len() + statement.len() + 2 + rest;
-    out.push(b'B');
-    out.extend_from_slice(&(length as u32).to_be_bytes());
-    write_cstr(out, portal);
-    write_cstr(out, statement);
+    put(b"B");
+    put(&(length as u32).to_be_bytes());
+    for name in [portal, statement] {
+        put(name);
+        put(b"\0");
+    }
 }
 
 /// Appends a Parse; `rest` is what follows the name in the original message.
@@ -179,7 +182,13 @@ mod tests {
         let head = read_bind_head(body).expect("complete");
 
         let mut out = Vec::new();
-        bind_head(&mut out, head.portal, b"helios_1", body.len() - head.len);
+        let rest = body.len() - head.len;
+        bind_head(
+            |piece| out.extend_from_slice(piece),
+            head.portal,
+            b"helios_1",
+            rest,
+        );
         out.extend_from_slice(&body[head.len..]);
 
         assert_eq!(

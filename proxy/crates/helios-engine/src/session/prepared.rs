@@ -347,9 +347,13 @@ impl Session {
                     statement: Some(Arc::clone(&statement)),
                 });
                 let rest = header.body_len() - head.len;
-                let mut out = Vec::with_capacity(HEADER_LEN + head.len + statement.name.len());
-                frontend::bind_head(&mut out, head.portal, &statement.name, rest);
-                self.link_mut().server.conn.wbuf.extend(&out);
+                let wbuf = &mut self.link_mut().server.conn.wbuf;
+                frontend::bind_head(
+                    |piece| wbuf.extend(piece),
+                    head.portal,
+                    &statement.name,
+                    rest,
+                );
                 Ok(Act::ForwardAfter(HEADER_LEN + head.len))
             }
         }

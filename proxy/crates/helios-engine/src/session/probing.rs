@@ -277,7 +277,8 @@ impl Session {
 }
 
 fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
-    frontend::bind_head(out, portal, statement, NOTHING.len());
+    let put = |piece: &[u8]| out.extend_from_slice(piece);
+    frontend::bind_head(put, portal, statement, NOTHING.len());
     out.extend_from_slice(NOTHING);
 }
 

@@ -59,7 +59,12 @@ fn rename_bind(body: &[u8]) {
     };
     let tail = &body[head.len..];
     let mut renamed = Vec::new();
-    bind_head(&mut renamed, head.portal, b"helios_1", tail.len());
+    bind_head(
+        |piece| renamed.extend_from_slice(piece),
+        head.portal,
+        b"helios_1",
+        tail.len(),
+    );
     renamed.extend_from_slice(tail);
     let total = header(&renamed)
         .expect("a valid length")

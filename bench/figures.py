@@ -414,27 +414,32 @@ def user_instructions(rig: Rig, effort: Effort) -> Outcome:
     allocations: dict[str, dict[str, float]] = {"Helios": {}, "PgBouncer": {}}
     for name, counts in per_query.items():
         for protocol in PROTOCOLS:
-            out = rig.folder / f"callgrind-{name}-{protocol}"
-            under = instructions.wrapper(out)
-            with rig.helios(POOL_SIZE, 1, under) if name == "Helios" else rig.pgbouncer(POOL_SIZE, under) as proxy:
-                drive(rig, proxy, Load(protocol, 64, WARM_UP_SECONDS))
-                with instructions.counting(proxy):
-                    run = drive(rig, proxy, Load(protocol, 64, effort.seconds))
-            counted = instructions.counted(out)
-            counts[protocol] = counted.instructions / run.transactions
-            allocations[name][protocol] = counted.allocations / run.transactions
+            (short, few), (long, many) = (_count(rig, name, protocol, effort.seconds * times) for times in (1, 3))
+            counts[protocol] = (long.instructions - short.instructions) / (many - few)
+            allocations[name][protocol] = (long.allocations - short.allocations) / (many - few)
     ours, theirs = per_query.values()
     rows = [[name, *(f"{count:,.0f}" for count in counts.values())] for name, counts in per_query.items()]
     ratios = [Ratio(f"user-space instructions per query, {p}, 64 clients", [ours[p] / theirs[p]]) for p in ours]
     for protocol, count in allocations["Helios"].items():
         ratios.append(Ratio(f"allocations per query of a worker, {protocol}, 64 clients", [count], NO_ALLOCATION, True))
-    note = "By valgrind, which runs one thread at a time; Helios therefore with one worker."
+    note = "By valgrind, which runs one thread at a time; Helios therefore with one worker. Connects are not in it."
     asked = [[name, *(f"{count:.3f}" for count in counts.values())] for name, counts in allocations.items()]
     tables = [
         Table("Instructions in user space per query", ("side", *ours), rows, note),
         Table("Allocations per query", ("side", *ours), asked, "Calls of malloc and the like, by the busiest thread."),
     ]
     return Outcome(ratios, tables)
+
+
+def _count(rig: Rig, name: str, protocol: str, seconds: int) -> tuple[instructions.Counts, int]:
+    """What a fresh proxy ran for one load of 64 clients, connects included, and the queries that it answered."""
+    out = rig.folder / f"callgrind-{name}-{protocol}-{seconds}"
+    under = instructions.wrapper(out)
+    with rig.helios(POOL_SIZE, 1, under) if name == "Helios" else rig.pgbouncer(POOL_SIZE, under) as proxy:
+        drive(rig, proxy, Load(protocol, 64, WARM_UP_SECONDS))
+        with instructions.counting(proxy):
+            run = drive(rig, proxy, Load(protocol, 64, seconds))
+    return instructions.counted(out), run.transactions
 
 
 def replay(rig: Rig, effort: Effort) -> Outcome:

@@ -3,6 +3,7 @@
 import os
 
 from helios_make.errors import TargetError
+from helios_make.kubernetes import ensure_programs
 from helios_make.places import Places
 from helios_make.results import Result, closing_line
 from helios_make.tests import run_pytest
@@ -18,12 +19,13 @@ REPORT = "e2e/behaviour/FAILOVER.md"
 
 
 def set_up(places: Places) -> None:
-    """Know how often before anything is built.
+    """Know how often before anything is built; then have the etcd that Patroni wants.
 
     Raises:
-        TargetError: KILLS is not a number.
+        TargetError: KILLS is not a number, or etcd could not be built.
     """
     wanted_kills()
+    ensure_programs(places, ["failover"])
 
 
 def run(places: Places) -> int:

@@ -81,9 +81,10 @@ MODULES = (
     Module("coredns", {"coredns": "."}, seconds=60, megabytes=40),
 )
 APISERVER = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-PROGRAMS = {
+PROGRAMS: dict[str, tuple[str, ...]] = {
     "apiserver": APISERVER,
     "node": (*APISERVER, "kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause"),
+    "failover": ("etcd",),
     "kind": ("kubectl",),
     "kubeconfig": ("kubectl",),
 }

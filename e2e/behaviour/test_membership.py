@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,18 @@ class Patroni:
             {"name": each.name, "role": role, "state": state, "host": each.host, "port": each.port, "timeline": 1}
             for role, state, each in servers
         ]
+        self.scheduled: datetime | None = None
+        """When it switches over."""
         self.body: bytes | None = None
         """Said instead."""
         patroni = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                document = json.dumps({"members": patroni.members, "scope": "demo"}).encode()
+                answer: dict[str, Any] = {"members": patroni.members, "scope": "demo"}
+                if patroni.scheduled is not None:
+                    answer["scheduled_switchover"] = {"at": patroni.scheduled.isoformat()}
+                document = json.dumps(answer).encode()
                 self.send_response(200 if self.path == "/cluster" else 404)
                 self.end_headers()
                 self.wfile.write(document if patroni.body is None else patroni.body)
@@ -110,6 +116,13 @@ def test_patroni_tells_the_members_and_announces_a_switchover(
                 patroni.members[0]["state"] = "running"
                 asked.result(PATIENCE)
 
+        # One that is scheduled is waited for a moment before.
+        patroni.scheduled = datetime.now(UTC) + timedelta(hours=1)
+        assert client.value("select 1") == "1"
+        patroni.scheduled = datetime.now(UTC) + timedelta(seconds=1)
+        until(lambda: "about to be switched over" in str(proxy.json("/topology")["reason"]), "the pause", PATIENCE)
+        patroni.scheduled = None
+        until(lambda: proxy.json("/topology")["reason"] is None, "its end", PATIENCE)
         # What is no answer changes nothing, and a member that is gone goes.
         patroni.body = b"<html>"
         until(lambda: "members cannot be asked for" in proxy.log(), "the complaint", PATIENCE)

@@ -84,7 +84,7 @@ class MembershipWatch:
                 poll.wake()
         now = asyncio.get_running_loop().time()
         since = (held_since or now) if hint.hold is not None else 0.0
-        monitor.hold(_HOLDER, hint.hold if now - since < _HOLD_SECONDS else None)
+        monitor.hold(_HOLDER, hint.hold if now - since < _HOLD_SECONDS else None, leaver=hint.leader)
         return since
 
 

@@ -27,7 +27,7 @@ class Text:
     cluster: str = "main"
     database: str = "app"
     policy: Mapping[str, Any] = field(
-        default_factory=lambda: {"split": False, "hints": [], "rules": [], "workloads": None}
+        default_factory=lambda: {"split": False, "hints": [], "rules": [], "workloads": None, "keeps": False}
     )
     defined: int = 1
     split: bool = False
@@ -114,6 +114,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "block": None,
             "handling": None,
             "rerun": "repeats",
+            "kept": None,
             "routing": {
                 "route": "primary",
                 "reason": "reads are not told from writes here",

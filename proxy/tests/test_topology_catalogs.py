@@ -59,9 +59,14 @@ def server() -> Iterator[PostgresCluster]:
 
 
 async def read(
-    server: PostgresCluster, known: Catalog | None = None, login: Login = LOGIN, with_tables: bool = False
+    server: PostgresCluster,
+    known: Catalog | None = None,
+    login: Login = LOGIN,
+    with_tables: bool = False,
+    with_numbered: bool = False,
 ) -> Catalog:
-    return await read_catalog(server.primary.host, server.primary.port, (), login, SECONDS, known, with_tables)
+    host, port = server.primary.host, server.primary.port
+    return await read_catalog(host, port, (), login, SECONDS, known, with_tables, with_numbered)
 
 
 async def test_definitions_as_the_server_writes_them_are_understood(server: PostgresCluster) -> None:
@@ -158,6 +163,32 @@ async def test_a_table_that_grows_outdates_plans_when_it_has_doubled(server: Pos
 async def test_a_failure_says_why(server: PostgresCluster, login: Login, words: str) -> None:
     with pytest.raises(CatalogFailure, match=words):
         await read(server, login=login)
+
+
+async def test_columns_that_sequences_fill_are_read_where_they_are_wanted(server: PostgresCluster) -> None:
+    server.execute("""
+        create sequence other.shared;
+        create table "Filled" (gone int, a text, id int generated always as identity, b bigserial, "c" smallint
+            default nextval('other.shared'), d int default 2 * nextval('other.shared'), e text
+            default nextval('other.shared')::text, f int default 7);
+        alter table "Filled" drop column gone;
+    """)
+
+    catalog = await read(server, with_numbered=True)
+
+    told = [(each.name, each.position, each.sequence) for each in catalog.numbered_of(("public", "Filled"))]
+    assert told == [
+        ("id", 2, 'public."Filled_id_seq"'),
+        ("b", 3, 'public."Filled_b_seq"'),
+        ("c", 4, "other.shared"),
+    ]
+    assert catalog.numbered_of(("Filled",)) == catalog.numbered_of(("public", "Filled"))
+    assert catalog.numbered_of(("other", "Filled")) == catalog.numbered_of(("filled",)) == ()
+    assert await read(server, catalog, with_numbered=True) is catalog
+    assert (await read(server)).numbered == ()
+    server.execute('alter table "Filled" alter column b drop default')
+    later = await read(server, catalog, with_numbered=True)
+    assert [each.name for each in later.numbered_of(("Filled",))] == ["id", "c"]
 
 
 async def test_a_server_that_does_not_listen_is_a_failure() -> None:

@@ -41,7 +41,14 @@ impl Class {
             json!([pattern, rule.told])
         });
         let chosen: Vec<_> = chosen.collect();
-        let content = json!([policy.split, policy.hints, chosen, policy.workloads]).to_string();
+        let content = json!([
+            policy.split,
+            policy.hints,
+            chosen,
+            policy.workloads,
+            policy.keeps
+        ])
+        .to_string();
         Class {
             hash: helios_sql::exact(content.as_bytes(), PLAIN_SYNTAX, key),
             entry: Some(Arc::clone(entry)),
@@ -53,15 +60,20 @@ impl Class {
     pub(crate) fn told(&self, sql: &[u8], syntax: Syntax) -> Value {
         let policy = self.entry.as_ref().and_then(|entry| entry.policy.as_ref());
         let Some(policy) = policy else {
-            return json!({"split": false, "hints": [], "rules": [], "workloads": null});
+            return json!({"split": false, "hints": [], "rules": [], "workloads": null, "keeps": false});
         };
         let hints = match policy.hints {
             true => helios_sql::hints(sql, syntax),
             false => Vec::new(),
         };
         let rules = self.fitting(policy, sql, syntax);
-        let workloads = &policy.workloads;
-        json!({"split": policy.split, "hints": hints, "rules": rules, "workloads": workloads})
+        json!({
+            "split": policy.split,
+            "hints": hints,
+            "rules": rules,
+            "workloads": policy.workloads,
+            "keeps": policy.keeps,
+        })
     }
 
     /// The rules that hold for the client and the statement.
@@ -165,7 +177,7 @@ mod tests {
             "idle_timeout_ms": 0, "max_lifetime_ms": 0, "acquire_timeout_ms": 0, "reset_query": null,
             "prepared_statements": true, "application_name_add_host": false, "pin_notices": false,
             "server_prepared_bytes": 0}},
-            "policy": {{"split": true, "hints": true, "rules": {rules}, "workloads": null}}}}"#
+            "policy": {{"split": true, "hints": true, "rules": {rules}, "workloads": null, "keeps": false}}}}"#
         );
         Arc::new(serde_json::from_str(&document).expect("an entry"))
     }

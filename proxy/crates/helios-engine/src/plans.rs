@@ -5,6 +5,7 @@ mod aim;
 mod decided;
 mod familiar;
 mod handling;
+mod kept;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -27,6 +28,7 @@ pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb, WriteMode};
 use decided::{Decided, Rerun};
 use familiar::Familiar;
 pub(crate) use handling::{Act, Handling, Parameter};
+pub(crate) use kept::Kept;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -66,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) handling: Option<Handling>,
     /// What becomes of it in a transaction that is run again.
     rerun: Rerun,
+    /// Numbers that it tells and that are not given twice.
+    pub(crate) kept: Option<Arc<Kept>>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -89,6 +93,7 @@ impl Plan {
             tables: Vec::new(),
             handling: None,
             rerun: Rerun::Never,
+            kept: None,
             by: None,
             class: 0,
         }

@@ -3,7 +3,7 @@
 //! The engine looks up what to do with a request by its shape. This crate only lexes: what a statement means is the
 //! planner's business. The one exception are [`Control`] statements, on whose operands the engine acts at each
 //! execution; their table is generated from the planner's `control.toml`. Nothing here does I/O, allocates (but for
-//! [`normalized`] and [`hints`]) or panics, and the work is linear in the length of the text.
+//! [`normalized`], [`hints`] and [`give`]) or panics, and the work is linear in the length of the text.
 //!
 //! What a shape drops or folds:
 //!
@@ -25,6 +25,7 @@
 //! | `control`, `control_table` | control statements |
 //! | `hint` | hint comments |
 //! | `identifier` | what an operand names |
+//! | `insert` | an INSERT whose rows are given a column more |
 //! | `pattern` | texts that differ in their literals alone, without a lexer |
 
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ mod control_table;
 mod digest;
 mod hint;
 mod identifier;
+mod insert;
 mod pattern;
 mod scan;
 #[cfg(test)]
@@ -49,6 +51,7 @@ pub use control::{Control, Span};
 pub use control_table::ControlKind;
 pub use digest::Key;
 pub use identifier::identifier;
+pub use insert::{give, Place};
 pub use pattern::{beginning, Pattern};
 pub use statements::{statements, Statement, Statements};
 

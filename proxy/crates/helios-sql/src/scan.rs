@@ -112,6 +112,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Behind the token that ends at `at`.
+    pub(crate) fn behind(sql: &'a [u8], syntax: Syntax, at: usize) -> Self {
+        Self {
+            at,
+            ..Self::new(sql, syntax)
+        }
+    }
+
     /// Whether something passed that only the full text tells apart.
     pub(crate) fn is_odd(&self) -> bool {
         self.odd

@@ -64,13 +64,25 @@ pub fn read_bind_head(body: &[u8]) -> Option<BindHead<'_>> {
 /// The formats that a Bind without parameters asks of the results; `rest` is its body behind the head. `None` when it is
 /// malformed or has parameters.
 pub fn read_result_formats(rest: &[u8]) -> Option<Vec<bool>> {
-    let (formats, rest) = read_words(rest)?;
-    let (parameters, rest) = rest.split_first_chunk::<2>()?;
+    let (formats, behind) = read_words(rest)?;
+    let is_valid = behind.starts_with(&[0, 0]) && formats.iter().all(|&word| word <= 1);
+    read_bind_formats(rest).filter(|_| is_valid)
+}
+
+/// The formats that a Bind asks of the results, true for binary; `rest` is its body behind the head. `None` when it is
+/// malformed.
+pub fn read_bind_formats(rest: &[u8]) -> Option<Vec<bool>> {
+    let (_, rest) = read_words(rest)?;
+    let (count, mut rest) = rest.split_first_chunk::<2>()?;
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, value) = rest.split_first_chunk::<4>()?;
+        // A negative one is NULL.
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        rest = value.get(length..)?;
+    }
     let (results, rest) = read_words(rest)?;
-    let is_valid = *parameters == [0, 0] && rest.is_empty();
-    let known = |words: &[u16]| words.iter().all(|&word| word <= 1);
-    (is_valid && known(&formats) && known(&results))
-        .then(|| results.iter().map(|&word| word == 1).collect())
+    let is_valid = rest.is_empty() && results.iter().all(|&word| word <= 1);
+    is_valid.then(|| results.iter().map(|&word| word == 1).collect())
 }
 
 /// A count of 16-bit numbers, these, and what is behind them.
@@ -224,6 +236,11 @@ mod tests {
         ] {
             assert_eq!(read_result_formats(refused), None);
         }
+        assert_eq!(
+            read_bind_formats(b"\0\0\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x01\0\x01"),
+            Some(vec![true])
+        );
+        assert_eq!(read_bind_formats(b"\0\0\0\x01\0\0\0\x02x\0\0"), None);
         assert_eq!(read_sasl_initial(b"SCRAM-SHA-256\0\0\0\0\x05abc"), None);
     }
 }

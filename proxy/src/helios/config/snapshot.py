@@ -238,12 +238,14 @@ def _database(entry: DatabaseConfig, password: SecretStr | None, config: ProxyCo
         "max_client_connections": _first(entry.max_client_connections, config.limits.max_database_client_connections),
         "max_server_connections": _first(entry.max_server_connections, config.limits.max_database_server_connections),
         "pool": _pool(entry.pool.over(config.pool), config.limits.server_prepared_bytes),
-        **_routing(entry.routing.over(config.routing), entry.role),
+        **_routing(entry.routing.over(config.routing), entry.role, config.transaction_replay.enabled),
     }
 
 
-def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
-    """How reads are spread, and what the planner is told of it; None where all goes to the primary."""
+def _routing(routing: RoutingConfig, role: NodeRole, keeps: bool) -> dict[str, Any]:
+    """How reads are spread, None where all goes to the primary; and what the planner is told, None for nothing.
+
+    `keeps`: transactions are run again."""
     spread = routing.model_dump(exclude={"read_write_split", "hints", "rules", "schema_aware", "workload"})
     spread["targets"] = routing.workload.targets if routing.schema_aware else {}
     if role is NodeRole.STANDBY:
@@ -251,7 +253,8 @@ def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
         is_any = routing.consistency is Consistency.EVENTUAL
         spread["consistency"] = Consistency.EVENTUAL if is_any else Consistency.BOUNDED
         return {"routing": spread, "policy": None}
-    if not (routing.spreads or routing.reads_hints):
+    is_spread = routing.spreads or routing.reads_hints
+    if not (is_spread or keeps):
         return {"routing": None, "policy": None}
     rules = [
         {
@@ -266,8 +269,9 @@ def _routing(routing: RoutingConfig, role: NodeRole) -> dict[str, Any]:
         "hints": routing.reads_hints,
         "rules": rules,
         "workloads": _workloads(routing.workload) if routing.schema_aware else None,
+        "keeps": keeps,
     }
-    return {"routing": spread, "policy": policy}
+    return {"routing": spread if is_spread else None, "policy": policy}
 
 
 def _temperature(routing: RoutingConfig) -> dict[str, Any] | None:

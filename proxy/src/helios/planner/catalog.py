@@ -1,15 +1,16 @@
 """What of one database a plan may depend on, as its catalog had it at one moment: functions, operators, relations that
-are more than a table, and tables by which kinds of work are told apart. Made by `helios.topology.catalog_reader`.
+are more than a table, tables by which kinds of work are told apart, and columns that sequences fill. Made by
+`helios.topology.catalog_reader`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
-__all__ = ["Catalog", "Function", "Operator", "Relation", "Table"]
+__all__ = ["Catalog", "Function", "Numbered", "Operator", "Relation", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,20 @@ class Table:
     """Columns that hold vectors."""
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A column of integers that a sequence fills where nothing is given: serial, identity, or by a default."""
+
+    schema: str
+    name: str
+    """The column's."""
+    table: str
+    position: int
+    """Among the table's columns, from 1."""
+    sequence: str
+    """With its schema, as `regclass` reads it."""
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All that is not PostgreSQL's own in pg_catalog. Two with the same `version` are equal."""
@@ -81,6 +96,8 @@ class Catalog:
     relations: tuple[Relation, ...] = ()
     tables: tuple[Table, ...] = ()
     """Empty where nobody tells kinds of work apart."""
+    numbered: tuple[Numbered, ...] = ()
+    """In the order of their tables' columns; empty where no transaction is run again."""
 
     @cached_property
     def _functions(self) -> dict[str, tuple[Function, ...]]:
@@ -98,6 +115,10 @@ class Catalog:
     def _tables(self) -> dict[str, tuple[Table, ...]]:
         return _by_name(self.tables)
 
+    @cached_property
+    def _numbered(self) -> dict[str, tuple[Numbered, ...]]:
+        return _grouped(self.numbered, lambda each: each.table)
+
     def overloads(self, name: tuple[str, ...]) -> tuple[Function, ...]:
         """Every function that a call under this name may mean: those of all schemas unless it names one."""
         return _in_schema(self._functions.get(name[-1], ()), name)
@@ -110,6 +131,10 @@ class Catalog:
         """Every table that this name may mean; none of them for a small one without vectors."""
         return _in_schema(self._tables.get(name[-1], ()), name)
 
+    def numbered_of(self, name: tuple[str, ...]) -> tuple[Numbered, ...]:
+        """The columns that sequences fill of every table that this name may mean."""
+        return _in_schema(self._numbered.get(name[-1], ()), name)
+
     def functions_behind(self, operator: str) -> Iterator[tuple[str, str]]:
         """Schema and name of each function that an operator of this name may call, beside PostgreSQL's own."""
         return (each.function for each in self._operators.get(operator, ()))
@@ -120,19 +145,24 @@ class _Named(Protocol):
     def name(self) -> str: ...
 
 
-class _Placed(_Named, Protocol):
+class _Placed(Protocol):
     @property
     def schema(self) -> str: ...
 
 
 N = TypeVar("N", bound=_Named)
+T = TypeVar("T")
 P = TypeVar("P", bound=_Placed)
 
 
 def _by_name(items: Iterable[N]) -> dict[str, tuple[N, ...]]:
-    grouped: dict[str, list[N]] = {}
+    return _grouped(items, lambda item: item.name)
+
+
+def _grouped(items: Iterable[T], name_of: Callable[[T], str]) -> dict[str, tuple[T, ...]]:
+    grouped: dict[str, list[T]] = {}
     for item in items:
-        grouped.setdefault(item.name, []).append(item)
+        grouped.setdefault(name_of(item), []).append(item)
     return {name: tuple(each) for name, each in grouped.items()}
 
 

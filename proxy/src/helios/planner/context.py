@@ -21,7 +21,7 @@ __all__ = ["PRIMARY_ONLY", "Context", "Policy"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a configuration and a text's comments say of routing."""
+    """What a configuration says, and a text's comments say of routing."""
 
     is_split: bool = False
     """Reads may go to standbys without anybody asking for it."""
@@ -31,6 +31,8 @@ class Policy:
     """Those that hold for the text, in the order in which they count."""
     workloads: Workloads | None = None
     """Kinds of reads that nodes of their own answer; None: none are told apart."""
+    keeps: bool = False
+    """Transactions are run again, with the numbers of sequences that their clients have seen."""
 
 
 PRIMARY_ONLY: Final = Policy()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from helios.planner.context import Context
 from helios.planner.effects import Findings, examine
+from helios.planner.kept import kept_of
 from helios.planner.kinds import kind_of, strongest
 from helios.planner.parameter import handling_of
 from helios.planner.parser import parse_statements
-from helios.planner.plan import Effect, Plan
+from helios.planner.plan import Effect, Place, Plan
 from helios.planner.purity import add_calls
 from helios.planner.rerun import rerun_of
 from helios.planner.routing import decide_routing, tables_of
@@ -37,17 +38,20 @@ def plan(text: str, context: Context) -> Plan:
     effects = tuple(effect for effect in Effect if effect in findings.reasons)
     reasons = tuple(findings.reasons[effect] for effect in effects)
     kind = strongest(kinds)
+    kept = kept_of(statements, context)
     return Plan(
         kind=kind,
         effects=effects,
         reasons=reasons,
         settings=tuple(sorted(findings.settings)),
-        exact=findings.exact,
+        # Which sequence is asked is a literal.
+        exact=findings.exact or (kept is not None and kept.place is Place.ALONE),
         is_multi=len(statements) > 1,
         defines=findings.defines,
         block=block_of(statements),
         handling=handling_of(statements, findings.parameters),
         rerun=rerun_of(statements, kinds, findings.reasons),
+        kept=kept,
         routing=decide_routing(statements, kind, reasons, findings, context),
         tables=tables_of(findings, context),
     )

@@ -11,10 +11,12 @@ __all__ = [
     "Consistency",
     "Effect",
     "Handling",
+    "Kept",
     "Kind",
     "Origin",
     "Parameter",
     "ParameterAct",
+    "Place",
     "Plan",
     "Rerun",
     "Route",
@@ -227,6 +229,37 @@ class Rerun(StrEnum):
     """It reaches beyond the database or the transaction, or nobody knows what it does."""
 
 
+class Place(StrEnum):
+    """Where the numbers of a sequence are written into a statement."""
+
+    ALONE = "alone"
+    """They are all that it asks for: `SELECT nextval(…)`."""
+    NOTHING = "nothing"
+    """In the place of DEFAULT VALUES."""
+    ROWS = "rows"
+    """In front of the columns, and of each row of VALUES."""
+    DEFAULT = "default"
+    """In the place of one item of each row of VALUES."""
+    QUERY = "query"
+    """In front of the columns, and of each row of the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Numbers of a sequence that the client is told, one of each row, and that are given when the statement is run
+    again."""
+
+    column: int
+    """Which one of the result's has them, from 0."""
+    name: str
+    """The column's name as an identifier: that of the table, or for `Place.ALONE` that of the result."""
+    sequence: str
+    """As `regclass` reads it."""
+    place: Place
+    at: int = 0
+    """Of `Place.DEFAULT`: which item of a row, from 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
@@ -250,6 +283,8 @@ class Plan:
     """What it does with a parameter of Helios; None for nothing."""
     rerun: Rerun = Rerun.REPEATS
     """What becomes of it in a transaction that is run again."""
+    kept: Kept | None = None
+    """Numbers that it tells and that are not given twice; None for none, and where nobody runs transactions again."""
     routing: Routing = Routing()
     tables: tuple[str, ...] = ()
     """Relations that it uses, also through views, where it is counted how often they are; `public` is left out."""

@@ -296,13 +296,14 @@ def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def policy_of(message: Mapping[str, Any]) -> Policy:
     """A policy as the engine writes it: `split`, `hints` as pairs, `rules` with the fields of `Rule`, and `workloads`
-    with those of `Workloads`, or None."""
+    with those of `Workloads`, or None, and `keeps`."""
     told = message["workloads"]
     return Policy(
         is_split=message["split"],
         hints=tuple((key, value) for key, value in message["hints"]),
         rules=tuple(Rule(**rule) for rule in message["rules"]),
         workloads=None if told is None else _workloads(told),
+        keeps=message["keeps"],
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from helios.planner.catalog import Catalog, Function, Operator, Relation, Table
+from helios.planner.catalog import Catalog, Function, Numbered, Operator, Relation, Table
 from helios.planner.scan import VECTOR_TYPES
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.credentials import Login
@@ -97,6 +97,29 @@ SELECT nspname AS schema, relname AS name, rows::float8 AS rows, vectors,
 FROM sizes WHERE rows >= {_NOTABLE_ROWS} OR vectors <> '{{}}' ORDER BY oid
 """  # noqa: S608 - made of constants
 
+_READ_NUMBERED = """
+WITH filled (relation, place, sequence) AS (
+    SELECT p.refobjid, p.refobjsubid, p.objid
+    FROM pg_depend p JOIN pg_attribute a ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid AND a.attidentity <> ''
+    WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass AND p.deptype = 'i'
+    UNION SELECT d.adrelid, d.adnum, p.refobjid
+    FROM pg_attrdef d JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+    WHERE p.refclassid = 'pg_class'::regclass AND p.deptype = 'n'
+      AND pg_get_expr(d.adbin, d.adrelid) ~ '^nextval[(]''.*''::regclass[)]$'
+)
+SELECT n.nspname AS schema, c.relname AS table, a.attname AS name, format('%I.%I', sn.nspname, s.relname) AS sequence,
+       (SELECT count(*) FROM pg_attribute b
+        WHERE b.attrelid = c.oid AND b.attnum BETWEEN 1 AND a.attnum AND NOT b.attisdropped) AS position
+FROM filled f
+JOIN pg_class c ON c.oid = f.relation AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.place
+                       AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+JOIN pg_class s ON s.oid = f.sequence AND s.relkind = 'S'
+JOIN pg_namespace sn ON sn.oid = s.relnamespace
+ORDER BY c.oid, a.attnum
+"""
+
 _READ = """
 WITH chosen AS (SELECT p.*, n.nspname {chosen})
 SELECT p.nspname AS schema, p.proname AS name, l.lanname AS language,
@@ -141,9 +164,10 @@ async def read_catalog(
     timeout_seconds: float,
     known: Catalog | None,
     with_tables: bool = False,
+    with_numbered: bool = False,
 ) -> Catalog:
     """The catalog of the database of `login`; `known` itself if it still has their version. `with_tables` also reads
-    what kinds of work are told apart by.
+    what kinds of work are told apart by, `with_numbered` which columns sequences fill.
 
     Raises:
         CatalogFailure: the server cannot be asked, does not let this login in or does not answer in time.
@@ -160,7 +184,7 @@ async def read_catalog(
                 search_path=_SEARCH_PATH,
             )
             try:
-                return await _read(connection, known, with_tables)
+                return await _read(connection, known, with_tables, with_numbered)
             finally:
                 # Without a word: a server that does not listen must not hold this up.
                 connection.terminate()
@@ -170,13 +194,16 @@ async def read_catalog(
         raise CatalogFailure(cause(error, login)) from error
 
 
-async def _read(connection: Connection, known: Catalog | None, with_tables: bool) -> Catalog:
+async def _read(connection: Connection, known: Catalog | None, with_tables: bool, with_numbered: bool) -> Catalog:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         tables: tuple[Table, ...] = ()
         if with_tables:
             rows = await connection.fetch(_READ_TABLES, list(VECTOR_TYPES))
             tables = settled(tuple(map(_table, rows)), known.tables if known is not None else ())
-        version = f"{await connection.fetchval(_VERSION)}:{_mark(tables)}"
+        numbered: tuple[Numbered, ...] = ()
+        if with_numbered:
+            numbered = tuple(Numbered(**row) for row in await connection.fetch(_READ_NUMBERED))
+        version = f"{await connection.fetchval(_VERSION)}:{_mark(tables)}:{_digest(numbered)}"
         if known is not None and known.version == version:
             return known
         has_bodies = connection.get_server_version().major >= _BODIES_SINCE
@@ -190,6 +217,7 @@ async def _read(connection: Connection, known: Catalog | None, with_tables: bool
         tuple(map(_operator, operators)),
         tuple(map(_relation, relations)),
         tables,
+        numbered,
     )
 
 
@@ -208,7 +236,12 @@ def settled(tables: tuple[Table, ...], known: tuple[Table, ...]) -> tuple[Table,
 def _mark(tables: tuple[Table, ...]) -> str:
     """The same for the same tables."""
     told = [(each.schema, each.name, each.rows, sorted(each.leading), sorted(each.vectors)) for each in tables]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16] if tables else ""
+    return _digest(told)
+
+
+def _digest(told: Sequence[object]) -> str:
+    """The same for equal ones; empty for none."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16] if told else ""
 
 
 def _table(row: asyncpg.Record) -> Table:

@@ -92,7 +92,7 @@ class Catalogs:
         self._loop = asyncio.get_running_loop()
         self._logins: Mapping[str, Login] = {}
         self._interval_seconds = 0.0
-        self._with_tables = False
+        self._with_tables = self._with_numbered = False
         self._kept: dict[_Key, _Kept] = {}
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._reads = self._failures = 0
@@ -103,6 +103,7 @@ class Catalogs:
         self._logins = logins
         self._interval_seconds = config.planner.catalog_interval_seconds
         self._with_tables = config.routing.schema_aware
+        self._with_numbered = config.transaction_replay.enabled
         for kept in self._kept.values():
             kept.wake.set()
 
@@ -192,7 +193,14 @@ class Catalogs:
         known = None if kept.snapshot is None else kept.snapshot.catalog
         login = replace(login, database=database)
         return await read_catalog(
-            node.host, node.port, node.addresses, login, _TIMEOUT_SECONDS, known, self._with_tables
+            node.host,
+            node.port,
+            node.addresses,
+            login,
+            _TIMEOUT_SECONDS,
+            known,
+            with_tables=self._with_tables,
+            with_numbered=self._with_numbered,
         )
 
     def _change(self, kept: _Kept, snapshot: _Snapshot | None) -> None:

@@ -27,6 +27,8 @@ pub struct Policy {
     pub rules: Vec<RoutingRule>,
     /// How kinds of work are told apart, for the planner alone; null where they are not.
     pub workloads: serde_json::Value,
+    /// Transactions are run again, with the numbers of sequences that their clients have seen.
+    pub keeps: bool,
 }
 
 /// Where some reads go.

@@ -6,6 +6,7 @@ mod answer;
 mod ledger;
 mod number;
 mod outcome;
+mod values;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use helios_wire::frame;
 use answer::{Answer, Digest, Ended};
 pub(crate) use ledger::{Ledger, Ticket};
 pub(crate) use outcome::{judge, status_of, Outcome, Place, Seen, Xact, PLACE, PROBE};
+pub(crate) use values::Slot;
+use values::Values;
 
 /// Capacity that a journal keeps between transactions.
 const KEPT: usize = 16 * 1024;
@@ -63,6 +66,8 @@ pub(crate) enum Reason {
     Outcome,
     /// Something gave another answer.
     Answer,
+    /// The next primary's sequence may give a number again that the client has seen, or something else stands against it.
+    Sequence,
     /// A lock was waited for in vain.
     Lock,
     /// The client has cancelled it.
@@ -76,7 +81,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 12] = [
+    pub(crate) const ALL: [Reason; 13] = [
         Reason::Overflow,
         Reason::Statement,
         Reason::Copy,
@@ -84,6 +89,7 @@ impl Reason {
         Reason::Pinned,
         Reason::Outcome,
         Reason::Answer,
+        Reason::Sequence,
         Reason::Lock,
         Reason::Cancelled,
         Reason::NoServer,
@@ -100,6 +106,7 @@ impl Reason {
             Reason::Pinned => "pinned",
             Reason::Outcome => "outcome",
             Reason::Answer => "answer",
+            Reason::Sequence => "sequence",
             Reason::Lock => "lock",
             Reason::Cancelled => "cancelled",
             Reason::NoServer => "no_server",
@@ -127,6 +134,8 @@ pub(crate) enum Loss {
 struct Request {
     /// Where it ends in the journal.
     end: usize,
+    /// Its number among all of the session.
+    number: u64,
     weight: Weight,
     /// It opens a transaction block before it does anything else.
     begins: bool,
@@ -188,6 +197,7 @@ pub(crate) struct Journal {
     answer: Answer,
     obstacle: Option<Reason>,
     rerun: Option<Rerun>,
+    values: Values,
     /// The transaction's number, once it is known.
     xact: Option<Xact>,
     /// The worst that was sent since the server was asked for it last.
@@ -229,6 +239,7 @@ impl Journal {
             answer: Answer::default(),
             obstacle: None,
             rerun: None,
+            values: Values::default(),
             xact: None,
             owed: Weight::Reads,
             asked: 0,
@@ -264,6 +275,7 @@ impl Journal {
         self.entries.clear();
         self.obstacle = None;
         self.rerun = None;
+        self.values.clear();
         self.xact = None;
         self.owed = Weight::Reads;
         self.has_failed = false;
@@ -352,6 +364,7 @@ impl Journal {
     fn end_request(&mut self, end: usize) {
         let weight = std::mem::take(&mut self.weight);
         let begins = self.begins.take().unwrap_or(false);
+        let number = self.values.end_request();
         if std::mem::take(&mut self.binds) {
             self.portals = self.portals.max(weight);
         }
@@ -366,6 +379,7 @@ impl Journal {
         let end = if self.is_kept() { end } else { 0 };
         self.pending.push_back(Request {
             end,
+            number,
             weight,
             begins,
         });
@@ -401,7 +415,7 @@ impl Journal {
             if is_done && self.commits(request) {
                 self.last = self.xact.or(self.last);
             }
-            self.forget(request.end);
+            self.forget(request);
         } else if self.obstacle.is_none() {
             let end = request.end;
             self.entries.push(Entry { end, digest });
@@ -412,11 +426,13 @@ impl Journal {
     }
 
     /// A transaction is over whose last request ends here.
-    fn forget(&mut self, end: usize) {
+    fn forget(&mut self, request: Request) {
+        let end = request.end;
         if self.pending.is_empty() && self.requests.len() == end && self.left == 0 {
             return self.clear();
         }
         self.entries.clear();
+        self.values.forget(request.number);
         self.losses = 0;
         self.xact = None;
         // What was asked meanwhile may have been for the one that is over.
@@ -432,26 +448,6 @@ impl Journal {
     /// Where the answered part of the transaction ends.
     fn answered_end(&self) -> usize {
         self.entries.last().map_or(0, |entry| entry.end)
-    }
-
-    /// What follows from the loss of the server.
-    pub(crate) fn weigh_loss(&self) -> Loss {
-        let is_under_way = self.requests.len() > self.answered_end();
-        let is_sent = !self.pending.is_empty() || is_under_way;
-        if let Some(reason) = self.obstacle {
-            return Loss::Fatal(reason);
-        }
-        if !is_sent && self.entries.is_empty() {
-            return Loss::Nothing;
-        }
-        let doubt = self.doubt();
-        if doubt == Some(None) {
-            return Loss::Fatal(Reason::Outcome);
-        }
-        if self.cut().is_torn_aside() {
-            return Loss::Fatal(Reason::Answer);
-        }
-        doubt.flatten().map_or(Loss::Replay, Loss::Ask)
     }
 
     fn cut(&self) -> &Answer {
@@ -479,6 +475,7 @@ impl Journal {
         self.begins = None;
         self.binds = false;
         self.pending.clear();
+        self.values.go_back();
         self.lose_server();
         self.rerun = Some(Rerun {
             checked: 0,

@@ -2,9 +2,29 @@
 
 use super::answer::Answer;
 use super::outcome::{self, Xact};
-use super::{Journal, Request, Weight};
+use super::{Journal, Loss, Reason, Request, Weight};
 
 impl Journal {
+    /// What follows from the loss of the server.
+    pub(crate) fn weigh_loss(&self) -> Loss {
+        let is_under_way = self.requests.len() > self.answered_end();
+        let is_sent = !self.pending.is_empty() || is_under_way;
+        if let Some(reason) = self.obstacle {
+            return Loss::Fatal(reason);
+        }
+        if !is_sent && self.entries.is_empty() {
+            return Loss::Nothing;
+        }
+        let doubt = self.doubt();
+        if doubt == Some(None) {
+            return Loss::Fatal(Reason::Outcome);
+        }
+        if self.cut().is_torn_aside() {
+            return Loss::Fatal(Reason::Answer);
+        }
+        doubt.flatten().map_or(Loss::Replay, Loss::Ask)
+    }
+
     /// Whether what has been sent and not been answered may have committed something, and under which number, if that
     /// tells.
     #[allow(clippy::option_option, reason = "whether, and what")]

@@ -1,10 +1,11 @@
 //! A decision as Python writes it, and the plan it makes.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Aim, Block, Handling, Plan};
+use super::{Aim, Block, Handling, Kept, Plan};
 use crate::catalog::AsOf;
 use crate::server::Doubts;
 
@@ -52,6 +53,7 @@ pub(super) struct Decided {
     block: Option<Block>,
     handling: Option<Handling>,
     rerun: Rerun,
+    kept: Option<Kept>,
     routing: Aim,
     tables: Vec<String>,
 }
@@ -117,6 +119,7 @@ impl Decided {
             tables: tables.unwrap_or_default(),
             handling: decided.handling,
             rerun: decided.rerun,
+            kept: decided.kept.map(Arc::new),
             by,
             class: 0,
         }

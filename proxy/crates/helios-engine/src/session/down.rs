@@ -95,7 +95,8 @@ impl Session {
             };
             if is_whole && act == Act::Forward {
                 run.at = end;
-                if matches!(header.tag, b'D' | b'd') && !self.attempt.is_open() {
+                let is_read = self.fifo.front().is_some_and(Expect::is_read);
+                if matches!(header.tag, b'D' | b'd') && !self.attempt.is_open() && !is_read {
                     // The same becomes of all that follow, since nobody reads them.
                     run.at += frame::run_of(header.tag, &input.bytes()[end..]);
                 }
@@ -152,7 +153,11 @@ impl Session {
             }
         }
         match header.tag {
-            b'D' | b'd' | b'c' | b'V' => self.belongs(header.tag),
+            b'D' => {
+                self.learn_numbers(body);
+                self.belongs(header.tag)
+            }
+            b'd' | b'c' | b'V' => self.belongs(header.tag),
             b'T' | b'n' => self.on_description(header, body),
             b't' => self.belongs(header.tag),
             b'C' => {
@@ -441,6 +446,7 @@ impl Session {
             self.time_out.is_some() && fields.sqlstate() == Some(sqlstate::QUERY_CANCELED);
         let translated = self.fifo.front().and_then(Expect::renamed);
         let translated = translated.map(|renamed| renamed.translate(&fields));
+        let translated = translated.or_else(|| self.forgotten_sequence(&fields));
         match self.fifo.front() {
             None => Err(self.misplaced(b'E')),
             Some(_) if is_timed_out => {

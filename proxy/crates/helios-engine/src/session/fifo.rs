@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::keeping::Keeping;
 use super::probing::Probed;
 use super::renaming::Renamed;
 use super::residue::Inspection;
@@ -31,6 +32,8 @@ pub(crate) enum Expect {
     Execute {
         renamed: Option<Box<Renamed>>,
         span: Option<Box<Span>>,
+        /// Present if its rows hold numbers that are to be known.
+        kept: Option<Box<Keeping>>,
     },
     /// Ended by CloseComplete.
     Close,
@@ -44,6 +47,8 @@ pub(crate) enum Expect {
         span: Option<Box<Span>>,
         /// Present if it is run with a question of ours behind it.
         probed: Option<Box<Probed>>,
+        /// As above.
+        kept: Option<Box<Keeping>>,
     },
     /// A Bind, Execute and Close of ours in front of a Sync, for the transaction's number, not shown.
     Number,
@@ -109,8 +114,10 @@ impl Expect {
         match self {
             Expect::Query {
                 probed: Some(probed),
+                kept: None,
                 ..
             } => probed.is_asking(),
+            Expect::Query { kept: Some(_), .. } | Expect::Execute { kept: Some(_), .. } => true,
             Expect::Number => true,
             _ => self.is_ours(),
         }
@@ -127,6 +134,14 @@ impl Expect {
             || self
                 .renamed()
                 .is_some_and(|renamed| !renamed.changes.is_empty())
+    }
+
+    /// Of a statement whose answer tells numbers of a sequence.
+    pub(super) fn keeping(&self) -> Option<&Keeping> {
+        match self {
+            Expect::Query { kept, .. } | Expect::Execute { kept, .. } => kept.as_deref(),
+            _ => None,
+        }
     }
 
     /// Of a text that names prepared statements.

@@ -319,6 +319,7 @@ impl Session {
             server_prepared_bytes: settings.server_prepared_bytes,
             prepared: false,
             unlearned: Vec::new(),
+            keeping: None,
             renamed: Vec::new(),
             bound: None,
             definition: None,

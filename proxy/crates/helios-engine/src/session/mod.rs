@@ -16,6 +16,7 @@ mod failure;
 mod fifo;
 pub(crate) mod handle;
 mod journaling;
+mod keeping;
 mod leaving;
 mod link;
 mod listening;
@@ -128,6 +129,8 @@ struct Link {
     unlearned: Vec<Arc<Statement>>,
     /// The portal that a Describe may be about which the client sends next, and its statement.
     bound: Option<(Box<[u8]>, Described)>,
+    /// The portal that was bound last, if its rows hold numbers that are to be known.
+    keeping: Option<(Box<[u8]>, keeping::Keeping)>,
     /// Portals of texts that name prepared statements; old ones do no harm.
     renamed: Vec<(Box<[u8]>, Renamed)>,
     /// What a transaction leaves follows the client, or keeps it on this server.

@@ -117,10 +117,7 @@ impl Session {
         }
         let name = self.bucket.get("application_name").unwrap_or_default();
         let key = &self.worker.shared.plans.key;
-        let class = match &route.reads {
-            Some(reads) => Class::of(&reads.entry, name, key),
-            None => Class::default(),
-        };
+        let class = Class::of(&route.entry, name, key);
         self.context = ClassOf {
             revision: route.revision,
             bucket: Arc::clone(&self.bucket),

@@ -317,8 +317,12 @@ impl Session {
                 current.as_ref()
             }
         };
-        self.act_on_plan(plan);
-        self.limit_time(plan.map(Arc::as_ref));
+        if self.awaits_bind(plan.map(Arc::as_ref), header, message) {
+            return Ok(Act::Wait);
+        }
+        let plan = plan.cloned();
+        self.act_on_plan(plan.as_ref());
+        self.limit_time(plan.as_deref());
         self.note_bound(head.statement);
         self.trace_bind(head.portal, head.statement);
         self.reword(head.statement, named.as_mut(), Some(head.portal), pending);
@@ -326,6 +330,12 @@ impl Session {
         let may_heal = is_described && self.status == Status::Idle && !self.unsynced;
         match self.resolve(head.statement, named.as_ref(), pending) {
             Resolved::AsIs => {
+                let rest = std::mem::take(&mut self.unnamed.rest);
+                let sent = self.keep_bind(plan.as_deref(), &rest, message, &head, pending);
+                self.unnamed.rest = rest;
+                if let Some(act) = sent {
+                    return Ok(act);
+                }
                 self.expect(Expect::Bind { statement: None });
                 Ok(Act::Forward)
             }
@@ -336,6 +346,10 @@ impl Session {
                     if let Some(act) = self.compare(named, &statement, columns) {
                         return Ok(act);
                     }
+                }
+                let rest = statement.rest().unwrap_or_default();
+                if let Some(act) = self.keep_bind(plan.as_deref(), rest, message, &head, pending) {
+                    return Ok(act);
                 }
                 let named = named.filter(|_| is_described || pending.is_last(header));
                 self.link_mut().bound = named.map(|named| {

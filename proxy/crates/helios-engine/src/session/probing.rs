@@ -9,7 +9,6 @@ use helios_wire::frontend;
 
 use super::down::Act;
 use super::fifo::Expect;
-use super::planning;
 use super::prepared::parse_of;
 use super::up::Pending;
 use super::Session;
@@ -63,7 +62,7 @@ impl Session {
     /// Runs a simple Query with the question behind it where it would commit by itself.
     pub(super) fn probe_query(
         &mut self,
-        message: &[u8],
+        sql: &[u8],
         pending: &mut Pending<'_>,
     ) -> Option<Box<Probed>> {
         let is_alone = self.status == Status::Idle && self.fifo.is_empty();
@@ -71,7 +70,6 @@ impl Session {
             return None;
         }
         pending.flush(self.link_mut());
-        let sql = planning::text(message);
         let mut out = Vec::with_capacity(sql.len() + 256);
         frontend::parse(&mut out, b"", &[sql, b"\0", NO_TYPES].concat());
         bind(&mut out, b"", b"");

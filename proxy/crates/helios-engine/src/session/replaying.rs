@@ -146,7 +146,8 @@ impl Session {
                     return self.note_told();
                 }
                 Compared::Other => {
-                    let reason = replaying.error.take().unwrap_or(Reason::Answer);
+                    let other = replaying.journal.divergence();
+                    let reason = replaying.error.take().unwrap_or(other);
                     return Err(self.give_up(reason, divergence(reason)));
                 }
             }
@@ -532,6 +533,7 @@ pub(super) fn divergence(reason: Reason) -> Refusal {
         }
         Reason::Losses => "one server after the other was lost",
         Reason::History => LACKS,
+        Reason::Sequence => "a number of a sequence could not be had again",
         _ => "it did not give the answers that it gave before",
     };
     let text = format!(

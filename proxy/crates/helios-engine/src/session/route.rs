@@ -18,6 +18,7 @@ use crate::worker::Active;
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) revision: u64,
+    pub(super) entry: Arc<Database>,
     /// The primary's.
     pub(super) shard: Rc<PoolShard>,
     /// Absent where reads go there as well.
@@ -76,6 +77,7 @@ impl Session {
                 let reads = Reads::new(&entry, &topology, &shard, &self.worker);
                 self.route = Some(Route {
                     revision,
+                    entry,
                     shard,
                     reads,
                 });

@@ -9,6 +9,7 @@ use helios_wire::sqlstate;
 use super::block::Held;
 use super::fifo::Expect;
 use super::handle::Signal;
+use super::keeping::Numbers;
 use super::parameters::Handled;
 use super::planning;
 use super::{Link, Session};
@@ -166,6 +167,10 @@ impl Session {
                 }
             }
             self.guard();
+            if self.is_rerunning() {
+                self.advance(input, cursor, 0, false);
+                self.forget_sequences();
+            }
             let end = input.len().min(cursor.at + header.total);
             let message = &input.bytes()[cursor.at..end];
             if let Some(refusal) = self.write_refusal(header, message) {
@@ -358,23 +363,37 @@ impl Session {
                 self.act_on_plan(plan.as_ref());
                 self.note_unlistens(plan.as_deref(), planning::text(message));
                 self.limit_time(plan.as_deref());
+                let numbers = self.numbers_of(plan.as_deref(), planning::text(message), &[]);
+                let (kept, given) = match numbers {
+                    Numbers::Nothing => (None, None),
+                    Numbers::Learn(keeping) => (Some(Box::new(keeping)), None),
+                    Numbers::Give(text) => (None, Some(text)),
+                };
                 let (renamed, act) = match self.rename_query(plan, message, pending) {
                     Some(renamed) => (Some(Box::new(renamed)), Act::Drop),
                     None => (None, Act::Forward),
                 };
                 let probed = match renamed {
                     Some(_) => None,
-                    None => self.probe_query(message, pending),
+                    None => {
+                        let text = given.as_deref().unwrap_or(planning::text(message));
+                        self.probe_query(text, pending)
+                    }
                 };
-                let act = match probed {
-                    Some(_) => Act::Drop,
-                    None => act,
+                let act = match (&probed, given) {
+                    (Some(_), _) => Act::Drop,
+                    (None, Some(text)) => {
+                        self.give_query(&text, pending);
+                        Act::Drop
+                    }
+                    (None, None) => act,
                 };
                 let span = self.trace_query(planning::text(message));
                 self.expect(Expect::Query {
                     renamed,
                     span,
                     probed,
+                    kept,
                 });
                 self.unsynced = false;
                 self.unnamed.tag = 0;

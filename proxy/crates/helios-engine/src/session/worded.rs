@@ -152,14 +152,21 @@ impl Session {
         message: &[u8],
         pending: &mut Pending<'_>,
     ) -> Act {
-        let is_plain = self.link_mut().renamed.is_empty();
-        if message.len() < header.total && (!is_plain || self.traced.is_some()) {
+        let link = self.link_mut();
+        let is_plain = link.renamed.is_empty();
+        let is_read = !is_plain || link.keeping.is_some() || self.traced.is_some();
+        if message.len() < header.total && is_read {
             return Act::Wait;
         }
         let span = self.trace_execute(message);
+        let kept = self.keeping_of(message);
         if is_plain {
             let renamed = None;
-            self.expect(Expect::Execute { renamed, span });
+            self.expect(Expect::Execute {
+                renamed,
+                span,
+                kept,
+            });
             return Act::Forward;
         }
         let portal = frontend::read_execute(&message[HEADER_LEN..]).map(|(portal, _)| portal);
@@ -170,7 +177,11 @@ impl Session {
             .as_ref()
             .filter(|renamed| !renamed.changes.is_empty())
         else {
-            self.expect(Expect::Execute { renamed, span });
+            self.expect(Expect::Execute {
+                renamed,
+                span,
+                kept,
+            });
             return Act::Forward;
         };
         pending.flush(self.link_mut());
@@ -181,7 +192,11 @@ impl Session {
         out.extend(message);
         // What the client sends next waits for the answer.
         out.extend(frontend::FLUSH);
-        self.expect(Expect::Execute { renamed, span });
+        self.expect(Expect::Execute {
+            renamed,
+            span,
+            kept,
+        });
         Act::Drop
     }
 

@@ -62,7 +62,10 @@ def test_pages_tell_what_is_not_acted_on() -> None:
     made = outputs()
 
     assert "`spec.features.auditChain` | no record would be written | error" in made["docs/reference/heliosproxy.md"]
-    assert "**Not acted on by this version.**" in made["docs/reference/tenantquota.md"]
+    assert "**Not acted on by this version.**" in made["docs/reference/auditpolicy.md"]
+    quota = made["docs/reference/tenantquota.md"]
+    assert "`spec.maxQueriesPerMinute` | no tenant would be limited | error" in quota
+    assert "`spec.maxConcurrentConnections` | no tenant" not in quota
     assert "**Not acted on by this version.**" not in made["docs/reference/poolprofile.md"]
 
 

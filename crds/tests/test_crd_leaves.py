@@ -26,7 +26,7 @@ BASE: dict[str, dict[str, Any]] = {
     "PoolProfile": {},
     "RoutingRule": {"match": {"queryPattern": "^select"}, "route": "primary"},
     "AuditPolicy": {"backend": {"type": "s3", "bucket": "records", "region": "eu"}},
-    "TenantQuota": {"maxQueriesPerMinute": 60},
+    "TenantQuota": {"maxConcurrentConnections": 60},
 }
 """The smallest spec of each kind that renders."""
 
@@ -82,6 +82,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.networkPolicy.extraEgress[].cidr": ("10.0.0.0/8", "10.1.0.0/16"),
     "cidr": ("10.0.0.0/8", "10.1.0.0/16"),
     "spec.limits.maxServerConnections": (60, 120),
+    "spec.maxConcurrentConnections": (60, 120),
     "spec.consistency": ("bounded", "eventual"),
 }
 WORDS: dict[str, tuple[Any, Any]] = {
@@ -155,7 +156,8 @@ def resource(kind: str, spec: Mapping[str, Any], name: str = "alpha") -> Any:
 def friends() -> list[Resource]:
     """Everything a HeliosProxy may refer to, under both names that leaves get."""
     made: list[Resource] = [resource("PoolProfile", {"maxPoolSize": size}, name) for name, size in NAMES]
-    for kind in ("RoutingRule", "AuditPolicy", "TenantQuota"):
+    made += [resource("TenantQuota", {"maxConcurrentConnections": 10 * size}, name) for name, size in NAMES]
+    for kind in ("RoutingRule", "AuditPolicy"):
         made += [resource(kind, BASE[kind], name) for name, _ in NAMES]
     return made
 
@@ -165,12 +167,13 @@ NAMES = (("alpha", 7), ("beta", 8))
 
 def outcome(subject: Resource) -> tuple[object, frozenset[str]]:
     """(what will run, texts of what is refused as not acted on)."""
-    if isinstance(subject, AuditPolicy | TenantQuota):
+    if isinstance(subject, AuditPolicy):
         return None, frozenset(str(problem) for problem in unsupported(subject))
     proxy = subject if isinstance(subject, HeliosProxy) else resource("HeliosProxy", PROFILED)
     found = [subject, *(friend for friend in friends() if type(friend) is not type(subject))]
     result = render(proxy, References.among(found, discovered=DISCOVERED))
-    refused = frozenset(str(problem) for problem in result.problems if problem.reason is Reason.NOT_ACTED_ON)
+    told = (*result.problems, *(unsupported(subject) if isinstance(subject, TenantQuota) else ()))
+    refused = frozenset(str(problem) for problem in told if problem.reason is Reason.NOT_ACTED_ON)
     runs = (result.config, workload(proxy), result.secret_files, result.discoveries)
     return runs, refused
 
@@ -179,6 +182,7 @@ PROFILED = {
     **BASE["HeliosProxy"],
     "poolProfileRef": {"name": "alpha"},
     "routingRuleRefs": [{"name": "alpha"}],
+    "tenantQuotaRefs": [{"name": "alpha"}],
 }
 DISCOVERED = {"one": ()}
 

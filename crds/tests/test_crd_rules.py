@@ -71,6 +71,10 @@ CASES: dict[str, Cases] = {
         ({}, {"listenPort": 1}, {"adminPort": 1}, {"listenPort": 1, "adminPort": 2}),
         ({"listenPort": 1, "adminPort": 1},),
     ),
+    "read-port-differs": Cases(
+        ({}, {"readListenPort": 1}, {"listenPort": 1, "adminPort": 2, "readListenPort": 3}),
+        ({"listenPort": 1, "readListenPort": 1}, {"adminPort": 1, "readListenPort": 1}),
+    ),
     "database-cluster": Cases(
         (
             {},

@@ -17,7 +17,7 @@ POLICIES: dict[str, Json] = {
     "PoolProfile": {"maxPoolSize": 20},
     "RoutingRule": {"match": {"applicationName": ["report*"]}, "route": "standby"},
     "AuditPolicy": {"backend": {"type": "s3", "bucket": "records", "region": "eu-central-1"}},
-    "TenantQuota": {"maxConcurrentConnections": 10},
+    "TenantQuota": {"maxQueriesPerMinute": 600},
 }
 """Kind → a valid spec."""
 NODES = [{"host": "db-0", "role": "primary"}, {"host": "db-1"}]

@@ -53,6 +53,17 @@ def test_what_can_never_run_is_refused_with_the_reason(shop: Shop, admitting: Ad
         assert told in str(refused.value)
         assert shop.find("heliosproxy", name) is None
 
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "scaled"}
+    scaler: dict[str, object] = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "load"},
+    }
+    scaler["spec"] = {"scaleTargetRef": target, "maxReplicas": 9}
+    shop.kubectl("create", "-f", "-", input=json.dumps(scaler))
+    with pytest.raises(KubectlError, match="HorizontalPodAutoscaler/load scales Deployment/scaled as well"):
+        shop.proxy("scaled", autoscaling={"maxReplicas": 4})
+
     # What may come a moment later is only told.
     missing = {"poolProfileRef": {"name": "later"}, "auth": {"usersSecretRef": {"name": "people"}}, "nodes": []}
     with pytest.raises(KubectlError, match="warning") as warned:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cluster import Cluster, KubectlError
+from harness.certificates import Authority
 from harness.helm import CHARTS, Helm
 from harness.installed import EXAMPLE, PSQL, Installed
 from harness.operator import install
@@ -84,3 +85,61 @@ def test_connection_secret_leads_to_the_database(in_cluster: Installed) -> None:
     until(lambda: in_cluster.psql("select 1"), "the Service answers", deadline=20)
 
     assert in_cluster.kubectl(*asked).strip() == "42"
+
+
+def test_an_application_verifies_the_proxy_by_what_the_secret_says(in_cluster: Installed, tmp_path: Path) -> None:
+    """psql with the Secret mounted, and nothing else told: host, port and whom to trust are in it."""
+    host = f"minimal.{in_cluster.namespace}.svc"
+    authority, stranger = Authority(tmp_path / "authority"), Authority(tmp_path / "stranger")
+    signed = authority.sign("minimal", f"DNS:{host}")
+    files = {"tls.crt": signed.cert, "tls.key": signed.key, "ca.crt": authority.cert}
+    in_cluster.kubectl("create", "secret", "generic", "shown", *(f"--from-file={k}={v}" for k, v in files.items()))
+    in_cluster.kubectl("create", "configmap", "stranger", f"--from-file=ca.crt={stranger.cert}")
+    spec = yaml.safe_load(EXAMPLE.read_text()).get("spec") or {}
+    in_cluster.apply("HeliosProxy", "minimal", {**spec, "tls": {"mode": "require", "secretRef": {"name": "shown"}}})
+    in_cluster.await_condition("minimal", "Ready", "True", deadline=60)
+    in_cluster.kubectl("apply", "-f", "-", input=json.dumps(APPLICATION))
+    in_cluster.kubectl("wait", "--for=condition=Ready", "pod/application", "--timeout=60s")
+
+    def psql(authorities: str, host: str = "$host") -> str:
+        where = f"host={host} port=$port dbname=app user=app sslmode=verify-full sslrootcert={authorities}/ca.crt"
+        sql = "select ssl from pg_stat_ssl limit 0; select 6 * 7"
+        return in_cluster.kubectl("exec", "application", "--", "sh", "-c", f'psql "{where}" -Atqc "{sql}" 2>&1').strip()
+
+    until(lambda: in_cluster.psql("select 1"), "the Service answers", deadline=30)
+    assert psql("/connection") == "42"
+    with pytest.raises(KubectlError, match="certificate verify failed"):
+        psql("/stranger")
+    with pytest.raises(KubectlError, match="does not match host name"):
+        psql("/connection", "minimal")
+
+
+APPLICATION = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "application"},
+    "spec": {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [
+            {
+                "name": "main",
+                "image": "localhost/helios-postgres:dev",
+                "imagePullPolicy": "Never",
+                "command": ["sleep", "3600"],
+                "env": [
+                    {"name": "PGPASSWORD", "value": "app-secret"},
+                    *(
+                        {"name": key, "valueFrom": {"secretKeyRef": {"name": "minimal-connection", "key": key}}}
+                        for key in ("host", "port")
+                    ),
+                ],
+                "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in ("connection", "stranger")],
+            }
+        ],
+        "volumes": [
+            {"name": "connection", "secret": {"secretName": "minimal-connection"}},
+            {"name": "stranger", "configMap": {"name": "stranger"}},
+        ],
+    },
+}
+"""An application that is told everything by the Secret."""

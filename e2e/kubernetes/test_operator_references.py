@@ -63,7 +63,7 @@ def test_policy_that_goes_leaves_the_last_document_and_stalls(shop: Shop) -> Non
 
 
 def test_kind_that_would_protect_is_never_pretended(shop: Shop) -> None:
-    shop.apply("TenantQuota", "small", {"maxConcurrentConnections": 10})
+    shop.apply("TenantQuota", "small", {"maxQueriesPerMinute": 600})
     shop.proxy(tenantQuotaRefs=[{"name": "small"}])
 
     message = shop.await_condition("web", "Stalled", "True", "NotActedOn")

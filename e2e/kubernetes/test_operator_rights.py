@@ -79,11 +79,14 @@ def tour(shop: Shop, operator: AdmittingOperator) -> None:
     refs = {f"{kind}Refs": [{"name": "fast"}] for kind in ("tenantQuota", "routingRule")}
     with pytest.raises(KubectlError, match="no tenant would be limited"):
         shop.proxy("refused", auditPolicyRef={"name": "fast"}, poolProfileRef={"name": "fast"}, **refs)
+    shop.proxy(readListenPort=5433)
+    shop.until(lambda: shop.find("service", "web-ro"), "there is a Service of standbys")
     shop.proxy(nodes=[], replicas=3, listenPort=5432)
     shop.await_condition("web", "BackendsFound", "False")
     shop.proxy(replicas=3, listenPort=5432)
     shop.await_condition("web", "BackendsFound", "True")
     shop.until(lambda: shop.get("service", "web")["spec"]["ports"][0]["port"] == 5432, "the Service follows")
+    shop.until(lambda: shop.find("service", "web-ro") is None, "it goes with its port")
     shop.kubectl("annotate", "heliosproxy", "web", "helios.heliosproxy.dev/rotate-admin=1")
     shop.until(lambda: "rotated-at" in str(shop.get("secret", "web-admin")["metadata"]), "the token is replaced")
     shop.kubectl("label", "deployment", "web", "app.kubernetes.io/managed-by-")

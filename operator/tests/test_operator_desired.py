@@ -7,7 +7,15 @@ from typing import Any
 from operator_objects import KEY, OWNER, document_of, proxy
 
 from helios_crds.workload import workload
-from helios_operator.desired import admin_secret, autoscaler, config_map, deployment, disruption_budget, services
+from helios_operator.desired import (
+    admin_secret,
+    autoscaler,
+    config_map,
+    deployment,
+    disruption_budget,
+    network_policy,
+    services,
+)
 
 
 def made(**spec: Any) -> dict[str, Any]:
@@ -42,6 +50,21 @@ def test_services_lead_to_clients_admin_and_peers() -> None:
     assert (admin["metadata"]["name"], admin["spec"]["ports"][0]["port"]) == ("web-admin", 9090)
     assert peers["metadata"]["name"] == "web-peers"
     assert (peers["spec"]["clusterIP"], peers["spec"]["publishNotReadyAddresses"]) == ("None", True)
+
+
+def test_those_who_only_read_have_a_service_of_their_own() -> None:
+    spec = {"readListenPort": 7432, "service": {"type": "NodePort", "annotations": {"a": "b"}}}
+    clients, readers, *_ = services(OWNER, workload(proxy(**spec)))
+
+    assert readers["metadata"]["name"] == "web-ro"
+    assert (readers["spec"]["type"], readers["metadata"]["annotations"]) == ("NodePort", {"a": "b"})
+    (port,) = readers["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (clients["spec"]["ports"][0]["port"], "postgres-ro")
+    container = made(**spec)["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "postgres-ro", "containerPort": 7432, "protocol": "TCP"} in container["ports"]
+    policy = network_policy(OWNER, workload(proxy(networkPolicy={"enabled": True}, **spec)), document_of(**spec), "o")
+    assert policy is not None
+    assert [each["port"] for each in policy["spec"]["ingress"][0]["ports"]] == [6432, 7432]
 
 
 def test_one_pod_more_comes_before_one_goes() -> None:

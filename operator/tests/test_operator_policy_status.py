@@ -34,7 +34,8 @@ def accepted(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         ("PoolProfile", {"later": 1}, ("False", "UnknownField"), "spec.later"),
         ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "any"}, ("True", "Valid"), "acts on all of it"),
         ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "sync"}, ("False", "NotActedOn"), "passed over"),
-        ("TenantQuota", {"maxConcurrentConnections": 1}, ("False", "NotActedOn"), "no tenant would be limited"),
+        ("TenantQuota", {"maxConcurrentConnections": 1}, ("True", "Valid"), "acts on all of it"),
+        ("TenantQuota", {"maxQueriesPerMinute": 1}, ("False", "NotActedOn"), "no tenant would be limited"),
     ],
 )
 def test_accepted_with_reason_and_sentence(

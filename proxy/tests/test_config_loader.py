@@ -202,6 +202,16 @@ def test_no_kind_of_wrong_field_is_left_to_the_library() -> None:
         ),
         (NODE, "auth.users_file", 'set auth.method = "trust"'),
         ('listen_address = "0.0.0.0:9090"\n' + MINIMAL, "admin.address", "port 9090 is listen_address's too"),
+        (
+            'listen_address = "127.0.0.1:1"\nread_listen_address = "[::]:1"\n' + MINIMAL,
+            "read_listen_address",
+            "port 1 is listen_address's too",
+        ),
+        (
+            'read_listen_address = "127.0.0.1:9090"\n' + MINIMAL,
+            "admin.address",
+            "port 9090 is read_listen_address's too",
+        ),
         (MINIMAL + '[admin]\ntoken = "a"\ntoken_file = "b"\n', "admin.token_file", "stands beside admin.token"),
         (MINIMAL + '[tls]\nclient_auth = "required"\n', "tls.client_ca_file", "client_auth required needs it"),
         (MINIMAL + '[tls]\ncrl_file = "x"\n', "tls.crl_file", "is not used"),

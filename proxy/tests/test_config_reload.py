@@ -34,11 +34,12 @@ def test_live_fields_need_no_restart() -> None:
 
 
 def test_fields_bound_at_start_wait_for_a_restart() -> None:
-    new = _with(listen_address="0.0.0.0:1", workers=3, admin=AdminConfig(address="127.0.0.1:1"), pool=PoolConfig())
+    addresses = {"listen_address": "0.0.0.0:1", "read_listen_address": "0.0.0.0:2"}
+    new = _with(**addresses, workers=3, admin=AdminConfig(address="127.0.0.1:1"), pool=PoolConfig())
 
     plan = diff(OLD, new)
 
-    assert plan.restart == ("listen_address", "workers", "admin.address")
+    assert plan.restart == ("listen_address", "read_listen_address", "workers", "admin.address")
     assert plan.live == ()
 
 

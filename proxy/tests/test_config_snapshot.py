@@ -16,6 +16,7 @@ from helios.config import (
     DatabaseConfig,
     LimitsConfig,
     NodeConfig,
+    NodeRole,
     PoolConfig,
     PoolMode,
     PoolOverrides,
@@ -43,7 +44,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "workers": 2,
         "clients_per_worker": 64,
         "io": "auto",
-        "listen": [{"host": "::", "port": 0}],
+        "listen": [{"host": "::", "port": 0, "role": "primary"}],
         "unix_socket": None,
         "peers": None,
         "temperature": None,
@@ -97,6 +98,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
                 "policy": None,
             }
         ],
+        "readers": [],
         "users": [],
         "tcp": {
             "keepalive_idle_seconds": 30,
@@ -143,6 +145,28 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "max_buffered_bytes": 16_777_216,
         },
     }
+
+
+def test_a_second_address_leads_every_database_to_standbys(tmp_path: Path) -> None:
+    databases = (
+        DatabaseConfig(name="app", database="app_v2", user="app", password=SecretStr("inline")),
+        DatabaseConfig(name="reports", role=NodeRole.STANDBY),
+    )
+    config = ProxyConfig(
+        listen_address="127.0.0.1:1", read_listen_address="[::1]:2", auth=TRUST, clusters=(MAIN,), databases=databases
+    )
+
+    document = _snapshot(config, tmp_path)
+
+    assert document["listen"] == [
+        {"host": "127.0.0.1", "port": 1, "role": "primary"},
+        {"host": "::1", "port": 2, "role": "standby"},
+    ]
+    app, reports = document["databases"]
+    assert (app["role"], app["routing"], reports["role"]) == ("primary", None, "standby")
+    there = document["readers"][0]
+    assert there == {**app, "role": "standby", "routing": reports["routing"]}
+    assert document["readers"][1] == reports
 
 
 def test_users_passwords_and_overrides_are_resolved(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("tls", "client_ca_file"): (("tls", "clientCaSecretRef"), "name a Secret with the authorities of clients"),
     ("tls", "crl_file"): (("tls", "crlSecretRef"), ""),
     ("listen_address",): (("listenPort",), ""),
+    ("read_listen_address",): (("readListenPort",), ""),
     ("admin", "address"): (("adminPort",), ""),
 }
 """Configuration path → (path below spec, hint in the words of the resource)."""

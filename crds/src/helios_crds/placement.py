@@ -8,10 +8,13 @@ from typing import Final
 
 from helios_crds.since import Version
 
-__all__ = ["ADMIN_FOLDER", "LEASE_SUFFIX", "PEERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
+__all__ = ["ADMIN_FOLDER", "LEASE_SUFFIX", "PEERS_SUFFIX", "READERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
 
 SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
 ADMIN_FOLDER: Final = PurePosixPath("/etc/heliosproxy/admin")
+READERS_SUFFIX: Final = "-ro"
+"""Of the Service that leads to standbys, behind the proxy's name."""
+
 PEERS_SUFFIX: Final = "-peers"
 """Of the headless Service over all pods of a proxy, behind the proxy's name."""
 

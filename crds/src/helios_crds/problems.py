@@ -44,6 +44,10 @@ class Reason(StrEnum):
     """A cluster has no node yet: discovery found none."""
     NAME_CLAIMED = "NameClaimed"
     """A Service of the proxy would have the name of another proxy's."""
+    AUTOSCALERS_CLASH = "AutoscalersClash"
+    """Somebody else's autoscaler scales the same pods."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """Other HeliosProxies have what a TenantQuota allows."""
     CONFIG_INVALID = "ConfigInvalid"
     """Each field is fine alone, but with references and defaults they make no valid configuration."""
 

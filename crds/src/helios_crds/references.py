@@ -30,6 +30,10 @@ class References:
     undiscovered: Mapping[str, str] = field(default_factory=dict)
     """Why none were found for one of the others, where more is known than that."""
 
+    client_shares: Mapping[str, int] | None = None
+    """Clients that each pod may have, by the name of a TenantQuota that limits them; for one that is missing there is
+    no room. None: nobody else refers to them."""
+
     @classmethod
     def among(
         cls,

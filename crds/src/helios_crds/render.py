@@ -6,7 +6,7 @@ outside: the configuration names the files they will be mounted as.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,11 +20,12 @@ from helios_crds.config_check import check_config, field_of
 from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
+from helios_crds.quotas import claim_of, divide_clients
 from helios_crds.references import References
 from helios_crds.shares import first_share
 from helios_crds.since import fitting, is_guard
-from helios_crds.unsupported import NOT_ACTED_ON, unsupported
-from helios_crds.v1alpha1 import HeliosProxy
+from helios_crds.unsupported import NOT_ACTED_ON, spec_of, unsupported
+from helios_crds.v1alpha1 import HeliosProxy, TenantQuota
 from helios_crds.v1alpha1.backends import ClusterSpec
 from helios_crds.v1alpha1.helios_proxy import MAIN_CLUSTER
 from helios_crds.v1alpha1.references import (
@@ -102,6 +103,9 @@ class RenderResult:
     discoveries: tuple[Discovery, ...]
     """Clusters whose nodes `References.discovered` must supply."""
 
+    clients: int | None = None
+    """Clients that each pod may have; None where no TenantQuota says so."""
+
     @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that forbid a configuration."""
@@ -120,15 +124,18 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
     profile = references.pool_profiles.get(profile_ref.name) if profile_ref is not None else None
     pool, effective = effective_pool(proxy, profile)
     files = secret_files(proxy, references, place)
+    shares = _client_shares(proxy, references)
     problems = [
         *unsupported(proxy),
         *_reference_problems(proxy, references),
+        *_quota_problems(proxy, references, shares),
         *_secret_problems(files, references),
         *_backend_problems(proxy, references),
     ]
     config: ProxyConfig | None = None
     try:
         config = ProxyConfig.model_validate(_payload(proxy, references, place, pool))
+        config = _within(config, shares)
         problems += check_config(config, proxy, effective)
         config, left_out = fitting(config, place.version)
         problems += [_not_in_image(path, proxy, place) for path in left_out]
@@ -138,7 +145,9 @@ def render(proxy: HeliosProxy, references: References, placement: Placement | No
             for error in err.errors()
         ]
     blocked = any(problem.severity is Severity.ERROR for problem in problems)
-    return RenderResult(None if blocked else config, tuple(problems), effective, files, discoveries(proxy))
+    made = None if blocked else config
+    clients = made.limits.max_client_connections if made is not None and shares else None
+    return RenderResult(made, tuple(problems), effective, files, discoveries(proxy), clients)
 
 
 def secret_files(proxy: HeliosProxy, references: References, placement: Placement) -> tuple[SecretFile, ...]:
@@ -247,6 +256,41 @@ def _one_reference(field: str, name: str, known: Mapping[str, Any], kind: str, s
     return [Problem(message, field, hint, reason=Reason.NOT_ACTED_ON, severity=mark.severity)]
 
 
+def _limiting(proxy: HeliosProxy, references: References) -> Iterator[tuple[str, TenantQuota, int]]:
+    """(field, quota, total) for every quota that limits the clients of `proxy`."""
+    for index, ref in enumerate(proxy.spec.tenant_quota_refs):
+        quota = references.tenant_quotas.get(ref.name)
+        if quota is not None and quota.spec.max_concurrent_connections is not None:
+            yield f"spec.tenantQuotaRefs[{index}]", quota, quota.spec.max_concurrent_connections
+
+
+def _client_shares(proxy: HeliosProxy, references: References) -> Mapping[str, int]:
+    """Name of a quota → clients that each pod may have by it."""
+    if references.client_shares is not None:
+        return references.client_shares
+    claim = claim_of(proxy.name, spec_of(proxy), "")
+    found = {quota.name: divide_clients(total, [claim]) for _, quota, total in _limiting(proxy, references)}
+    return {name: shares[proxy.name] for name, shares in found.items() if shares}
+
+
+def _quota_problems(proxy: HeliosProxy, references: References, shares: Mapping[str, int]) -> Iterator[Problem]:
+    for field, quota, total in _limiting(proxy, references):
+        if quota.name not in shares:
+            message = f"TenantQuota/{quota.name} allows {total} client connections, and older ones leave too few"
+            hint = (
+                "lower limits.maxClientConnections or the number of pods, here or of another HeliosProxy that it is for"
+            )
+            yield Problem(message, field, hint, reason=Reason.QUOTA_EXCEEDED)
+
+
+def _within(config: ProxyConfig, shares: Mapping[str, int]) -> ProxyConfig:
+    """`config` with no more clients than its quotas allow."""
+    most = min(shares.values(), default=config.limits.max_client_connections)
+    if config.limits.max_client_connections <= most:
+        return config
+    return config.model_copy(update={"limits": config.limits.model_copy(update={"max_client_connections": most})})
+
+
 def _secret_problems(files: tuple[SecretFile, ...], references: References) -> list[Problem]:
     known = references.secrets
     if known is None:
@@ -291,6 +335,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "listen_address": _address(
             placement.listen_host, placement.listen_port, spec.listen_port, _DEFAULTS.listen_address
         ),
+        "read_listen_address": _read_address(proxy, placement),
         "admin": _admin(proxy, placement),
         "auth": _auth(proxy, references, placement),
         "console": {} if spec.console is None else spec.console.model_dump(exclude_defaults=True),
@@ -315,7 +360,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         ref = spec.monitor.secret_ref
         payload["monitor"]["password_file"] = _secret_path(ref.name, ref.key, placement)
     payload |= mirrored(spec)
-    return {key: value for key, value in payload.items() if value not in ({}, (), 0)}
+    return {key: value for key, value in payload.items() if value not in ({}, (), 0, None)}
 
 
 def _not_in_image(path: KeyPath, proxy: HeliosProxy, placement: Placement) -> Problem:
@@ -333,6 +378,11 @@ def _not_in_image(path: KeyPath, proxy: HeliosProxy, placement: Placement) -> Pr
 def _address(host: str, override: int | None, port: int | None, default: str) -> str:
     chosen = override if override is not None else port
     return join_address(host, split_address(default)[1] if chosen is None else chosen)
+
+
+def _read_address(proxy: HeliosProxy, placement: Placement) -> str | None:
+    port = proxy.spec.read_listen_port
+    return None if port is None else join_address(placement.listen_host, port)
 
 
 def _admin(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Workload:
     replicas: int
     listen_port: int
     admin_port: int
+    read_port: int | None
+    """Of the pods, for clients that only read; None: there is none."""
 
     requests: Mapping[str, str]
     """Resource name → quantity that the scheduler sets aside."""
@@ -81,6 +83,7 @@ def workload(proxy: HeliosProxy) -> Workload:
         replicas=spec.replicas,
         listen_port=spec.listen_port or split_address(_DEFAULTS.listen_address)[1],
         admin_port=spec.admin_port or split_address(_DEFAULTS.admin.address)[1],
+        read_port=spec.read_listen_port,
         requests={name: str(amount) for name, amount in spec.resources.requests.items()},
         limits={name: str(amount) for name, amount in spec.resources.limits.items()},
         termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,

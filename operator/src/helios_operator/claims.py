@@ -41,7 +41,7 @@ def claim_problems(
         if not stored.deleting and (not since or (stored.created, other) < (since, key))
     ]
     for each in discoveries(resource):
-        if each.provider is None and each.name in _services(key):
+        if each.provider is None and each.name in (*_services(key), key.readers):
             message = f"nodes behind {each.source} would be the pods of this proxy itself"
             problems.append(Problem(message, "spec", "name the Service of the servers", reason=Reason.CONFIG_INVALID))
     return problems

@@ -43,6 +43,8 @@ class ConfigDocument:
     admin_port: int
     secrets: tuple[tuple[str, str], ...]
     """(Secret, key) of every file that the document names."""
+    read_port: int | None = None
+    """For clients that only read; None where there is none."""
     backends: tuple[tuple[str, int], ...] = ()
     """(host, port) of every server."""
     first_share: int = 0
@@ -97,6 +99,7 @@ def _described(config: ProxyConfig, text: str) -> ConfigDocument:
         restart=_restart(config),
         listen_port=split_address(config.listen_address)[1],
         admin_port=split_address(config.admin.address)[1],
+        read_port=split_address(config.read_listen_address)[1] if config.read_listen_address else None,
         secrets=tuple(sorted(_secrets(config))),
         backends=tuple(sorted({(node.host, node.port) for each in config.clusters for node in each.nodes})),
         first_share=config.limits.max_server_connections,

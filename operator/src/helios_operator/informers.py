@@ -40,6 +40,7 @@ from helios_operator.providers import (
 from helios_operator.queue import WorkQueue
 from helios_operator.records import child_of, pod_of, sidecar_of, slice_of, stored_of
 from helios_operator.references import places_of
+from helios_operator.scaling import Scaler, scaler_of
 from helios_operator.world import Placed, World
 
 __all__ = ["Informers"]
@@ -55,6 +56,7 @@ CHILDREN: Final = (
     ROLE,
     ROLE_BINDING,
 )
+TENANT_QUOTA: Final = "TenantQuota"
 SLICE_SERVICE: Final = "kubernetes.io/service-name"
 Json = dict[str, Any]
 USED_BY_SECONDS: Final = 0.3
@@ -91,6 +93,7 @@ class Informers:
             told = world.seen_announced.setdefault((kind, selector), {})
             decisions = self._groups(place_of, told, announced_by_patroni, self._add_users)
             watches.append(self._watch(client, kind, selector, *decisions))
+        watches.append(self._scalers(client))
         self._watches = watches
         self._unlisted = {(watch.kind, watch.labels) for watch in watches}
         self.complete = asyncio.Event()
@@ -124,7 +127,11 @@ class Informers:
 
         def seen(value: Json) -> None:
             key = ProxyKey(*_place(value))
-            self._add_policies(world.saw_proxy(key, stored_of(value), places_of(key, value.get("spec") or {})))
+            before, stored, places = world.proxy(key), stored_of(value), places_of(key, value.get("spec") or {})
+            turned = world.saw_proxy(key, stored, places)
+            self._add_policies(turned)
+            if before is None or before.generation != stored.generation:
+                self._add_sharing(key, {*turned, *places})
             version = int(value["metadata"]["resourceVersion"])
             if not world.is_status_echo(key, version):
                 queue.add(key, version)
@@ -133,7 +140,9 @@ class Informers:
             gone(ProxyKey(*_place(value)))
 
         def gone(key: ProxyKey) -> None:
-            self._add_policies(world.lost_proxy(key))
+            turned = world.lost_proxy(key)
+            self._add_policies(turned)
+            self._add_sharing(key, turned)
             queue.add(key)
             for other in rivals(key):
                 self._add(other)
@@ -180,6 +189,31 @@ class Informers:
         told = self._world.seen_announced.setdefault((kind, ""), {})
         objects = self._groups(partial(place_of_object, kind), told, announced_by_object, self._add_users)
         return Watch(self._client, kind, None, *objects)
+
+    def _scalers(self, client: Client) -> Watch:
+        """Follows every autoscaler: one of a user's carries no label, and may come to scale something else."""
+        held = self._world.seen_scalers
+
+        def put(place: tuple[str, str], scaler: Scaler | None) -> None:
+            before = held.pop(place, None)
+            if scaler is not None:
+                held[place] = scaler
+            if scaler != before:
+                for each in {each.target for each in (before, scaler) if each is not None}:
+                    self._add(ProxyKey(place[0], each))
+
+        def listed(names: Names) -> None:
+            for place in [place for place in held if place not in names]:
+                put(place, None)
+
+        return self._watch(
+            client,
+            AUTOSCALER,
+            None,
+            lambda value: put(_place(value), scaler_of(value)),
+            lambda value: put(_place(value), None),
+            listed,
+        )
 
     def _groups(
         self,
@@ -234,6 +268,14 @@ class Informers:
         for place in places:
             if self._world.policy(*place) is not None:
                 self._policies.add_after(place, USED_BY_SECONDS)
+
+    def _add_sharing(self, key: ProxyKey, places: Iterable[Placed]) -> None:
+        """What one proxy has of a quota, the others have not."""
+        for namespace, kind, name in places:
+            if kind == TENANT_QUOTA:
+                for other in self._world.proxies_of(namespace, kind, name):
+                    if other != key:
+                        self._queue.add(other)
 
     def _add_group(self, key: tuple[str, str]) -> None:
         """A proxy of that name, and proxies that find their nodes behind a Service of that name."""

@@ -6,23 +6,36 @@ The reconciler asks over the world that its streams have told, the webhook over 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from helios.kube import Client
 from helios_crds import HeliosProxy
 from helios_crds.placement import Placement
 from helios_crds.problems import Severity
+from helios_crds.quotas import Claim, claim_of, divide_clients
 from helios_crds.references import References
 from helios_crds.render import RenderResult, discoveries, render, secret_files
 from helios_operator.claims import claim_problems, rivals
 from helios_operator.discovery import discover
 from helios_operator.names import ProxyKey
 from helios_operator.references import PolicyReader
+from helios_operator.scaling import scaling_problems
 from helios_operator.user_secrets import UserSecrets
 from helios_operator.world import World
 
-__all__ = ["Judge", "secrets_of"]
+__all__ = ["Judge", "Written", "secrets_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A HeliosProxy as the API server has it, or is about to."""
+
+    spec: dict[str, Any]
+    since: str = ""
+    """When it was created; empty for one that is about to be."""
+    uid: str | None = None
+    """None for one that is about to be."""
 
 
 class Judge:
@@ -35,10 +48,9 @@ class Judge:
         self._policies = PolicyReader(world)
         self._users = UserSecrets(client, believe)
 
-    async def judge(
-        self, key: ProxyKey, resource: HeliosProxy, spec: dict[str, Any], since: str, place: Placement
-    ) -> RenderResult:
-        """The configuration of `resource`, whose spec as written is `spec`, or what is wrong. `since`: its creation."""
+    async def judge(self, key: ProxyKey, resource: HeliosProxy, written: Written, place: Placement) -> RenderResult:
+        """The configuration of `resource`, which stands in the API server as `written`, or what is wrong."""
+        spec = written.spec
         found = await discover(self._client, self._world, key.namespace, discoveries(resource))
         references = References.among(
             self._policies.policies(key, spec),
@@ -46,11 +58,42 @@ class Judge:
             found.nodes,
             found.missing,
         )
-        result = render(resource, references, place)
-        others = ((other, self._world.proxy(other)) for other in rivals(key))
-        claims = claim_problems(key, resource, since, {other: stored for other, stored in others if stored is not None})
-        blocked = any(problem.severity is Severity.ERROR for problem in claims)
-        return replace(result, problems=(*claims, *result.problems), config=None if blocked else result.config)
+        shares = self._client_shares(key, written, references)
+        result = render(resource, replace(references, client_shares=shares), place)
+        known = ((other, self._world.proxy(other)) for other in rivals(key))
+        others = {other: stored for other, stored in known if stored is not None}
+        beside = (
+            *claim_problems(key, resource, written.since, others),
+            *scaling_problems(key, written.uid, resource, self._world.scalers(key.namespace)),
+        )
+        blocked = any(problem.severity is Severity.ERROR for problem in beside)
+        return replace(result, problems=(*beside, *result.problems), config=None if blocked else result.config)
+
+    async def authority(self, namespace: str, resource: HeliosProxy) -> str | None:
+        """Who signed the certificate that clients are shown, as its Secret holds it; None where it does not say."""
+        tls = resource.spec.tls
+        if tls is None or tls.secret_ref is None:
+            return None
+        return await self._users.authority(namespace, tls.secret_ref.name)
+
+    def _client_shares(self, key: ProxyKey, written: Written, references: References) -> dict[str, int]:
+        """Clients that each of its pods may have, by the name of a quota that there is room in."""
+        shares: dict[str, int] = {}
+        for name, quota in references.tenant_quotas.items():
+            if (total := quota.spec.max_concurrent_connections) is None:
+                continue
+            sharing = self._world.proxies_of(key.namespace, quota.kind, name)
+            others = [(other, self._world.proxy(other)) for other in sharing if other != key]
+            claims = [
+                self._claim(other, seen.value["spec"], seen.created) for other, seen in others if seen is not None
+            ]
+            divided = divide_clients(total, [self._claim(key, written.spec, written.since), *claims])
+            if key.name in divided:
+                shares[name] = divided[key.name]
+        return shares
+
+    def _claim(self, key: ProxyKey, spec: dict[str, Any], since: str) -> Claim:
+        return claim_of(key.name, spec, since, self._world.settled_pods(key))
 
     def doubt(self, namespace: str, secrets: Iterable[str]) -> None:
         """Read these Secrets again next time: something about them was not as wanted."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from helios.kube import Kind
 from helios_crds import GROUP, KINDS, VERSION
-from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX
+from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX, READERS_SUFFIX
 
 __all__ = [
     "APPLIED",
@@ -125,6 +125,11 @@ class ProxyKey:
     def peers(self) -> str:
         """Headless Service over all pods, ready or not."""
         return f"{self.name}{PEERS_SUFFIX}"
+
+    @property
+    def readers(self) -> str:
+        """Service that leads to standbys, where there is one."""
+        return f"{self.name}{READERS_SUFFIX}"
 
     @property
     def lease(self) -> str:

@@ -51,7 +51,8 @@ def _rule(kinds: list[Kind], verbs: tuple[str, ...], part: str = "") -> dict[str
 CLUSTER_RULES: Final = [
     _rule(list(CUSTOM.values()), ("get", *WATCH)),
     _rule(list(CUSTOM.values()), ("patch",), "status"),
-    _rule([CONFIG_MAP, SERVICE], OWN),
+    _rule([CONFIG_MAP], OWN),
+    _rule([SERVICE], ON_DEMAND),
     _rule([DEPLOYMENT], OWN),
     _rule([POD_DISRUPTION_BUDGET], ON_DEMAND),
     _rule([AUTOSCALER], ON_DEMAND),

@@ -35,7 +35,7 @@ from helios.kube.kinds import (
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
-from helios_crds.problems import Problem, Reason
+from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.render import RenderResult, discoveries
 from helios_crds.since import Version, version_of_image
 from helios_crds.workload import Workload, workload
@@ -61,7 +61,7 @@ from helios_operator.document import ConfigDocument, next_document, present_docu
 from helios_operator.errors import InvalidOwnership, OperatorError
 from helios_operator.events import Recorder, turns_of
 from helios_operator.hold import Hold, HoldError, held, hold_of
-from helios_operator.judge import Judge, secrets_of
+from helios_operator.judge import Judge, Written, secrets_of
 from helios_operator.names import AUTOSCALED, HOLD, PROXY, REPLICAS_MANAGER, ROTATE, STATUS_MANAGER, ProxyKey
 from helios_operator.pod_templates import PodTemplates
 from helios_operator.poller import Poller
@@ -95,12 +95,18 @@ class _Look:
     orders: Mapping[str, HoldOrder] = field(default_factory=dict)
     """Clusters that somebody else switches over."""
     keeps_pods: bool = False
-    """The podTemplate is refused, so that the pods stay as they are."""
+    """The podTemplate is refused, or there is no room for more clients, so that the pods stay as they are."""
 
     @property
     def is_anothers(self) -> bool:
         """Whether a name that it needs is an older HeliosProxy's, so that nothing may be made."""
         return any(problem.reason is Reason.NAME_CLAIMED for problem in self.problems)
+
+    @property
+    def is_scaled_by_another(self) -> bool:
+        """Whether somebody else's autoscaler is in the way of ours: none is made, and one that is there stays."""
+        errors = (problem for problem in self.problems if problem.severity is Severity.ERROR)
+        return any(problem.reason is Reason.AUTOSCALERS_CLASH for problem in errors)
 
 
 class Reconciler:
@@ -157,9 +163,11 @@ class Reconciler:
         look.hold = _hold(look.resource)
         is_held = look.hold is not None and look.hold.lasts(datetime.now(UTC))
         resource = held(look.resource, look.hold) if look.hold and is_held else look.resource
-        place = Placement(version=self._oldest_reader(key, resource), pods=self._settled_pods(key))
-        look.result = await self._judge.judge(key, resource, value["spec"], look.proxy.created, place)
+        place = Placement(version=self._oldest_reader(key, resource), pods=self._world.settled_pods(key))
+        written = Written(value["spec"], look.proxy.created, look.proxy.uid)
+        look.result = await self._judge.judge(key, resource, written, place)
         look.problems = look.result.problems
+        look.keeps_pods = any(problem.reason is Reason.QUOTA_EXCEEDED for problem in look.problems)
         config = await self._present(key, look.proxy)
         look.document = self._document(key, look.result, config)
         if resource.spec.pod_template and look.document is not None:
@@ -187,10 +195,6 @@ class Reconciler:
         told = [version for version in map(version_of_image, images) if version is not None]
         return min(told, default=None)
 
-    def _settled_pods(self, key: ProxyKey) -> int:
-        """Those that are there, without the one more of a rolling update."""
-        return len([pod for pod in self._world.pods(key) if not pod.ended]) - 1
-
     async def _present(self, key: ProxyKey, proxy: Stored) -> Child | None:
         """The ConfigMap, if it is ours. One that lost its label is missing in the streams; then it is read."""
         config = self._world.child(CONFIG_MAP, key.namespace, key.config_map)
@@ -216,7 +220,9 @@ class Reconciler:
         credentials = await self._admin.obtain(owner, asked, is_new=present is None)
         for service in services(owner, work):
             await self._writer.ensure(SERVICE, service, owner.uid)
-        await self._tell_applications(owner, work)
+        if work.read_port is None:
+            await self._writer.remove(SERVICE, key.namespace, key.readers, owner.uid)
+        await self._tell_applications(owner, work, await self._judge.authority(key.namespace, look.resource))
         if look.document is None:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
@@ -228,10 +234,10 @@ class Reconciler:
             is_handed_over = await self._hand_over(key, work, owner)
             pods = deployment(owner, work, look.document, self._settings.image, is_handed_over)
             await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
-        await self._surround(key, work, look.document, owner)
+        await self._surround(key, work, look, owner)
         await self._tell_prometheus(work, look, owner)
 
-    async def _tell_applications(self, owner: Owner, work: Workload) -> None:
+    async def _tell_applications(self, owner: Owner, work: Workload, authority: str | None) -> None:
         """Secrets are not watched, so it is looked now and then whether ours is as it should be."""
         key, now = owner.key, time.monotonic()
         uid, looked = self._connections.get(key, ("", 0.0))
@@ -239,7 +245,7 @@ class Reconciler:
             self._world.gone(SECRET.name, key.namespace, key.connection)
             self._leases.discard(key)
             self._connections[key] = (owner.uid, now)
-        await self._writer.ensure(SECRET, connection_secret(owner, work), owner.uid)
+        await self._writer.ensure(SECRET, connection_secret(owner, work, authority), owner.uid)
 
     async def _hand_over(self, key: ProxyKey, work: Workload, owner: Owner) -> bool:
         """Whether an autoscaler says how many pods there are. Until it does, another manager of ours keeps the number:
@@ -277,15 +283,17 @@ class Reconciler:
         else:
             await self._writer.ensure(kind, value, owner)
 
-    async def _surround(self, key: ProxyKey, work: Workload, document: ConfigDocument, owner: Owner) -> None:
+    async def _surround(self, key: ProxyKey, work: Workload, look: _Look, owner: Owner) -> None:
         """What stands around the pods only where it is asked for."""
+        assert look.document is not None, "made"
         wanted = (
             (POD_DISRUPTION_BUDGET, disruption_budget(owner, work)),
             (AUTOSCALER, autoscaler(owner, work)),
-            (NETWORK_POLICY, network_policy(owner, work, document, self._settings.namespace)),
+            (NETWORK_POLICY, network_policy(owner, work, look.document, self._settings.namespace)),
         )
         for kind, value in wanted:
-            await self._ensure_or_remove(kind, key, value, owner.uid)
+            if kind is not AUTOSCALER or not look.is_scaled_by_another:
+                await self._ensure_or_remove(kind, key, value, owner.uid)
 
     async def _tell_prometheus(self, work: Workload, look: _Look, owner: Owner) -> None:
         """Objects of kinds that the cluster may not have."""

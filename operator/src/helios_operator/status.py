@@ -111,6 +111,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
         findings.append(Finding("SwitchingOver", "True", "HeldForProvider", f"no transaction begins in {message}"))
     if seen.sidecars:
         findings.append(_sidecars(seen))
+    if (quota := _quota(seen)) is not None:
+        findings.append(quota)
     if seen.not_served:
         message = f"the cluster has no {' and no '.join(seen.not_served)} yet; it is looked for again and again"
         findings.append(Finding("Monitored", "False", "KindNotServed", message))
@@ -185,10 +187,18 @@ def _config_valid(seen: Observed) -> Finding:
     refusals = [f"{name}: {view.refusal}" for name, view in sorted(seen.of_pods.items()) if view.refusal]
     if refusals:
         return Finding("ConfigValid", "False", "RefusedByPod", "; ".join(refusals))
-    ignored = _named(seen.problems, Reason.NOT_ACTED_ON, Reason.NOT_IN_IMAGE)
+    ignored = _named(seen.problems, Reason.AUTOSCALERS_CLASH, Reason.NOT_ACTED_ON, Reason.NOT_IN_IMAGE)
     if ignored:
         return Finding("ConfigValid", "True", ignored[0].reason.value, told(ignored))
     return Finding("ConfigValid", "True", "Valid", "the configuration is valid")
+
+
+def _quota(seen: Observed) -> Finding | None:
+    if exceeded := _named(seen.problems, Reason.QUOTA_EXCEEDED):
+        return Finding("QuotaSatisfied", "False", Reason.QUOTA_EXCEEDED.value, told(exceeded))
+    if seen.result is None or seen.result.clients is None:
+        return None
+    return Finding("QuotaSatisfied", "True", "Divided", f"each pod takes up to {seen.result.clients} clients")
 
 
 def _available(seen: Observed) -> Finding:

@@ -13,6 +13,7 @@ from helios.kube import Kind
 from helios_operator.names import ProxyKey
 from helios_operator.providers import CLUSTERS, Announced, Switch
 from helios_operator.records import Child, Endpoint, Pod, Slice, Stored
+from helios_operator.scaling import Scaler
 
 __all__ = ["Named", "Placed", "World"]
 
@@ -42,6 +43,8 @@ class World:
         """Selector → (namespace, provider, cluster) → name → pod with a server that somebody else looks after."""
         self.seen_announced: dict[tuple[Kind, str], dict[Placed, dict[str, Announced]]] = {}
         """(kind, selector) → (namespace, provider, cluster) → name → object in which he says what he is about to do."""
+        self.seen_scalers: dict[Named, Scaler] = {}
+        """(namespace, name) → autoscaler of a Deployment or a HeliosProxy, whoever made it."""
         self._foreign: set[Kind] = set()
         self._proxies: dict[ProxyKey, Stored] = {}
         self._places: dict[ProxyKey, frozenset[Placed]] = {}
@@ -107,6 +110,10 @@ class World:
         """Pods of a proxy that are not about to end."""
         return [pod for pod in self.all_pods(key) if not pod.deleting]
 
+    def settled_pods(self, key: ProxyKey) -> int:
+        """Pods that are there, without the one more of a rolling update."""
+        return len([pod for pod in self.pods(key) if not pod.ended]) - 1
+
     def all_pods(self, key: ProxyKey) -> list[Pod]:
         """Pods of a proxy, those too that are about to end."""
         return list(self.seen_pods.get((key.namespace, key.name), {}).values())
@@ -134,6 +141,10 @@ class World:
         """Which other server somebody is about to make the primary of a cluster."""
         told = (each for groups in self.seen_announced.values() for each in groups.get(place, {}).values())
         return next((each.switch for each in told if each.switch is not None), None)
+
+    def scalers(self, namespace: str) -> list[Scaler]:
+        """Autoscalers of a namespace, ours among them."""
+        return [scaler for (place, _), scaler in self.seen_scalers.items() if place == namespace]
 
     def child(self, kind: Kind, namespace: str, name: str) -> Child | None:
         """A child, as the stream or our last write shows it, whichever is newer."""

@@ -185,6 +185,10 @@ export class Instance extends pulumi.CustomResource {
      */
     declare public readonly poolProfileRef: pulumi.Output<string | undefined>;
     /**
+     * TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
+     */
+    declare public readonly readListenPort: pulumi.Output<number | undefined>;
+    /**
      * Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
      */
     declare public readonly replicas: pulumi.Output<number | undefined>;
@@ -282,6 +286,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["podTemplate"] = args?.podTemplate;
             resourceInputs["pool"] = args?.pool;
             resourceInputs["poolProfileRef"] = args?.poolProfileRef;
+            resourceInputs["readListenPort"] = args?.readListenPort;
             resourceInputs["replicas"] = (args?.replicas) ?? 2;
             resourceInputs["resources"] = args?.resources;
             resourceInputs["routing"] = args?.routing;
@@ -336,6 +341,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["podTemplate"] = undefined /*out*/;
             resourceInputs["pool"] = undefined /*out*/;
             resourceInputs["poolProfileRef"] = undefined /*out*/;
+            resourceInputs["readListenPort"] = undefined /*out*/;
             resourceInputs["replicas"] = undefined /*out*/;
             resourceInputs["resources"] = undefined /*out*/;
             resourceInputs["routing"] = undefined /*out*/;
@@ -495,6 +501,10 @@ export interface InstanceArgs {
      * PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
      */
     poolProfileRef?: pulumi.Input<string>;
+    /**
+     * TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
+     */
+    readListenPort?: pulumi.Input<number>;
     /**
      * Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
      */

@@ -51,7 +51,7 @@ export class TenantQuota extends pulumi.CustomResource {
      */
     declare public readonly maxBytesReadPerMinute: pulumi.Output<number | undefined>;
     /**
-     * Client connections at one time.
+     * Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
      */
     declare public readonly maxConcurrentConnections: pulumi.Output<number | undefined>;
     /**
@@ -128,7 +128,7 @@ export interface TenantQuotaArgs {
      */
     maxBytesReadPerMinute?: pulumi.Input<number>;
     /**
-     * Client connections at one time.
+     * Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
      */
     maxConcurrentConnections?: pulumi.Input<number>;
     /**

@@ -62,6 +62,7 @@ resource "heliosproxy_instance" "this" {
   image                 = var.image
   replicas              = var.replicas
   listen_port           = var.listen_port
+  read_listen_port      = var.read_listen_port
   admin_port            = var.admin_port
   paused                = var.paused
   maintenance           = var.maintenance

@@ -41,6 +41,12 @@ variable "listen_port" {
   default     = null
 }
 
+variable "read_listen_port" {
+  description = "TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither."
+  type        = number
+  default     = null
+}
+
 variable "admin_port" {
   description = "TCP port of the admin API, of the pods and of the Service `<name>-admin`. Default: 9090."
   type        = number

@@ -111,6 +111,15 @@ PORTS_DIFFER = Rule(
     "listenPort and adminPort must differ",
     _ports_differ,
 )
+READ_PORT_DIFFERS = Rule(
+    "read-port-differs",
+    "!has(self.readListenPort) || ((!has(self.listenPort) || self.readListenPort != self.listenPort) && "
+    "(!has(self.adminPort) || self.readListenPort != self.adminPort))",
+    "readListenPort must differ from listenPort and adminPort",
+    lambda spec, _old: (
+        "readListenPort" not in spec or spec["readListenPort"] not in (spec.get("listenPort"), spec.get("adminPort"))
+    ),
+)
 DATABASE_CLUSTER = Rule(
     "database-cluster",
     "!has(self.databases) || self.databases.all(d, has(d.cluster) ? "
@@ -174,6 +183,7 @@ class HeliosProxySpec(SpecModel):
     rules = (
         NODES_XOR_CLUSTERS,
         PORTS_DIFFER,
+        READ_PORT_DIFFERS,
         DATABASE_CLUSTER,
         CLUSTERS_NEED_DATABASES,
         POOL_MODES_OFF,
@@ -190,6 +200,10 @@ class HeliosProxySpec(SpecModel):
 
     listen_port: Annotated[Port | None, in_force(split_address(ProxyConfig().listen_address)[1])] = None
     """TCP port for PostgreSQL clients, of the pods and of the Service."""
+
+    read_listen_port: Port | None = None
+    """TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is
+    a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither."""
 
     admin_port: Annotated[Port | None, in_force(split_address(AdminConfig().address)[1])] = None
     """TCP port of the admin API, of the pods and of the Service `<name>-admin`."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from helios.config import Provider
 from helios.kube import Client, NotFound
-from helios.kube.kinds import ENDPOINT_SLICE, POD
+from helios.kube.kinds import AUTOSCALER, ENDPOINT_SLICE, POD
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
@@ -21,11 +21,12 @@ from helios_crds.since import version_of_image
 from helios_operator.admission.review import Json, Verdict
 from helios_operator.claims import rivals
 from helios_operator.informers import SLICE_SERVICE
-from helios_operator.judge import Judge
+from helios_operator.judge import Judge, Written
 from helios_operator.names import CUSTOM, PROXY, ProxyKey
 from helios_operator.providers import kind_of, label_text, member_of, place_of_object
 from helios_operator.records import slice_of, slim, stored_of
 from helios_operator.references import places_of
+from helios_operator.scaling import scaler_of
 from helios_operator.settings import OperatorSettings
 from helios_operator.world import World
 
@@ -66,8 +67,10 @@ class Validator:
         spec = value.get("spec") or {}
         world = await self._surroundings(key, spec)
         place = Placement(version=version_of_image(resource.spec.image or self._image))
-        since = "" if is_new else str(value["metadata"].get("creationTimestamp") or "")
-        result = await Judge(self._client, world, believe=0).judge(key, resource, spec, since, place)
+        metadata = value["metadata"]
+        since = "" if is_new else str(metadata.get("creationTimestamp") or "")
+        written = Written(spec, since, None if is_new else metadata.get("uid"))
+        result = await Judge(self._client, world, believe=0).judge(key, resource, written, place)
         return result.problems
 
     async def _surroundings(self, key: ProxyKey, spec: Json) -> World:
@@ -86,6 +89,14 @@ class Validator:
                     slices = {item["metadata"]["name"]: slice_of(item) for item in items}
                     world.seen_slices.setdefault((namespace, name), {}).update(slices)
         world.policies = policies
+        async for items, _ in self._client.pages(AUTOSCALER, key.namespace, None):
+            scalers = {item["metadata"]["name"]: scaler_of(item) for item in items}
+            world.seen_scalers |= {(key.namespace, name): each for name, each in scalers.items() if each is not None}
+        if spec.get("tenantQuotaRefs"):
+            async for items, _ in self._client.pages(PROXY, key.namespace, None):
+                for item in items:
+                    other = ProxyKey(key.namespace, item["metadata"]["name"])
+                    world.saw_proxy(other, stored_of(item), places_of(other, item.get("spec") or {}))
         for other in rivals(key):
             found = await self._get(PROXY.name, other.namespace, other.name)
             if found is not None:

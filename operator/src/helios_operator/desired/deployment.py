@@ -7,6 +7,7 @@ a file mounted by subPath would never change. The pods carry no identity towards
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from helios.kube.kinds import DEPLOYMENT
@@ -28,9 +29,10 @@ from helios_operator.names import (
     pod_labels,
 )
 
-__all__ = ["ADMIN_PORT", "POSTGRES_PORT", "USER", "deployment", "proxy_container", "proxy_volumes"]
+__all__ = ["ADMIN_PORT", "POSTGRES_PORT", "READ_PORT", "USER", "deployment", "proxy_container", "proxy_volumes"]
 
 POSTGRES_PORT: Final = "postgres"
+READ_PORT: Final = "postgres-ro"
 ADMIN_PORT: Final = "admin"
 USER: Final = 65_534
 """nobody; the images are made for it."""
@@ -109,7 +111,7 @@ def proxy_container(work: Workload, document: ConfigDocument, image: str) -> dic
         "image": image,
         "command": ["helios"],
         "args": ["serve", "-c", f"{CONFIG_FOLDER}/{CONFIG_KEY}"],
-        "ports": [_port(POSTGRES_PORT, document.listen_port), _port(ADMIN_PORT, document.admin_port)],
+        "ports": list(_ports(document)),
         "startupProbe": _probe("/healthz", 1, STARTUP_SECONDS),
         "livenessProbe": _probe("/livez", 10, 3),
         "readinessProbe": _probe("/readyz", 2, 2),
@@ -126,6 +128,13 @@ def proxy_container(work: Workload, document: ConfigDocument, image: str) -> dic
             *({"name": name, "mountPath": folder, "readOnly": True} for name, folder in secrets),
         ],
     }
+
+
+def _ports(document: ConfigDocument) -> Iterator[dict[str, Any]]:
+    yield _port(POSTGRES_PORT, document.listen_port)
+    if document.read_port is not None:
+        yield _port(READ_PORT, document.read_port)
+    yield _port(ADMIN_PORT, document.admin_port)
 
 
 def _port(name: str, port: int) -> dict[str, Any]:

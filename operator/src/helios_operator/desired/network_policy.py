@@ -36,11 +36,12 @@ def network_policy(owner: Owner, work: Workload, document: ConfigDocument, opera
     clients = [*map(_namespace, work.network.client_namespaces), pods] if work.network.client_namespaces else []
     askers = [*map(_namespace, sorted({operator, *work.network.monitoring_namespaces})), pods]
     postgres = _tcp(document.listen_port)
+    for_clients = [postgres, *([] if document.read_port is None else [_tcp(document.read_port)])]
     spec = {
         "podSelector": pods["podSelector"],
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"ports": [postgres], **({"from": clients} if clients else {})},
+            {"ports": for_clients, **({"from": clients} if clients else {})},
             {"ports": [_tcp(document.admin_port)], "from": askers},
         ],
         "egress": [

@@ -1,4 +1,4 @@
-"""The three Services of a proxy: for clients, for its admin API, and over all its pods."""
+"""The Services of a proxy: for clients, for those that only read, for its admin API, and over all its pods."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from typing import Any, Final
 
 from helios.kube.kinds import SERVICE
 from helios_crds.workload import Workload
-from helios_operator.desired.deployment import ADMIN_PORT, POSTGRES_PORT
+from helios_operator.desired.deployment import ADMIN_PORT, POSTGRES_PORT, READ_PORT
 from helios_operator.desired.metadata import Owner
 from helios_operator.names import COMPONENT, pod_labels
 
 __all__ = ["PEERS", "services"]
 
 CLIENTS: Final = "clients"
+READERS: Final = "readers"
 PEERS: Final = "peers"
 """Value of the label of the Service that names every pod."""
 
 
 def services(owner: Owner, work: Workload) -> list[dict[str, Any]]:
-    """`<name>` and `<name>-admin` lead to ready pods; `<name>-peers` names every pod, also before it is ready."""
+    """`<name>`, `<name>-ro` and `<name>-admin` lead to ready pods; `<name>-peers` names every pod, also before it is
+    ready. What differs between the first two is the name only, so that applications need no second port."""
     key = owner.key
     postgres = _port(POSTGRES_PORT, work.listen_port)
     admin = _port(ADMIN_PORT, work.admin_port)
     clients = {"type": work.service.type.value, "ports": [postgres]}
     peers = {"clusterIP": "None", "publishNotReadyAddresses": True, "ports": [postgres, admin]}
+    readers = {**clients, "ports": [{**postgres, "targetPort": READ_PORT}]}
+    reading = [_service(owner, key.readers, READERS, readers, work.service.annotations)] if work.read_port else []
     return [
         _service(owner, key.name, CLIENTS, clients, work.service.annotations),
+        *reading,
         _service(owner, key.admin, ADMIN_PORT, {"ports": [admin]}),
         _service(owner, key.peers, PEERS, peers),
     ]

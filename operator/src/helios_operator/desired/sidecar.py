@@ -60,14 +60,14 @@ def with_sidecar(pod: Mapping[str, Any], key: ProxyKey, work: Workload, document
 def _check(spec: Mapping[str, Any], containers: list[Json], document: ConfigDocument) -> None:
     if spec.get("hostNetwork"):
         raise SidecarError("with hostNetwork every pod of the node would listen on the same address: leave it out")
-    wanted = {document.listen_port, document.admin_port}
+    wanted = {document.listen_port, document.read_port, document.admin_port}
     for container in containers:
         if container["name"] == SIDECAR_CONTAINER:
             raise SidecarError(f"the name of container {SIDECAR_CONTAINER} is the sidecar's: give it another one")
         for port in container.get("ports") or ():
             if port["containerPort"] in wanted and port.get("protocol", "TCP") == "TCP":
                 what = f"container {container['name']} listens on port {port['containerPort']}, as the sidecar does"
-                raise SidecarError(f"{what}: give the HeliosProxy another listenPort or adminPort")
+                raise SidecarError(f"{what}: give the HeliosProxy another listenPort, readListenPort or adminPort")
 
 
 def _container(work: Workload, document: ConfigDocument, image: str) -> Json:

@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// What connections are on; fixed at start.
     pub io: IoBackend,
     /// Addresses to accept clients on; fixed at start.
-    pub listen: Vec<Address>,
+    pub listen: Vec<Entrance>,
     /// Where to accept clients of this machine as well; fixed at start.
     pub unix_socket: Option<UnixSocket>,
     /// How clients prove who they are.
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub peers: Option<Peers>,
     /// What a client may name as its database.
     pub databases: Vec<Arc<Database>>,
+    /// The same at the entrances of standbys; empty where there are none.
+    pub readers: Vec<Arc<Database>>,
     /// Users with limits of their own.
     pub users: Vec<UserSettings>,
     /// The console; absent is none.
@@ -107,6 +109,18 @@ pub struct Address {
     pub host: String,
     /// TCP port; 0 asks for any free one.
     pub port: u16,
+}
+
+/// Where clients are accepted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entrance {
+    /// Name or address.
+    pub host: String,
+    /// TCP port; 0 asks for any free one.
+    pub port: u16,
+    /// What nodes serve those who come this way.
+    pub role: Role,
 }
 
 /// When the other end of a TCP connection counts as gone.
@@ -486,7 +500,7 @@ impl Snapshot {
     /// What serde says: the field, what was expected, line and column.
     pub fn parse(document: &[u8]) -> Result<Snapshot, String> {
         let snapshot: Snapshot = read("snapshot", document)?;
-        for database in &snapshot.databases {
+        for database in snapshot.databases.iter().chain(&snapshot.readers) {
             if !snapshot
                 .clusters
                 .iter()
@@ -532,11 +546,16 @@ impl Snapshot {
 
     /// The entry for the name a client gave: its own, else `*`.
     pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
-        let named = |wanted: &str| {
-            self.databases
-                .iter()
-                .find(|database| database.name == wanted)
+        self.database_at(Role::Primary, name)
+    }
+
+    /// The same for who came by an entrance of this role. Only what nodes serve it differs.
+    pub fn database_at(&self, entrance: Role, name: &str) -> Option<&Arc<Database>> {
+        let entries = match entrance {
+            Role::Primary => &self.databases,
+            Role::Standby => &self.readers,
         };
+        let named = |wanted: &str| entries.iter().find(|database| database.name == wanted);
         named(name).or_else(|| named(ANY_DATABASE))
     }
 

@@ -175,7 +175,7 @@ impl Engine {
         let io = self.io(active.snapshot.io);
         let (sockets, bound) = listener::bind(&active.snapshot, inherited)?;
         self.estate
-            .keep(sockets.iter().flatten())
+            .keep(sockets.iter().flatten().map(|(socket, _)| socket))
             .map_err(|err| EngineError::Listen(err.to_string()))?;
         let inboxes = lock(&self.inboxes)
             .take()

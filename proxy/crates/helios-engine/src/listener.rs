@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::config::{Address, Snapshot, Tcp};
+use crate::config::{Entrance, Role, Snapshot, Tcp};
 use crate::error::EngineError;
 use crate::events::Level;
 use crate::newcomer::Newcomer;
@@ -23,6 +23,9 @@ use crate::worker::{Message, Worker};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket, and what nodes serve those who come by it.
+pub(crate) type Door = (Socket, Role);
 
 /// What clients can connect to.
 #[derive(Debug)]
@@ -70,8 +73,8 @@ impl Bound {
 pub(crate) fn bind(
     snapshot: &Snapshot,
     mut inherited: Vec<Socket>,
-) -> Result<(Vec<Vec<Socket>>, Vec<Bound>), EngineError> {
-    let mut sockets: Vec<Vec<Socket>> = (0..snapshot.workers).map(|_| Vec::new()).collect();
+) -> Result<(Vec<Vec<Door>>, Vec<Bound>), EngineError> {
+    let mut sockets: Vec<Vec<Door>> = (0..snapshot.workers).map(|_| Vec::new()).collect();
     let bound = bind_tcp(&snapshot.listen, &mut inherited, &mut sockets)?;
     let port = bound.first().map_or(0, SocketAddr::port);
     let mut bound: Vec<Bound> = bound.into_iter().map(Bound::Tcp).collect();
@@ -86,7 +89,7 @@ pub(crate) fn bind(
             file,
         });
         // One worker is enough to accept: whom it accepts goes to the worker with the fewest clients.
-        sockets[0].push(socket);
+        sockets[0].push((socket, Role::Primary));
     }
     Ok((sockets, bound))
 }
@@ -117,37 +120,40 @@ fn refused(address: &str, err: &io::Error) -> EngineError {
 
 /// Binds every address once per worker, but for what was handed over. Port 0 goes on with the port that it led to.
 fn bind_tcp(
-    addresses: &[Address],
+    entrances: &[Entrance],
     inherited: &mut Vec<Socket>,
-    sockets: &mut [Vec<Socket>],
+    sockets: &mut [Vec<Door>],
 ) -> Result<Vec<SocketAddr>, EngineError> {
     let mut bound = Vec::new();
-    for address in addresses {
-        let refused = |err: io::Error| refused(&format!("{}:{}", address.host, address.port), &err);
-        let mut resolved = (address.host.as_str(), address.port)
+    for entrance in entrances {
+        let refused =
+            |err: io::Error| refused(&format!("{}:{}", entrance.host, entrance.port), &err);
+        let mut resolved = (entrance.host.as_str(), entrance.port)
             .to_socket_addrs()
             .map_err(refused)?;
         let mut target = resolved
             .next()
             .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
-        let mut ready = take(inherited, |socket| {
-            tcp_address(socket).is_some_and(|at| fits(target, at))
-        });
-        match ready.first().and_then(tcp_address) {
+        match inherited
+            .iter()
+            .filter_map(tcp_address)
+            .find(|&at| fits(target, at))
+        {
             Some(address) => target = address,
             None => claim(target).map_err(refused)?,
         }
+        let mut ready = take(inherited, |socket| tcp_address(socket) == Some(target));
         for sockets in &mut *sockets {
             let socket = match ready.pop() {
                 Some(socket) => socket,
                 None => Listener::bind(target).map_err(refused)?,
             };
             target = tcp_address(&socket).unwrap_or(target);
-            sockets.push(socket);
+            sockets.push((socket, entrance.role));
         }
         // There were more workers before: the clients that wait at a socket are lost if nobody accepts them.
         for (at, socket) in ready.into_iter().enumerate() {
-            sockets[at % sockets.len()].push(socket);
+            sockets[at % sockets.len()].push((socket, entrance.role));
         }
         bound.push(target);
     }
@@ -210,7 +216,7 @@ impl Inheritance {
 }
 
 /// Accepts until the worker stops accepting.
-pub(crate) async fn accept_loop(worker: Rc<Worker>, mut listener: Listener) {
+pub(crate) async fn accept_loop(worker: Rc<Worker>, mut listener: Listener, role: Role) {
     let newcomer = worker.newcomer();
     let mut inheritance = Inheritance::default();
     while worker.accepting.get() {
@@ -221,7 +227,7 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, mut listener: Listener) {
             Some(Ok(socket)) => {
                 // A client that is gone already leaves a socket that cannot be set up.
                 if inheritance.is_certain || socket.tune(&worker.config().tcp).is_ok() {
-                    dispatch(&worker, socket);
+                    dispatch(&worker, socket, role);
                 }
             }
             Some(Err(err)) if is_exhausted(&err) => {
@@ -267,21 +273,21 @@ fn is_exhausted(err: &io::Error) -> bool {
 
 /// So many clients go to one worker before the next gets any: a wake-up that serves several costs less than several
 /// wake-ups.
-fn dispatch(worker: &Rc<Worker>, socket: Detached) {
+fn dispatch(worker: &Rc<Worker>, socket: Detached, role: Role) {
     let pack = worker.config().clients_per_worker;
     let load = |id: usize| worker.shared.clients[id].load(Ordering::Relaxed) / pack;
     let least = (0..worker.shared.clients.len())
         .min_by_key(|&id| load(id))
         .unwrap_or(worker.id);
     if least != worker.id {
-        let _ = worker.shared.inboxes[least].send(Message::Client(socket));
+        let _ = worker.shared.inboxes[least].send(Message::Client(socket, role));
     } else {
-        admit(worker, socket);
+        admit(worker, socket, role);
     }
 }
 
 /// Starts the session of a client on this worker.
-pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
+pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached, role: Role) {
     let Ok(conn) = Conn::tuned(socket) else {
         return;
     };
@@ -292,7 +298,7 @@ pub(crate) fn admit(worker: &Rc<Worker>, socket: Detached) {
     let address = ends.map_or(Ipv4Addr::LOCALHOST.into(), |(client, _)| client.ip());
     let census = &worker.shared.census;
     if let Some(stranger) = census.arrive(address, &worker.config().limits) {
-        let seat = Seat::take(worker, stranger);
+        let seat = Seat::take(worker, role, stranger);
         rt::spawn(session::run(Rc::clone(worker), conn, ends, seat));
     }
 }

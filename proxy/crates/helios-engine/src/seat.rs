@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::census::{Member, Stranger};
+use crate::config::Role;
 use crate::error::Refusal;
 use crate::worker::Worker;
 
@@ -15,6 +16,8 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Seat {
     worker: Rc<Worker>,
+    /// Of the entrance that it came by.
+    role: Role,
     /// Until it is logged in.
     stranger: Option<Stranger>,
     /// From then on.
@@ -22,14 +25,20 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn take(worker: &Rc<Worker>, stranger: Stranger) -> Seat {
+    pub(crate) fn take(worker: &Rc<Worker>, role: Role, stranger: Stranger) -> Seat {
         worker.shared.clients[worker.id].fetch_add(1, Ordering::Relaxed);
         worker.stats().accepted.add(1);
         Seat {
             worker: Rc::clone(worker),
+            role,
             stranger: Some(stranger),
             member: None,
         }
+    }
+
+    /// What nodes serve those who come by the entrance that it came by.
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     /// How long the login may take. Who is refused anyway is only waited for until it can be told so.

@@ -15,7 +15,7 @@ use slab::Slab;
 
 use crate::buffer::Buffer;
 use crate::census::Census;
-use crate::config::{Database, Snapshot};
+use crate::config::{Database, Role, Snapshot};
 use crate::console::Console;
 use crate::events::Events;
 use crate::halts::Halts;
@@ -443,7 +443,7 @@ impl Worker {
 
     fn receive(self: &Rc<Self>, message: Message) -> bool {
         match message {
-            Message::Client(socket) => listener::admit(self, socket),
+            Message::Client(socket, role) => listener::admit(self, socket, role),
             Message::Steal { pool, to } => {
                 if let Some(shard) = self.shard(&pool) {
                     shard.steal(to);
@@ -530,7 +530,7 @@ pub(crate) async fn run(
     id: usize,
     shared: Arc<Shared>,
     mut inbox: Inbox<Message>,
-    sockets: Vec<socket2::Socket>,
+    sockets: Vec<(socket2::Socket, Role)>,
 ) {
     let worker = Rc::new(Worker {
         id,
@@ -551,9 +551,9 @@ pub(crate) async fn run(
         plans: RefCell::default(),
     });
     worker.set_sampling();
-    for socket in sockets {
+    for (socket, role) in sockets {
         match Listener::new(socket) {
-            Ok(socket) => rt::spawn(listener::accept_loop(Rc::clone(&worker), socket)),
+            Ok(socket) => rt::spawn(listener::accept_loop(Rc::clone(&worker), socket, role)),
             Err(err) => worker.shared.events.log(
                 crate::events::Level::Error,
                 "a listener could not be started",

@@ -98,6 +98,7 @@ def _spec(imported: Imported, name: str, secrets: list[_Secret]) -> dict[str, An
     config = imported.config
     spec: dict[str, Any] = {
         "listenPort": split_address(config.listen_address)[1],
+        **({"readListenPort": split_address(readers)[1]} if (readers := config.read_listen_address) else {}),
         **_mirror(HeliosProxySpec, config),
         **_backends(config, name, secrets),
         "databases": _databases(config, name, secrets),

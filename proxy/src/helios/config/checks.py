@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import combinations
 
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
@@ -117,15 +118,25 @@ def _failover(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:
-    host, port = split_address(config.listen_address)
-    admin_host, admin_port = split_address(config.admin.address)
-    everywhere = ("0.0.0.0", "::")
-    if port and port == admin_port and (host == admin_host or host in everywhere or admin_host in everywhere):
-        yield Finding(("admin", "address"), f"port {port} is listen_address's too", "give each its own port")
+    addresses = {
+        ("listen_address",): config.listen_address,
+        ("read_listen_address",): config.read_listen_address,
+        ("admin", "address"): config.admin.address,
+    }
+    for (other, there), (path, here) in combinations(addresses.items(), 2):
+        if there is not None and here is not None and _collide(split_address(there), split_address(here)):
+            message = f"port {split_address(here)[1]} is {'.'.join(other)}'s too"
+            yield Finding(path, message, "give each its own port")
     if (config.admin.tls_cert_file is None) != (config.admin.tls_key_file is None):
         present, absent = ("cert", "key") if config.admin.tls_key_file is None else ("key", "cert")
         path = ("admin", f"tls_{present}_file")
         yield Finding(path, f"needs admin.tls_{absent}_file beside it", "set both or neither")
+
+
+def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    everywhere = ("0.0.0.0", "::")
+    hosts = (one[0], other[0])
+    return one[1] == other[1] != 0 and (hosts[0] == hosts[1] or any(host in everywhere for host in hosts))
 
 
 def _unix_socket(config: ProxyConfig) -> Iterator[Finding]:

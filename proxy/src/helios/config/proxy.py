@@ -52,6 +52,10 @@ class ProxyConfig(HeliosModel):
     """Address for PostgreSQL clients. 6432 as PgBouncer, since a PostgreSQL beside it may have 5432; port 0 is any free
     port."""
 
+    read_listen_address: Address | None = None
+    """Second address, for clients that only read: whatever database they name, standbys run every statement, as with
+    `role = "standby"` of a database. None: there is none."""
+
     unix_socket_dir: Path | None = None
     """Folder to listen on a Unix socket in as well, by a file `.s.PGSQL.<port>` as PostgreSQL's; the port is that of
     listen_address. Connections over it are never encrypted. None: there is none, for a container shares no folder."""

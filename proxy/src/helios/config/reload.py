@@ -16,6 +16,7 @@ __all__ = ["RESTART_FIELDS", "ReloadPlan", "diff"]
 
 RESTART_FIELDS: Final = {
     "listen_address": "the listening socket is bound at start",
+    "read_listen_address": "the listening socket is bound at start",
     "unix_socket_dir": "the listening socket is bound at start",
     "unix_socket_mode": "the listening socket is bound at start",
     "workers": "the threads are made at start",

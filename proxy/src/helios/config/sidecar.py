@@ -23,13 +23,13 @@ def as_sidecar(config: ProxyConfig) -> ProxyConfig:
 
     Nothing leads clients of other pods there, so no load balancer has to hear that it goes.
     """
-    port = split_address(config.listen_address)[1]
+    addresses = {name: getattr(config, name) for name in ("listen_address", "read_listen_address")}
     limits = config.limits
     if limits.max_server_connections:
         limits = limits.model_copy(update={"max_server_connections": FIRST_SHARE})
     return config.model_copy(
         update={
-            "listen_address": join_address(LOOPBACK, port),
+            **{name: join_address(LOOPBACK, split_address(at)[1]) for name, at in addresses.items() if at is not None},
             "failover": config.failover.model_copy(update={"enabled": False}),
             "drain": config.drain.model_copy(update={"endpoint_delay_seconds": 0}),
             "limits": limits,

@@ -7,7 +7,7 @@ seconds turned into milliseconds and `workers = 0` into a number.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,14 +57,14 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
     `base_dir` is where relative `*_file` paths start (None: the current folder; the loader has already made those of a
     loaded file absolute). Raises `SecretError` with every file that cannot be used.
     """
-    host, port = split_address(config.listen_address)
+    _, port = split_address(config.listen_address)
     secrets = _secrets(config, base_dir)
     document: dict[str, Any] = {
         "generation": config.generation,
         "workers": worker_count(config),
         "clients_per_worker": config.clients_per_worker,
         "io": config.io,
-        "listen": [{"host": host, "port": port}],
+        "listen": list(_entrances(config)),
         "unix_socket": _unix_socket(config, base_dir),
         "auth": {
             "method": config.auth.method,
@@ -94,6 +94,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "secrets": secrets.peers,
         },
         "databases": secrets.databases,
+        "readers": secrets.readers,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
         "tcp": config.tcp.model_dump(),
         "circuit_breaker": _circuit_breaker(config.circuit_breaker),
@@ -152,6 +153,8 @@ class _Secrets:
     query: dict[str, Any] | None
     """How to ask for other users."""
     databases: list[dict[str, Any]]
+    readers: list[dict[str, Any]]
+    """The databases as standbys serve them to those who come by `read_listen_address`."""
     peers: tuple[str, ...] | None
     """What they share, where there are any."""
     tls: dict[str, str | None] | None
@@ -174,11 +177,13 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     users = attempt(lambda: users_of(config, base_dir))
     hba = attempt(lambda: _text(config.auth.hba_file, "auth.hba_file", base_dir))
     query = attempt(lambda: _auth_query(config.auth, base_dir))
-    databases = []
+    databases, readers = [], []
     for index, entry in enumerate(config.resolved_databases()):
         field = f"databases[{index}].password_file"
         password = attempt(partial(secret, entry.password, entry.password_file, field, base_dir))
         databases.append(_database(entry, password, config))
+        if config.read_listen_address is not None:
+            readers.append(_database(entry.model_copy(update={"role": NodeRole.STANDBY}), password, config))
     peers = attempt(lambda: peer_secrets(config, base_dir)) if config.peers.hosts else None
     tls = attempt(lambda: _client_tls(config.tls, base_dir))
     authorities = [
@@ -187,7 +192,15 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), hba, query, databases, peers, tls, authorities)
+    return _Secrets(users or (), hba, query, databases, readers, peers, tls, authorities)
+
+
+def _entrances(config: ProxyConfig) -> Iterator[dict[str, Any]]:
+    """Where clients come in, and what nodes serve them there."""
+    for address, role in ((config.listen_address, NodeRole.PRIMARY), (config.read_listen_address, NodeRole.STANDBY)):
+        if address is not None:
+            host, port = split_address(address)
+            yield {"host": host, "port": port, "role": role}
 
 
 def _unix_socket(config: ProxyConfig, base_dir: Path | None) -> dict[str, Any] | None:

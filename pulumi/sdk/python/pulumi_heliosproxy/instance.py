@@ -55,6 +55,7 @@ class InstanceArgs:
                  pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input['InstancePoolArgs']] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
+                 read_listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input['InstanceResourcesArgs']] = None,
                  routing: Optional[pulumi.Input['InstanceRoutingArgs']] = None,
@@ -105,6 +106,7 @@ class InstanceArgs:
         :param pulumi.Input[Mapping[str, Any]] pod_template: Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
         :param pulumi.Input['InstancePoolArgs'] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
+        :param pulumi.Input[_builtins.int] read_listen_port: TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
         :param pulumi.Input['InstanceResourcesArgs'] resources: CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole.
         :param pulumi.Input['InstanceRoutingArgs'] routing: Which node runs a statement. Left out: the primary runs all.
@@ -187,6 +189,8 @@ class InstanceArgs:
             pulumi.set(__self__, "pool", pool)
         if pool_profile_ref is not None:
             pulumi.set(__self__, "pool_profile_ref", pool_profile_ref)
+        if read_listen_port is not None:
+            pulumi.set(__self__, "read_listen_port", read_listen_port)
         if replicas is None:
             replicas = 2
         if replicas is not None:
@@ -625,6 +629,18 @@ class InstanceArgs:
         pulumi.set(self, "pool_profile_ref", value)
 
     @_builtins.property
+    @pulumi.getter(name="readListenPort")
+    def read_listen_port(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
+        """
+        return pulumi.get(self, "read_listen_port")
+
+    @read_listen_port.setter
+    def read_listen_port(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "read_listen_port", value)
+
+    @_builtins.property
     @pulumi.getter
     def replicas(self) -> Optional[pulumi.Input[_builtins.int]]:
         """
@@ -821,6 +837,7 @@ class Instance(pulumi.CustomResource):
                  pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
+                 read_listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']]] = None,
                  routing: Optional[pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']]] = None,
@@ -875,6 +892,7 @@ class Instance(pulumi.CustomResource):
         :param pulumi.Input[Mapping[str, Any]] pod_template: Part of a pod template (`metadata`, `spec`) that goes over that of the operator, merged as by `kubectl patch`: containers and volumes by name; null or `$patch: delete` takes something away. Our container is named `proxy`. What is refused is told in the condition ConfigValid, and the pods stay as they are.
         :param pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']] pool: Server connections. Each field goes before the same field of the PoolProfile.
         :param pulumi.Input[_builtins.str] pool_profile_ref: PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
+        :param pulumi.Input[_builtins.int] read_listen_port: TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
         :param pulumi.Input[_builtins.int] replicas: Pods. Two, so that one may leave while the other serves; a default here because autoscalers read it.
         :param pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']] resources: CPU and memory of each pod. The default suits some thousand clients; a block given here replaces it whole.
         :param pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']] routing: Which node runs a statement. Left out: the primary runs all.
@@ -948,6 +966,7 @@ class Instance(pulumi.CustomResource):
                  pod_template: Optional[pulumi.Input[Mapping[str, Any]]] = None,
                  pool: Optional[pulumi.Input[Union['InstancePoolArgs', 'InstancePoolArgsDict']]] = None,
                  pool_profile_ref: Optional[pulumi.Input[_builtins.str]] = None,
+                 read_listen_port: Optional[pulumi.Input[_builtins.int]] = None,
                  replicas: Optional[pulumi.Input[_builtins.int]] = None,
                  resources: Optional[pulumi.Input[Union['InstanceResourcesArgs', 'InstanceResourcesArgsDict']]] = None,
                  routing: Optional[pulumi.Input[Union['InstanceRoutingArgs', 'InstanceRoutingArgsDict']]] = None,
@@ -1004,6 +1023,7 @@ class Instance(pulumi.CustomResource):
             __props__.__dict__["pod_template"] = pod_template
             __props__.__dict__["pool"] = pool
             __props__.__dict__["pool_profile_ref"] = pool_profile_ref
+            __props__.__dict__["read_listen_port"] = read_listen_port
             if replicas is None:
                 replicas = 2
             __props__.__dict__["replicas"] = replicas
@@ -1081,6 +1101,7 @@ class Instance(pulumi.CustomResource):
         __props__.__dict__["pod_template"] = None
         __props__.__dict__["pool"] = None
         __props__.__dict__["pool_profile_ref"] = None
+        __props__.__dict__["read_listen_port"] = None
         __props__.__dict__["replicas"] = None
         __props__.__dict__["resources"] = None
         __props__.__dict__["routing"] = None
@@ -1391,6 +1412,14 @@ class Instance(pulumi.CustomResource):
         PoolProfile whose settings apply where `pool` says nothing. While it is missing, the defaults apply.
         """
         return pulumi.get(self, "pool_profile_ref")
+
+    @_builtins.property
+    @pulumi.getter(name="readListenPort")
+    def read_listen_port(self) -> pulumi.Output[Optional[_builtins.int]]:
+        """
+        TCP port of the pods for clients that only read: standbys answer there, whatever the statement. With it there is a Service `<name>-ro`, which has the port of the Service `<name>`. Left out: neither.
+        """
+        return pulumi.get(self, "read_listen_port")
 
     @_builtins.property
     @pulumi.getter

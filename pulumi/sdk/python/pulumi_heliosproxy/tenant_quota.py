@@ -35,7 +35,7 @@ class TenantQuotaArgs:
         :param pulumi.Input[_builtins.int] cost_budget_dollars_per_day: Whole US dollars a day that statements of this tenant may cost.
         :param pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]] labels: Labels. Those that others set are left alone.
         :param pulumi.Input[_builtins.int] max_bytes_read_per_minute: Bytes of result rows a minute. Write plain digits: kubectl takes `100_000_000` for a number, others do not.
-        :param pulumi.Input[_builtins.int] max_concurrent_connections: Client connections at one time.
+        :param pulumi.Input[_builtins.int] max_concurrent_connections: Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
         :param pulumi.Input[_builtins.int] max_queries_per_minute: Statements a minute.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
         :param pulumi.Input[_builtins.str] namespace: Namespace. Left out: that of the provider.
@@ -112,7 +112,7 @@ class TenantQuotaArgs:
     @pulumi.getter(name="maxConcurrentConnections")
     def max_concurrent_connections(self) -> Optional[pulumi.Input[_builtins.int]]:
         """
-        Client connections at one time.
+        Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
         """
         return pulumi.get(self, "max_concurrent_connections")
 
@@ -195,7 +195,7 @@ class TenantQuota(pulumi.CustomResource):
         :param pulumi.Input[_builtins.int] cost_budget_dollars_per_day: Whole US dollars a day that statements of this tenant may cost.
         :param pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]] labels: Labels. Those that others set are left alone.
         :param pulumi.Input[_builtins.int] max_bytes_read_per_minute: Bytes of result rows a minute. Write plain digits: kubectl takes `100_000_000` for a number, others do not.
-        :param pulumi.Input[_builtins.int] max_concurrent_connections: Client connections at one time.
+        :param pulumi.Input[_builtins.int] max_concurrent_connections: Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
         :param pulumi.Input[_builtins.int] max_queries_per_minute: Statements a minute.
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
         :param pulumi.Input[_builtins.str] namespace: Namespace. Left out: that of the provider.
@@ -322,7 +322,7 @@ class TenantQuota(pulumi.CustomResource):
     @pulumi.getter(name="maxConcurrentConnections")
     def max_concurrent_connections(self) -> pulumi.Output[Optional[_builtins.int]]:
         """
-        Client connections at one time.
+        Client connections at one time, of all HeliosProxies of the namespace that refer to this quota together. The operator divides them: a pod has as many as `limits.maxClientConnections` of its HeliosProxy says, where that is left out an equal part of the rest. One more pod of each counts, for updates. Older ones go first; one that there is no room for is refused. A process beside an application (sidecar) has what a pod has, and is not counted.
         """
         return pulumi.get(self, "max_concurrent_connections")
 

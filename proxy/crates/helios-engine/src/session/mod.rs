@@ -163,7 +163,7 @@ pub(crate) struct Session {
     worker: Rc<Worker>,
     pub(crate) handle: Rc<Handle>,
     place: usize,
-    _seat: Seat,
+    seat: Seat,
     pub(crate) client: Conn,
     limits: Limits,
     /// Settings of the client's startup packet.
@@ -310,7 +310,7 @@ impl Session {
             worker,
             handle,
             place,
-            _seat: seat,
+            seat,
             client,
             limits,
             startup: Arc::clone(&bucket),

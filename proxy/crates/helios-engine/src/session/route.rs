@@ -39,7 +39,7 @@ impl Session {
     pub(super) fn entry(&self, active: &Active) -> Result<Arc<Database>, Refusal> {
         active
             .snapshot
-            .database(&self.login().database)
+            .database_at(self.seat.role(), &self.login().database)
             .cloned()
             .ok_or_else(|| {
                 let text = format!("database \"{}\" does not exist", self.login().database);

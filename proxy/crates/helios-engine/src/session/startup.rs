@@ -18,7 +18,7 @@ use super::cancel;
 use super::console::ConsoleSession;
 use super::handle::{Ends, Handle, Visit};
 use super::{Login, Session};
-use crate::config::{Database, PoolMode, Snapshot};
+use crate::config::{Database, PoolMode, Role, Snapshot};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
@@ -191,7 +191,7 @@ async fn begin(
     if adds_host(worker, &params) {
         label(&mut params.parameters, &conn.peer());
     }
-    let own = own_parameters(worker, &mut params);
+    let own = own_parameters(worker, seat.role(), &mut params);
     let buckets = &worker.shared.buckets;
     let bucket = match params.replication {
         None => buckets.of_startup(&params.parameters),
@@ -230,13 +230,18 @@ async fn begin(
 }
 
 /// Takes settings of ours out of a client's, where they are not for PostgreSQL.
-fn own_parameters(worker: &Worker, params: &mut StartupParams) -> Vec<(Parameter, String)> {
+fn own_parameters(
+    worker: &Worker,
+    entrance: Role,
+    params: &mut StartupParams,
+) -> Vec<(Parameter, String)> {
     let config = worker.config();
     let is_split = |entry: &Arc<Database>| {
         let mode = config.pool_settings(entry, &params.user).mode;
         entry.routing.is_some() && mode != PoolMode::Session && params.replication.is_none()
     };
-    if !config.database(&params.database).is_some_and(is_split) {
+    let entry = config.database_at(entrance, &params.database);
+    if !entry.is_some_and(is_split) {
         return Vec::new();
     }
     let mut own = Vec::new();

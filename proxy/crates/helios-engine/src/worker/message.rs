@@ -4,6 +4,7 @@ use std::sync::{mpsc, Arc};
 
 use serde_json::Value;
 
+use crate::config::Role;
 use crate::notify::{Address, Mail};
 use crate::pool::PoolShared;
 use crate::rt::{Detached, Sender};
@@ -13,8 +14,8 @@ use crate::session::cancel::Claim;
 /// What comes to a worker from elsewhere.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A client that another worker accepted.
-    Client(Detached),
+    /// A client that another worker accepted, and the role of the entrance.
+    Client(Detached, Role),
     /// Send an idle server of this pool to worker `to`.
     Steal { pool: Arc<PoolShared>, to: usize },
     /// Close an idle server of this pool, for a client of another one.

@@ -16,16 +16,18 @@ from helios_make.go import go_caches
 from helios_make.places import Places
 from helios_make.stamps import digest
 
-__all__ = ["CLOUDNATIVE_PG", "PROMETHEUS", "ZALANDO", "ensure_crds"]
+__all__ = ["CERT_MANAGER", "CLOUDNATIVE_PG", "PROMETHEUS", "ZALANDO", "ensure_crds"]
 
 PINS = Path("e2e", "kubernetes", "foreign")
 PROMETHEUS = "github.com/prometheus-operator/prometheus-operator"
 CLOUDNATIVE_PG = "github.com/cloudnative-pg/cloudnative-pg"
+CERT_MANAGER = "github.com/cert-manager/cert-manager"
 ZALANDO = "github.com/zalando/postgres-operator"
 FOLDERS = {
     PROMETHEUS: "example/prometheus-operator-crd",
     CLOUDNATIVE_PG: "config/crd/bases",
     ZALANDO: "manifests",
+    CERT_MANAGER: "deploy/crds",
 }
 """Module → folder with its definitions."""
 

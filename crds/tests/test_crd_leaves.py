@@ -58,6 +58,9 @@ AROUND: dict[str, dict[str, Any]] = {
             "crlSecretRef": {"name": "revoked"},
         }
     },
+    "spec.tls.certificate": {
+        "tls": {"mode": "allow", "secretRef": None, "certificate": {"issuerRef": {"name": "who"}}}
+    },
     "spec.serverTls": {"serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}},
     "spec.clusters[].serverTls": {
         "clusters": [{**CLUSTER, "serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}}]

@@ -179,6 +179,10 @@ CASES: dict[str, Cases] = {
         ({}, {"mode": "disable"}, {"secretRef": {"name": "s"}}, {"mode": "require", "secretRef": {"name": "s"}}),
         ({"mode": "allow"}, {"mode": "require"}),
     ),
+    "tls-one-certificate": Cases(
+        ({}, {"secretRef": {"name": "s"}}, {"mode": "require", "certificate": {"issuerRef": {"name": "i"}}}),
+        ({"secretRef": {"name": "s"}, "certificate": {"issuerRef": {"name": "i"}}},),
+    ),
     "tls-client-ca": Cases(
         ({}, {"clientAuth": "none"}, {"clientAuth": "optional", "clientCaSecretRef": {"name": "s"}}),
         ({"clientAuth": "required"}, {"clientCaSecretRef": {"name": "s"}}),

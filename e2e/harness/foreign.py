@@ -8,15 +8,17 @@ from pathlib import Path
 from cluster import Cluster
 from harness.operator import ROOT, established
 from harness.wait import until
-from helios_make.foreign import CLOUDNATIVE_PG, PROMETHEUS, ZALANDO, ensure_crds
+from helios_make.foreign import CERT_MANAGER, CLOUDNATIVE_PG, PROMETHEUS, ZALANDO, ensure_crds
 from helios_make.places import find_places
 
-__all__ = ["CLUSTERS", "MONITORING", "install_kinds", "remove_kinds"]
+__all__ = ["CERTIFICATES", "CLUSTERS", "MONITORING", "install_kinds", "remove_kinds"]
 
 MONITORING = tuple(
     f"{plural}.monitoring.coreos.com" for plural in ("podmonitors", "servicemonitors", "prometheusrules")
 )
 """Of the Prometheus operator, what Helios makes objects of."""
+CERTIFICATES = ("certificates.cert-manager.io",)
+"""By which cert-manager is asked for one."""
 CLUSTERS = (
     "clusters.postgresql.cnpg.io",
     "postgresqls.acid.zalan.do",
@@ -54,6 +56,8 @@ def _file(kind: str) -> Path:
             return ensure_crds(find_places(), PROMETHEUS) / f"{group}_{plural}.yaml"
         case "postgresql.cnpg.io":
             return ensure_crds(find_places(), CLOUDNATIVE_PG) / f"{group}_{plural}.yaml"
+        case "cert-manager.io":
+            return ensure_crds(find_places(), CERT_MANAGER) / f"{group}_{plural}.yaml"
         case "acid.zalan.do":
             return ensure_crds(find_places(), ZALANDO) / "postgresql.crd.yaml"
         case _:

@@ -16,7 +16,7 @@ import yaml
 
 from cluster import Cluster, KubectlError
 from harness.admission import AdmittingOperator, remove_webhooks
-from harness.foreign import CLUSTERS, MONITORING, install_kinds
+from harness.foreign import CERTIFICATES, CLUSTERS, MONITORING, install_kinds
 from harness.operator import ACCOUNT, INSTALL, NAMESPACE
 from harness.resources import POLICIES, Shop
 from harness.wait import until
@@ -125,8 +125,11 @@ def monitored(shop: Shop) -> None:
             shop.proxy(monitoring={field: True, "prometheusRule": True, "intervalSeconds": seconds, "labels": labels})
             for made in (kind, "prometheusrule"):
                 shop.until(lambda: labels["release"] in str(shop.find(made, "web")), f"{made}: {seconds}")  # noqa: B023
+    for name in ("a.example", "b.example"):
+        shop.proxy(tls={"certificate": {"issuerRef": {"name": "authority"}, "dnsNames": [name]}})
+        shop.until(lambda: name in str(shop.find("certificate", "web")), f"a certificate for {name}")  # noqa: B023
     shop.proxy()
-    for kind in ("podmonitor", "servicemonitor", "prometheusrule"):
+    for kind in ("podmonitor", "servicemonitor", "prometheusrule", "certificate"):
         shop.until(lambda: shop.find(kind, "web") is None, f"{kind} is gone")  # noqa: B023
 
 
@@ -137,7 +140,7 @@ def test_no_request_is_forbidden_and_no_right_is_unused(shop: Shop, operator_kub
         pytest.skip("somebody else runs the API server, so there is no audit log to read")
     since = log.stat().st_size
     shop.kubectl("-n", NAMESPACE, "delete", "lease", ACCOUNT, "--ignore-not-found")
-    install_kinds(shop.cluster, (*MONITORING, *CLUSTERS))
+    install_kinds(shop.cluster, (*MONITORING, *CLUSTERS, *CERTIFICATES))
 
     with AdmittingOperator(shop.cluster, operator_kubeconfig, tmp_path, "--discovery-interval=1") as operator:
         try:

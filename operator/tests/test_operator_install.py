@@ -29,7 +29,7 @@ def test_what_others_need_comes_first() -> None:
 
 
 AROUND = {"poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies", "podmonitors"}
-ON_DEMAND = {*AROUND, "serviceaccounts", "roles", "rolebindings", "services"}
+ON_DEMAND = {*AROUND, "serviceaccounts", "roles", "rolebindings", "services", "certificates"}
 
 
 def test_secrets_are_never_listed_and_no_right_is_a_wildcard() -> None:

@@ -8,7 +8,15 @@ from typing import Final
 
 from helios_crds.since import Version
 
-__all__ = ["ADMIN_FOLDER", "LEASE_SUFFIX", "PEERS_SUFFIX", "READERS_SUFFIX", "SECRETS_FOLDER", "Placement"]
+__all__ = [
+    "ADMIN_FOLDER",
+    "CERTIFICATE_SUFFIX",
+    "LEASE_SUFFIX",
+    "PEERS_SUFFIX",
+    "READERS_SUFFIX",
+    "SECRETS_FOLDER",
+    "Placement",
+]
 
 SECRETS_FOLDER: Final = PurePosixPath("/etc/heliosproxy/secrets")
 ADMIN_FOLDER: Final = PurePosixPath("/etc/heliosproxy/admin")
@@ -17,6 +25,9 @@ READERS_SUFFIX: Final = "-ro"
 
 PEERS_SUFFIX: Final = "-peers"
 """Of the headless Service over all pods of a proxy, behind the proxy's name."""
+
+CERTIFICATE_SUFFIX: Final = "-tls"
+"""Of the Secret with the certificate that cert-manager makes, behind the proxy's name."""
 
 LEASE_SUFFIX: Final = "-failover"
 """Of the Lease that is the right to promote, behind the proxy's name."""

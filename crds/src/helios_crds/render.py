@@ -17,7 +17,7 @@ from helios.config.base import join_address, split_address
 from helios.config.tree import Path as KeyPath
 from helios.config.tree import path_text
 from helios_crds.config_check import check_config, field_of
-from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX, Placement
+from helios_crds.placement import CERTIFICATE_SUFFIX, LEASE_SUFFIX, PEERS_SUFFIX, Placement
 from helios_crds.pool_settings import Effective, effective_pool, mirrored
 from helios_crds.problems import Problem, Reason, Severity
 from helios_crds.quotas import claim_of, divide_clients
@@ -38,9 +38,19 @@ from helios_crds.v1alpha1.references import (
     PasswordRef,
     UsersRef,
 )
-from helios_crds.v1alpha1.settings import ServerTlsSpec, TlsSpec, WorkloadSpec
+from helios_crds.v1alpha1.settings import ServerTlsSpec, WorkloadSpec
 
-__all__ = ["Discovery", "References", "RenderResult", "SecretFile", "discoveries", "render", "secret_files"]
+__all__ = [
+    "Discovery",
+    "References",
+    "RenderResult",
+    "SecretFile",
+    "ShownCertificate",
+    "certificate_secret",
+    "discoveries",
+    "render",
+    "secret_files",
+]
 
 
 _DEFAULTS: Final = ProxyConfig()
@@ -57,6 +67,15 @@ class SecretFile:
 
     field: str
     """The field that asks for it, e.g. `spec.auth.usersSecretRef`."""
+
+
+@dataclass(frozen=True)
+class ShownCertificate:
+    """The Secret with the certificate that clients are shown."""
+
+    secret: str
+    field: str
+    """The field that asks for it."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +189,20 @@ def secret_files(proxy: HeliosProxy, references: References, placement: Placemen
         for field, ref in refs
         if ref is not None
     ]
-    if (shown := spec.tls.secret_ref if spec.tls is not None else None) is not None:
+    if (shown := certificate_secret(proxy)) is not None:
         for key in (CERTIFICATE_KEY, PRIVATE_KEY):
-            path = _secret_path(shown.name, key, placement)
-            files.append(SecretFile(shown.name, key, path, "spec.tls.secretRef"))
+            files.append(SecretFile(shown.secret, key, _secret_path(shown.secret, key, placement), shown.field))
     return tuple(files)
+
+
+def certificate_secret(proxy: HeliosProxy) -> ShownCertificate | None:
+    """Where the certificate is that clients are shown; None where they are shown none."""
+    tls = proxy.spec.tls
+    if tls is not None and tls.secret_ref is not None:
+        return ShownCertificate(tls.secret_ref.name, "spec.tls.secretRef")
+    if tls is not None and tls.certificate is not None:
+        return ShownCertificate(f"{proxy.name}{CERTIFICATE_SUFFIX}", "spec.tls.certificate")
+    return None
 
 
 def discoveries(proxy: HeliosProxy) -> tuple[Discovery, ...]:
@@ -339,7 +367,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "admin": _admin(proxy, placement),
         "auth": _auth(proxy, references, placement),
         "console": {} if spec.console is None else spec.console.model_dump(exclude_defaults=True),
-        "tls": _tls(spec.tls, placement),
+        "tls": _tls(proxy, placement),
         "monitor": mirrored(spec.monitor),
         "circuit_breaker": mirrored(spec.circuit_breaker),
         "pool": pool,
@@ -452,11 +480,12 @@ def _pods(proxy: HeliosProxy) -> int:
     return proxy.spec.replicas if scaled is None else scaled.max_replicas
 
 
-def _tls(tls: TlsSpec | None, placement: Placement) -> dict[str, Any]:
+def _tls(proxy: HeliosProxy, placement: Placement) -> dict[str, Any]:
+    tls = proxy.spec.tls
     made = mirrored(tls)
-    if tls is not None and tls.secret_ref is not None:
-        made["cert_file"] = _secret_path(tls.secret_ref.name, CERTIFICATE_KEY, placement)
-        made["key_file"] = _secret_path(tls.secret_ref.name, PRIVATE_KEY, placement)
+    if (shown := certificate_secret(proxy)) is not None:
+        made["cert_file"] = _secret_path(shown.secret, CERTIFICATE_KEY, placement)
+        made["key_file"] = _secret_path(shown.secret, PRIVATE_KEY, placement)
     if tls is not None and (authorities := tls.client_ca_secret_ref) is not None:
         made["client_ca_file"] = _secret_path(authorities.name, authorities.key, placement)
     if tls is not None and (revoked := tls.crl_secret_ref) is not None:

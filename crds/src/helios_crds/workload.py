@@ -20,6 +20,7 @@ from helios_crds.v1alpha1.deploying import (
     PodDisruptionBudgetSpec,
     ServiceSpec,
 )
+from helios_crds.v1alpha1.settings import CertificateSpec
 
 __all__ = ["GRACE_MARGIN_SECONDS", "Workload", "workload"]
 
@@ -52,6 +53,9 @@ class Workload:
 
     server_connections: int
     """Server connections that all pods share; 0 for any number."""
+
+    certificate: CertificateSpec | None
+    """What cert-manager is asked for; None: nothing."""
 
     service: ServiceSpec
     service_account: str | None
@@ -87,6 +91,7 @@ def workload(proxy: HeliosProxy) -> Workload:
         requests={name: str(amount) for name, amount in spec.resources.requests.items()},
         limits={name: str(amount) for name, amount in spec.resources.limits.items()},
         termination_grace_period_seconds=drain.endpoint_delay_seconds + drain.timeout_seconds + GRACE_MARGIN_SECONDS,
+        certificate=spec.tls.certificate if spec.tls is not None else None,
         service=spec.service or ServiceSpec(),
         service_account=spec.service_account_name,
         autoscaling=spec.autoscaling,

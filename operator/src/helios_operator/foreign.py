@@ -15,6 +15,7 @@ from typing import Final
 from helios.kube import Client, Kind, NotFound, Watch
 from helios.kube.errors import KubeError
 from helios.kube.kinds import (
+    CERTIFICATE,
     CLOUDNATIVE_PG_CLUSTER,
     CRUNCHY_CLUSTER,
     POD_MONITOR,
@@ -32,6 +33,7 @@ FOREIGN: Final = (
     POD_MONITOR,
     SERVICE_MONITOR,
     PROMETHEUS_RULE,
+    CERTIFICATE,
     CLOUDNATIVE_PG_CLUSTER,
     CRUNCHY_CLUSTER,
     ZALANDO_CLUSTER,

@@ -15,7 +15,7 @@ from helios_crds.placement import Placement
 from helios_crds.problems import Severity
 from helios_crds.quotas import Claim, claim_of, divide_clients
 from helios_crds.references import References
-from helios_crds.render import RenderResult, discoveries, render, secret_files
+from helios_crds.render import RenderResult, certificate_secret, discoveries, render, secret_files
 from helios_operator.claims import claim_problems, rivals
 from helios_operator.discovery import discover
 from helios_operator.names import ProxyKey
@@ -71,10 +71,8 @@ class Judge:
 
     async def authority(self, namespace: str, resource: HeliosProxy) -> str | None:
         """Who signed the certificate that clients are shown, as its Secret holds it; None where it does not say."""
-        tls = resource.spec.tls
-        if tls is None or tls.secret_ref is None:
-            return None
-        return await self._users.authority(namespace, tls.secret_ref.name)
+        shown = certificate_secret(resource)
+        return None if shown is None else await self._users.authority(namespace, shown.secret)
 
     def _client_shares(self, key: ProxyKey, written: Written, references: References) -> dict[str, int]:
         """Clients that each of its pods may have, by the name of a quota that there is room in."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from helios.kube import Kind
 from helios_crds import GROUP, KINDS, VERSION
-from helios_crds.placement import LEASE_SUFFIX, PEERS_SUFFIX, READERS_SUFFIX
+from helios_crds.placement import CERTIFICATE_SUFFIX, LEASE_SUFFIX, PEERS_SUFFIX, READERS_SUFFIX
 
 __all__ = [
     "APPLIED",
@@ -120,6 +120,11 @@ class ProxyKey:
     def connection(self) -> str:
         """Secret that tells applications where to connect."""
         return f"{self.name}-connection"
+
+    @property
+    def certificate(self) -> str:
+        """Secret with the certificate that cert-manager makes."""
+        return f"{self.name}{CERTIFICATE_SUFFIX}"
 
     @property
     def peers(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from helios.kube import Kind
 from helios.kube.kinds import (
     AUTOSCALER,
+    CERTIFICATE,
     CLOUDNATIVE_PG_CLUSTER,
     CONFIG_MAP,
     CRUNCHY_CLUSTER,
@@ -61,6 +62,7 @@ CLUSTER_RULES: Final = [
     _rule([ROLE, ROLE_BINDING], ON_DEMAND),
     _rule([LEASE], ("create", "get", "patch")),
     _rule([POD_MONITOR, PROMETHEUS_RULE, SERVICE_MONITOR], ON_DEMAND),
+    _rule([CERTIFICATE], ON_DEMAND),
     _rule([SECRET], ("create", "get", "patch")),
     _rule([POD], WATCH),
     _rule([ENDPOINT_SLICE], WATCH),

@@ -18,6 +18,7 @@ from helios.kube import Client, Forbidden, Invalid, Kind, NotFound
 from helios.kube.errors import ApiError
 from helios.kube.kinds import (
     AUTOSCALER,
+    CERTIFICATE,
     CONFIG_MAP,
     DEPLOYMENT,
     LEASE,
@@ -43,6 +44,7 @@ from helios_operator.admin_secrets import AdminSecrets
 from helios_operator.desired import (
     Owner,
     autoscaler,
+    certificate,
     config_map,
     connection_secret,
     deployment,
@@ -69,7 +71,7 @@ from helios_operator.queue import WorkQueue
 from helios_operator.records import Child, Stored
 from helios_operator.settings import OperatorSettings
 from helios_operator.shares import divide
-from helios_operator.status import Observed, Trouble, status_of
+from helios_operator.status import Certifier, Observed, Trouble, status_of
 from helios_operator.switchovers import HoldOrder, Switchovers
 from helios_operator.world import World
 from helios_operator.writer import Writer
@@ -223,6 +225,7 @@ class Reconciler:
         if work.read_port is None:
             await self._writer.remove(SERVICE, key.namespace, key.readers, owner.uid)
         await self._tell_applications(owner, work, await self._judge.authority(key.namespace, look.resource))
+        await self._certify(owner, work)
         if look.document is None:
             return
         await self._writer.ensure(CONFIG_MAP, config_map(owner, look.document), owner.uid)
@@ -236,6 +239,11 @@ class Reconciler:
             await self._writer.ensure(DEPLOYMENT, pods, owner.uid)
         await self._surround(key, work, look, owner)
         await self._tell_prometheus(work, look, owner)
+
+    async def _certify(self, owner: Owner, work: Workload) -> None:
+        """Without what cert-manager makes of it there is no configuration, so it comes first."""
+        if self._world.serves(CERTIFICATE):
+            await self._ensure_or_remove(CERTIFICATE, owner.key, certificate(owner, work), owner.uid)
 
     async def _tell_applications(self, owner: Owner, work: Workload, authority: str | None) -> None:
         """Secrets are not watched, so it is looked now and then whether ours is as it should be."""
@@ -346,6 +354,7 @@ class Reconciler:
             hold=look.resource.metadata.annotations.get(HOLD) if look.resource is not None else None,
             sidecars=tuple(pod for pod in self._world.sidecars(key) if not pod.deleting),
             maintenance=_maintenance(look.resource),
+            certifier=self._certifier(key, look.resource),
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))
@@ -364,6 +373,14 @@ class Reconciler:
         version = int(answer["metadata"]["resourceVersion"])
         self._world.wrote_status(key, version, answer["status"])
         self._queue.own(version)
+
+    def _certifier(self, key: ProxyKey, resource: HeliosProxy | None) -> Certifier | None:
+        if resource is None or workload(resource).certificate is None:
+            return None
+        made = self._world.child(CERTIFICATE, key.namespace, key.name)
+        conditions = made.status.get("conditions", ()) if made is not None else ()
+        said = next((each["message"] for each in conditions if each["type"] == "Ready"), "")
+        return Certifier(self._world.serves(CERTIFICATE), said)
 
     def _wanted_pods(self, key: ProxyKey, resource: HeliosProxy | None) -> int:
         if resource is None:

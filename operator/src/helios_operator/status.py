@@ -23,7 +23,7 @@ from helios_operator.poller import PodView
 from helios_operator.records import Child, Pod
 from helios_operator.switchovers import HoldOrder
 
-__all__ = ["Observed", "Trouble", "status_of"]
+__all__ = ["Certifier", "Observed", "Trouble", "status_of"]
 
 MAX_PODS: Final = 1_000
 Json = dict[str, Any]
@@ -35,6 +35,16 @@ class Trouble:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certifier:
+    """cert-manager, where it is asked for a certificate."""
+
+    is_served: bool
+    """Whether the cluster knows Certificates."""
+    said: str
+    """What is said of ours; empty where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Observed:
     """Pods of applications with the proxy in them; what they say is in `views`, too."""
     maintenance: MaintenanceMode = MaintenanceMode.NONE
     """What the spec says of them."""
+    certifier: Certifier | None = None
+    """None where it is asked for nothing."""
 
     @property
     def is_rendered(self) -> bool:
@@ -111,6 +123,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
         findings.append(Finding("SwitchingOver", "True", "HeldForProvider", f"no transaction begins in {message}"))
     if seen.sidecars:
         findings.append(_sidecars(seen))
+    if (encryption := _tls(seen)) is not None:
+        findings.append(encryption)
     if (quota := _quota(seen)) is not None:
         findings.append(quota)
     if seen.not_served:
@@ -191,6 +205,21 @@ def _config_valid(seen: Observed) -> Finding:
     if ignored:
         return Finding("ConfigValid", "True", ignored[0].reason.value, told(ignored))
     return Finding("ConfigValid", "True", "Valid", "the configuration is valid")
+
+
+def _tls(seen: Observed) -> Finding | None:
+    if seen.certifier is None:
+        return None
+    if not seen.certifier.is_served:
+        message = "the cluster has no Certificate of cert-manager's yet; it is looked for again and again"
+        return Finding("TLSReady", "False", "KindNotServed", message)
+    name = seen.key.certificate
+    missing = _named(seen.problems, Reason.REF_MISSING)
+    if any(problem.field == "spec.tls.certificate" for problem in missing):
+        message = f"cert-manager has not made the certificate in Secret/{name} yet"
+        said = f"{message}: {seen.certifier.said}" if seen.certifier.said else message
+        return Finding("TLSReady", "False", "CertificatePending", said)
+    return Finding("TLSReady", "True", "Issued", f"the certificate of Secret/{name} is shown")
 
 
 def _quota(seen: Observed) -> Finding | None:

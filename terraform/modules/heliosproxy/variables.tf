@@ -267,6 +267,7 @@ variable "tls" {
   type = object({
     mode                 = optional(string)
     secret_ref           = optional(object({ name = string }))
+    certificate          = optional(object({ issuer_ref = object({ name = string, kind = optional(string), group = optional(string) }), dns_names = optional(list(string)) }))
     client_auth          = optional(string)
     client_ca_secret_ref = optional(object({ name = string, key = optional(string) }))
     crl_secret_ref       = optional(object({ name = string, key = optional(string) }))

@@ -47,6 +47,8 @@ __all__ = [
     "InstanceServerTlsCaSecretRef",
     "InstanceService",
     "InstanceTls",
+    "InstanceTlsCertificate",
+    "InstanceTlsCertificateIssuerRef",
     "InstanceTlsClientCaSecretRef",
     "InstanceTlsCrlSecretRef",
     "InstanceTlsSecretRef",
@@ -310,6 +312,21 @@ class InstanceTlsSecretRef(TypedDict):
     name: str
 
 
+class InstanceTlsCertificateIssuerRef(TypedDict):
+    """Who signs it."""
+
+    name: str
+    kind: NotRequired[str | None]
+    group: NotRequired[str | None]
+
+
+class InstanceTlsCertificate(TypedDict):
+    """The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`."""
+
+    issuer_ref: InstanceTlsCertificateIssuerRef
+    dns_names: NotRequired[Sequence[str] | None]
+
+
 class InstanceTlsClientCaSecretRef(TypedDict):
     """Secret with the certificates of the authorities that clients' certificates come from."""
 
@@ -329,6 +346,7 @@ class InstanceTls(TypedDict):
 
     mode: NotRequired[str | None]
     secret_ref: NotRequired[InstanceTlsSecretRef | None]
+    certificate: NotRequired[InstanceTlsCertificate | None]
     client_auth: NotRequired[str | None]
     client_ca_secret_ref: NotRequired[InstanceTlsClientCaSecretRef | None]
     crl_secret_ref: NotRequired[InstanceTlsCrlSecretRef | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from helios.config import (
     AuthConfig,
@@ -39,15 +39,17 @@ from helios.config import (
     UserConfig,
     WorkloadConfig,
 )
+from helios.config.base import Host
 from helios.config.workload import Glob
 from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, atomic, list_set, mirrors, not_acted_on
 from helios_crds.problems import Severity
-from helios_crds.types import Quantity
+from helios_crds.types import ObjectName, Quantity
 from helios_crds.v1alpha1.references import CaRef, CertificateRef, CrlRef, HbaRef, PasswordRef, UsersRef
 
 __all__ = [
     "AuthSpec",
+    "CertificateSpec",
     "CircuitBreakerSpec",
     "ConsoleSpec",
     "DatabasePoolSpec",
@@ -73,6 +75,7 @@ __all__ = [
 
 
 MAX_IDENT: Final = 256
+MAX_DNS_NAMES: Final = 32
 MAX_CONSOLE_USERS: Final = 64
 
 RoleName = Annotated[str, Field(min_length=1, max_length=63)]
@@ -242,15 +245,48 @@ class PluginsSpec(SpecModel):
     """Whether a changed plugin is loaded without a restart."""
 
 
+class IssuerRef(SpecModel):
+    """An issuer of cert-manager's, or of another one that makes certificates for it."""
+
+    name: ObjectName
+    """Name of the issuer."""
+
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = "Issuer"
+    """`Issuer`, of the same namespace, or `ClusterIssuer`."""
+
+    group: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "cert-manager.io"
+    """API group of the issuer."""
+
+
+class CertificateSpec(SpecModel):
+    """A certificate that cert-manager makes and renews."""
+
+    issuer_ref: IssuerRef
+    """Who signs it."""
+
+    dns_names: Annotated[tuple[Host, ...], list_set(), Field(max_length=MAX_DNS_NAMES)] = ()
+    """Names that it is for beside those of the proxy's Services, e.g. that of a load balancer."""
+
+
 class TlsSpec(SpecModel):
     """Encryption of clients."""
 
     rules = (
         Rule(
             "tls-secret",
-            "!has(self.mode) || self.mode == 'disable' || has(self.secretRef)",
-            "mode allow or require needs secretRef, the certificate to show",
-            lambda tls, _old: tls.get("mode", ClientTlsMode.DISABLE) == ClientTlsMode.DISABLE or "secretRef" in tls,
+            "!has(self.mode) || self.mode == 'disable' || has(self.secretRef) || has(self.certificate)",
+            "mode allow or require needs secretRef or certificate, the certificate to show",
+            lambda tls, _old: (
+                tls.get("mode", ClientTlsMode.DISABLE) == ClientTlsMode.DISABLE
+                or "secretRef" in tls
+                or "certificate" in tls
+            ),
+        ),
+        Rule(
+            "tls-one-certificate",
+            "!has(self.secretRef) || !has(self.certificate)",
+            "secretRef and certificate exclude each other: one certificate is shown",
+            lambda tls, _old: "secretRef" not in tls or "certificate" not in tls,
         ),
         Rule(
             "tls-client-ca",
@@ -272,6 +308,10 @@ class TlsSpec(SpecModel):
 
     secret_ref: CertificateRef | None = None
     """Secret with the certificate and its key."""
+
+    certificate: CertificateSpec | None = None
+    """The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes
+    in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`."""
 
     client_auth: Annotated[ClientAuth | None, mirrors(ClientTlsConfig, "client_auth")] = None
 

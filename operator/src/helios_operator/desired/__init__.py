@@ -2,6 +2,7 @@
 
 from helios_operator.desired.autoscaler import autoscaler
 from helios_operator.desired.budget import disruption_budget
+from helios_operator.desired.certificate import certificate
 from helios_operator.desired.config_map import config_map
 from helios_operator.desired.connection import connection_secret
 from helios_operator.desired.deployment import deployment
@@ -16,6 +17,7 @@ __all__ = [
     "Owner",
     "admin_secret",
     "autoscaler",
+    "certificate",
     "config_map",
     "connection_secret",
     "deployment",

@@ -91,6 +91,7 @@ PROMETHEUS_RULE: Final = Kind(MONITORING, "prometheusrules", "PrometheusRule")
 CLOUDNATIVE_PG_CLUSTER: Final = Kind("postgresql.cnpg.io/v1", "clusters", "Cluster")
 CRUNCHY_CLUSTER: Final = Kind("postgres-operator.crunchydata.com/v1beta1", "postgresclusters", "PostgresCluster")
 ZALANDO_CLUSTER: Final = Kind("acid.zalan.do/v1", "postgresqls", "postgresql")
+CERTIFICATE: Final = Kind("cert-manager.io/v1", "certificates", "Certificate")
 
 ADMISSION: Final = "admissionregistration.k8s.io/v1"
 VALIDATING_WEBHOOKS: Final = Kind(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")

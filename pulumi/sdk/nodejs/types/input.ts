@@ -1263,6 +1263,10 @@ export function instanceServiceArgsProvideDefaults(val: InstanceServiceArgs): In
  */
 export interface InstanceTlsArgs {
     /**
+     * The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+     */
+    certificate?: pulumi.Input<inputs.InstanceTlsCertificateArgs>;
+    /**
      * Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required` every client must show one, also before it is asked for a password. Not asked by default: it needs an authority. Default: none. Allowed: `none`, `optional`, `required`.
      */
     clientAuth?: pulumi.Input<string>;
@@ -1289,8 +1293,60 @@ export interface InstanceTlsArgs {
 export function instanceTlsArgsProvideDefaults(val: InstanceTlsArgs): InstanceTlsArgs {
     return {
         ...val,
+        certificate: (val.certificate ? pulumi.output(val.certificate).apply(inputs.instanceTlsCertificateArgsProvideDefaults) : undefined),
         clientCaSecretRef: (val.clientCaSecretRef ? pulumi.output(val.clientCaSecretRef).apply(inputs.instanceTlsClientCaSecretRefArgsProvideDefaults) : undefined),
         crlSecretRef: (val.crlSecretRef ? pulumi.output(val.crlSecretRef).apply(inputs.instanceTlsCrlSecretRefArgsProvideDefaults) : undefined),
+    };
+}
+
+/**
+ * The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+ */
+export interface InstanceTlsCertificateArgs {
+    /**
+     * Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+     */
+    dnsNames?: pulumi.Input<pulumi.Input<string>[]>;
+    /**
+     * Who signs it.
+     */
+    issuerRef: pulumi.Input<inputs.InstanceTlsCertificateIssuerRefArgs>;
+}
+/**
+ * instanceTlsCertificateArgsProvideDefaults sets the appropriate defaults for InstanceTlsCertificateArgs
+ */
+export function instanceTlsCertificateArgsProvideDefaults(val: InstanceTlsCertificateArgs): InstanceTlsCertificateArgs {
+    return {
+        ...val,
+        issuerRef: pulumi.output(val.issuerRef).apply(inputs.instanceTlsCertificateIssuerRefArgsProvideDefaults),
+    };
+}
+
+/**
+ * Who signs it.
+ */
+export interface InstanceTlsCertificateIssuerRefArgs {
+    /**
+     * API group of the issuer.
+     */
+    group?: pulumi.Input<string>;
+    /**
+     * `Issuer`, of the same namespace, or `ClusterIssuer`.
+     */
+    kind?: pulumi.Input<string>;
+    /**
+     * Name of the issuer.
+     */
+    name: pulumi.Input<string>;
+}
+/**
+ * instanceTlsCertificateIssuerRefArgsProvideDefaults sets the appropriate defaults for InstanceTlsCertificateIssuerRefArgs
+ */
+export function instanceTlsCertificateIssuerRefArgsProvideDefaults(val: InstanceTlsCertificateIssuerRefArgs): InstanceTlsCertificateIssuerRefArgs {
+    return {
+        ...val,
+        group: (val.group) ?? "cert-manager.io",
+        kind: (val.kind) ?? "Issuer",
     };
 }
 

@@ -1263,6 +1263,10 @@ export function instanceServiceProvideDefaults(val: InstanceService): InstanceSe
  */
 export interface InstanceTls {
     /**
+     * The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+     */
+    certificate?: outputs.InstanceTlsCertificate;
+    /**
      * Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required` every client must show one, also before it is asked for a password. Not asked by default: it needs an authority. Default: none. Allowed: `none`, `optional`, `required`.
      */
     clientAuth?: string;
@@ -1289,8 +1293,60 @@ export interface InstanceTls {
 export function instanceTlsProvideDefaults(val: InstanceTls): InstanceTls {
     return {
         ...val,
+        certificate: (val.certificate ? outputs.instanceTlsCertificateProvideDefaults(val.certificate) : undefined),
         clientCaSecretRef: (val.clientCaSecretRef ? outputs.instanceTlsClientCaSecretRefProvideDefaults(val.clientCaSecretRef) : undefined),
         crlSecretRef: (val.crlSecretRef ? outputs.instanceTlsCrlSecretRefProvideDefaults(val.crlSecretRef) : undefined),
+    };
+}
+
+/**
+ * The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+ */
+export interface InstanceTlsCertificate {
+    /**
+     * Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+     */
+    dnsNames?: string[];
+    /**
+     * Who signs it.
+     */
+    issuerRef: outputs.InstanceTlsCertificateIssuerRef;
+}
+/**
+ * instanceTlsCertificateProvideDefaults sets the appropriate defaults for InstanceTlsCertificate
+ */
+export function instanceTlsCertificateProvideDefaults(val: InstanceTlsCertificate): InstanceTlsCertificate {
+    return {
+        ...val,
+        issuerRef: outputs.instanceTlsCertificateIssuerRefProvideDefaults(val.issuerRef),
+    };
+}
+
+/**
+ * Who signs it.
+ */
+export interface InstanceTlsCertificateIssuerRef {
+    /**
+     * API group of the issuer.
+     */
+    group?: string;
+    /**
+     * `Issuer`, of the same namespace, or `ClusterIssuer`.
+     */
+    kind?: string;
+    /**
+     * Name of the issuer.
+     */
+    name: string;
+}
+/**
+ * instanceTlsCertificateIssuerRefProvideDefaults sets the appropriate defaults for InstanceTlsCertificateIssuerRef
+ */
+export function instanceTlsCertificateIssuerRefProvideDefaults(val: InstanceTlsCertificateIssuerRef): InstanceTlsCertificateIssuerRef {
+    return {
+        ...val,
+        group: (val.group) ?? "cert-manager.io",
+        kind: (val.kind) ?? "Issuer",
     };
 }
 

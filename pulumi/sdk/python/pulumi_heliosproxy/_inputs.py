@@ -95,6 +95,10 @@ __all__ = [
     'InstanceServerTlsArgsDict',
     'InstanceServiceArgs',
     'InstanceServiceArgsDict',
+    'InstanceTlsCertificateIssuerRefArgs',
+    'InstanceTlsCertificateIssuerRefArgsDict',
+    'InstanceTlsCertificateArgs',
+    'InstanceTlsCertificateArgsDict',
     'InstanceTlsClientCaSecretRefArgs',
     'InstanceTlsClientCaSecretRefArgsDict',
     'InstanceTlsCrlSecretRefArgs',
@@ -4814,6 +4818,136 @@ class InstanceServiceArgs:
         pulumi.set(self, "type", value)
 
 
+class InstanceTlsCertificateIssuerRefArgsDict(TypedDict):
+    """
+    Who signs it.
+    """
+    name: pulumi.Input[_builtins.str]
+    """
+    Name of the issuer.
+    """
+    group: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    API group of the issuer.
+    """
+    kind: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    `Issuer`, of the same namespace, or `ClusterIssuer`.
+    """
+
+@pulumi.input_type
+class InstanceTlsCertificateIssuerRefArgs:
+    def __init__(__self__, *,
+                 name: pulumi.Input[_builtins.str],
+                 group: Optional[pulumi.Input[_builtins.str]] = None,
+                 kind: Optional[pulumi.Input[_builtins.str]] = None):
+        """
+        Who signs it.
+
+        :param pulumi.Input[_builtins.str] name: Name of the issuer.
+        :param pulumi.Input[_builtins.str] group: API group of the issuer.
+        :param pulumi.Input[_builtins.str] kind: `Issuer`, of the same namespace, or `ClusterIssuer`.
+        """
+        pulumi.set(__self__, "name", name)
+        if group is None:
+            group = 'cert-manager.io'
+        if group is not None:
+            pulumi.set(__self__, "group", group)
+        if kind is None:
+            kind = 'Issuer'
+        if kind is not None:
+            pulumi.set(__self__, "kind", kind)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> pulumi.Input[_builtins.str]:
+        """
+        Name of the issuer.
+        """
+        return pulumi.get(self, "name")
+
+    @name.setter
+    def name(self, value: pulumi.Input[_builtins.str]):
+        pulumi.set(self, "name", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def group(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        API group of the issuer.
+        """
+        return pulumi.get(self, "group")
+
+    @group.setter
+    def group(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "group", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def kind(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        `Issuer`, of the same namespace, or `ClusterIssuer`.
+        """
+        return pulumi.get(self, "kind")
+
+    @kind.setter
+    def kind(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "kind", value)
+
+
+class InstanceTlsCertificateArgsDict(TypedDict):
+    """
+    The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+    """
+    issuer_ref: pulumi.Input['InstanceTlsCertificateIssuerRefArgsDict']
+    """
+    Who signs it.
+    """
+    dns_names: NotRequired[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]
+    """
+    Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+    """
+
+@pulumi.input_type
+class InstanceTlsCertificateArgs:
+    def __init__(__self__, *,
+                 issuer_ref: pulumi.Input['InstanceTlsCertificateIssuerRefArgs'],
+                 dns_names: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]] = None):
+        """
+        The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+
+        :param pulumi.Input['InstanceTlsCertificateIssuerRefArgs'] issuer_ref: Who signs it.
+        :param pulumi.Input[Sequence[pulumi.Input[_builtins.str]]] dns_names: Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+        """
+        pulumi.set(__self__, "issuer_ref", issuer_ref)
+        if dns_names is not None:
+            pulumi.set(__self__, "dns_names", dns_names)
+
+    @_builtins.property
+    @pulumi.getter(name="issuerRef")
+    def issuer_ref(self) -> pulumi.Input['InstanceTlsCertificateIssuerRefArgs']:
+        """
+        Who signs it.
+        """
+        return pulumi.get(self, "issuer_ref")
+
+    @issuer_ref.setter
+    def issuer_ref(self, value: pulumi.Input['InstanceTlsCertificateIssuerRefArgs']):
+        pulumi.set(self, "issuer_ref", value)
+
+    @_builtins.property
+    @pulumi.getter(name="dnsNames")
+    def dns_names(self) -> Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]:
+        """
+        Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+        """
+        return pulumi.get(self, "dns_names")
+
+    @dns_names.setter
+    def dns_names(self, value: Optional[pulumi.Input[Sequence[pulumi.Input[_builtins.str]]]]):
+        pulumi.set(self, "dns_names", value)
+
+
 class InstanceTlsClientCaSecretRefArgsDict(TypedDict):
     """
     Secret with the certificates of the authorities that clients' certificates come from.
@@ -4961,6 +5095,10 @@ class InstanceTlsArgsDict(TypedDict):
     """
     Encryption of clients.
     """
+    certificate: NotRequired[pulumi.Input['InstanceTlsCertificateArgsDict']]
+    """
+    The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+    """
     client_auth: NotRequired[pulumi.Input[_builtins.str]]
     """
     Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required` every client must show one, also before it is asked for a password. Not asked by default: it needs an authority. Default: none. Allowed: `none`, `optional`, `required`.
@@ -4985,6 +5123,7 @@ class InstanceTlsArgsDict(TypedDict):
 @pulumi.input_type
 class InstanceTlsArgs:
     def __init__(__self__, *,
+                 certificate: Optional[pulumi.Input['InstanceTlsCertificateArgs']] = None,
                  client_auth: Optional[pulumi.Input[_builtins.str]] = None,
                  client_ca_secret_ref: Optional[pulumi.Input['InstanceTlsClientCaSecretRefArgs']] = None,
                  crl_secret_ref: Optional[pulumi.Input['InstanceTlsCrlSecretRefArgs']] = None,
@@ -4993,12 +5132,15 @@ class InstanceTlsArgs:
         """
         Encryption of clients.
 
+        :param pulumi.Input['InstanceTlsCertificateArgs'] certificate: The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
         :param pulumi.Input[_builtins.str] client_auth: Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required` every client must show one, also before it is asked for a password. Not asked by default: it needs an authority. Default: none. Allowed: `none`, `optional`, `required`.
         :param pulumi.Input['InstanceTlsClientCaSecretRefArgs'] client_ca_secret_ref: Secret with the certificates of the authorities that clients' certificates come from.
         :param pulumi.Input['InstanceTlsCrlSecretRefArgs'] crl_secret_ref: Secret with the revocation lists of these authorities. Left out: nothing is revoked.
         :param pulumi.Input[_builtins.str] mode: `allow` leaves it to the client's sslmode, `require` refuses clients without it. Disabled, because it needs a certificate. Default: disable. Allowed: `disable`, `allow`, `require`.
         :param pulumi.Input['InstanceTlsSecretRefArgs'] secret_ref: Secret with the certificate and its key.
         """
+        if certificate is not None:
+            pulumi.set(__self__, "certificate", certificate)
         if client_auth is not None:
             pulumi.set(__self__, "client_auth", client_auth)
         if client_ca_secret_ref is not None:
@@ -5009,6 +5151,18 @@ class InstanceTlsArgs:
             pulumi.set(__self__, "mode", mode)
         if secret_ref is not None:
             pulumi.set(__self__, "secret_ref", secret_ref)
+
+    @_builtins.property
+    @pulumi.getter
+    def certificate(self) -> Optional[pulumi.Input['InstanceTlsCertificateArgs']]:
+        """
+        The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+        """
+        return pulumi.get(self, "certificate")
+
+    @certificate.setter
+    def certificate(self, value: Optional[pulumi.Input['InstanceTlsCertificateArgs']]):
+        pulumi.set(self, "certificate", value)
 
     @_builtins.property
     @pulumi.getter(name="clientAuth")

@@ -57,6 +57,8 @@ __all__ = [
     'InstanceServerTlsCaSecretRef',
     'InstanceService',
     'InstanceTls',
+    'InstanceTlsCertificate',
+    'InstanceTlsCertificateIssuerRef',
     'InstanceTlsClientCaSecretRef',
     'InstanceTlsCrlSecretRef',
     'InstanceTlsSecretRef',
@@ -3704,6 +3706,7 @@ class InstanceTls(dict):
         return super().get(key, default)
 
     def __init__(__self__, *,
+                 certificate: Optional['outputs.InstanceTlsCertificate'] = None,
                  client_auth: Optional[_builtins.str] = None,
                  client_ca_secret_ref: Optional['outputs.InstanceTlsClientCaSecretRef'] = None,
                  crl_secret_ref: Optional['outputs.InstanceTlsCrlSecretRef'] = None,
@@ -3712,12 +3715,15 @@ class InstanceTls(dict):
         """
         Encryption of clients.
 
+        :param 'InstanceTlsCertificate' certificate: The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
         :param _builtins.str client_auth: Whether clients are asked for a certificate. With `optional` one that is shown must be good, with `required` every client must show one, also before it is asked for a password. Not asked by default: it needs an authority. Default: none. Allowed: `none`, `optional`, `required`.
         :param 'InstanceTlsClientCaSecretRef' client_ca_secret_ref: Secret with the certificates of the authorities that clients' certificates come from.
         :param 'InstanceTlsCrlSecretRef' crl_secret_ref: Secret with the revocation lists of these authorities. Left out: nothing is revoked.
         :param _builtins.str mode: `allow` leaves it to the client's sslmode, `require` refuses clients without it. Disabled, because it needs a certificate. Default: disable. Allowed: `disable`, `allow`, `require`.
         :param 'InstanceTlsSecretRef' secret_ref: Secret with the certificate and its key.
         """
+        if certificate is not None:
+            pulumi.set(__self__, "certificate", certificate)
         if client_auth is not None:
             pulumi.set(__self__, "client_auth", client_auth)
         if client_ca_secret_ref is not None:
@@ -3728,6 +3734,14 @@ class InstanceTls(dict):
             pulumi.set(__self__, "mode", mode)
         if secret_ref is not None:
             pulumi.set(__self__, "secret_ref", secret_ref)
+
+    @_builtins.property
+    @pulumi.getter
+    def certificate(self) -> Optional['outputs.InstanceTlsCertificate']:
+        """
+        The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+        """
+        return pulumi.get(self, "certificate")
 
     @_builtins.property
     @pulumi.getter(name="clientAuth")
@@ -3768,6 +3782,111 @@ class InstanceTls(dict):
         Secret with the certificate and its key.
         """
         return pulumi.get(self, "secret_ref")
+
+
+@pulumi.output_type
+class InstanceTlsCertificate(dict):
+    """
+    The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "issuerRef":
+            suggest = "issuer_ref"
+        elif key == "dnsNames":
+            suggest = "dns_names"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceTlsCertificate. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceTlsCertificate.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceTlsCertificate.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 issuer_ref: 'outputs.InstanceTlsCertificateIssuerRef',
+                 dns_names: Optional[Sequence[_builtins.str]] = None):
+        """
+        The certificate is made by cert-manager: the operator asks for it by a Certificate `<name>` and shows what comes in Secret `<name>-tls`. Pods are made once it is there. Excludes `secretRef`.
+
+        :param 'InstanceTlsCertificateIssuerRef' issuer_ref: Who signs it.
+        :param Sequence[_builtins.str] dns_names: Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+        """
+        pulumi.set(__self__, "issuer_ref", issuer_ref)
+        if dns_names is not None:
+            pulumi.set(__self__, "dns_names", dns_names)
+
+    @_builtins.property
+    @pulumi.getter(name="issuerRef")
+    def issuer_ref(self) -> 'outputs.InstanceTlsCertificateIssuerRef':
+        """
+        Who signs it.
+        """
+        return pulumi.get(self, "issuer_ref")
+
+    @_builtins.property
+    @pulumi.getter(name="dnsNames")
+    def dns_names(self) -> Optional[Sequence[_builtins.str]]:
+        """
+        Names that it is for beside those of the proxy's Services, e.g. that of a load balancer.
+        """
+        return pulumi.get(self, "dns_names")
+
+
+@pulumi.output_type
+class InstanceTlsCertificateIssuerRef(dict):
+    """
+    Who signs it.
+    """
+    def __init__(__self__, *,
+                 name: _builtins.str,
+                 group: Optional[_builtins.str] = None,
+                 kind: Optional[_builtins.str] = None):
+        """
+        Who signs it.
+
+        :param _builtins.str name: Name of the issuer.
+        :param _builtins.str group: API group of the issuer.
+        :param _builtins.str kind: `Issuer`, of the same namespace, or `ClusterIssuer`.
+        """
+        pulumi.set(__self__, "name", name)
+        if group is None:
+            group = 'cert-manager.io'
+        if group is not None:
+            pulumi.set(__self__, "group", group)
+        if kind is None:
+            kind = 'Issuer'
+        if kind is not None:
+            pulumi.set(__self__, "kind", kind)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> _builtins.str:
+        """
+        Name of the issuer.
+        """
+        return pulumi.get(self, "name")
+
+    @_builtins.property
+    @pulumi.getter
+    def group(self) -> Optional[_builtins.str]:
+        """
+        API group of the issuer.
+        """
+        return pulumi.get(self, "group")
+
+    @_builtins.property
+    @pulumi.getter
+    def kind(self) -> Optional[_builtins.str]:
+        """
+        `Issuer`, of the same namespace, or `ClusterIssuer`.
+        """
+        return pulumi.get(self, "kind")
 
 
 @pulumi.output_type

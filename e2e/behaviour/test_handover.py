@@ -201,6 +201,10 @@ def test_nobody_is_refused_or_reset_while_another_process_takes_over(chain: Chai
     assert sorted(path.name for path in chain.folder.iterdir()) == []
 
 
+def await_start_on(process: HeliosProcess, io: str) -> None:
+    until(lambda: f"workers start io={io}" in process.log(), f"connections on {io}")
+
+
 def test_encrypted_clients_outlast_a_change_of_what_connections_are_on(chain: Chain, tmp_path: Path) -> None:
     """From epoll to io_uring, and back."""
     certificate = Authority(tmp_path / "authority").sign("proxy")
@@ -214,7 +218,7 @@ def test_encrypted_clients_outlast_a_change_of_what_connections_are_on(chain: Ch
 
     for io in ("io_uring", "epoll"):
         processes.append(chain.start(io=io, tls=tls))
-        assert f"workers start io={io}" in processes[-1].log()
+        await_start_on(processes[-1], io)
         load.go_on()
         clients.append(Client(target, deadline=30))
         clients[-1].query("begin")

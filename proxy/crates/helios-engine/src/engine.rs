@@ -175,12 +175,15 @@ impl Engine {
         let io = self.io(active.snapshot.io);
         let (sockets, bound) = listener::bind(&active.snapshot, inherited)?;
         self.estate
-            .keep(sockets.iter().flatten().map(|(socket, _)| socket))
+            .keep(sockets.iter().map(|(socket, _)| socket))
             .map_err(|err| EngineError::Listen(err.to_string()))?;
         let inboxes = lock(&self.inboxes)
             .take()
             .ok_or_else(|| EngineError::Worker("already started".to_owned()))?;
-        for (id, (inbox, sockets)) in inboxes.into_iter().zip(sockets).enumerate() {
+        // One worker is enough to accept: a socket of each would wake those that have no clients yet.
+        let mut sockets = Some(sockets);
+        for (id, inbox) in inboxes.into_iter().enumerate() {
+            let sockets = sockets.take().unwrap_or_default();
             let shared = Arc::clone(&self.shared);
             let run = move || {
                 let events = Arc::clone(&shared);

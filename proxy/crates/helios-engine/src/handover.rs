@@ -73,7 +73,7 @@ pub(crate) struct Place {
 /// What is kept for a successor.
 #[derive(Debug, Default)]
 pub(crate) struct Estate {
-    /// Copies of the sockets that the workers listen on.
+    /// Copies of the sockets that are listened on.
     listeners: Mutex<Vec<Socket>>,
     /// At which a successor asks for sessions, once there may be one.
     file: Mutex<Option<SocketFile>>,

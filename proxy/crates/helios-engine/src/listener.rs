@@ -1,4 +1,4 @@
-//! Accepting clients: every worker listens, and gives a new client to whichever has fewest.
+//! Accepting clients: one worker listens, and gives a new client to whichever has fewest.
 
 use std::future::poll_fn;
 use std::io;
@@ -69,13 +69,12 @@ impl Bound {
 }
 
 /// Binds all that the snapshot says, by sockets that were handed over where there are any for it. Returns the sockets
-/// per worker and the addresses as bound.
+/// and the addresses as bound.
 pub(crate) fn bind(
     snapshot: &Snapshot,
     mut inherited: Vec<Socket>,
-) -> Result<(Vec<Vec<Door>>, Vec<Bound>), EngineError> {
-    let mut sockets: Vec<Vec<Door>> = (0..snapshot.workers).map(|_| Vec::new()).collect();
-    let bound = bind_tcp(&snapshot.listen, &mut inherited, &mut sockets)?;
+) -> Result<(Vec<Door>, Vec<Bound>), EngineError> {
+    let (mut doors, bound) = bind_tcp(&snapshot.listen, &mut inherited)?;
     let port = bound.first().map_or(0, SocketAddr::port);
     let mut bound: Vec<Bound> = bound.into_iter().map(Bound::Tcp).collect();
     if let Some(unix) = &snapshot.unix_socket {
@@ -88,10 +87,9 @@ pub(crate) fn bind(
             mode: unix.mode,
             file,
         });
-        // One worker is enough to accept: whom it accepts goes to the worker with the fewest clients.
-        sockets[0].push((socket, Role::Primary));
+        doors.push((socket, Role::Primary));
     }
-    Ok((sockets, bound))
+    Ok((doors, bound))
 }
 
 fn bind_file(
@@ -118,46 +116,34 @@ fn refused(address: &str, err: &io::Error) -> EngineError {
     EngineError::Listen(format!("cannot listen on {address}: {}", reason(err)))
 }
 
-/// Binds every address once per worker, but for what was handed over. Port 0 goes on with the port that it led to.
+/// Binds every address, but for what was handed over: several sockets at one address, where a process that had one per
+/// worker did it. Clients that wait at a socket are lost if nobody accepts them.
 fn bind_tcp(
     entrances: &[Entrance],
     inherited: &mut Vec<Socket>,
-    sockets: &mut [Vec<Door>],
-) -> Result<Vec<SocketAddr>, EngineError> {
-    let mut bound = Vec::new();
+) -> Result<(Vec<Door>, Vec<SocketAddr>), EngineError> {
+    let (mut doors, mut bound) = (Vec::new(), Vec::new());
     for entrance in entrances {
         let refused =
             |err: io::Error| refused(&format!("{}:{}", entrance.host, entrance.port), &err);
         let mut resolved = (entrance.host.as_str(), entrance.port)
             .to_socket_addrs()
             .map_err(refused)?;
-        let mut target = resolved
+        let target = resolved
             .next()
             .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
-        match inherited
+        let ours = inherited
             .iter()
             .filter_map(tcp_address)
-            .find(|&at| fits(target, at))
-        {
-            Some(address) => target = address,
-            None => claim(target).map_err(refused)?,
-        }
-        let mut ready = take(inherited, |socket| tcp_address(socket) == Some(target));
-        for sockets in &mut *sockets {
-            let socket = match ready.pop() {
-                Some(socket) => socket,
-                None => Listener::bind(target).map_err(refused)?,
-            };
-            target = tcp_address(&socket).unwrap_or(target);
-            sockets.push((socket, entrance.role));
-        }
-        // There were more workers before: the clients that wait at a socket are lost if nobody accepts them.
-        for (at, socket) in ready.into_iter().enumerate() {
-            sockets[at % sockets.len()].push((socket, entrance.role));
-        }
-        bound.push(target);
+            .find(|&at| fits(target, at));
+        let sockets = match ours {
+            Some(address) => take(inherited, |socket| tcp_address(socket) == Some(address)),
+            None => vec![Listener::bind(target).map_err(refused)?],
+        };
+        bound.push(sockets.first().and_then(tcp_address).unwrap_or(target));
+        doors.extend(sockets.into_iter().map(|socket| (socket, entrance.role)));
     }
-    Ok(bound)
+    Ok((doors, bound))
 }
 
 fn tcp_address(socket: &Socket) -> Option<SocketAddr> {
@@ -166,15 +152,6 @@ fn tcp_address(socket: &Socket) -> Option<SocketAddr> {
 
 fn fits(wanted: SocketAddr, bound: SocketAddr) -> bool {
     wanted.ip() == bound.ip() && (wanted.port() == 0 || wanted.port() == bound.port())
-}
-
-/// SO_REUSEPORT would let a second process of the same user share the port and take half the clients unseen, so
-/// the address must be free for an ordinary bind first.
-fn claim(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    std::net::TcpListener::bind(address).map(drop)
 }
 
 fn reason(err: &io::Error) -> String {

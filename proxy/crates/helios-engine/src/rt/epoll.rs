@@ -23,7 +23,7 @@ use crate::config::Tcp;
 /// Connections the kernel may hold ready for `accept`.
 const BACKLOG: i32 = 4096;
 
-/// A listening socket of one worker; several share a TCP address by SO_REUSEPORT.
+/// A listening socket.
 pub(crate) enum Listener {
     Tcp(Evented<socket2::Socket>),
     Unix(Evented<socket2::Socket>),
@@ -35,7 +35,6 @@ impl Listener {
         let socket =
             socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;

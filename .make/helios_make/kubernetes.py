@@ -84,7 +84,7 @@ APISERVER = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "apiserver": APISERVER,
     "node": (*APISERVER, "kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause"),
-    "failover": ("etcd",),
+    "failover": APISERVER,
     "kind": ("kubectl",),
     "kubeconfig": ("kubectl",),
 }

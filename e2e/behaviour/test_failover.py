@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from harness.client import Client, ClosedError, LoginRefusedError
+from harness.failover import await_refusal
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.postgres import MONITOR
 from harness.proxy import HeliosProcess, Settings, base_settings
@@ -207,15 +208,17 @@ def test_a_fence_that_fails_or_hangs_leaves_nobody_promoted(
         primary = str(where(proxy))
         cluster[primary].kill()
 
-        until(lambda: "fence_command" in str(status(proxy)["refused"]), "the refusal", PATIENCE)
+        await_refusal(proxy, "fence_command", "fence")
 
         assert all(cluster.ask(name, "select pg_is_in_recovery()") == "t" for name in others(cluster, primary))
-        assert "nobody is promoted" in proxy.log()
         assert status(proxy)["promotions"] == 0
         # The primary is not replaced, so it may come back.
         cluster[primary].start()
         assert until(lambda: where(proxy), "the same primary", PATIENCE) == primary
         until(lambda: status(proxy)["refused"] is None, "all to be well", PATIENCE)
+        assert (
+            'heliosproxy_promotion_refused{cluster="main",reason="fence"} 0.0' in proxy.get("/metrics", "text/plain")[1]
+        )
     cluster.await_streaming(primary, 2)
 
 
@@ -228,7 +231,7 @@ def test_a_standby_that_may_not_be_promoted_is_refused_with_the_reason(
     cluster.await_replay(primary)
     cluster[primary].kill()
 
-    until(lambda: "may not call pg_promote" in str(status(proxy)["refused"]), "the refusal", PATIENCE)
+    await_refusal(proxy, "may not call pg_promote", "rights")
 
     assert all(cluster.ask(name, "select pg_is_in_recovery()") == "t" for name in others(cluster, primary))
     cluster[primary].start()

@@ -3,7 +3,7 @@ and no two servers take writes of clients.
 
 What it says to the servers goes through gates, which hold a statement before the server has it, or the server's answer;
 then it is stopped. It is killed, and what was held comes to the server after the other proxy has taken over; or it goes
-on.
+on. The lease is the lock of a file, or a Lease of a real API server.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from harness.gate import Gate
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.proxy import HeliosProcess
 from harness.replicas import ReplicatedCluster
+from harness.shared_lease import LeaseToShare, PodsLease, file_lease
 from harness.wait import until
 
 Gates = dict[str, Gate]
@@ -96,20 +97,30 @@ def seen(report: list[str]) -> Iterator[list[str]]:
     ]
 
 
+@pytest.fixture(params=["file", "kubernetes"])
+def lease(request: pytest.FixtureRequest, tmp_path: Path) -> LeaseToShare:
+    if request.param == "file":
+        return file_lease(tmp_path)
+    shared: PodsLease = request.getfixturevalue("pods_lease")
+    return shared.fresh()
+
+
 @contextmanager
 def pair(
-    cluster: ReplicatedCluster, gates: Gates, folder: Path, **failover: object
+    cluster: ReplicatedCluster, gates: Gates, folder: Path, lease: LeaseToShare, **failover: object
 ) -> Iterator[tuple[HeliosProcess, HeliosProcess]]:
     """The holder of the lease, and the other one."""
     with ExitStack() as stack:
-        made = []
+        made: list[HeliosProcess] = []
         for name in ("first", "second"):
-            config = settings(cluster, folder / name, folder / "lease", **failover)
+            config = settings(cluster, folder / name, folder, **failover)
+            lease.put_into(config)
             for node in config["clusters"][0]["nodes"]:
                 node["port"] = gates[node["name"]].port
-            process = HeliosProcess(folder / name, config)
+            process = HeliosProcess(folder / name, config, environment=lease.environment)
             stack.callback(process.kill)
             await_nodes(process)
+            until(lambda: status(made[0] if made else process)["holds_lease"], "the lease", PATIENCE)  # noqa: B023
             made.append(process)
         first, second = made
         assert [status(each)["holds_lease"] for each in made] == [True, False]
@@ -172,16 +183,23 @@ def let_go(gates: Gates) -> None:
         gate.let_go()
 
 
-def note(seen: list[str], step: str, is_killed: bool) -> None:
-    seen.append(f"{step}: {'killed' if is_killed else 'went on'}")
+def note(seen: list[str], step: str, lease: LeaseToShare, is_killed: bool) -> None:
+    shared = "a file's lock" if "lease_file" in lease.failover else "a Lease of Kubernetes"
+    seen.append(f"{shared}, {step}: {'killed' if is_killed else 'went on'}")
 
 
 @ENDS
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_holder_that_is_stopped_while_it_talks_to_servers(
-    cluster: ReplicatedCluster, gates: Gates, tmp_path: Path, seen: list[str], step: Step, is_killed: bool
+    cluster: ReplicatedCluster,
+    gates: Gates,
+    tmp_path: Path,
+    lease: LeaseToShare,
+    seen: list[str],
+    step: Step,
+    is_killed: bool,
 ) -> None:
-    with pair(cluster, gates, tmp_path) as (holder, other), Scene(cluster, holder, other) as scene:
+    with pair(cluster, gates, tmp_path, lease) as (holder, other), Scene(cluster, holder, other) as scene:
         for name, gate in gates.items():
             if name != scene.primary:
                 gate.hold(step.text, answer=step.answer)
@@ -193,14 +211,14 @@ def test_a_holder_that_is_stopped_while_it_talks_to_servers(
         scene.end(is_killed, lambda: let_go(gates))
 
         assert holding
-    note(seen, step.name, is_killed)
+    note(seen, step.name, lease, is_killed)
 
 
 @ENDS
 def test_a_holder_that_is_stopped_before_the_other_has_followed(
-    cluster: ReplicatedCluster, gates: Gates, tmp_path: Path, seen: list[str], is_killed: bool
+    cluster: ReplicatedCluster, gates: Gates, tmp_path: Path, lease: LeaseToShare, seen: list[str], is_killed: bool
 ) -> None:
-    with pair(cluster, gates, tmp_path) as (holder, other), Scene(cluster, holder, other) as scene:
+    with pair(cluster, gates, tmp_path, lease) as (holder, other), Scene(cluster, holder, other) as scene:
         other.signal(signal.SIGSTOP)
         cluster[scene.primary].kill()
         until(lambda: "did not confirm" in str(status(holder)["refused"]), "the refusal", PATIENCE)
@@ -208,17 +226,17 @@ def test_a_holder_that_is_stopped_before_the_other_has_followed(
         other.signal(signal.SIGCONT)
 
         scene.end(is_killed, lambda: None)
-    note(seen, "waits for the other proxy to follow", is_killed)
+    note(seen, "waits for the other proxy to follow", lease, is_killed)
 
 
 @ENDS
 def test_a_holder_that_is_stopped_while_the_fence_runs(
-    cluster: ReplicatedCluster, gates: Gates, tmp_path: Path, seen: list[str], is_killed: bool
+    cluster: ReplicatedCluster, gates: Gates, tmp_path: Path, lease: LeaseToShare, seen: list[str], is_killed: bool
 ) -> None:
     begun, go = tmp_path / "begun", tmp_path / "go"
     command = ["sh", "-c", f"touch {begun}; until [ -e {go} ]; do sleep 0.05; done"]
     fence = {"fence_command": command, "fence_timeout_seconds": PATIENCE}
-    with pair(cluster, gates, tmp_path, **fence) as (holder, other), Scene(cluster, holder, other) as scene:
+    with pair(cluster, gates, tmp_path, lease, **fence) as (holder, other), Scene(cluster, holder, other) as scene:
         cluster[scene.primary].kill()
         until(begun.exists, "the fence", PATIENCE)
         holder.signal(signal.SIGSTOP)
@@ -226,4 +244,4 @@ def test_a_holder_that_is_stopped_while_the_fence_runs(
         go.touch()
 
         scene.end(is_killed, lambda: None)
-    note(seen, "waits for fence_command", is_killed)
+    note(seen, "waits for fence_command", lease, is_killed)

@@ -29,6 +29,17 @@ def status(proxy: HeliosProcess) -> dict[str, Any]:
     return found
 
 
+def await_refusal(proxy: HeliosProcess, words: str, obstacle: str) -> None:
+    """Return once status, log and metric say that nobody is promoted, and why."""
+    until(lambda: words in str(status(proxy)["refused"]), f"{words}: {status(proxy)}", PATIENCE)
+    sample = f'heliosproxy_promotion_refused{{cluster="main",reason="{obstacle}"}} 1.0'
+    until(lambda: sample in proxy.get("/metrics", "text/plain")[1], f"the metric {sample}", PATIENCE)
+    told = [
+        line for line in proxy.log().splitlines() if "nobody is promoted" in line and f"obstacle={obstacle}" in line
+    ]
+    assert any(words in line for line in told), told
+
+
 def await_nodes(proxy: HeliosProcess) -> None:
     """It knows all servers."""
     until(lambda: all(node["healthy"] for node in proxy.json("/nodes")), "all nodes", PATIENCE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from yarl import URL
 
 from cluster import Cluster, KubectlError
 from harness.client import Client, ClosedError, LoginRefusedError
@@ -19,6 +16,7 @@ from harness.operator import OperatorProcess
 from harness.proxy import HeliosProcess, base_settings
 from harness.replicas import ReplicatedCluster
 from harness.resources import Shop
+from harness.shared_lease import identity
 from harness.wait import until
 
 PATIENCE = 90
@@ -34,18 +32,6 @@ def servers() -> Iterator[ReplicatedCluster]:
     made = ReplicatedCluster()
     yield made
     made.stop()
-
-
-def identity(shop: Shop, account: str, folder: Path) -> tuple[Path, dict[str, str]]:
-    """What Kubernetes mounts into a pod with this ServiceAccount, and tells it."""
-    folder.mkdir()
-    document = yaml.safe_load(shop.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
-    server = document["clusters"][0]["cluster"]
-    (folder / "ca.crt").write_bytes(base64.b64decode(server["certificate-authority-data"]))
-    (folder / "namespace").write_text(shop.namespace)
-    (folder / "token").write_text(shop.kubectl("create", "token", account).strip())
-    url = URL(server["server"])
-    return folder, {"KUBERNETES_SERVICE_HOST": str(url.host), "KUBERNETES_SERVICE_PORT": str(url.port)}
 
 
 def status(proxy: HeliosProcess) -> dict[str, Any]:

@@ -207,7 +207,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 (
                     (_max("failovers_total", "cluster"), "{{cluster}} seen"),
                     (_sum("promotions_total", "cluster"), "{{cluster}} ours"),
-                    (_max("promotion_refused", "cluster"), "{{cluster}} refused"),
+                    (_max("promotion_refused", "cluster, reason"), "{{cluster}} refused: {{reason}}"),
                     (_max("failover_lease", "cluster"), "{{cluster}} lease"),
                 ),
             ),

@@ -13,6 +13,7 @@ from helios.admin.control import ReloadOutcome
 from helios.config import ClusterConfig, NodeConfig, ProxyConfig
 from helios.engine_state import EngineState, SessionsState
 from helios.errors import HeliosError
+from helios.failover.obstacle import Obstacle
 from helios.failover.record import Loss
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.planner.context import PRIMARY_ONLY
@@ -177,6 +178,7 @@ class ScriptedControl:
             verdict=None,
             step=None,
             refused="no standby answers",
+            obstacle=Obstacle.QUORUM,
             promoting=None,
             promotions=2,
             last_promotion_at=None,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from helios.config import PromotionPolicy
+from helios.failover.obstacle import Obstacle
 from helios.failover.synchronous import Synchronous
 
 __all__ = ["Choice", "Former", "Refusal", "Standby", "choose"]
@@ -73,6 +74,7 @@ class Refusal:
     """Why nobody is."""
 
     reason: str
+    obstacle: Obstacle
 
 
 def choose(
@@ -80,8 +82,9 @@ def choose(
 ) -> Choice | Refusal:
     """Decide; `only` is the one that somebody wants."""
     if policy is PromotionPolicy.NEVER:
-        return Refusal("policy is never: somebody else has to promote a standby")
-    fit, faults = [], []
+        return Refusal("policy is never: somebody else has to promote a standby", Obstacle.POLICY)
+    fit: list[Standby] = []
+    faults: list[Refusal] = []
     for standby in heard:
         fault = _unfit(former, standby)
         if fault is None:
@@ -89,41 +92,50 @@ def choose(
         else:
             faults.append(fault)
     if not fit:
-        return Refusal("; ".join(faults) or "no standby answers")
+        return _refusal(faults or [Refusal("no standby answers", Obstacle.QUORUM)])
     synchronous = [standby for standby in fit if former.synchronous.holds(standby.application_name)]
     quorum = former.synchronous.quorum(former.standbys)
     if len(synchronous) < quorum:
         known = f"{len(synchronous)} of the synchronous standbys ({former.synchronous}) can be asked"
         missing = f"{known}, and {quorum} must be, or a commit that was acknowledged might be lost"
-        return Refusal("; ".join([missing, *faults]))
+        return _refusal([Refusal(missing, faults[0].obstacle if faults else Obstacle.QUORUM), *faults])
     # Whoever has received most has everything that was acknowledged; and one that had more than the new primary, and be
     # it bytes that nobody waited for, could not follow it.
     most = max(standby.received for standby in fit)
     able = [standby for standby in fit if standby.received == most and only in (None, standby.name)]
     if not able:
-        return Refusal("; ".join([f"{only} has not received as much as others", *faults]))
+        return _refusal([Refusal(f"{only} has not received as much as others", Obstacle.POLICY), *faults])
     rank = _RANKS[policy]
     best = max(able, key=lambda standby: (*rank(standby, former), _negated(standby.name)))
     if not best.may_promote:
-        return Refusal(f"the monitor's role may not call pg_promote on {best.name}; grant EXECUTE on it")
+        reason = f"the monitor's role may not call pg_promote on {best.name}; grant EXECUTE on it"
+        return Refusal(reason, Obstacle.RIGHTS)
     if not best.may_configure:
         grant = "grant ALTER SYSTEM on primary_conninfo and synchronous_standby_names, and EXECUTE on pg_reload_conf"
-        return Refusal(f"the monitor's role may not configure {best.name}; {grant}")
+        return Refusal(f"the monitor's role may not configure {best.name}; {grant}", Obstacle.RIGHTS)
     return Choice(best)
 
 
-def _unfit(former: Former, standby: Standby) -> str | None:
+def _refusal(found: Sequence[Refusal]) -> Refusal:
+    """All of it; the first counts."""
+    return Refusal("; ".join(each.reason for each in found), found[0].obstacle)
+
+
+def _unfit(former: Former, standby: Standby) -> Refusal | None:
     """Why it cannot be promoted at all."""
+    name, right = standby.name, "grant pg_monitor to the monitor's role"
     if not standby.may_see:
-        return f"{standby.name} does not say how far it is; grant pg_monitor to the monitor's role"
+        return Refusal(f"{name} does not say how far it is; {right}", Obstacle.RIGHTS)
     if None in (former.system_identifier, standby.system_identifier):
-        return f"{standby.name}: its system identifier is not known; grant pg_monitor to the monitor's role"
+        return Refusal(f"{name}: its system identifier is not known; {right}", Obstacle.RIGHTS)
     if standby.system_identifier != former.system_identifier:
-        return f"{standby.name} belongs to another database system ({standby.system_identifier})"
+        reason = f"{name} belongs to another database system ({standby.system_identifier})"
+        return Refusal(reason, Obstacle.SYSTEM)
     if not _has_followed(former, standby):
-        return f"{standby.name} is on timeline {standby.timeline}, {former.name} was on {former.timeline}"
+        reason = f"{name} is on timeline {standby.timeline}, {former.name} was on {former.timeline}"
+        return Refusal(reason, Obstacle.TIMELINE)
     if former.began_at is not None and standby.received < former.began_at:
-        return f"{standby.name} has not received all that {former.name} began with"
+        return Refusal(f"{name} has not received all that {former.name} began with", Obstacle.TIMELINE)
     return None
 
 

@@ -16,6 +16,7 @@ from helios.failover.file_lease import FileLease
 from helios.failover.guard import Guard
 from helios.failover.kube_lease import KubeLease
 from helios.failover.lease import Lease, LeaseError
+from helios.failover.obstacle import Obstacle
 from helios.failover.status import FailoverStatus, SwitchoverFailure
 from helios.failover.switchover import switch_over
 from helios.tasks import cancel
@@ -122,7 +123,10 @@ class FailoverController:
 
     def _status(self, guard: Guard) -> FailoverStatus:
         config, decisions, record = self._config.failover, guard.decisions, guard.decisions.record
-        is_homeless = config.enabled and self._lease is None
+        refused, obstacle = decisions.refused, decisions.obstacle
+        if refused is None:
+            is_homeless = config.enabled and self._lease is None
+            refused, obstacle = (_NO_LEASE, Obstacle.LEASE) if is_homeless else (None, None)
         return FailoverStatus(
             cluster=decisions.name,
             enabled=config.enabled,
@@ -131,7 +135,8 @@ class FailoverController:
             hold=record.hold or guard.lapsed,
             verdict=decisions.verdict,
             step=decisions.progress.step,
-            refused=decisions.refused or (_NO_LEASE if is_homeless else None),
+            refused=refused,
+            obstacle=obstacle,
             promoting=record.promoting,
             promotions=record.promotions,
             last_promotion_at=decisions.last_promotion_at,

@@ -15,6 +15,7 @@ from typing import Any
 from helios.config import FailoverConfig
 from helios.failover.lease import Lease
 from helios.failover.lines import Lines, StepFailure
+from helios.failover.obstacle import Obstacle
 from helios.failover.progress import Progress
 from helios.failover.record import Record
 from helios.telemetry.logs import fields
@@ -49,6 +50,8 @@ class Decisions:
         self.lines = Lines()
         self.progress = Progress()
         self.refused: str | None = None
+        self.obstacle: Obstacle | None = None
+        """What `refused` is about; only meant while that is set."""
         """Why nobody was promoted, the last time it was tried."""
         self.verdict: str | None = None
         self.fence: str | None = None
@@ -80,7 +83,7 @@ class Decisions:
     async def decide(self, **changes: Any) -> None:
         """Write down and have every proxy act by it. `StepFailure` if one does not, `LeaseError`."""
         if self.lease is None:
-            raise StepFailure("there is no lease")
+            raise StepFailure("there is no lease", Obstacle.LEASE)
         record = self.record.model_copy(update=changes)
         # What is decided already is only waited for again: some lease counts from when it was.
         if record != self.record or not record.term:
@@ -92,7 +95,8 @@ class Decisions:
         while stragglers := await self.lease.stragglers(self.name, record.term):
             if not is_followed or loop.time() > until:
                 who = ", ".join(stragglers)
-                raise StepFailure(f"these proxies did not confirm that they stopped using the old primary: {who}")
+                reason = f"these proxies did not confirm that they stopped using the old primary: {who}"
+                raise StepFailure(reason, Obstacle.CONFIRM)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def open_transactions(self, timeout_ms: int) -> int | None:
@@ -106,11 +110,11 @@ class Decisions:
             raise StepFailure(f"{node} was taken out of the configuration")
         return found
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str, obstacle: Obstacle) -> None:
         """Say why nobody is promoted, once."""
         if self.refused != reason:
-            _log.error("nobody is promoted", extra=fields(cluster=self.name, reason=reason))
-        self.refused = reason
+            _log.error("nobody is promoted", extra=fields(cluster=self.name, obstacle=obstacle, reason=reason))
+        self.refused, self.obstacle = reason, obstacle
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what nothing waits for but the end of the process."""

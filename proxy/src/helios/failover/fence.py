@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from helios.config import FailoverConfig, NodeConfig
 from helios.failover.lines import Lines, StepFailure
+from helios.failover.obstacle import Obstacle
 from helios.topology.node_poll import NodePoll
 
 __all__ = ["FenceFailure", "by_command", "by_sql", "lift"]
@@ -31,6 +32,8 @@ WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
 
 class FenceFailure(Exception):
     """The node is not fenced; the message says why."""
+
+    obstacle = Obstacle.FENCE
 
 
 async def by_command(node: NodeConfig, config: FailoverConfig) -> None:

@@ -14,11 +14,13 @@ from helios.failover.decisions import Decisions
 from helios.failover.following import Following
 from helios.failover.judge import PrimaryEvidence, StandbyEvidence, Verdict, is_led, judge
 from helios.failover.lease import LeaseError
+from helios.failover.obstacle import Obstacle
 from helios.failover.promotion import ask_all, former_of, promote, resume
 from helios.failover.returned import Returned
 from helios.failover.widening import Widening
 from helios.telemetry.logs import fields
 from helios.topology.node_poll import NodePoll
+from helios.topology.probe import Silence
 
 __all__ = ["Guard"]
 
@@ -51,7 +53,7 @@ class Guard:
             try:
                 await self._look()
             except (LeaseError, steps.StepFailure) as error:
-                self.decisions.refuse(str(error))
+                self.decisions.refuse(str(error), error.obstacle)
             except Exception:  # noqa: BLE001 - a fault of ours is seen, and must not end failovers for ever
                 _log.exception("failover ended by an unexpected error", extra=fields(cluster=self.decisions.name))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -66,7 +68,7 @@ class Guard:
         async with decisions.turn:
             self._returned.fence()
             if decisions.lease is not None and decisions.lease.problem is not None:
-                decisions.refuse(decisions.lease.problem)
+                decisions.refuse(decisions.lease.problem, Obstacle.LEASE)
             elif decisions.may_decide:
                 await self._consider()
             else:
@@ -103,7 +105,7 @@ class Guard:
             with self.decisions.at_work():
                 await self._fail_over(primary, verdict)
         except (steps.StepFailure, fence.FenceFailure, LeaseError) as error:
-            self.decisions.refuse(str(error))
+            self.decisions.refuse(str(error), error.obstacle)
             self._retry_at = loop.time() + _RETRY_SECONDS
 
     def _judge(self) -> Verdict | None:
@@ -116,16 +118,23 @@ class Guard:
         return judge(evidence, self._standbys(failing_since), self.decisions.config.silence_after_seconds)
 
     def _standbys(self, since: float) -> list[StandbyEvidence]:
-        """What those say that have been asked after `since` and answered."""
+        """What those say that have been asked after `since` and answered.
+
+        One of another database system streams from somebody else. It does not prove that a silent primary is gone; of
+        one that refuses connections it lets us come to say that it cannot take its place.
+        """
+        primary = self.decisions.monitor.primary
+        refuses = primary is not None and primary.silence in (Silence.REFUSED, Silence.RESET)
         return [
             StandbyEvidence(
                 poll.node.name,
-                poll.reading.streaming,
+                poll.reading.streaming and not _are_strangers(poll, primary),
                 None if poll.reading.heard_ms is None else poll.reading.heard_ms / 1000,
                 poll.reading.wal_receiver_timeout_ms / 2000 or None,
             )
             for poll in self.decisions.monitor.polls
             if poll.fresh and poll.reading is not None and poll.in_recovery and poll.asked_at >= since
+            if refuses or not _are_strangers(poll, primary)
         ]
 
     def _mind_lapse(self) -> None:
@@ -167,3 +176,10 @@ class Guard:
         gone = primary.node.name if primary is not None else None
         fenced = {node: timeline for node, timeline in self.decisions.record.fenced.items() if node != gone}
         await self.decisions.decide(hold=None, fenced=fenced)
+
+
+def _are_strangers(one: NodePoll, other: NodePoll | None) -> bool:
+    """Whether they are known to belong to different database systems."""
+    readings = (one.reading, other.reading if other is not None else None)
+    known = {reading.system_identifier for reading in readings if reading is not None} - {None}
+    return len(known) > 1

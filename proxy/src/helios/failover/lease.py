@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from helios.errors import HeliosError
+from helios.failover.obstacle import Obstacle
 from helios.failover.record import Record
 
 __all__ = ["Lease", "LeaseError"]
@@ -16,6 +17,8 @@ __all__ = ["Lease", "LeaseError"]
 
 class LeaseError(HeliosError):
     """The lease or what is kept beside it cannot be used."""
+
+    obstacle = Obstacle.LEASE
 
 
 class Lease(Protocol):

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from helios.failover.obstacle import Obstacle
 from helios.topology.connection import FAILURES, Connection, cause, connect
 from helios.topology.node_poll import NodePoll
 
@@ -19,7 +20,11 @@ _NAME = "helios failover"
 
 
 class StepFailure(Exception):
-    """A server did not do what it was told; the message says which and why."""
+    """A server did not do what it was told; the message says which and why. Or something else was in the way."""
+
+    def __init__(self, message: str, obstacle: Obstacle = Obstacle.SERVER) -> None:
+        super().__init__(message)
+        self.obstacle = obstacle
 
 
 class _Line:

@@ -16,6 +16,7 @@ from helios.failover import loss, steps
 from helios.failover.candidate import Choice, Former, Refusal, Standby
 from helios.failover.decisions import Decisions
 from helios.failover.lease import LeaseError
+from helios.failover.obstacle import Obstacle
 from helios.failover.record import Beginning, Narrowed, Record, Succession
 from helios.failover.synchronous import Synchronous, parse
 from helios.telemetry.logs import fields
@@ -59,7 +60,7 @@ async def promote(
 ) -> str:
     """Make the chosen one the primary; its name. `is_planned`: the former had nothing more to write. `StepFailure`."""
     if isinstance(choice, Refusal):
-        raise steps.StepFailure(choice.reason)
+        raise steps.StepFailure(choice.reason, choice.obstacle)
     names = _names(former, choice.standby, heard)
     succession = Succession(
         former=former.name,
@@ -80,12 +81,12 @@ async def resume(decisions: Decisions) -> None:
     record = decisions.record
     chosen = next((poll for poll in decisions.monitor.polls if poll.node.name == record.promoting), None)
     if chosen is None or not chosen.fresh or record.succession is None:
-        decisions.refuse(f"{record.promoting} may have been promoted and cannot be asked")
+        decisions.refuse(f"{record.promoting} may have been promoted and cannot be asked", Obstacle.SERVER)
         return
     try:
         await _complete(decisions, chosen, record.succession)
     except (steps.StepFailure, LeaseError) as error:
-        decisions.refuse(str(error))
+        decisions.refuse(str(error), error.obstacle)
 
 
 async def _complete(decisions: Decisions, chosen: NodePoll, succession: Succession) -> str:

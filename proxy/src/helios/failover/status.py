@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from helios.errors import HeliosError
+from helios.failover.obstacle import Obstacle
 from helios.failover.record import Loss
 
 __all__ = ["FailoverStatus", "SwitchoverFailure"]
@@ -32,6 +33,8 @@ class FailoverStatus:
     """What of a failover or switchover is under way."""
     refused: str | None
     """Why nobody is promoted."""
+    obstacle: Obstacle | None
+    """What that is about."""
     promoting: str | None
     promotions: int
     last_promotion_at: datetime | None

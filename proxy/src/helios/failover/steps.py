@@ -12,6 +12,7 @@ import asyncpg
 from helios.config import NodeConfig
 from helios.failover.candidate import Standby
 from helios.failover.lines import Lines, StepFailure
+from helios.failover.obstacle import Obstacle
 from helios.failover.synchronous import Synchronous
 from helios.topology.connection import Connection
 from helios.topology.node_poll import NodePoll
@@ -131,7 +132,7 @@ async def promote(lines: Lines, poll: NodePoll, timeout_seconds: float, may: Cal
         is_ours = await connection.fetchval(_IN_RECOVERY)
         if is_ours:
             if not may():
-                raise StepFailure("the lease was lost")
+                raise StepFailure("the lease was lost", Obstacle.LEASE)
             # It would itself look only ten times a second whether it is done.
             await connection.execute("SELECT pg_promote(false)")
         until = asyncio.get_running_loop().time() + timeout_seconds

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from helios import __version__
 from helios.engine_state import CircuitName, EngineState, Histogram, NodeState, PoolState
+from helios.failover.obstacle import Obstacle
 from helios.failover.status import FailoverStatus
 from helios.planner.service import PlanCounts
 from helios.topology.catalogs import CatalogCounts
@@ -284,7 +285,9 @@ def _failovers(clusters: Sequence[FailoverStatus]) -> Iterator[Metric]:
     )
     lease = GaugeMetricFamily("heliosproxy_failover_lease", "1 if this process may promote.", labels=label)
     refused = GaugeMetricFamily(
-        "heliosproxy_promotion_refused", "1 while somebody should be promoted and is not.", labels=label
+        "heliosproxy_promotion_refused",
+        "1 while somebody should be promoted and is not, for the reason that is in the way.",
+        labels=[*label, "reason"],
     )
     lost = GaugeMetricFamily(
         "heliosproxy_failover_lost_bytes", "WAL of former primaries that their successors do not have.", labels=label
@@ -292,7 +295,8 @@ def _failovers(clusters: Sequence[FailoverStatus]) -> Iterator[Metric]:
     for each in clusters:
         promotions.add_metric([each.cluster], each.promotions)
         lease.add_metric([each.cluster], float(each.holds_lease))
-        refused.add_metric([each.cluster], float(each.refused is not None))
+        for obstacle in Obstacle:
+            refused.add_metric([each.cluster, obstacle], float(each.refused is not None and each.obstacle is obstacle))
         lost.add_metric([each.cluster], sum(loss.bytes for loss in each.losses))
     yield promotions
     yield lease

@@ -141,17 +141,23 @@ def test_policy_that_this_version_does_not_honour_forbids_a_configuration() -> N
 
 
 def test_what_only_slows_down_is_a_warning() -> None:
-    rule = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "standby"}, "bi")
-    later = make("RoutingRule", {"match": {"queryPattern": "^select"}, "route": "vector"}, "near")
-    subject = proxy(routingRuleRefs=[{"name": "near"}, {"name": "bi"}], features={"queryCache": True})
+    result = render(proxy(features={"queryCache": True}), References())
 
-    result = render(subject, References.among([rule, later]))
+    assert result.config is not None
+    assert [problem.severity for problem in result.problems] == [Severity.WARNING]
 
-    assert [rule.name for rule in config_of(result).routing.rules] == ["bi"]
-    assert [problem.severity for problem in result.problems] == [Severity.WARNING] * 2
-    assert len(result.warnings) == 2
-    (told,) = [each for each in result.warnings if each.field == "spec.routingRuleRefs[0]"]
-    assert told.message.startswith("refers to RoutingRule/near, spec.route: this version")
+
+def test_rules_may_go_by_every_word_of_the_contract() -> None:
+    words = ["primary", "standby", "sync", "semisync", "async", "any", "nearest", "vector"]
+    rules = [make("RoutingRule", {"match": {"queryPattern": "x"}, "route": word}, word) for word in words]
+    subject = proxy(routingRuleRefs=[{"name": word} for word in words], routing={"writeMode": "semisync"})
+
+    result = render(subject, References.among(rules))
+
+    routing = config_of(result).routing
+    assert [(rule.name, rule.route) for rule in routing.rules] == list(zip(words, words, strict=True))
+    assert routing.write_mode == "semisync"
+    assert not result.problems
 
 
 def test_rules_are_tried_in_the_order_of_their_references() -> None:

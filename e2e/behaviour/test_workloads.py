@@ -95,6 +95,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
                 "read_write_split": True,
                 "schema_aware": True,
                 "catch_up_ms": 10_000,
+                "rules": [{"name": "near", "application_name": ["searches"], "route": "vector"}],
                 "workload": {"olap_target": ["standby-2"], "vector_target": "stand?y-1", "large_table_rows": 10_000},
             },
             monitor={"interval_ms": 200},
@@ -152,6 +153,15 @@ def test_kinds_of_reads_go_to_their_nodes(trio: Trio, ask: Ask, sql: str, wanted
         if ask is not prepared_and_closed:
             (session,) = trio.proxy.json("/sessions?list=true")["sessions"]
             assert session["route"] == reason
+
+
+@ASKS
+def test_a_rule_may_name_the_kind(trio: Trio, ask: Ask) -> None:
+    with Client(trio.proxy.target().with_options(application_name="searches")) as client:
+        before = trio.routed()
+        arrive(client, ask, OLAP, "standby-1")
+        assert (trio.routed() - before)["standby-1", "rule"] >= 1
+        assert node(client, WRITE, ask) == "primary"
 
 
 @ASKS

@@ -11,12 +11,12 @@ import pytest
 
 from harness.asks import Ask, extended, prepared, simple
 from harness.client import Client, LoginRefusedError, brief, rows, sqlstates
-from harness.postgres import PostgresCluster, superuser_of
+from harness.postgres import DATABASE, PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, StartProxy, base_settings
 from harness.replay import paused_replay
 from harness.wait import until
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 WRITE = "with w as (delete from notes where id = 0) select current_setting('synchronous_commit')"
 """A write that tells what is waited for when it is committed."""
 SETTINGS = {"sync": "remote_apply", "semisync": "on", "async": "local"}
@@ -186,3 +186,89 @@ def test_what_the_primary_does_not_keep_is_refused(
         assert value(client, ask, "select body from notes where id = 7502") == "y", "reads go on"
         ask(client, "reset helios.write_mode")
         assert not sqlstates(ask(client, "delete from notes where id = 7502"))
+
+
+@pytest.fixture(scope="module")
+def configured(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliosProcess]:
+    """A proxy whose configuration says modes: one for all, another for a database, and rules."""
+    folder = tmp_path_factory.mktemp("configured")
+    rules = [
+        {"name": "payments", "application_name": ["payments"], "route": "sync"},
+        {"name": "names", "query_pattern": "notes using items", "route": "semisync"},
+    ]
+    databases = [
+        {"name": "*"},
+        {"name": "safe", "database": DATABASE, "routing": {"write_mode": "semisync"}},
+        {"name": "session", "database": DATABASE, "pool": {"mode": "session"}},
+    ]
+    routing = {"write_mode": "async", "rules": rules, "read_write_split": True, "max_lag_ms": 0}
+    settings = base_settings(postgres, folder, routing=routing, databases=databases, pool={"max_size": 1})
+    with HeliosProcess(folder, settings) as process:
+        yield process
+
+
+@ASKS
+def test_the_configuration_says_what_nobody_else_does(
+    configured: HeliosProcess, postgres: PostgresCluster, ask: Ask
+) -> None:
+    with synchronous(postgres, configured):
+        with connect(configured) as client:
+            assert value(client, ask, "show helios.write_mode") == "async"
+            assert value(client, ask, WRITE) == "local"
+            ask(client, "set helios.write_mode = sync")
+            assert value(client, ask, WRITE) == "remote_apply"
+            for forgets in ("reset helios.write_mode", "set helios.write_mode = default", "reset all", "discard all"):
+                ask(client, "set helios.write_mode = sync")
+                assert not sqlstates(client.query(forgets)), forgets
+                assert value(client, ask, "show helios.write_mode") == "async", forgets
+                assert value(client, ask, WRITE) == "local", forgets
+            client.query("set synchronous_commit = off")
+            assert value(client, ask, "show helios.write_mode") == "default"
+            assert value(client, ask, WRITE) == "off"
+        with Client(configured.target("safe"), deadline=PATIENCE) as client:
+            assert value(client, ask, "show helios.write_mode") == "semisync"
+            assert value(client, ask, WRITE) == "on"
+        with connect(configured, **{"helios.write_mode": "sync"}) as client:
+            assert value(client, ask, WRITE) == "remote_apply"
+        with connect(configured, options="-c synchronous_commit=off") as client:
+            assert value(client, ask, WRITE) == "off"
+            assert value(client, ask, "show helios.write_mode") == "default"
+        with Client(configured.target("session"), deadline=PATIENCE) as client:
+            assert value(client, ask, WRITE) == "on", "in session mode the server is the client's own"
+
+
+@ASKS
+def test_a_rule_says_it_for_whom_it_is_about(configured: HeliosProcess, postgres: PostgresCluster, ask: Ask) -> None:
+    joined = WRITE.replace("notes where id = 0", "notes using items where notes.id = items.id and notes.id = 0")
+    with synchronous(postgres, configured):
+        with connect(configured, application_name="payments") as client:
+            assert value(client, ask, WRITE) == "remote_apply"
+            ask(client, "begin")
+            assert value(client, ask, WRITE) == "remote_apply"
+            ask(client, "commit")
+            assert value(client, ask, f"/*helios:twr=semisync*/ {WRITE}") == "on", "a hint goes before a rule"
+        with connect(configured) as client:
+            assert value(client, ask, joined) == "on"
+            assert value(client, ask, WRITE) == "local"
+    with connect(configured, application_name="payments") as client:
+        refused = lambda: sqlstates(ask(client, WRITE))[:1] == ["55000"]  # noqa: E731 - one word for it
+        until(refused, "the proxy to see that nobody keeps it", PATIENCE)
+        reads = lambda: not sqlstates(ask(client, "select count(*) from notes where id = 0"))  # noqa: E731
+        until(reads, "reads to go on", PATIENCE)
+
+
+@ASKS
+def test_what_the_configuration_says_is_refused_to_statements_and_not_to_logins(
+    start_proxy: StartProxy, postgres: PostgresCluster, ask: Ask
+) -> None:
+    set_names(postgres, "")
+    proxy = start_proxy(routing={"write_mode": "sync"})
+    with connect(proxy) as client:
+        refused = lambda: sqlstates(ask(client, "delete from notes where id = 0"))[:1] == ["55000"]  # noqa: E731
+        until(refused, "the proxy to see that nobody keeps it", PATIENCE)
+        assert sqlstates(ask(client, "select 1"))[:1] == ["55000"], "reads are not told from writes there"
+        assert not sqlstates(ask(client, "set helios.write_mode = async"))
+        assert value(client, ask, WRITE) == "local"
+        with synchronous(postgres, proxy):
+            ask(client, "reset helios.write_mode")
+            assert value(client, ask, WRITE) == "remote_apply"

@@ -33,7 +33,7 @@ def accepted(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
         ("PoolProfile", {"maxPoolSize": 5, "minIdle": 6}, ("False", "Invalid"), "minIdle must not exceed maxPoolSize"),
         ("PoolProfile", {"later": 1}, ("False", "UnknownField"), "spec.later"),
         ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "any"}, ("True", "Valid"), "acts on all of it"),
-        ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "sync"}, ("False", "NotActedOn"), "passed over"),
+        ("RoutingRule", {"match": {"queryPattern": "x"}, "route": "sync"}, ("True", "Valid"), "acts on all of it"),
         ("TenantQuota", {"maxConcurrentConnections": 1}, ("True", "Valid"), "acts on all of it"),
         ("TenantQuota", {"maxQueriesPerMinute": 1}, ("False", "NotActedOn"), "no tenant would be limited"),
     ],

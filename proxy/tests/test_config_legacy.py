@@ -271,6 +271,20 @@ def test_our_own_format_keeps_our_own_defaults() -> None:
         loads("config_version = 1\n" + LEGACY + NODE)
 
 
+def test_a_write_mode_counts_where_its_section_is_switched_on() -> None:
+    section = '[transparent_write_routing]\nenabled = {}\nsync_mode = "{}"\nforward_timeout_ms = 5000\n'
+    pool = "[transparent_write_routing.pool]\nmax_connections = 50\n"
+
+    on = loads_with_warnings(LEGACY + section.format("true", "semisync") + pool + NODE)
+    assert on.config.routing.write_mode == "semisync"
+    assert ["transparent_write_routing.sync_mode" in str(warning) for warning in on.warnings].count(True) == 1
+    assert loads(LEGACY + section.format("false", "sync") + pool + NODE).routing.write_mode is None
+    with pytest.raises(ConfigError, match=r"transparent_write_routing\.sync_mode"):
+        loads(LEGACY + section.format("true", "never") + NODE)
+    with pytest.raises(ConfigError, match="sync_mod"):
+        loads(LEGACY + "[transparent_write_routing]\nsync_mod = 1\n" + NODE)
+
+
 def test_the_tables_do_not_contradict_each_other() -> None:
     names = [*RENAMED, *NOT_ACTED_ON, *IGNORED, *REFUSED]
 

@@ -115,6 +115,26 @@ def test_the_first_rule_counts_unless_a_hint_says_where() -> None:
     assert routing(READ, rules=(Rule("e", "nearest"),)).route is Route.ANY
 
 
+def test_a_rule_may_say_how_far_writes_must_have_come() -> None:
+    rules = (Rule("pay", "sync", consistency="eventual", max_lag_ms=70),)
+
+    for sql in (READ, WRITE):
+        made = routing(sql, rules=rules)
+        assert made.write_mode is WriteMode.SYNC
+        assert made.origin is Origin.STATEMENT, "of where it runs it says nothing"
+    assert (routing(READ, rules=rules).consistency, routing(READ, rules=rules).max_lag_ms) == ("eventual", 70)
+    for key in ("twr", "route"):
+        assert routing(WRITE, (key, "async"), rules=rules).write_mode is WriteMode.ASYNC
+    placed = routing(READ, ("route", "standby"), rules=rules)
+    assert (placed.route, placed.write_mode) == (Route.STANDBY, WriteMode.SYNC)
+
+
+def test_a_rule_for_vectors_needs_a_node_that_is_meant_for_them() -> None:
+    made = routing(READ, rules=(Rule("near", "vector"),))
+
+    assert (made.route, made.workload, made.notices) == (Route.ANY, None, ())
+
+
 def test_a_token_is_left_to_the_engine() -> None:
     for sql in (READ, WRITE):
         made = routing(sql, ("lsn", "7:1:0/0"))

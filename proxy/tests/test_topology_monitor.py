@@ -261,6 +261,26 @@ async def test_a_stopped_server_is_missed_and_found_again(postgres: PostgresClus
     assert watched.node("primary").last_error is None
 
 
+async def test_without_a_primary_only_standbys_of_the_last_one_may_read(
+    postgres: PostgresCluster, other_postgres: PostgresCluster, watch: StartMonitor
+) -> None:
+    foreign = {**other_postgres.nodes()[1], "name": "foreign"}
+    watched = watch(config_of(postgres, foreign, timeout_ms=200, failure_threshold=2))
+    await watched.until(lambda: watched.cluster.primary and watched.node("foreign").last_error, "all to be known")
+    frozen = postmaster_and_monitors(postgres)
+
+    try:
+        send(signal.SIGSTOP, frozen)
+        await watched.until(lambda: watched.published[0].primary is None, "a frozen primary is none")
+
+        assert {node.name for node in watched.published[0].nodes if node.standby} == {"standby-1"}
+        assert "another database system than the last primary" in str(watched.node("foreign").last_error)
+    finally:
+        send(signal.SIGCONT, frozen)
+
+    await watched.until(lambda: watched.cluster.primary, "it is primary again")
+
+
 async def test_a_wake_polls_at_once(postgres: PostgresCluster, watch: StartMonitor) -> None:
     watched = watch(config_of(postgres, interval_ms=60_000))
     await watched.until(lambda: watched.node("primary").last_check, "the first poll")

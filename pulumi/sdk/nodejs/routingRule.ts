@@ -69,7 +69,7 @@ export class RoutingRule extends pulumi.CustomResource {
      */
     declare public readonly node: pulumi.Output<string | undefined>;
     /**
-     * Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+     * Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
      */
     declare public readonly route: pulumi.Output<string>;
     /**
@@ -158,7 +158,7 @@ export interface RoutingRuleArgs {
      */
     node?: pulumi.Input<string>;
     /**
-     * Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+     * Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
      */
     route: pulumi.Input<string>;
     /**

@@ -157,6 +157,7 @@ class InstanceDatabasesRouting(TypedDict):
     max_lag_bytes: NotRequired[int | None]
     catch_up_millis: NotRequired[int | None]
     catch_up_after: NotRequired[int | None]
+    write_mode: NotRequired[str | None]
 
 
 class InstanceDatabases(TypedDict):
@@ -231,6 +232,7 @@ class InstanceRouting(TypedDict):
     catch_up_millis: NotRequired[int | None]
     catch_up_after: NotRequired[int | None]
     zone: NotRequired[str | None]
+    write_mode: NotRequired[str | None]
     hints: NotRequired[bool | None]
     schema_aware: NotRequired[bool | None]
     workload: NotRequired[InstanceRoutingWorkload | None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -10,29 +9,11 @@ from pydantic import Field
 from helios.config import RoutingRuleConfig, RuleConsistency, RuleRoute
 from helios.config.workload import Glob
 from helios_crds.base import Column, Names, PolicyStatus, Resource, SpecModel
-from helios_crds.markers import Rule, list_set, mirrors, not_acted_on
-from helios_crds.problems import Severity
+from helios_crds.markers import Rule, list_set, mirrors
 
-__all__ = ["Route", "RoutingRule", "RoutingRuleSpec", "StatementMatch"]
+__all__ = ["RoutingRule", "RoutingRuleSpec", "StatementMatch"]
 
 MAX_GLOBS: Final = 64
-
-
-class Route(StrEnum):
-    """Where a matching statement goes."""
-
-    PRIMARY = "primary"
-    STANDBY = "standby"
-    SYNC = "sync"
-    SEMISYNC = "semisync"
-    ASYNC = "async"
-    ANY = "any"
-    NEAREST = "nearest"
-    VECTOR = "vector"
-
-
-def _is_acted_on(route: object) -> bool:
-    return route in list(RuleRoute)
 
 
 class StatementMatch(SpecModel):
@@ -55,7 +36,7 @@ class StatementMatch(SpecModel):
 
 def _fresh_reads_stay(spec: Any, _old: Any) -> bool:
     return spec.get("consistency") != RuleConsistency.STRONG or (
-        spec.get("route") == Route.PRIMARY and "maxLagMillis" not in spec
+        spec.get("route") == RuleRoute.PRIMARY and "maxLagMillis" not in spec
     )
 
 
@@ -75,13 +56,9 @@ class RoutingRuleSpec(SpecModel):
     match: StatementMatch
     """Which statements are meant."""
 
-    route: Annotated[
-        Route,
-        not_acted_on(
-            Severity.WARNING, "a rule with route sync, semisync, async or vector is passed over", _is_acted_on
-        ),
-    ]
-    """Kind of node they go to, in the words of the `route` hint, if they only read."""
+    route: RuleRoute
+    """Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say
+    instead how far they must have come if they write."""
 
     node: Annotated[str | None, mirrors(RoutingRuleConfig, "node")] = None
     consistency: Annotated[RuleConsistency | None, mirrors(RoutingRuleConfig, "consistency")] = None

@@ -38,6 +38,7 @@ from helios.config import (
     TransactionReplayConfig,
     UserConfig,
     WorkloadConfig,
+    WriteMode,
 )
 from helios.config.base import Host
 from helios.config.workload import Glob
@@ -185,6 +186,7 @@ class RoutingSpec(SpecModel):
     catch_up_millis: Annotated[int | None, mirrors(RoutingConfig, "catch_up_ms")] = None
     catch_up_after: Annotated[int | None, mirrors(RoutingConfig, "catch_up_after")] = None
     zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
+    write_mode: Annotated[WriteMode | None, mirrors(RoutingConfig, "write_mode")] = None
     hints: Annotated[bool | None, mirrors(RoutingConfig, "hints")] = None
     schema_aware: Annotated[bool | None, mirrors(RoutingConfig, "schema_aware")] = None
     workload: WorkloadSpec | None = None
@@ -205,6 +207,7 @@ class DatabaseRoutingSpec(SpecModel):
     max_lag_bytes: Annotated[int | None, _as_proxy_routes("max_lag_bytes")] = None
     catch_up_millis: Annotated[int | None, _as_proxy_routes("catch_up_ms")] = None
     catch_up_after: Annotated[int | None, _as_proxy_routes("catch_up_after")] = None
+    write_mode: Annotated[WriteMode | None, _as_proxy_routes("write_mode")] = None
 
 
 def _is_off(value: object) -> bool:

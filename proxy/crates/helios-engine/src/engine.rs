@@ -300,8 +300,8 @@ impl Engine {
     }
 
     /// Waits, at most `limit`, until every worker acts by the last topology: from then on no session uses a server of a
-    /// fenced node, nor begins a transaction where there is no primary. How many clients of the cluster have a
-    /// transaction under way on a server; `None` if some worker did not say in time.
+    /// fenced node, nor begins a transaction that may write where there is no primary. How many clients of the cluster have
+    /// a transaction under way on a primary; `None` if some worker did not say in time.
     pub fn settle(&self, cluster: &str, limit: Duration) -> Option<usize> {
         let (sender, receiver) = mpsc::channel();
         let mut asked = 0;

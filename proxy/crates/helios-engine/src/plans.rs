@@ -24,7 +24,7 @@ use crate::heat::Table;
 use crate::journal::Weight;
 use crate::server::Doubts;
 
-pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb, WriteMode};
+pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
 use decided::{Decided, Rerun};
 use familiar::Familiar;
 pub(crate) use handling::{Act, Handling, Parameter};

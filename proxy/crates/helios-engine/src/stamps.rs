@@ -67,6 +67,9 @@ impl Sampler {
     /// while others write that is further than it need be.
     pub(crate) fn position(&self, number: u64) -> Option<Lsn> {
         let done = self.done.borrow();
+        if done.back().is_none_or(|(last, _)| *last < number) {
+            return None;
+        }
         let first = done.partition_point(|(known, _)| *known < number);
         done.get(first).map(|(_, position)| *position)
     }

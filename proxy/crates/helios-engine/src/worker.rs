@@ -298,7 +298,7 @@ impl Worker {
         }
     }
 
-    /// Clients of a cluster with a transaction open or a statement running on a server.
+    /// Clients of a cluster with a transaction open or a statement running on a primary.
     fn under_way(&self, cluster: &str) -> usize {
         let active = self.active();
         let is_of = |handle: &Handle| {

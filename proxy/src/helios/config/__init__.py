@@ -31,6 +31,7 @@ from helios.config.routing import (
     RoutingRuleConfig,
     RuleConsistency,
     RuleRoute,
+    WriteMode,
 )
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 from helios.config.tracing import TracingConfig
@@ -90,4 +91,5 @@ __all__ = [
     "TransactionReplayConfig",
     "UserConfig",
     "WorkloadConfig",
+    "WriteMode",
 ]

@@ -15,6 +15,7 @@ from helios.config.console import CONSOLE_DATABASE
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole, Provider
 from helios.config.peers import split_peer
 from helios.config.proxy import ProxyConfig
+from helios.config.routing import RuleRoute
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsMode, ServerTlsMode
 from helios.config.tree import Finding, Locator, Path, nearest
 from helios.errors import ConfigError
@@ -68,6 +69,11 @@ def _strange_nodes(config: ProxyConfig) -> Iterator[Finding]:
         if rule.node is not None and rule.node not in known:
             message = f'"{rule.node}" is no node: what the rule is about goes to the primary'
             yield Finding(("routing", "rules", index, "node"), message, f"nodes: {', '.join(known)}")
+        has_target = config.routing.schema_aware and config.routing.workload.vector_target
+        if rule.route is RuleRoute.VECTOR and not has_target:
+            message = "has no effect: no node is meant for vectors"
+            hint = "set routing.schema_aware and routing.workload.vector_target"
+            yield Finding(("routing", "rules", index, "route"), message, hint)
     yield from _strange_targets(config, known)
 
 

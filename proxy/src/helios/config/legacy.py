@@ -89,6 +89,7 @@ RENAMED: Final[dict[str, tuple[str, Convert]]] = {
     "health.check_interval_secs": ("monitor.interval_ms", _to_ms),
     "health.check_timeout_secs": ("monitor.timeout_ms", _to_ms),
     "health.failure_threshold": ("monitor.failure_threshold", _as_is),
+    "transparent_write_routing.sync_mode": ("routing.write_mode", _words()),
     "load_balancer.read_write_split": ("routing.read_write_split", _as_is),
     "load_balancer.read_strategy": ("routing.read_strategy", _words()),
     "lag_routing.max_lag_bytes": ("routing.max_lag_bytes", _as_is),
@@ -132,7 +133,6 @@ NOT_ACTED_ON: Final = (
     "mirror",
     "schema_routing.rules",
     "session_migration",
-    "transparent_write_routing",
     "upgrade",
 )
 """Features without effect in this version that protect nothing: one warning each where they are switched on."""
@@ -163,6 +163,9 @@ IGNORED: Final = (
     "transaction_replay.statement_timeout_ms",
     "transaction_replay.verify_results",
     "transaction_replay.wait_for_wal_sync",
+    "transparent_write_routing.enabled",
+    "transparent_write_routing.forward_timeout_ms",
+    "transparent_write_routing.pool",
     "write_timeout_secs",
 )
 """Settings that tune such a feature or that Helios settles by itself: passed over without a word."""
@@ -186,7 +189,10 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Features without effect in this version that protect somebody: refused where they are switched on, and why."""
 
-SECTIONS: Final = ("health", "lag_routing", "load_balancer", "logging", "pool_mode", "routing_hints", "schema_routing")
+SECTIONS: Final = (
+    *("health", "lag_routing", "load_balancer", "logging", "pool_mode", "routing_hints", "schema_routing"),
+    "transparent_write_routing",
+)
 """Sections of the original that have no successor of the same name."""
 
 _role = _words(replica="standby")
@@ -209,6 +215,7 @@ def translate(tree: Tree) -> Translation:
     """Bring the original's keys in `tree` into our form, in place."""
     done = Translation()
     used = _refuse_protection(tree, done)
+    used |= _drop_write_mode(tree)
     used |= _drop_without_effect(tree, done)
     used |= _count_clients(tree, done)
     used |= _rename(tree, done)
@@ -264,6 +271,15 @@ def _drop_without_effect(tree: Tree, done: Translation) -> bool:
             done.warnings.append(Finding(_switch(path, value), "is read but this version does not act on it"))
         remove(tree, path)
     return used
+
+
+def _drop_write_mode(tree: Tree) -> bool:
+    """A mode for writes counts where `[transparent_write_routing]` is switched on; writes are routed in any case."""
+    section = tree.get("transparent_write_routing")
+    if not isinstance(section, dict) or _is_on(section):
+        return False
+    section.pop("sync_mode", None)
+    return True
 
 
 def _count_clients(tree: Tree, done: Translation) -> bool:

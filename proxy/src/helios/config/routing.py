@@ -20,6 +20,7 @@ __all__ = [
     "RoutingRuleConfig",
     "RuleConsistency",
     "RuleRoute",
+    "WriteMode",
     "Zone",
 ]
 
@@ -73,15 +74,32 @@ class Consistency(StrEnum):
     """As old as it happens to be."""
 
 
+class WriteMode(StrEnum):
+    """How far a write must have come when it is acknowledged."""
+
+    SYNC = "sync"
+    """A synchronous standby shows it: `synchronous_commit = remote_apply`."""
+    SEMISYNC = "semisync"
+    """A synchronous standby has it on disk: `on`."""
+    ASYNC = "async"
+    """The primary has it on disk: `local`."""
+
+
 class RuleRoute(StrEnum):
-    """Where a rule sends reads."""
+    """Where a rule sends reads, or how far writes must have come."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
+    SYNC = "sync"
+    """Writes as `write_mode` says it; of reads nothing. Also below."""
+    SEMISYNC = "semisync"
+    ASYNC = "async"
     ANY = "any"
     """To a standby where reads are split, which includes the choice of the nearest."""
     NEAREST = "nearest"
     """As `any`: standbys of the proxy's own zone come first anyway."""
+    VECTOR = "vector"
+    """To the nodes of `workload.vector_target`."""
 
 
 class RuleConsistency(StrEnum):
@@ -93,7 +111,8 @@ class RuleConsistency(StrEnum):
 
 
 class RoutingRuleConfig(HeliosModel):
-    """Where some reads go. What may write goes to the primary whatever a rule says."""
+    """Where some reads go, or how far some writes must have come. What may write goes to the primary whatever a rule
+    says."""
 
     name: Name
     """Name of the rule, in reasons; unique."""
@@ -106,7 +125,7 @@ class RoutingRuleConfig(HeliosModel):
     literals are `?`, words are in small letters and one blank apart, comments are gone. None: every statement."""
 
     route: RuleRoute
-    """Kind of node that answers."""
+    """Kind of node that answers reads; `sync`, `semisync` and `async` say instead how far writes must have come."""
 
     node: Name | None = None
     """Node that answers, by its name; goes before `route`. None: any of the kind."""
@@ -152,6 +171,12 @@ class RoutingConfig(HeliosModel):
     zone: Zone | None = None
     """Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. None: zones do not
     matter."""
+
+    write_mode: WriteMode | None = None
+    """How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It
+    holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are
+    refused (55000), and where reads are not split reads too, as they are not told from writes there. None: as the
+    server has it."""
 
     hints: Flag | None = None
     """Whether hints in comments, `/*helios:route=primary*/`, are acted on. None: where reads are split, told apart or
@@ -201,6 +226,9 @@ class RoutingOverrides(HeliosModel):
 
     catch_up_after: Count | None = None
     """See routing.catch_up_after."""
+
+    write_mode: WriteMode | None = None
+    """See routing.write_mode."""
 
     def over(self, routing: RoutingConfig) -> RoutingConfig:
         """`routing` with every setting that these overrides state."""

@@ -265,10 +265,15 @@ def _routing(routing: RoutingConfig, role: NodeRole, keeps: bool) -> dict[str, A
         # Of the primary nothing is known there that a session could have seen.
         is_any = routing.consistency is Consistency.EVENTUAL
         spread["consistency"] = Consistency.EVENTUAL if is_any else Consistency.BOUNDED
+        spread["write_mode"] = None
         return {"routing": spread, "policy": None}
     is_spread = routing.spreads or routing.reads_hints
-    if not (is_spread or keeps):
+    is_routed = is_spread or routing.write_mode is not None
+    if not (is_routed or keeps):
         return {"routing": None, "policy": None}
+    if not is_spread:
+        # Whoever reads on the primary alone sees everything.
+        spread["consistency"] = Consistency.STRONG
     rules = [
         {
             "applications": rule.application_name,
@@ -284,7 +289,7 @@ def _routing(routing: RoutingConfig, role: NodeRole, keeps: bool) -> dict[str, A
         "workloads": _workloads(routing.workload) if routing.schema_aware else None,
         "keeps": keeps,
     }
-    return {"routing": spread if is_spread else None, "policy": policy}
+    return {"routing": spread if is_routed else None, "policy": policy}
 
 
 def _temperature(routing: RoutingConfig) -> dict[str, Any] | None:

@@ -54,7 +54,8 @@ def decide_routing(
         return replace(base, reason=wish.said, origin=wish.origin)
     workloads = context.policy.workloads
     if wish.workload is not None and (workloads is None or wish.workload not in workloads.targets):
-        base = replace(base, notices=(*base.notices, f"{wish.said} has no effect: no node is meant for that"))
+        if wish.origin is Origin.HINT:
+            base = replace(base, notices=(*base.notices, f"{wish.said} has no effect: no node is meant for that"))
         wish = replace(wish, workload=None)
     if wish.route is None and not context.policy.is_split and workloads is None:
         return base

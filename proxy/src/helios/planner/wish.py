@@ -1,4 +1,4 @@
-"""What hints and rules ask of the node that answers a read. Called by `routing`; pure.
+"""What hints and rules ask of the node that answers a read, and of the writes. Called by `routing`; pure.
 
 A hint is a comment, `/*helios:route=standby, lag=500*/` or `/*+ route=standby */`; the lexer finds it. Of hint and rule
 the hint counts, and of what one asks a node goes before a route, and a route before a consistency.
@@ -25,6 +25,9 @@ _ROUTES = {
 
 _WORKLOADS = {"vector": Workload.VECTOR}
 """Values of `route` that say what kind of work a read is."""
+
+_MODES = {mode.value: mode for mode in WriteMode}
+"""Values of `route` that say how far a write must have come."""
 
 _LABELS = frozenset(
     {
@@ -88,16 +91,20 @@ def wish_of(hints: Iterable[Hint], rules: Iterable[Rule]) -> Wish:
     """What the hints of a text and the first of the rules that hold for it ask together."""
     hint = _of_hints(hints)
     rule = next((_of_rule(rule) for rule in rules), None)
-    if rule is None or hint.places:
+    if rule is None:
         return hint
+    write_mode = hint.write_mode or rule.write_mode
+    if hint.places:
+        return replace(hint, write_mode=write_mode)
     return Wish(
         route=rule.route,
         node=rule.node,
+        workload=rule.workload,
         consistency=hint.consistency or rule.consistency,
         max_lag_ms=rule.max_lag_ms if hint.max_lag_ms is None else hint.max_lag_ms,
         timeout_ms=hint.timeout_ms,
         has_token=hint.has_token,
-        write_mode=hint.write_mode,
+        write_mode=write_mode,
         notices=hint.notices,
         origin=Origin.RULE,
         said=rule.said,
@@ -105,12 +112,13 @@ def wish_of(hints: Iterable[Hint], rules: Iterable[Rule]) -> Wish:
 
 
 def _of_rule(rule: Rule) -> Wish:
-    route = _ROUTES[rule.route]
     consistency = None if rule.consistency is None else Consistency(rule.consistency)
     return _settled(
         Wish(
-            route=route,
+            route=_ROUTES.get(rule.route),
             node=rule.node,
+            workload=_WORKLOADS.get(rule.route),
+            write_mode=_MODES.get(rule.route),
             consistency=consistency,
             max_lag_ms=rule.max_lag_ms,
             origin=Origin.RULE,
@@ -157,8 +165,7 @@ def _settled(wish: Wish) -> Wish:
 def _write_mode(given: Mapping[str, str], notices: list[str]) -> WriteMode | None:
     """`twr` says it, or `route` in a value that says nothing of nodes."""
     if "twr" not in given:
-        route = given.get("route", "").lower()
-        return WriteMode(route) if route in list(WriteMode) else None
+        return _MODES.get(given.get("route", "").lower())
     value = given["twr"].lower()
     if value in list(WriteMode):
         return WriteMode(value)
@@ -167,7 +174,7 @@ def _write_mode(given: Mapping[str, str], notices: list[str]) -> WriteMode | Non
 
 
 def _route(value: str | None, notices: list[str]) -> Route | None:
-    if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS | set(WriteMode):
+    if value is None or value.lower() in _ROUTES.keys() | _WORKLOADS.keys() | _MODES.keys():
         return None if value is None else _ROUTES.get(value.lower())
     notices.append("hint route must be a kind of node, vector or a write mode, and has no effect")
     return None

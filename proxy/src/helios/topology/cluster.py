@@ -237,14 +237,20 @@ class ClusterMonitor:
         return poll.reachable and name not in self._election.strangers and name not in self._fenced
 
     def _may_read(self, poll: NodePoll) -> bool:
-        return poll.in_recovery and self._other_form(poll) is None
+        return poll.in_recovery and self._why_no_reads(poll) is None
 
-    def _other_form(self, poll: NodePoll) -> str | None:
-        """What would make an answer of this node look other than one of the primary."""
+    def _why_no_reads(self, poll: NodePoll) -> str | None:
+        """What would make an answer of this node look other than one of the primary, or of the last one there was."""
         primary = self._elected()
-        if primary is None or primary.reading is None or poll.reading is None:
+        last = primary or self.primary
+        if last is None or last is poll or last.reading is None or poll.reading is None:
             return None
-        pairs = zip(poll.reading.forms, primary.reading.forms, strict=True)
+        before, now = last.reading, poll.reading
+        if primary is None and _differ(now.system_identifier, before.system_identifier):
+            return "gets no reads: it belongs to another database system than the last primary"
+        if primary is None and _differ(now.timeline, before.timeline):
+            return f"gets no reads: it is on timeline {now.timeline}, the last primary was on {before.timeline}"
+        pairs = zip(now.forms, before.forms, strict=True)
         found = ((name, here, there) for (name, here), (_, there) in pairs if here != there)
         first = next(found, None)
         return None if first is None else "gets no reads: its {} is {!r}, the primary's is {!r}".format(*first)
@@ -321,11 +327,16 @@ class ClusterMonitor:
             return "belongs to another database system than the primary (its system identifier differs)"
         if poll.node.name in self._fenced:
             return "fenced: another node became primary in its place; make it a standby of that one (helios rejoin)"
-        return self._other_form(poll)
+        return self._why_no_reads(poll)
 
 
 def _identity(node: NodeConfig) -> tuple[str, str, int]:
     return node.name, node.host, node.port
+
+
+def _differ(one: str | int | None, other: str | int | None) -> bool:
+    """Whether both are known, and not the same."""
+    return None not in (one, other) and one != other
 
 
 def _as_lsn(position: int) -> str:

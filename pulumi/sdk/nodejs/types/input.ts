@@ -581,6 +581,10 @@ export interface InstanceDatabasesRoutingArgs {
      * Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
      */
     readWriteSplit?: pulumi.Input<boolean>;
+    /**
+     * How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
+     */
+    writeMode?: pulumi.Input<string>;
 }
 
 /**
@@ -1133,6 +1137,10 @@ export interface InstanceRoutingArgs {
      * Kinds of reads, and the nodes that answer them where `schemaAware` is on.
      */
     workload?: pulumi.Input<inputs.InstanceRoutingWorkloadArgs>;
+    /**
+     * How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
+     */
+    writeMode?: pulumi.Input<string>;
     /**
      * Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
      */

@@ -1851,6 +1851,10 @@ class InstanceDatabasesRoutingArgsDict(TypedDict):
     """
     Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
     """
+    write_mode: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
+    """
 
 @pulumi.input_type
 class InstanceDatabasesRoutingArgs:
@@ -1861,7 +1865,8 @@ class InstanceDatabasesRoutingArgs:
                  max_lag_bytes: Optional[pulumi.Input[_builtins.int]] = None,
                  max_lag_millis: Optional[pulumi.Input[_builtins.int]] = None,
                  read_strategy: Optional[pulumi.Input[_builtins.str]] = None,
-                 read_write_split: Optional[pulumi.Input[_builtins.bool]] = None):
+                 read_write_split: Optional[pulumi.Input[_builtins.bool]] = None,
+                 write_mode: Optional[pulumi.Input[_builtins.str]] = None):
         """
         Routing that differs from that of the proxy.
 
@@ -1872,6 +1877,7 @@ class InstanceDatabasesRoutingArgs:
         :param pulumi.Input[_builtins.int] max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
         :param pulumi.Input[_builtins.str] read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param pulumi.Input[_builtins.bool] read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
+        :param pulumi.Input[_builtins.str] write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
         """
         if catch_up_after is not None:
             pulumi.set(__self__, "catch_up_after", catch_up_after)
@@ -1887,6 +1893,8 @@ class InstanceDatabasesRoutingArgs:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
             pulumi.set(__self__, "read_write_split", read_write_split)
+        if write_mode is not None:
+            pulumi.set(__self__, "write_mode", write_mode)
 
     @_builtins.property
     @pulumi.getter(name="catchUpAfter")
@@ -1971,6 +1979,18 @@ class InstanceDatabasesRoutingArgs:
     @read_write_split.setter
     def read_write_split(self, value: Optional[pulumi.Input[_builtins.bool]]):
         pulumi.set(self, "read_write_split", value)
+
+    @_builtins.property
+    @pulumi.getter(name="writeMode")
+    def write_mode(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
+        """
+        return pulumi.get(self, "write_mode")
+
+    @write_mode.setter
+    def write_mode(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "write_mode", value)
 
 
 class InstanceDatabasesArgsDict(TypedDict):
@@ -4443,6 +4463,10 @@ class InstanceRoutingArgsDict(TypedDict):
     """
     Kinds of reads, and the nodes that answer them where `schemaAware` is on.
     """
+    write_mode: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
+    """
     zone: NotRequired[pulumi.Input[_builtins.str]]
     """
     Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
@@ -4461,6 +4485,7 @@ class InstanceRoutingArgs:
                  read_write_split: Optional[pulumi.Input[_builtins.bool]] = None,
                  schema_aware: Optional[pulumi.Input[_builtins.bool]] = None,
                  workload: Optional[pulumi.Input['InstanceRoutingWorkloadArgs']] = None,
+                 write_mode: Optional[pulumi.Input[_builtins.str]] = None,
                  zone: Optional[pulumi.Input[_builtins.str]] = None):
         """
         Which node runs a statement. Left out: the primary runs all.
@@ -4475,6 +4500,7 @@ class InstanceRoutingArgs:
         :param pulumi.Input[_builtins.bool] read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
         :param pulumi.Input[_builtins.bool] schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
         :param pulumi.Input['InstanceRoutingWorkloadArgs'] workload: Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+        :param pulumi.Input[_builtins.str] write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
         :param pulumi.Input[_builtins.str] zone: Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         if catch_up_after is not None:
@@ -4497,6 +4523,8 @@ class InstanceRoutingArgs:
             pulumi.set(__self__, "schema_aware", schema_aware)
         if workload is not None:
             pulumi.set(__self__, "workload", workload)
+        if write_mode is not None:
+            pulumi.set(__self__, "write_mode", write_mode)
         if zone is not None:
             pulumi.set(__self__, "zone", zone)
 
@@ -4619,6 +4647,18 @@ class InstanceRoutingArgs:
     @workload.setter
     def workload(self, value: Optional[pulumi.Input['InstanceRoutingWorkloadArgs']]):
         pulumi.set(self, "workload", value)
+
+    @_builtins.property
+    @pulumi.getter(name="writeMode")
+    def write_mode(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
+        """
+        return pulumi.get(self, "write_mode")
+
+    @write_mode.setter
+    def write_mode(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "write_mode", value)
 
     @_builtins.property
     @pulumi.getter

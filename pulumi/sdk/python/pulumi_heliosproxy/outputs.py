@@ -1555,6 +1555,8 @@ class InstanceDatabasesRouting(dict):
             suggest = "read_strategy"
         elif key == "readWriteSplit":
             suggest = "read_write_split"
+        elif key == "writeMode":
+            suggest = "write_mode"
 
         if suggest:
             pulumi.log.warn(f"Key '{key}' not found in InstanceDatabasesRouting. Access the value via the '{suggest}' property getter instead.")
@@ -1574,7 +1576,8 @@ class InstanceDatabasesRouting(dict):
                  max_lag_bytes: Optional[_builtins.int] = None,
                  max_lag_millis: Optional[_builtins.int] = None,
                  read_strategy: Optional[_builtins.str] = None,
-                 read_write_split: Optional[_builtins.bool] = None):
+                 read_write_split: Optional[_builtins.bool] = None,
+                 write_mode: Optional[_builtins.str] = None):
         """
         Routing that differs from that of the proxy.
 
@@ -1585,6 +1588,7 @@ class InstanceDatabasesRouting(dict):
         :param _builtins.int max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
         :param _builtins.str read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param _builtins.bool read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
+        :param _builtins.str write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
         """
         if catch_up_after is not None:
             pulumi.set(__self__, "catch_up_after", catch_up_after)
@@ -1600,6 +1604,8 @@ class InstanceDatabasesRouting(dict):
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
             pulumi.set(__self__, "read_write_split", read_write_split)
+        if write_mode is not None:
+            pulumi.set(__self__, "write_mode", write_mode)
 
     @_builtins.property
     @pulumi.getter(name="catchUpAfter")
@@ -1656,6 +1662,14 @@ class InstanceDatabasesRouting(dict):
         Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
         """
         return pulumi.get(self, "read_write_split")
+
+    @_builtins.property
+    @pulumi.getter(name="writeMode")
+    def write_mode(self) -> Optional[_builtins.str]:
+        """
+        How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
+        """
+        return pulumi.get(self, "write_mode")
 
 
 @pulumi.output_type
@@ -3217,6 +3231,8 @@ class InstanceRouting(dict):
             suggest = "read_write_split"
         elif key == "schemaAware":
             suggest = "schema_aware"
+        elif key == "writeMode":
+            suggest = "write_mode"
 
         if suggest:
             pulumi.log.warn(f"Key '{key}' not found in InstanceRouting. Access the value via the '{suggest}' property getter instead.")
@@ -3240,6 +3256,7 @@ class InstanceRouting(dict):
                  read_write_split: Optional[_builtins.bool] = None,
                  schema_aware: Optional[_builtins.bool] = None,
                  workload: Optional['outputs.InstanceRoutingWorkload'] = None,
+                 write_mode: Optional[_builtins.str] = None,
                  zone: Optional[_builtins.str] = None):
         """
         Which node runs a statement. Left out: the primary runs all.
@@ -3254,6 +3271,7 @@ class InstanceRouting(dict):
         :param _builtins.bool read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
         :param _builtins.bool schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
         :param 'InstanceRoutingWorkload' workload: Kinds of reads, and the nodes that answer them where `schemaAware` is on.
+        :param _builtins.str write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
         :param _builtins.str zone: Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         if catch_up_after is not None:
@@ -3276,6 +3294,8 @@ class InstanceRouting(dict):
             pulumi.set(__self__, "schema_aware", schema_aware)
         if workload is not None:
             pulumi.set(__self__, "workload", workload)
+        if write_mode is not None:
+            pulumi.set(__self__, "write_mode", write_mode)
         if zone is not None:
             pulumi.set(__self__, "zone", zone)
 
@@ -3358,6 +3378,14 @@ class InstanceRouting(dict):
         Kinds of reads, and the nodes that answer them where `schemaAware` is on.
         """
         return pulumi.get(self, "workload")
+
+    @_builtins.property
+    @pulumi.getter(name="writeMode")
+    def write_mode(self) -> Optional[_builtins.str]:
+        """
+        How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Allowed: `sync`, `semisync`, `async`.
+        """
+        return pulumi.get(self, "write_mode")
 
     @_builtins.property
     @pulumi.getter

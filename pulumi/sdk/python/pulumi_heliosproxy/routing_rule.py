@@ -35,7 +35,7 @@ class RoutingRuleArgs:
         The set of arguments for constructing a RoutingRule resource.
 
         :param pulumi.Input['RoutingRuleMatchArgs'] match: Which statements are meant.
-        :param pulumi.Input[_builtins.str] route: Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+        :param pulumi.Input[_builtins.str] route: Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
         :param pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]] annotations: Annotations. Those that others set are left alone.
         :param pulumi.Input[_builtins.str] consistency: See routing.consistency. Left out: as there. Allowed: `strong`, `bounded`, `eventual`.
         :param pulumi.Input[Mapping[str, pulumi.Input[_builtins.str]]] labels: Labels. Those that others set are left alone.
@@ -80,7 +80,7 @@ class RoutingRuleArgs:
     @pulumi.getter
     def route(self) -> pulumi.Input[_builtins.str]:
         """
-        Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+        Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
         """
         return pulumi.get(self, "route")
 
@@ -216,7 +216,7 @@ class RoutingRule(pulumi.CustomResource):
         :param pulumi.Input[_builtins.str] name: Name of the object, unique in its namespace.
         :param pulumi.Input[_builtins.str] namespace: Namespace. Left out: that of the provider.
         :param pulumi.Input[_builtins.str] node: Node that answers, by its name; goes before `route`. Left out: any of the kind.
-        :param pulumi.Input[_builtins.str] route: Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+        :param pulumi.Input[_builtins.str] route: Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
         :param pulumi.Input[_builtins.str] wait_for_ready: Whether a create or change waits for the condition: `true` (not in time: a warning), `strict` (an error), `false`. Left out: `true`. Allowed: `true`, `strict`, `false`.
         """
         ...
@@ -379,7 +379,7 @@ class RoutingRule(pulumi.CustomResource):
     @pulumi.getter
     def route(self) -> pulumi.Output[_builtins.str]:
         """
-        Kind of node they go to, in the words of the `route` hint, if they only read. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
+        Kind of node they go to, in the words of the `route` hint, if they only read; `sync`, `semisync` and `async` say instead how far they must have come if they write. Allowed: `primary`, `standby`, `sync`, `semisync`, `async`, `any`, `nearest`, `vector`.
         """
         return pulumi.get(self, "route")
 

@@ -66,6 +66,8 @@ pub struct Routing {
     pub catch_up_ms: u64,
     /// Reads in a row that the primary answers before that.
     pub catch_up_after: u32,
+    /// How far writes must have come, where nobody says it.
+    pub write_mode: Option<WriteMode>,
     /// Where this process runs.
     pub zone: Option<String>,
     /// Globs over the nodes that a kind of work is for, where there are any.
@@ -104,6 +106,49 @@ impl Routing {
             max_lag_ms: self.max_lag_ms,
             max_lag_bytes: self.max_lag_bytes,
         }
+    }
+}
+
+/// How far a write must have come when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// It is seen on the synchronous standbys.
+    Sync,
+    /// They have it on disk.
+    Semisync,
+    /// The primary has it on disk.
+    Async,
+}
+
+impl WriteMode {
+    const ALL: [WriteMode; 3] = [WriteMode::Sync, WriteMode::Semisync, WriteMode::Async];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            WriteMode::Sync => "sync",
+            WriteMode::Semisync => "semisync",
+            WriteMode::Async => "async",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<WriteMode> {
+        let mut all = WriteMode::ALL.into_iter();
+        all.find(|mode| mode.name().eq_ignore_ascii_case(name))
+    }
+
+    /// PostgreSQL's `synchronous_commit` for it.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            WriteMode::Sync => "remote_apply",
+            WriteMode::Semisync => "on",
+            WriteMode::Async => "local",
+        }
+    }
+
+    /// Whether it says anything of standbys.
+    pub(crate) fn needs_standby(self) -> bool {
+        self != WriteMode::Async
     }
 }
 

@@ -139,6 +139,13 @@ pub(crate) fn choose(
     routing: &Routing,
     wish: Wish<'_>,
 ) -> Option<(usize, Certainty)> {
+    if wish.need.is_none() {
+        // Nobody else may.
+        let kept = wish.kept?;
+        let is_kept = |node: &NodeTopology| Arc::ptr_eq(&node.standing, kept);
+        let place = cluster.nodes.iter().position(is_kept)?;
+        return Some((place, fitness(place, &cluster.nodes[place], wish)?));
+    }
     let turn = cluster.turn.fetch_add(1, Ordering::Relaxed);
     let pick = |is_local: bool, certainty: Certainty| {
         let nodes = cluster.nodes.iter().enumerate();

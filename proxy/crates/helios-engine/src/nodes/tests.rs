@@ -21,6 +21,7 @@ fn routing() -> Routing {
         max_lag_bytes: 0,
         catch_up_after: 0,
         catch_up_ms: 0,
+        write_mode: None,
         zone: None,
         targets: HashMap::new(),
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::{Consistency, Workload};
+use crate::config::{Consistency, Workload, WriteMode};
 use crate::nodes::Reason;
 
 /// Where a statement runs, and for how long.
@@ -32,49 +32,6 @@ impl Aim {
     pub(crate) fn agrees(&self, other: &Aim) -> bool {
         let of = |aim: &Aim| (aim.route, aim.consistency, aim.max_lag_ms);
         of(self) == of(other) && self.node == other.node
-    }
-}
-
-/// How far a write must have come when it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum WriteMode {
-    /// It is seen on the synchronous standbys.
-    Sync,
-    /// They have it on disk.
-    Semisync,
-    /// The primary has it on disk.
-    Async,
-}
-
-impl WriteMode {
-    const ALL: [WriteMode; 3] = [WriteMode::Sync, WriteMode::Semisync, WriteMode::Async];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            WriteMode::Sync => "sync",
-            WriteMode::Semisync => "semisync",
-            WriteMode::Async => "async",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<WriteMode> {
-        let mut all = WriteMode::ALL.into_iter();
-        all.find(|mode| mode.name().eq_ignore_ascii_case(name))
-    }
-
-    /// PostgreSQL's `synchronous_commit` for it.
-    pub(crate) fn setting(self) -> &'static str {
-        match self {
-            WriteMode::Sync => "remote_apply",
-            WriteMode::Semisync => "on",
-            WriteMode::Async => "local",
-        }
-    }
-
-    /// Whether it says anything of standbys.
-    pub(crate) fn needs_standby(self) -> bool {
-        self != WriteMode::Async
     }
 }
 

@@ -6,8 +6,8 @@ use helios_wire::error_response::ErrorFields;
 use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate;
 
-use crate::config::Workload;
-use crate::plans::{Aim, Origin, Plan, WriteMode};
+use crate::config::{Workload, WriteMode};
+use crate::plans::{Aim, Origin, Plan};
 
 /// How a read that a standby was asked stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Attempt {
     /// Bytes for the client from before.
     pub(super) mark: usize,
     pub(super) plans: Vec<Arc<Plan>>,
+    /// No standby is to be asked another time.
+    pub(super) is_for_primary: bool,
     /// What decides where it goes.
     pub(super) origin: Origin,
     /// A hint names this node, which there is not.
@@ -110,6 +112,7 @@ impl Attempt {
 
     pub(super) fn withdraw(&mut self, cause: Cause) {
         self.stage = Stage::Withdrawn;
+        self.is_for_primary = cause != Cause::Behind;
         if cause == Cause::Impossible {
             // Its claim to read was wrong, or something that it reads is not there.
             for plan in &self.plans {
@@ -121,6 +124,7 @@ impl Attempt {
     pub(super) fn close(&mut self) {
         self.stage = Stage::None;
         self.plans.clear();
+        self.is_for_primary = false;
         self.origin = Origin::default();
         self.stranger = None;
         self.has_token = false;

@@ -153,7 +153,11 @@ impl Session {
         // The primary may be another one by now, or none.
         let primary = self.route().map_err(Ended::Refused)?;
         let Some(reads) = self.reads() else {
-            self.stamp = Stamp::Failed(untold());
+            let refusal = match primary {
+                Ok(_) => untold(),
+                Err(homeless) => Refusal::new(sqlstate::CANNOT_CONNECT_NOW, homeless.reason),
+            };
+            self.stamp = Stamp::Failed(refusal);
             return Ok(None);
         };
         if let Some(position) = reads.sampler.position(number) {

@@ -23,6 +23,9 @@ impl Session {
         let freshness = self.freshness()?;
         let need = self.need(freshness.consistency);
         let (place, certainty, reason) = self.choose_standby(freshness, need)?;
+        if certainty == Certainty::Asked && self.is_second_try() {
+            return None;
+        }
         let route = self.route.as_mut()?;
         let reads = route.reads.as_mut()?;
         let node = &reads.cluster.nodes[place];

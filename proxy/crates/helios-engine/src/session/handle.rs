@@ -101,6 +101,8 @@ pub(crate) struct Handle {
     waiting_since: Cell<u64>,
     /// Why its last transaction went where it went; absent where there was nothing to choose.
     reason: Cell<Option<Reason>>,
+    /// Its server is a standby, which has nothing to lose.
+    is_reading: Cell<bool>,
     /// Its named statements.
     prepared: Cell<usize>,
     /// Its settings.
@@ -147,6 +149,7 @@ impl Handle {
             requested: Cell::new(None),
             waiting_since: Cell::new(0),
             reason: Cell::new(None),
+            is_reading: Cell::new(false),
             prepared: Cell::new(0),
             bucket: RefCell::default(),
             cancels: RefCell::default(),
@@ -323,9 +326,10 @@ impl Handle {
         self.backend.borrow().as_ref().map(|backend| backend.id)
     }
 
-    /// Notes why its transaction goes where it goes.
-    pub(crate) fn set_reason(&self, reason: Option<Reason>) {
+    /// Notes why its transaction goes where it goes, and whether that is a standby.
+    pub(crate) fn set_reason(&self, reason: Option<Reason>, is_reading: bool) {
         self.reason.set(reason);
+        self.is_reading.set(is_reading);
     }
 
     pub(crate) fn reason(&self) -> Option<Reason> {
@@ -448,9 +452,11 @@ impl Handle {
         }
     }
 
-    /// Whether a server works for it, or waits for it within a transaction.
+    /// Whether a primary works for it, or waits for it within a transaction.
     pub(crate) fn is_at_work(&self) -> bool {
-        self.activity.get() != Activity::Resting && self.backend.borrow().is_some()
+        let has_server =
+            self.activity.get() != Activity::Resting && self.backend.borrow().is_some();
+        has_server && !self.is_reading.get()
     }
 
     pub(crate) fn wake(&self) {

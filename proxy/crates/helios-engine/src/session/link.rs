@@ -126,6 +126,9 @@ impl Session {
                 Ok(way) => way,
                 Err(homeless) => {
                     Box::pin(self.wait_for_primary(since, homeless, &mut place)).await?;
+                    if self.reach == Reach::NoStandby {
+                        self.reach = Reach::Standby;
+                    }
                     found = self.find_way().map_err(Ended::Refused)?;
                     continue;
                 }
@@ -340,21 +343,27 @@ impl Session {
     /// The reported parameters that this client is to be greeted with.
     pub(super) async fn profile(&mut self) -> Result<Profile, Ended> {
         let known = self.route().map_err(Ended::Refused)?;
-        if let Some(profile) = known
-            .ok()
-            .and_then(|shard| shard.shared.profile(&self.bucket))
-        {
+        let route = self.route.as_ref().filter(|_| known.is_ok());
+        if let Some(profile) = route.and_then(|route| route.shard.shared.profile(&self.bucket)) {
             return Ok(profile);
         }
         self.worker.clock();
+        // Whoever comes while nobody is the primary may want to read.
+        if self.is_without_primary() {
+            self.reach = Reach::Standby;
+        }
         self.acquire().await?;
         let Some(link) = &self.link else {
             return Err(Ended::Quietly);
         };
-        let profile = link.server.profile();
+        let mut profile = link.server.profile();
         link.shard
             .shared
             .remember_profile(&self.bucket, Arc::clone(&profile));
+        if self.reach == Reach::Standby {
+            profile = as_of_primary(&profile);
+        }
+        self.reach = Reach::Primary;
         self.release();
         Ok(profile)
     }
@@ -418,7 +427,8 @@ impl Session {
     pub(super) fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
-        if link.has_run {
+        // What has not been told has not been seen.
+        if link.has_run && !self.attempt.is_withdrawn() {
             self.note_seen(link.reader.as_ref(), &link.shard);
         }
         let Link {
@@ -501,6 +511,16 @@ impl Session {
             .as_ref()
             .is_some_and(|link| link.server.conn.wbuf.len() > HIGH_WATER)
     }
+}
+
+/// What a standby has told, as the primary will: it takes writes.
+fn as_of_primary(profile: &Profile) -> Profile {
+    let told = profile.iter().cloned();
+    told.map(|(name, value)| match name.as_str() {
+        "in_hot_standby" => (name, "off".to_owned()),
+        _ => (name, value),
+    })
+    .collect()
 }
 
 async fn restore(

@@ -55,9 +55,9 @@ use helios_wire::backend::Status;
 use helios_wire::startup::Replication;
 
 use crate::catalog::Definition;
-use crate::config::{Limits, PoolMode};
+use crate::config::{Limits, PoolMode, WriteMode};
 use crate::error::{Doubt, Refusal};
-use crate::plans::{Plan, Wanted, WriteMode};
+use crate::plans::{Plan, Wanted};
 use crate::pool::PoolShard;
 use crate::rt::{self, Conn};
 use crate::seat::Seat;
@@ -223,6 +223,8 @@ pub(crate) struct Session {
     portals: Option<Vec<parameters::Portal>>,
     /// How far its writes must have come when they are acknowledged.
     write_mode: Option<WriteMode>,
+    /// The same as it began.
+    first_write_mode: Option<WriteMode>,
     /// The read that a standby has been asked.
     attempt: Attempt,
     /// How statements are read under a bucket.
@@ -346,6 +348,7 @@ impl Session {
             stamp: Stamp::None,
             portals: None,
             write_mode: None,
+            first_write_mode: None,
             attempt: Attempt::default(),
             syntax: None,
             own_settings: BTreeSet::new(),

@@ -1,8 +1,6 @@
 //! Settings of Helios' own, `helios.…`: SHOW, SET and RESET of one are answered here, in their place among the client's
 //! messages, and reach no server.
 
-use std::sync::Arc;
-
 use helios_wire::backend::{self, Column, Status};
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{Header, HEADER_LEN};
@@ -346,8 +344,7 @@ impl Session {
                 Parameter::WriteMode => self.set_write_mode(&value).map_err(Ended::Refused)?,
             }
         }
-        // What RESET goes back to.
-        self.startup = Arc::clone(&self.bucket);
+        self.keep_as_begun();
         Ok(())
     }
 

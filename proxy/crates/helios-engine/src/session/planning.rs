@@ -15,7 +15,7 @@ use helios_wire::sqlstate;
 use super::fifo::Expect;
 use super::link::Wait;
 use super::startup::Ended;
-use super::Session;
+use super::{Route, Session};
 use crate::catalog::Definition;
 use crate::class::Class;
 use crate::config::PoolMode;
@@ -78,11 +78,13 @@ impl Session {
         if let Some(link) = &self.link {
             return link.mode != PoolMode::Session;
         }
-        match self.route() {
-            Ok(Ok(shard)) => shard.with_settings(|settings| settings.mode) != PoolMode::Session,
-            // Whoever asks for a server will say why there is none.
-            Ok(Err(_)) | Err(_) => false,
-        }
+        let found = self.route();
+        let is_planned = |route: &Route| {
+            let mode = route.shard.with_settings(|settings| settings.mode);
+            mode != PoolMode::Session
+        };
+        // Whoever asks for a server will say why there is none.
+        found.is_ok() && self.route.as_ref().is_some_and(is_planned)
     }
 
     /// Looks for the plan of a whole message.

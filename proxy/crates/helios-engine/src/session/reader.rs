@@ -56,7 +56,7 @@ impl Way {
         if let Some(reason) = self.reason {
             self.shard.shared.standing.count(reason);
         }
-        handle.set_reason(self.reason);
+        handle.set_reason(self.reason, self.reader.is_some());
         (self.shard, self.reader)
     }
 }

@@ -11,7 +11,7 @@ use helios_wire::frontend;
 
 use super::attempt::{Cause, Stage};
 use super::fifo::Expect;
-use super::planning::text;
+use super::planning::{head, text};
 use super::reader::{Found, Reader, Way};
 use super::reads::Reads;
 use super::startup::Ended;
@@ -66,6 +66,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Whether there is anything that later reads must see.
+    fn has_any(&self) -> bool {
+        self.floor > 0 || self.pending.is_some() || self.on.is_some()
+    }
+
     /// What has been carried here is not forgotten where nothing else is kept.
     pub(super) fn at_least(&self, consistency: Consistency) -> Consistency {
         match consistency {
@@ -112,6 +117,17 @@ impl Session {
         self.attempt.stage == Stage::Again
     }
 
+    /// Whether standbys are all that can be asked now.
+    pub(super) fn is_without_primary(&self) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(super::Route::is_without_primary)
+    }
+
+    /// Whether a second try need not be the primary's, which there is none of.
+    fn may_ask_another_standby(&self) -> bool {
+        self.is_split() && self.is_without_primary() && !self.attempt.is_for_primary
+    }
+
     /// Whether they may without a hint or rule that says so.
     pub(super) fn is_split_by_itself(&self) -> bool {
         let policy = self.reads().and_then(|reads| reads.entry.policy.as_ref());
@@ -121,6 +137,9 @@ impl Session {
     /// Finds out how far the request at the head of the client's bytes reaches. False: more of it must come first.
     pub(super) fn look_ahead(&mut self, bytes: &[u8]) -> bool {
         self.reach = Reach::Primary;
+        if self.is_second_try() && self.may_ask_another_standby() {
+            self.reach = Reach::Standby;
+        }
         if !self.is_split() || self.is_second_try() {
             return true;
         }
@@ -179,8 +198,9 @@ impl Session {
                     let is_read = self.note_read(plan);
                     let name = frontend::read_parse(body).map(|(name, _)| name);
                     parsed.extend(name.map(|name| (name, is_read)));
-                    // A named one stays, and could not be made a second time.
-                    is_read && name.is_some_and(<[u8]>::is_empty)
+                    // A named one stays where it was made, which is better the primary for as long as there is one.
+                    let is_meant = |name: &[u8]| name.is_empty() || self.is_without_primary();
+                    is_read && name.is_some_and(is_meant)
                 }
                 b'B' => match frontend::read_bind_head(body) {
                     Some(head) => self.reads_statement(head.statement, &parsed),
@@ -298,7 +318,13 @@ impl Session {
             Reach::NoStandby => Reason::NoStandby,
             Reach::Primary => self.attempt.origin.reason(Reason::Write),
         };
-        Ok(primary.map(|shard| Way::to_primary(shard, reason)))
+        // A standby may answer before there is a primary.
+        let look_again = (self.reach != Reach::Primary).then_some(LAG_POLL);
+        let found = primary.map(|shard| Way::to_primary(shard, reason));
+        Ok(found.map_err(|homeless| Homeless {
+            look_again: homeless.look_again.or(look_again),
+            ..homeless
+        }))
     }
 
     /// Nothing tells when a standby has come far enough.
@@ -324,12 +350,14 @@ impl Session {
             self.seen.pending = None;
             self.seen.floor = self.seen.floor.max(position);
         }
+        if self.seen.pending.is_some() {
+            return None;
+        }
         let age = self.worker.clock().saturating_sub(self.seen.since);
-        let need = Need {
+        Some(Need {
             floor: self.seen.floor,
             age_us: age / 1000,
-        };
-        self.seen.pending.is_none().then_some(need)
+        })
     }
 
     /// Waits for a standby to come as far as this session, if it has been on the primary for long with what a standby
@@ -359,18 +387,19 @@ impl Session {
         if self.reach != Reach::Standby {
             return None;
         }
-        let is_astray = self.is_astray();
+        // Who waits for a primary looks for standbys meanwhile.
+        if self.is_without_primary() {
+            return None;
+        }
         let reads = self.reads()?;
         let routing = reads.entry.routing.as_ref()?;
-        let is_due = self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled)
-            && self.seen.on.is_none();
-        if !(is_due || is_astray) || routing.catch_up_ms == 0 {
-            return None;
-        }
         let limit = Duration::from_millis(routing.catch_up_ms);
-        if !self.could_have_standby() {
+        let is_due = self.seen.on.is_none()
+            && self.seen.behind >= routing.catch_up_after.saturating_add(self.seen.doubled);
+        if limit.is_zero() || !(is_due || self.is_astray()) || !self.could_have_standby() {
             return None;
         }
+        let reads = self.reads()?;
         if self.seen.pending.is_some() {
             reads
                 .sampler
@@ -403,13 +432,13 @@ impl Session {
         if self.seen.primary == name {
             return;
         }
-        let is_first = self.seen.primary.is_empty();
+        let has_seen = !self.seen.primary.is_empty() || self.seen.has_any();
         self.seen = Seen {
             primary: name.to_owned(),
             is_carried: self.seen.is_carried,
             ..Seen::default()
         };
-        if let (false, Some(reads)) = (is_first, self.reads()) {
+        if let (true, Some(reads)) = (has_seen, self.reads()) {
             self.seen.pending = Some(reads.sampler.next());
         }
     }
@@ -474,10 +503,25 @@ impl Session {
         self.attempt.stage = Stage::Again;
         self.forget_attempt();
         self.client.wbuf.truncate(self.attempt.mark);
+        self.forget_parsed();
         let rest = self.client.rbuf.bytes().to_vec();
         self.client.rbuf.release();
         self.client.rbuf.extend(&self.attempt.request);
         self.client.rbuf.extend(&rest);
+    }
+
+    /// What the request has prepared under a name has not been made: it will be.
+    fn forget_parsed(&mut self) {
+        let mut rest = &self.attempt.request[..];
+        while let Some(message) = head(rest) {
+            if message[0] == b'P' {
+                let parsed = frontend::read_parse(&message[HEADER_LEN..]);
+                if let Some((name, _)) = parsed.filter(|(name, _)| !name.is_empty()) {
+                    self.statements.remove(name);
+                }
+            }
+            rest = &rest[message.len()..];
+        }
     }
 
     /// The standby is gone that was asked. True: the primary is asked instead.

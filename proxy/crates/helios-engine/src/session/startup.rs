@@ -18,7 +18,7 @@ use super::cancel;
 use super::console::ConsoleSession;
 use super::handle::{Ends, Handle, Visit};
 use super::{Login, Session};
-use crate::config::{Database, PoolMode, Role, Snapshot};
+use crate::config::{PoolMode, Role, Routing, Snapshot, WriteMode};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
@@ -192,6 +192,7 @@ async fn begin(
         label(&mut params.parameters, &conn.peer());
     }
     let own = own_parameters(worker, seat.role(), &mut params);
+    let write_mode = write_mode(worker, seat.role(), &params);
     let buckets = &worker.shared.buckets;
     let bucket = match params.replication {
         None => buckets.of_startup(&params.parameters),
@@ -199,6 +200,9 @@ async fn begin(
         Some(_) => Arc::clone(&buckets.plain),
     };
     let mut session = Box::new(Session::new(Rc::clone(worker), conn, seat, bucket, handle));
+    if let Some(mode) = write_mode {
+        session.begin_with_mode(mode);
+    }
     let profile = match params.replication {
         None => session.profile().await,
         Some(_) => Box::pin(session.open_own(&params.parameters)).await,
@@ -229,19 +233,32 @@ async fn begin(
     }
 }
 
+/// How the client's statements are routed; absent where nothing of ours is done with them.
+fn routing<T>(
+    worker: &Worker,
+    entrance: Role,
+    params: &StartupParams,
+    look: impl FnOnce(&Routing) -> T,
+) -> Option<T> {
+    let config = worker.config();
+    let entry = config.database_at(entrance, &params.database)?;
+    let mode = config.pool_settings(entry, &params.user).mode;
+    let is_pooled = mode != PoolMode::Session && params.replication.is_none();
+    entry.routing.as_ref().filter(|_| is_pooled).map(look)
+}
+
+/// What the configuration says of its writes.
+fn write_mode(worker: &Worker, entrance: Role, params: &StartupParams) -> Option<WriteMode> {
+    routing(worker, entrance, params, |routing| routing.write_mode)?
+}
+
 /// Takes settings of ours out of a client's, where they are not for PostgreSQL.
 fn own_parameters(
     worker: &Worker,
     entrance: Role,
     params: &mut StartupParams,
 ) -> Vec<(Parameter, String)> {
-    let config = worker.config();
-    let is_split = |entry: &Arc<Database>| {
-        let mode = config.pool_settings(entry, &params.user).mode;
-        entry.routing.is_some() && mode != PoolMode::Session && params.replication.is_none()
-    };
-    let entry = config.database_at(entrance, &params.database);
-    if !entry.is_some_and(is_split) {
+    if routing(worker, entrance, params, |_| ()).is_none() {
         return Vec::new();
     }
     let mut own = Vec::new();

@@ -11,8 +11,8 @@ use helios_wire::sqlstate;
 
 use super::reading::Reach;
 use super::Session;
+use crate::config::WriteMode;
 use crate::error::Refusal;
-use crate::plans::WriteMode;
 use crate::settings::Bucket;
 
 const SETTING: &str = "synchronous_commit";
@@ -20,10 +20,29 @@ const SETTING: &str = "synchronous_commit";
 const NONE: &str = "default";
 
 impl Session {
-    /// The mode of all its transactions. A client that has set `synchronous_commit` itself since then has none.
+    /// The mode of all its transactions: that which was set, or which it began with. A client that has set
+    /// `synchronous_commit` itself since then has none.
     fn write_mode(&self) -> Option<WriteMode> {
         let holds = |mode: &WriteMode| self.bucket.get(SETTING) == Some(mode.setting());
-        self.write_mode.filter(holds)
+        let set = self.write_mode.filter(holds);
+        set.or_else(|| self.first_write_mode.filter(holds))
+    }
+
+    /// Begins with what the configuration says, unless the client has said of its own how far its writes must have come.
+    pub(super) fn begin_with_mode(&mut self, mode: WriteMode) {
+        if self.startup.get(SETTING).is_some() {
+            return;
+        }
+        let bucket = self.with_commit(&self.bucket, Some(mode.setting()));
+        self.startup = Arc::clone(&bucket);
+        self.set_bucket(bucket);
+        self.first_write_mode = Some(mode);
+    }
+
+    /// Whatever it has now is what RESET goes back to.
+    pub(super) fn keep_as_begun(&mut self) {
+        self.first_write_mode = self.write_mode();
+        self.startup = Arc::clone(&self.bucket);
     }
 
     pub(super) fn shown_write_mode(&self) -> &'static str {
@@ -82,7 +101,10 @@ impl Session {
 
     /// Whether the primary keeps what a mode promises.
     pub(super) fn check_write_mode(&self, mode: WriteMode) -> Result<(), Refusal> {
-        let is_kept = |reads: &super::reads::Reads| reads.cluster.synchronous;
+        // While nobody is the primary nobody knows, and nothing is written.
+        let is_kept = |reads: &super::reads::Reads| {
+            reads.cluster.synchronous || reads.cluster.primary.is_none()
+        };
         if !mode.needs_standby() || self.reads().is_some_and(is_kept) {
             return Ok(());
         }

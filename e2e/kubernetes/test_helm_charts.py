@@ -15,6 +15,7 @@ from harness.helm import CHARTS, Helm, HelmError
 from harness.operator import INSTALL, NAMESPACE, OperatorProcess, kubeconfig_of_operator
 from harness.resources import Shop
 from harness.wait import until
+from helios_operator.alerts import operator_groups
 
 OPERATOR, PROXY = str(CHARTS / "helios-operator"), str(CHARTS / "helios-proxy")
 SOME_KUBERNETES = ("--kube-version=1.34.0",)
@@ -33,6 +34,7 @@ ALL_ON = {
     "serviceAccount": {"annotations": {"a": "b"}},
     "webhook": {"certificate": "certManager", "issuerRef": {"name": "authority"}},
     "podMonitor": {"enabled": True, "labels": {"team": "data"}},
+    "prometheusRule": {"enabled": True, "labels": {"team": "data"}},
     "podAnnotations": {"c": "d"},
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [{"key": "e", "operator": "Exists"}],
@@ -79,7 +81,7 @@ def test_charts_are_clean_and_refuse_values_that_are_wrong(offline: Helm, tmp_pa
 
 
 def test_operator_chart_is_what_install_yaml_is(offline: Helm, tmp_path: Path) -> None:
-    """Two replicas and their budget, and roles for people, are all that the chart has beside it."""
+    """Two replicas and their budget, roles for people, and a hook are all that the chart has beside it."""
     rendered = by_place(offline("template", "any", OPERATOR, *SOME_KUBERNETES))
     plain = by_place(INSTALL.read_text())
     plain.pop(("Namespace", NAMESPACE))
@@ -88,6 +90,7 @@ def test_operator_chart_is_what_install_yaml_is(offline: Helm, tmp_path: Path) -
         ("PodDisruptionBudget", "helios-operator"),
         ("ClusterRole", "helios-operator-view"),
         ("ClusterRole", "helios-operator-edit"),
+        ("Job", "helios-operator-rollback"),
     }
     assert plain.keys() <= rendered.keys()
     for place, wanted in plain.items():
@@ -98,6 +101,13 @@ def test_operator_chart_is_what_install_yaml_is(offline: Helm, tmp_path: Path) -
     certificate = everything["Certificate", "helios-operator-webhook"]["spec"]
     assert certificate["secretName"] == everything["Service", certificate["secretName"]]["metadata"]["name"]
     assert certificate["dnsNames"] == [f"helios-operator-webhook.{NAMESPACE}.svc"]
+    assert everything["PrometheusRule", "helios-operator"]["spec"]["groups"] == operator_groups()
+    hook = everything["Job", "helios-operator-rollback"]
+    assert hook["metadata"]["annotations"]["helm.sh/hook"] == "pre-rollback"
+    pod = hook["spec"]["template"]
+    assert pod["spec"]["containers"][0]["image"] == container["image"]
+    selector = everything["Service", certificate["secretName"]]["spec"]["selector"]
+    assert not selector.items() <= pod["metadata"]["labels"].items(), "it is no operator"
     assert "--webhook-certificate=given" in container["args"]
     assert container["args"][-2:] == ["--image=registry.example/helios-proxy:1", "--poll-interval=10"]
 
@@ -123,7 +133,9 @@ def essence(value: dict[str, Any]) -> dict[str, Any]:
 def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster, tmp_path: Path) -> None:
     operators = Helm(fresh, NAMESPACE, tmp_path)
     # The operator of this test runs outside of the cluster, where no Service leads to it.
-    notes = operators("install", "first", OPERATOR, "--create-namespace", "--set", "webhook.enabled=false")
+    # Nor does a Job run there; what it would is in test_helm_rollback.py.
+    without = "webhook.enabled=false,crds.checkRollback=false"
+    notes = operators("install", "first", OPERATOR, "--create-namespace", "--set", without)
     assert "stay when this release is uninstalled" in notes
     fresh.kubectl("create", "namespace", "shop")
     shop, releases = Shop(fresh, "shop"), Helm(fresh, "shop", tmp_path)
@@ -142,7 +154,7 @@ def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster,
         until(lambda: shop.find("heliosproxy", "web") is None, "the proxy went with its release", 30)
         print(operator.log)
 
-    operators("upgrade", "first", OPERATOR, "--set", "replicaCount=3", "--set", "webhook.enabled=false")
+    operators("upgrade", "first", OPERATOR, "--set", "replicaCount=3", "--set", without)
     assert deployed(fresh) == 3
     operators("rollback", "first", "1")
     assert deployed(fresh) == 2
@@ -153,8 +165,8 @@ def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster,
 
     with pytest.raises(HelmError, match="cannot be imported"):
         operators("install", "second", OPERATOR)
-    without = operators("install", "second", OPERATOR, "--set", "crds.enabled=false")
-    assert "crds.enabled=false" in without
+    notes = operators("install", "second", OPERATOR, "--set", "crds.enabled=false")
+    assert "crds.enabled=false" in notes
     operators("uninstall", "second")
     operators("install", "third", OPERATOR, "--take-ownership", "--set", "crds.keep=false")
     operators("uninstall", "third")

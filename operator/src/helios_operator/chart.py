@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from helios.kube.kinds import PROMETHEUS_RULE
 from helios_crds import KINDS
 from helios_crds.editor import editor_schema
 from helios_crds.structural import custom_resource_definition
 from helios_crds.yaml import dump
+from helios_operator.alerts import operator_groups
 from helios_operator.chart_values import OperatorValues
 from helios_operator.names import CUSTOM, WEBHOOKS
 from helios_operator.rbac import CLUSTER_RULES, NAMESPACE_RULES
@@ -42,6 +44,7 @@ def chart_files() -> dict[str, str]:
     """Path in the repository → text."""
     return {
         f"{OPERATOR_CHART}/templates/crds.yaml": _crds(),
+        f"{OPERATOR_CHART}/templates/prometheusrule.yaml": _prometheus_rule(),
         f"{OPERATOR_CHART}/templates/rbac.yaml": _rbac(),
         f"{OPERATOR_CHART}/values.yaml": _values(),
         f"{OPERATOR_CHART}/values.schema.json": _json(_operator_schema()),
@@ -100,6 +103,16 @@ WEBHOOK_NAME: Final = '{{ include "helios-operator.webhooks" . }}'
 LABELS: Final = '{{- include "helios-operator.labels" . | nindent 4 }}'
 ACCOUNT: Final = '{{ include "helios-operator.account" . }}'
 RIGHTS: Final = "rbac.authorization.k8s.io"
+
+
+def _prometheus_rule() -> str:
+    """The alerts about the operator; those about a proxy are its own PrometheusRule's."""
+    labels = "    {{- with .Values.prometheusRule.labels }}\n    {{- toYaml . | nindent 4 }}\n    {{- end }}\n"
+    head = f"apiVersion: {PROMETHEUS_RULE.api_version}\nkind: {PROMETHEUS_RULE.name}\nmetadata:\n  name: {NAME}\n"
+    place = f"  namespace: {{{{ .Release.Namespace }}}}\n  labels:\n    {LABELS}\n{labels}"
+    spec = _literal(dump({"spec": {"groups": operator_groups()}}))
+    comment = _comment("operator/src/helios_operator/alerts.py")
+    return f"{comment}{{{{- if .Values.prometheusRule.enabled }}}}\n{head}{place}{spec}{{{{- end }}}}\n"
 
 
 def _head(kind: str, name: str, labels: str = "") -> str:

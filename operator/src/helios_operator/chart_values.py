@@ -41,6 +41,9 @@ class CrdValues(_Values):
     """Whether the chart brings them. Off where `kubectl apply --server-side -f crds/` does, or another release."""
     keep: bool = True
     """Whether they stay when the release is uninstalled; with them every HeliosProxy of the cluster would go."""
+    check_rollback: bool = True
+    """Whether `helm rollback` to this release is refused while a stored resource has a field that its definitions do
+    not know: the API server would drop it. A Job of the operator's image looks."""
 
 
 class RbacValues(_Values):
@@ -79,6 +82,15 @@ class PodMonitorValues(_Values):
     """Labels that your Prometheus selects by."""
     interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """Seconds between two scrapes."""
+
+
+class PrometheusRuleValues(_Values):
+    """PrometheusRule of the Prometheus operator, with the alerts about the operator itself."""
+
+    enabled: bool = False
+    """Whether there is one. Its CustomResourceDefinition must be there."""
+    labels: Labels = {}
+    """Labels that your Prometheus selects by."""
 
 
 class IssuerValues(_Values):
@@ -131,6 +143,8 @@ class OperatorValues(_Values):
     """PodDisruptionBudget of the operator."""
     pod_monitor: PodMonitorValues = PodMonitorValues()
     """PodMonitor of the Prometheus operator."""
+    prometheus_rule: PrometheusRuleValues = PrometheusRuleValues()
+    """PrometheusRule of the Prometheus operator."""
     resources: dict[Literal["requests", "limits"], dict[str, str]] = {
         "requests": {"cpu": "100m", "memory": "128Mi"},
         "limits": {"cpu": "1", "memory": "512Mi"},

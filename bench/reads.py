@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from helios.play.process import Spawn, run  # noqa: E402
 from proc import cpu_of  # noqa: E402
 
 DELAY_MS = 20
+LATE_SECONDS = 5
+MAX_LAG_MS = 1000
 SESSIONS = 16
 WRITE = "update pairs set n = $2 where id = $1"
 READ = "select n, current_setting('cluster_name') from pairs where id = $1"
@@ -54,12 +56,10 @@ class Pairs:
 def servers() -> Iterator[tuple[PostgresCluster, list[PostgresServer]]]:
     """A primary and two standbys that are late."""
     cluster = start_cluster(with_standby=False)
-    late = {"recovery_min_apply_delay": f"{DELAY_MS}ms", "max_connections": "150", "max_prepared_transactions": "4"}
     standbys: list[PostgresServer] = []
     try:
         for number in (1, 2):
-            options = ServerOptions(fsync=False, settings=late)
-            standbys.append(start_standby(cluster.primary, f"standby-{number}", options))
+            standbys.append(start_late(cluster, f"standby-{number}", f"{DELAY_MS}ms"))
         cluster.execute("create table pairs (id int primary key, n int)")
         cluster.execute(
             f"insert into pairs select id, 0 from generate_series(1, {SESSIONS}) id; grant all on pairs to app"
@@ -69,6 +69,12 @@ def servers() -> Iterator[tuple[PostgresCluster, list[PostgresServer]]]:
         for standby in standbys:
             standby.stop("immediate")
         cluster.stop()
+
+
+def start_late(cluster: PostgresCluster, name: str, delay: str) -> PostgresServer:
+    """A standby that applies everything so late."""
+    late = {"recovery_min_apply_delay": delay, "max_connections": "150", "max_prepared_transactions": "4"}
+    return start_standby(cluster.primary, name, ServerOptions(fsync=False, settings=late))
 
 
 @contextmanager
@@ -129,6 +135,54 @@ def shown(result: Pairs) -> dict[str, float]:
     """As figures."""
     share = round(result.on_standby / result.done, 4)
     return {"pairs": result.done, "stale": result.stale, "backwards": result.backwards, "on_standby": share}
+
+
+@dataclass
+class Avoidance:
+    """What came of reads beside a standby that is far behind."""
+
+    by_node: dict[str, int]
+    errors: int = 0
+    too_old: int = 0
+    """Older than half of that standby's delay: more than the limit of lag, and what polls and the machine add."""
+
+
+async def beside_a_late_one(proxy: HeliosProcess, seconds: float) -> Avoidance:
+    """Reads for so long, of what is written all the time, while one standby applies everything `LATE_SECONDS` late."""
+    found = Avoidance({})
+    written = [(0.0, 0)]
+    """When, and what."""
+    end = time.monotonic() + LATE_SECONDS + seconds
+
+    async def write() -> None:
+        connection = await connect(proxy)
+        while time.monotonic() < end:
+            n = written[-1][1] + 1
+            await connection.execute(WRITE, 1, n)
+            written.append((time.monotonic(), n))
+            await asyncio.sleep(0.02)
+        await connection.close()
+
+    async def read() -> None:
+        connection = await connect(proxy)
+        while time.monotonic() < end:
+            limit = time.monotonic() - LATE_SECONDS / 2
+            wanted = max((n for at, n in written if at < limit), default=0)
+            try:
+                row = await connection.fetchrow(READ, 1)
+            except (asyncpg.PostgresError, OSError):
+                found.errors += 1
+                continue
+            assert row is not None
+            found.by_node[row[1]] = found.by_node.get(row[1], 0) + 1
+            found.too_old += row[0] < wanted
+            await asyncio.sleep(0.005)
+        await connection.close()
+
+    writer = asyncio.create_task(write())
+    await asyncio.sleep(LATE_SECONDS)
+    await asyncio.gather(writer, *(read() for _ in range(SESSIONS)))
+    return found
 
 
 async def write_modes(cluster: PostgresCluster, proxy: HeliosProcess, count: int) -> dict[str, float]:
@@ -250,9 +304,22 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=500)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--late-seconds", type=float, default=30)
+    parser.add_argument("--only-late", action="store_true", help="only the reads beside a standby that is far behind")
     args = parser.parse_args()
     figures: dict[str, Any] = {"delay_ms": DELAY_MS, "sessions": SESSIONS}
     with servers() as (cluster, standbys):
+        late = start_late(cluster, "late", f"{LATE_SECONDS}s")
+        routing = {"read_write_split": True, "consistency": "bounded", "max_lag_ms": MAX_LAG_MS}
+        try:
+            with helios(cluster, [*standbys, late], **routing) as proxy:
+                beside = asyncio.run(beside_a_late_one(proxy, args.late_seconds))
+        finally:
+            late.stop("immediate")
+        figures[f"reads beside a standby {LATE_SECONDS} s behind"] = asdict(beside)
+        if args.only_late:
+            print(json.dumps(figures, indent=1))
+            return
         with helios(cluster, standbys, read_write_split=True) as proxy:
             figures["pairs, read 0 to 100 ms after the write"] = shown(asyncio.run(pairs(proxy, args.pairs, 100)))
             figures["pairs, read at once"] = shown(asyncio.run(pairs(proxy, args.pairs // 10, 0)))

@@ -188,11 +188,9 @@ impl Engine {
             let run = move || {
                 let events = Arc::clone(&shared);
                 if let Err(err) = rt::run_worker(io, worker::run(id, shared, inbox, sockets)) {
-                    events.events.log(
-                        Level::Error,
-                        "a worker could not start",
-                        vec![("error", err.to_string())],
-                    );
+                    let fields = vec![("error", err.to_string())];
+                    let events = &events.events;
+                    events.log(Level::Error, "a worker could not start", fields);
                 }
             };
             let thread = std::thread::Builder::new()

@@ -35,6 +35,7 @@ from helios.play.process import Spawn, run  # noqa: E402
 from proc import cpu_of  # noqa: E402
 
 DELAY_MS = 20
+POOL_SIZE = 20
 LATE_SECONDS = 5
 MAX_LAG_MS = 1000
 SESSIONS = 16
@@ -78,13 +79,15 @@ def start_late(cluster: PostgresCluster, name: str, delay: str) -> PostgresServe
 
 
 @contextmanager
-def helios(cluster: PostgresCluster, standbys: list[PostgresServer], **routing: Any) -> Iterator[HeliosProcess]:
-    """A proxy before all of them."""
+def helios(
+    cluster: PostgresCluster, standbys: list[PostgresServer], pool_size: int = POOL_SIZE, **routing: Any
+) -> Iterator[HeliosProcess]:
+    """A proxy before all of them, with pools of this size on each."""
     nodes = [*cluster.nodes(), *({"name": node.name, "host": node.host, "port": node.port} for node in standbys)]
     clusters = [{"name": "main", "nodes": nodes}]
     with tempfile.TemporaryDirectory(prefix="helios-bench-") as folder:
         settings = base_settings(
-            cluster, Path(folder), clusters=clusters, routing=routing, pool={"max_size": 20}, workers=0
+            cluster, Path(folder), clusters=clusters, routing=routing, pool={"max_size": pool_size}, workers=0
         )
         with HeliosProcess(Path(folder), settings) as process:
             yield process
@@ -244,7 +247,10 @@ def pgbench(cluster: PostgresCluster, proxy: HeliosProcess, seconds: int) -> tup
 
 
 def cost(cluster: PostgresCluster, standbys: list[PostgresServer], seconds: int, rounds: int) -> dict[str, Any]:
-    """The share of `pgbench -S` that standbys answer, and CPU per query with the split on ÷ off."""
+    """The share of `pgbench -S` that standbys answer, and CPU per query with the split on ÷ off.
+
+    Both over as many connections in all: with more of them fewer answers come together in a wake-up, split or not.
+    """
     made = run(
         [
             cluster.primary.binaries.tool("pgbench"),
@@ -263,7 +269,8 @@ def cost(cluster: PostgresCluster, standbys: list[PostgresServer], seconds: int,
     assert made.returncode == 0, made.stdout
     ratios, shares = [], []
     with ExitStack() as stack:
-        split = stack.enter_context(helios(cluster, standbys, read_write_split=True))
+        each = POOL_SIZE // len(standbys)
+        split = stack.enter_context(helios(cluster, standbys, each, read_write_split=True))
         pure = stack.enter_context(helios(cluster, standbys, read_write_split=False))
         for proxy in (split, pure):
             pgbench(cluster, proxy, 2)

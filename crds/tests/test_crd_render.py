@@ -200,13 +200,15 @@ def test_switches_that_are_off_say_nothing() -> None:
 
 
 def test_the_switch_goes_before_the_block_of_transaction_replay() -> None:
-    block = {"enabled": True, "notices": True, "journal": {"maxEntries": 9}}
+    cursors = {"holdableCursors": True, "maxCursors": 7, "tempTableMaxBytes": 5000}
+    block = {"enabled": True, "notices": True, "journal": {"maxEntries": 9}, **cursors}
 
     on = config_of(render(proxy(transactionReplay=block), References())).transaction_replay
     off = config_of(render(proxy(transactionReplay=block, features={"tr": False}), References())).transaction_replay
     switched = config_of(render(proxy(features={"tr": True}), References())).transaction_replay
 
     assert (on.enabled, on.notices, on.journal.max_entries) == (True, True, 9)
+    assert (on.holdable_cursors, on.max_cursors, on.temp_table_max_bytes) == (True, 7, 5000)
     assert off == on.model_copy(update={"enabled": False})
     assert switched == TransactionReplayConfig(enabled=True)
 

@@ -115,6 +115,16 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "handling": None,
             "rerun": "repeats",
             "kept": None,
+            "holding": {
+                "makes": [],
+                "writes": [],
+                "takes_locks": False,
+                "frees_locks": False,
+                "holds_cursor": False,
+                "moves_cursor": False,
+                "drops": False,
+                "does_more": True,
+            },
             "routing": {
                 "route": "primary",
                 "reason": "reads are not told from writes here",

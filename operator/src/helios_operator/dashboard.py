@@ -230,6 +230,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                     (_rate("transaction_replays_total", "proxy"), "went on, a second"),
                     (_rate("transaction_commits_found_total", "proxy"), "found to be committed, a second"),
                     (_rate("transaction_replay_statements_total", "proxy"), "their requests, a second"),
+                    (_rate("transaction_replay_sessions_total", "proxy"), "sessions made again, a second"),
                     (_rate("transaction_replays_failed_total", "reason"), "lost, a second: {{reason}}"),
                 ),
             ),

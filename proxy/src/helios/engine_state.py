@@ -117,7 +117,8 @@ class ReplayFailures(Message):
 
     reason: str
     """Not tried: `overflow`, `statement`, `copy`, `unnamed_statement`, `pinned`; `outcome` where a commit was under
-    way. Tried in vain: `answer`, `lock`, `cancelled`, `no_server`, `losses`."""
+    way. Tried in vain: `answer`, `lock`, `cancelled`, `no_server`, `losses`. Sessions: `advisory`,
+    `temp_table`, `cursor`."""
     total: int
 
 
@@ -133,6 +134,8 @@ class ReplayCounts(Message):
     """Commits whose answer was lost with their server, and of which another one knew."""
     statements_total: int
     """Requests that gave the same answers again."""
+    sessions_total: int
+    """Sessions that have on another server what they had on the one that was lost."""
     failed: tuple[ReplayFailures, ...]
 
 

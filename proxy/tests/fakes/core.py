@@ -54,6 +54,7 @@ def engine_state(**changes: Any) -> EngineState:
             "completed_total": 12,
             "acknowledged_total": 4,
             "statements_total": 40,
+            "sessions_total": 3,
             "failed": [{"reason": "answer", "total": 3}, {"reason": "outcome", "total": 0}],
         },
         "bytes": {"received_total": 1000, "sent_total": 2000},

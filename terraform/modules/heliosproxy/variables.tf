@@ -333,10 +333,13 @@ variable "failover" {
 variable "transaction_replay" {
   description = "What becomes of a transaction whose server is lost. Left out: it is lost as well."
   type = object({
-    enabled     = optional(bool)
-    max_retries = optional(number)
-    notices     = optional(bool)
-    journal     = optional(object({ max_entries = optional(number), max_bytes = optional(number), max_total_bytes = optional(number) }))
+    enabled              = optional(bool)
+    max_retries          = optional(number)
+    notices              = optional(bool)
+    holdable_cursors     = optional(bool)
+    max_cursors          = optional(number)
+    temp_table_max_bytes = optional(number)
+    journal              = optional(object({ max_entries = optional(number), max_bytes = optional(number), max_total_bytes = optional(number) }))
   })
   default = null
 }

@@ -428,6 +428,9 @@ class InstanceTransactionReplay(TypedDict):
     enabled: NotRequired[bool | None]
     max_retries: NotRequired[int | None]
     notices: NotRequired[bool | None]
+    holdable_cursors: NotRequired[bool | None]
+    max_cursors: NotRequired[int | None]
+    temp_table_max_bytes: NotRequired[int | None]
     journal: NotRequired[InstanceTransactionReplayJournal | None]
 
 

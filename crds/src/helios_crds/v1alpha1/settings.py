@@ -481,6 +481,9 @@ class TransactionReplaySpec(SpecModel):
     enabled: Annotated[bool | None, mirrors(TransactionReplayConfig, "enabled")] = None
     max_retries: Annotated[int | None, mirrors(TransactionReplayConfig, "max_retries")] = None
     notices: Annotated[bool | None, mirrors(TransactionReplayConfig, "notices")] = None
+    holdable_cursors: Annotated[bool | None, mirrors(TransactionReplayConfig, "holdable_cursors")] = None
+    max_cursors: Annotated[int | None, mirrors(TransactionReplayConfig, "max_cursors")] = None
+    temp_table_max_bytes: Annotated[int | None, mirrors(TransactionReplayConfig, "temp_table_max_bytes")] = None
     journal: JournalSpec | None = None
     """What is kept of open transactions."""
 

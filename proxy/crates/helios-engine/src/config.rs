@@ -1,5 +1,4 @@
-//! The snapshot that Python hands over: complete and validated there, so there is no default and no unknown field
-//! here. The shapes are written down in `helios.config.snapshot`.
+//! The snapshot that Python hands over, complete and validated (`helios.config.snapshot`): no defaults, no unknown fields.
 
 mod routing;
 mod tls;
@@ -65,6 +64,12 @@ pub struct TransactionReplay {
     pub max_retries: u32,
     /// Whether a client is told that its transaction will be lost with its server.
     pub notices: bool,
+    /// Whether cursors WITH HOLD are declared again on another server.
+    pub holdable_cursors: bool,
+    /// Those of one session.
+    pub max_cursors: usize,
+    /// Bytes of one session's temporary tables.
+    pub temp_table_max_bytes: usize,
     /// What is kept of each.
     pub journal: JournalBounds,
 }
@@ -354,8 +359,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// The name that an administrator knows it by: the entry's, else the one that a client `asked` for, unless all of
-    /// those lead to the same.
+    /// The name that an administrator knows: the entry's, else the one that a client `asked` for, unless all lead to one.
     pub fn shown<'a>(&'a self, asked: &'a str) -> &'a str {
         match self.name.as_str() {
             ANY_DATABASE => self.database.as_deref().unwrap_or(asked),

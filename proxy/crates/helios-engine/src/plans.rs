@@ -5,6 +5,7 @@ mod aim;
 mod decided;
 mod familiar;
 mod handling;
+mod holding;
 mod kept;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,7 @@ pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
 use decided::{Decided, Rerun};
 use familiar::Familiar;
 pub(crate) use handling::{Act, Handling, Parameter};
+pub(crate) use holding::Holding;
 pub(crate) use kept::Kept;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
@@ -70,6 +72,7 @@ pub(crate) struct Plan {
     rerun: Rerun,
     /// Numbers that it tells and that are not given twice.
     pub(crate) kept: Option<Arc<Kept>>,
+    pub(crate) holding: Option<Box<Holding>>,
     /// What it depends on besides the text.
     by: Option<AsOf>,
     /// The hash of the class that it is for.
@@ -94,6 +97,7 @@ impl Plan {
             handling: None,
             rerun: Rerun::Never,
             kept: None,
+            holding: None,
             by: None,
             class: 0,
         }
@@ -179,8 +183,7 @@ impl Plan {
 
     /// The same for a statement that is for the database of this catalog.
     fn is_for(&self, catalog: &Catalog) -> bool {
-        let is_for = |by: &AsOf| by.hash() == catalog.hash && by.is_current();
-        self.by.as_ref().is_none_or(is_for)
+        (self.by.as_ref()).is_none_or(|by| by.hash() == catalog.hash && by.is_current())
     }
 
     /// The same, for a client of this class.

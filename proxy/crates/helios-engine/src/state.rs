@@ -98,6 +98,7 @@ fn replays(shared: &Shared) -> Value {
         "completed_total": sum(|it| &it.completed),
         "acknowledged_total": sum(|it| &it.acknowledged),
         "statements_total": sum(|it| &it.statements),
+        "sessions_total": sum(|it| &it.sessions),
         "failed": failed,
     })
 }

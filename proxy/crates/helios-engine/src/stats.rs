@@ -86,6 +86,8 @@ pub(crate) struct Replays {
     pub(crate) completed: Counter,
     /// Requests of those that gave the same answers.
     pub(crate) statements: Counter,
+    /// Sessions that have on another server what they had on the one that was lost.
+    pub(crate) sessions: Counter,
     /// By reason, those that were not.
     pub(crate) failed: [Counter; Reason::ALL.len()],
 }

@@ -122,6 +122,14 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], rest: &[u8]) {
     });
 }
 
+/// Appends an Execute without a limit of rows.
+pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
+    write(out, b'E', |body| {
+        write_cstr(body, portal);
+        body.extend_from_slice(&[0; 4]);
+    });
+}
+
 /// Appends a Describe of a statement.
 pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
     write(out, b'D', |body| {

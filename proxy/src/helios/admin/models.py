@@ -302,7 +302,7 @@ class Sessions(_Answer):
     """Reason → sessions below session mode that keep their server between transactions for it. A session may have
     several reasons."""
     listening_sessions: int
-    """Sessions below session mode that LISTEN, without keeping a server for it."""
+    """Sessions below session mode that LISTEN, without holding a server for it."""
     sessions: tuple[Client, ...] | None
     """Each of them, with `?list=true`; else None."""
 
@@ -448,6 +448,8 @@ class TransactionReplayView(_Answer):
     """Commits whose answer was lost with their server, and which a server was found to have."""
     statements: int
     """Requests of those that gave the same answers again."""
+    sessions: int
+    """Sessions whose temporary tables, advisory locks and cursors WITH HOLD were made again on another server."""
     diverged: dict[str, int]
     """Those that were lost with their server, by reason; see the guide."""
 

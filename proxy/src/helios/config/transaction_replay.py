@@ -39,5 +39,16 @@ class TransactionReplayConfig(HeliosModel):
     """Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server.
     Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost."""
 
+    holdable_cursors: Flag = False
+    """Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched.
+    Off, since the rows that have not been may be others than those that the cursor had kept."""
+
+    max_cursors: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
+    """Cursors WITH HOLD of one session. One that has more is lost with its server."""
+
+    temp_table_max_bytes: Bytes = 1_048_576
+    """Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are
+    summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB."""
+
     journal: JournalConfig = JournalConfig()
     """What is kept of open transactions."""

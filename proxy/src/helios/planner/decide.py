@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from helios.planner.context import Context
 from helios.planner.effects import Findings, examine
+from helios.planner.holding import holding_of
 from helios.planner.kept import kept_of
 from helios.planner.kinds import kind_of, strongest
 from helios.planner.parameter import handling_of
@@ -52,6 +53,7 @@ def plan(text: str, context: Context) -> Plan:
         handling=handling_of(statements, findings.parameters),
         rerun=rerun_of(statements, kinds, findings.reasons),
         kept=kept,
+        holding=holding_of(statements),
         routing=decide_routing(statements, kind, reasons, findings, context),
         tables=tables_of(findings, context),
     )

@@ -21,7 +21,7 @@ from helios.planner.parameter import is_parameter
 from helios.planner.parser import Tree, children, choice, name_of
 from helios.planner.plan import Effect
 
-__all__ = ["ANY_SETTING", "NOT_RUN", "Findings", "Name", "examine", "note_call"]
+__all__ = ["ANY_SETTING", "CURSOR_OPT_HOLD", "NOT_RUN", "Findings", "Name", "examine", "is_temp_schema", "note_call"]
 
 Name: TypeAlias = tuple[str, ...]
 """A function's name as it is written: its schema first, if there is one."""
@@ -211,7 +211,7 @@ def _into(clause: Tree, findings: Findings) -> None:
 
 def _relation(relation: Tree, what: str, findings: Findings) -> None:
     """What is made under the name of a relation."""
-    if relation.relpersistence == "t" or _is_temp_schema(relation.schemaname):
+    if relation.relpersistence == "t" or is_temp_schema(relation.schemaname):
         findings.add(Effect.TEMP, f"CREATE makes {what}")
 
 
@@ -220,14 +220,14 @@ def _named(names: str) -> Meaning:
 
     def meaning(statement: Tree, findings: Findings) -> None:
         parts = _strings(getattr(statement, names))
-        if len(parts) > 1 and _is_temp_schema(parts[-2]):
+        if len(parts) > 1 and is_temp_schema(parts[-2]):
             findings.add(Effect.TEMP, "CREATE makes an object in the temporary schema")
 
     return meaning
 
 
 def _declare(statement: Tree, findings: Findings) -> None:
-    if statement.options & _CURSOR_OPT_HOLD:
+    if statement.options & CURSOR_OPT_HOLD:
         findings.add(Effect.CURSOR, "DECLARE CURSOR WITH HOLD keeps a cursor after the transaction")
 
 
@@ -248,7 +248,7 @@ def _range(relation: Tree, findings: Findings) -> None:
     """A relation is named. One of pg_catalog comes first wherever no schema is written."""
     name, schema = relation.relname, relation.schemaname
     findings.relations[(schema, name) if schema else (name,)] = None
-    if _is_temp_schema(schema):
+    if is_temp_schema(schema):
         findings.stay(f"{name} is a temporary object of the session")
     if schema in ("", "pg_catalog") and (why := relation_reason(name)):
         findings.stay(f"{name} {why}")
@@ -288,7 +288,7 @@ def _builtin_name(parts: Sequence[str]) -> str | None:
     return "".join(parts[-1:]) if list(parts[:-1]) in ([], ["pg_catalog"]) else None
 
 
-def _is_temp_schema(schema: str) -> bool:
+def is_temp_schema(schema: str) -> bool:
     """`pg_temp`, or the name that it stands for, `pg_temp_3`."""
     return schema == "pg_temp" or schema.startswith("pg_temp_")
 
@@ -317,7 +317,7 @@ _OBJECTS_WITH_FUNCTIONS = frozenset(
     f"OBJECT_{kind}" for kind in ("FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE", "EXTENSION", "SCHEMA")
 )
 
-_CURSOR_OPT_HOLD = 0x20  # nodes/parsenodes.h
+CURSOR_OPT_HOLD = 0x20  # nodes/parsenodes.h
 
 _MEANINGS: dict[str, Meaning] = {
     "VariableSetStmt": _set,

@@ -11,6 +11,7 @@ __all__ = [
     "Consistency",
     "Effect",
     "Handling",
+    "Holding",
     "Kept",
     "Kind",
     "Origin",
@@ -261,6 +262,28 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What a text changes of the things that its session alone has. Names are those of relations without a schema, or
+    with that of temporary ones: whether they are the session's own is not known here."""
+
+    makes: tuple[str, ...] = ()
+    """Temporary relations that outlive the transaction."""
+    writes: tuple[str, ...] = ()
+    """Relations whose rows or definition it changes."""
+    takes_locks: bool = False
+    """Advisory locks of the session, and that it gives them back."""
+    frees_locks: bool = False
+    holds_cursor: bool = False
+    """It declares a cursor WITH HOLD."""
+    moves_cursor: bool = False
+    """It declares, reads, moves or closes any cursor."""
+    drops: bool = False
+    """What it `writes` is gone after it."""
+    does_more: bool = False
+    """It does something else as well, which must not be done twice."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is decided about a text. Two texts that differ only in literals have equal plans, except where `exact`."""
 
@@ -285,6 +308,8 @@ class Plan:
     """What becomes of it in a transaction that is run again."""
     kept: Kept | None = None
     """Numbers that it tells and that are not given twice; None for none, and where nobody runs transactions again."""
+    holding: Holding | None = None
+    """What it changes of what its session alone has; None for nothing, as far as the text says."""
     routing: Routing = Routing()
     tables: tuple[str, ...] = ()
     """Relations that it uses, also through views, where it is counted how often they are; `public` is left out."""

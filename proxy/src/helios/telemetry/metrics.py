@@ -142,7 +142,9 @@ def _replays(engine: EngineState) -> Iterator[Metric]:
     text = "Commits whose answer was lost with their server, and of which a server knew."
     yield _counter("transaction_commits_found", text, replays.acknowledged_total)
     yield _counter("transaction_replay_statements", "Requests run again for them.", replays.statements_total)
-    text = "Transactions lost with their server, by reason."
+    text = "Sessions whose temporary tables, advisory locks and cursors were made again on another server."
+    yield _counter("transaction_replay_sessions", text, replays.sessions_total)
+    text = "Transactions and sessions lost with their server, by reason."
     failed = CounterMetricFamily("heliosproxy_transaction_replays_failed", text, labels=["reason"])
     for each in replays.failed:
         failed.add_metric([each.reason], each.total)

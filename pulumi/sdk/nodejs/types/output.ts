@@ -1423,9 +1423,17 @@ export interface InstanceTransactionReplay {
      */
     enabled?: boolean;
     /**
+     * Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
+     */
+    holdableCursors?: boolean;
+    /**
      * What is kept of open transactions.
      */
     journal?: outputs.InstanceTransactionReplayJournal;
+    /**
+     * Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
+     */
+    maxCursors?: number;
     /**
      * Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
      */
@@ -1434,6 +1442,10 @@ export interface InstanceTransactionReplay {
      * Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
      */
     notices?: boolean;
+    /**
+     * Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
+     */
+    tempTableMaxBytes?: number;
 }
 
 /**

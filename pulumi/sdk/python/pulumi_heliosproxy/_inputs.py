@@ -5347,9 +5347,17 @@ class InstanceTransactionReplayArgsDict(TypedDict):
     """
     Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
     """
+    holdable_cursors: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
+    """
     journal: NotRequired[pulumi.Input['InstanceTransactionReplayJournalArgsDict']]
     """
     What is kept of open transactions.
+    """
+    max_cursors: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
     """
     max_retries: NotRequired[pulumi.Input[_builtins.int]]
     """
@@ -5359,30 +5367,46 @@ class InstanceTransactionReplayArgsDict(TypedDict):
     """
     Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
     """
+    temp_table_max_bytes: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
+    """
 
 @pulumi.input_type
 class InstanceTransactionReplayArgs:
     def __init__(__self__, *,
                  enabled: Optional[pulumi.Input[_builtins.bool]] = None,
+                 holdable_cursors: Optional[pulumi.Input[_builtins.bool]] = None,
                  journal: Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']] = None,
+                 max_cursors: Optional[pulumi.Input[_builtins.int]] = None,
                  max_retries: Optional[pulumi.Input[_builtins.int]] = None,
-                 notices: Optional[pulumi.Input[_builtins.bool]] = None):
+                 notices: Optional[pulumi.Input[_builtins.bool]] = None,
+                 temp_table_max_bytes: Optional[pulumi.Input[_builtins.int]] = None):
         """
         What becomes of a transaction whose server is lost. Left out: it is lost as well.
 
         :param pulumi.Input[_builtins.bool] enabled: Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        :param pulumi.Input[_builtins.bool] holdable_cursors: Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
         :param pulumi.Input['InstanceTransactionReplayJournalArgs'] journal: What is kept of open transactions.
+        :param pulumi.Input[_builtins.int] max_cursors: Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
         :param pulumi.Input[_builtins.int] max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
         :param pulumi.Input[_builtins.bool] notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        :param pulumi.Input[_builtins.int] temp_table_max_bytes: Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
         """
         if enabled is not None:
             pulumi.set(__self__, "enabled", enabled)
+        if holdable_cursors is not None:
+            pulumi.set(__self__, "holdable_cursors", holdable_cursors)
         if journal is not None:
             pulumi.set(__self__, "journal", journal)
+        if max_cursors is not None:
+            pulumi.set(__self__, "max_cursors", max_cursors)
         if max_retries is not None:
             pulumi.set(__self__, "max_retries", max_retries)
         if notices is not None:
             pulumi.set(__self__, "notices", notices)
+        if temp_table_max_bytes is not None:
+            pulumi.set(__self__, "temp_table_max_bytes", temp_table_max_bytes)
 
     @_builtins.property
     @pulumi.getter
@@ -5397,6 +5421,18 @@ class InstanceTransactionReplayArgs:
         pulumi.set(self, "enabled", value)
 
     @_builtins.property
+    @pulumi.getter(name="holdableCursors")
+    def holdable_cursors(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
+        """
+        return pulumi.get(self, "holdable_cursors")
+
+    @holdable_cursors.setter
+    def holdable_cursors(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "holdable_cursors", value)
+
+    @_builtins.property
     @pulumi.getter
     def journal(self) -> Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']]:
         """
@@ -5407,6 +5443,18 @@ class InstanceTransactionReplayArgs:
     @journal.setter
     def journal(self, value: Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']]):
         pulumi.set(self, "journal", value)
+
+    @_builtins.property
+    @pulumi.getter(name="maxCursors")
+    def max_cursors(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
+        """
+        return pulumi.get(self, "max_cursors")
+
+    @max_cursors.setter
+    def max_cursors(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "max_cursors", value)
 
     @_builtins.property
     @pulumi.getter(name="maxRetries")
@@ -5431,6 +5479,18 @@ class InstanceTransactionReplayArgs:
     @notices.setter
     def notices(self, value: Optional[pulumi.Input[_builtins.bool]]):
         pulumi.set(self, "notices", value)
+
+    @_builtins.property
+    @pulumi.getter(name="tempTableMaxBytes")
+    def temp_table_max_bytes(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
+        """
+        return pulumi.get(self, "temp_table_max_bytes")
+
+    @temp_table_max_bytes.setter
+    def temp_table_max_bytes(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "temp_table_max_bytes", value)
 
 
 class InstanceUsersArgsDict(TypedDict):

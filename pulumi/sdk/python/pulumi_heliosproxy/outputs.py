@@ -4022,8 +4022,14 @@ class InstanceTransactionReplay(dict):
     @staticmethod
     def __key_warning(key: str):
         suggest = None
-        if key == "maxRetries":
+        if key == "holdableCursors":
+            suggest = "holdable_cursors"
+        elif key == "maxCursors":
+            suggest = "max_cursors"
+        elif key == "maxRetries":
             suggest = "max_retries"
+        elif key == "tempTableMaxBytes":
+            suggest = "temp_table_max_bytes"
 
         if suggest:
             pulumi.log.warn(f"Key '{key}' not found in InstanceTransactionReplay. Access the value via the '{suggest}' property getter instead.")
@@ -4038,25 +4044,37 @@ class InstanceTransactionReplay(dict):
 
     def __init__(__self__, *,
                  enabled: Optional[_builtins.bool] = None,
+                 holdable_cursors: Optional[_builtins.bool] = None,
                  journal: Optional['outputs.InstanceTransactionReplayJournal'] = None,
+                 max_cursors: Optional[_builtins.int] = None,
                  max_retries: Optional[_builtins.int] = None,
-                 notices: Optional[_builtins.bool] = None):
+                 notices: Optional[_builtins.bool] = None,
+                 temp_table_max_bytes: Optional[_builtins.int] = None):
         """
         What becomes of a transaction whose server is lost. Left out: it is lost as well.
 
         :param _builtins.bool enabled: Whether it is run again on another server, below session mode. Off, since each request is kept and each answer summed, which costs some CPU, and since what a transaction does outside of the database would be done twice. Default: False.
+        :param _builtins.bool holdable_cursors: Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
         :param 'InstanceTransactionReplayJournal' journal: What is kept of open transactions.
+        :param _builtins.int max_cursors: Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
         :param _builtins.int max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
         :param _builtins.bool notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
+        :param _builtins.int temp_table_max_bytes: Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
         """
         if enabled is not None:
             pulumi.set(__self__, "enabled", enabled)
+        if holdable_cursors is not None:
+            pulumi.set(__self__, "holdable_cursors", holdable_cursors)
         if journal is not None:
             pulumi.set(__self__, "journal", journal)
+        if max_cursors is not None:
+            pulumi.set(__self__, "max_cursors", max_cursors)
         if max_retries is not None:
             pulumi.set(__self__, "max_retries", max_retries)
         if notices is not None:
             pulumi.set(__self__, "notices", notices)
+        if temp_table_max_bytes is not None:
+            pulumi.set(__self__, "temp_table_max_bytes", temp_table_max_bytes)
 
     @_builtins.property
     @pulumi.getter
@@ -4067,12 +4085,28 @@ class InstanceTransactionReplay(dict):
         return pulumi.get(self, "enabled")
 
     @_builtins.property
+    @pulumi.getter(name="holdableCursors")
+    def holdable_cursors(self) -> Optional[_builtins.bool]:
+        """
+        Whether a cursor WITH HOLD is declared again on another server if it gives the rows again that have been fetched. Off, since the rows that have not been may be others than those that the cursor had kept. Default: False.
+        """
+        return pulumi.get(self, "holdable_cursors")
+
+    @_builtins.property
     @pulumi.getter
     def journal(self) -> Optional['outputs.InstanceTransactionReplayJournal']:
         """
         What is kept of open transactions.
         """
         return pulumi.get(self, "journal")
+
+    @_builtins.property
+    @pulumi.getter(name="maxCursors")
+    def max_cursors(self) -> Optional[_builtins.int]:
+        """
+        Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
+        """
+        return pulumi.get(self, "max_cursors")
 
     @_builtins.property
     @pulumi.getter(name="maxRetries")
@@ -4089,6 +4123,14 @@ class InstanceTransactionReplay(dict):
         Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
         """
         return pulumi.get(self, "notices")
+
+    @_builtins.property
+    @pulumi.getter(name="tempTableMaxBytes")
+    def temp_table_max_bytes(self) -> Optional[_builtins.int]:
+        """
+        Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
+        """
+        return pulumi.get(self, "temp_table_max_bytes")
 
 
 @pulumi.output_type

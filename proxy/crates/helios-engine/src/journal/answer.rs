@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use helios_wire::frame;
+use helios_wire::frame::{self, HEADER_LEN};
 
 /// Mixes checksums whose order counts.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -10,12 +10,19 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Checksums of a whole answer. Its rows may come in another order when it is asked for again: where a statement
 /// determines their order it follows from the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Digest {
+pub(crate) struct Digest {
     rows: u64,
     /// The sum of the rows' checksums.
     sum: u64,
     /// Of everything else, in order.
     rest: u64,
+}
+
+impl Digest {
+    /// How many rows, and the sum of their checksums.
+    pub(crate) fn rows(self) -> (u64, u64) {
+        (self.rows, self.sum)
+    }
 }
 
 /// A message that has not come to its end.
@@ -25,11 +32,62 @@ struct Part {
     taken: usize,
     left: usize,
     hasher: DefaultHasher,
+    /// Of a RowDescription: where in a column the next byte is.
+    place: Place,
+}
+
+/// Of a RowDescription, what a byte is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In front of the columns, with as many bytes to come.
+    Head(usize),
+    Name,
+    /// Behind a column's name, with as many bytes to come. The first ones are the OID of its table.
+    Rest(usize),
+}
+
+/// Bytes behind a column's name, and those of them that are no OID of a table.
+const REST: usize = 18;
+const BEHIND_TABLE: usize = 14;
+
+impl Place {
+    /// In front of a message.
+    const START: Place = Place::Head(HEADER_LEN + 2);
+
+    /// Behind one more byte; whether that one counts.
+    fn step(self, byte: u8) -> (Place, bool) {
+        match self {
+            Place::Head(1) | Place::Rest(1) => (Place::Name, true),
+            Place::Head(left) => (Place::Head(left - 1), true),
+            Place::Name if byte == 0 => (Place::Rest(REST), true),
+            Place::Name => (Place::Name, true),
+            Place::Rest(left) => (Place::Rest(left - 1), left <= BEHIND_TABLE),
+        }
+    }
+}
+
+impl Part {
+    /// Temporary tables have other OIDs on another server.
+    fn hash(&mut self, bytes: &[u8]) {
+        if self.tag != b'T' {
+            return self.hasher.write(bytes);
+        }
+        let mut begin = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            let (next, counts) = self.place.step(byte);
+            self.place = next;
+            if !counts {
+                self.hasher.write(&bytes[begin..at]);
+                begin = at + 1;
+            }
+        }
+        self.hasher.write(&bytes[begin..]);
+    }
 }
 
 /// An answer as far as it has been told.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     digest: Digest,
     /// Whole messages, and their checksum in order.
     messages: u64,
@@ -39,9 +97,9 @@ pub(super) struct Answer {
 
 /// A message that is complete: its tag and its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) tag: u8,
-    pub(super) last: u8,
+pub(crate) struct Ended {
+    pub(crate) tag: u8,
+    pub(crate) last: u8,
 }
 
 /// What a server may say at any time is no part of an answer.
@@ -50,7 +108,7 @@ fn is_aside(tag: u8) -> bool {
 }
 
 impl Answer {
-    pub(super) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
 
@@ -66,7 +124,7 @@ impl Answer {
 
     /// Takes bytes up to the end of one message at most: how many, and the message if they end it. `None` if they are
     /// no message.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Option<(usize, Option<Ended>)> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<(usize, Option<Ended>)> {
         let part = match &mut self.part {
             Some(part) => part,
             None => {
@@ -76,6 +134,7 @@ impl Answer {
                     taken: 0,
                     left: header.total,
                     hasher: DefaultHasher::new(),
+                    place: Place::START,
                 })
             }
         };
@@ -83,7 +142,7 @@ impl Answer {
         part.taken += n;
         part.left -= n;
         if !is_aside(part.tag) {
-            part.hasher.write(&bytes[..n]);
+            part.hash(&bytes[..n]);
         }
         if part.left > 0 {
             return Some((n, None));

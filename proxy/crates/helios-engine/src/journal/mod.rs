@@ -3,9 +3,11 @@
 //! to be done comes out; `session::replaying` acts.
 
 mod answer;
+mod holdings;
 mod ledger;
 mod number;
 mod outcome;
+mod reason;
 mod values;
 
 use std::collections::VecDeque;
@@ -13,9 +15,12 @@ use std::sync::Arc;
 
 use helios_wire::frame;
 
-use answer::{Answer, Digest, Ended};
+pub(crate) use answer::Answer;
+use answer::{Digest, Ended};
+pub(crate) use holdings::{Held, Holdings, Rules, Step};
 pub(crate) use ledger::{Ledger, Ticket};
 pub(crate) use outcome::{judge, status_of, Outcome, Place, Seen, Xact, PLACE, PROBE};
+pub(crate) use reason::Reason;
 pub(crate) use values::Slot;
 use values::Values;
 
@@ -47,73 +52,6 @@ pub(crate) enum Weight {
     Commits,
     /// It may commit, and do other things.
     Mixes,
-}
-
-/// Why a transaction is lost with its server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The journal is full.
-    Overflow,
-    /// It has run something that must not run twice, or that nothing is known of.
-    Statement,
-    /// It has copied.
-    Copy,
-    /// The unnamed statement of an earlier transaction was used and is gone.
-    UnnamedStatement,
-    /// The session holds something that the server had.
-    Pinned,
-    /// A commit was under way, of which nobody knows whether it came to be.
-    Outcome,
-    /// Something gave another answer.
-    Answer,
-    /// The next primary's sequence may give a number again that the client has seen, or something else stands against it.
-    Sequence,
-    /// A lock was waited for in vain.
-    Lock,
-    /// The client has cancelled it.
-    Cancelled,
-    /// There was no server to be had.
-    NoServer,
-    /// Servers were lost again and again.
-    Losses,
-    /// The next primary lacks what the session has seen.
-    History,
-}
-
-impl Reason {
-    pub(crate) const ALL: [Reason; 13] = [
-        Reason::Overflow,
-        Reason::Statement,
-        Reason::Copy,
-        Reason::UnnamedStatement,
-        Reason::Pinned,
-        Reason::Outcome,
-        Reason::Answer,
-        Reason::Sequence,
-        Reason::Lock,
-        Reason::Cancelled,
-        Reason::NoServer,
-        Reason::Losses,
-        Reason::History,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Reason::Overflow => "overflow",
-            Reason::Statement => "statement",
-            Reason::Copy => "copy",
-            Reason::UnnamedStatement => "unnamed_statement",
-            Reason::Pinned => "pinned",
-            Reason::Outcome => "outcome",
-            Reason::Answer => "answer",
-            Reason::Sequence => "sequence",
-            Reason::Lock => "lock",
-            Reason::Cancelled => "cancelled",
-            Reason::NoServer => "no_server",
-            Reason::Losses => "losses",
-            Reason::History => "history",
-        }
-    }
 }
 
 /// What the loss of the server means.
@@ -213,6 +151,8 @@ pub(crate) struct Journal {
     losses: u32,
     /// Bytes that the ledger has it down for.
     charged: usize,
+    /// What the session has on its server alone.
+    pub(crate) holdings: Holdings,
 }
 
 impl Drop for Journal {
@@ -222,8 +162,9 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(bounds: Bounds, ledger: &Arc<Ledger>) -> Journal {
+    pub(crate) fn new(bounds: Bounds, rules: Rules, ledger: &Arc<Ledger>) -> Journal {
         Journal {
+            holdings: Holdings::new(rules, bounds, ledger),
             bounds,
             ledger: Arc::clone(ledger),
             requests: Vec::new(),
@@ -272,6 +213,7 @@ impl Journal {
         self.binds = false;
         self.portals = Weight::Reads;
         self.pending.clear();
+        self.holdings.forget_pending();
         self.entries.clear();
         self.obstacle = None;
         self.rerun = None;
@@ -374,8 +316,10 @@ impl Journal {
             .filter(|rerun| rerun.sent < self.entries.len())
         {
             rerun.sent += 1;
+            self.holdings.end_request(true);
             return;
         }
+        self.holdings.end_request(false);
         let end = if self.is_kept() { end } else { 0 };
         self.pending.push_back(Request {
             end,
@@ -411,6 +355,9 @@ impl Journal {
         let Some(request) = self.pending.pop_front() else {
             return;
         };
+        let commits = request.weight >= Weight::Commits;
+        self.holdings
+            .answered(digest, is_done, commits, status == b'I');
         if status == b'I' {
             if is_done && self.commits(request) {
                 self.last = self.xact.or(self.last);
@@ -476,6 +423,7 @@ impl Journal {
         self.binds = false;
         self.pending.clear();
         self.values.go_back();
+        self.holdings.forget_pending();
         self.lose_server();
         self.rerun = Some(Rerun {
             checked: 0,
@@ -574,6 +522,7 @@ impl Journal {
         let rest = self.requests.split_off(self.answered_end());
         let answer = std::mem::take(&mut self.answer);
         self.clear();
+        self.holdings.forget_open();
         self.lose_server();
         self.answer = answer;
         rest

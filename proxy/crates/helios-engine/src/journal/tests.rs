@@ -27,6 +27,12 @@ fn answer(rows: &[&str], tag: &str, status: u8) -> Vec<u8> {
     out
 }
 
+const RULES: Rules = Rules {
+    holdable_cursors: true,
+    max_cursors: 2,
+    temp_table_max_bytes: 1000,
+};
+
 struct Desk {
     journal: Journal,
     ledger: Arc<Ledger>,
@@ -35,7 +41,7 @@ struct Desk {
 impl Desk {
     fn new() -> Desk {
         let ledger = Arc::new(Ledger::default());
-        let journal = Journal::new(BOUNDS, &ledger);
+        let journal = Journal::new(BOUNDS, RULES, &ledger);
         Desk { journal, ledger }
     }
 
@@ -145,6 +151,47 @@ fn rows_count_in_any_order_and_everything_else_in_its_own() {
             (other.len(), compared),
             "{rows:?}"
         );
+    }
+}
+
+/// A RowDescription of two columns.
+fn columns(names: [&str; 2], table: u8, of: u8) -> Vec<u8> {
+    let mut body = vec![0, 2];
+    for name in names {
+        body.extend(name.as_bytes());
+        body.extend([
+            0, 0, 0, 0, table, 0, 1, 0, 0, 0, of, 0, 4, 255, 255, 255, 255, 0, 0,
+        ]);
+    }
+    message(b'T', &body)
+}
+
+#[test]
+fn the_oid_of_a_table_does_not_count_and_all_else_of_its_columns_does() {
+    for (other, compared) in [
+        (columns(["a", "b"], 7, 23), Compared::Verified),
+        (columns(["a", "b"], 8, 23), Compared::Verified),
+        (columns(["a", "b"], 7, 25), Compared::Other),
+        (columns(["a", "c"], 7, 23), Compared::Other),
+    ] {
+        let mut desk = Desk::new();
+        desk.ask("select", Weight::Reads);
+        let told = [columns(["a", "b"], 7, 23), answer(&[], "SELECT 0", b'T')].concat();
+        desk.journal.told(&told);
+        let again = desk.journal.begin_rerun(3).expect("a first time");
+        desk.journal.sent(&again);
+
+        let bytes = [other, answer(&[], "SELECT 0", b'T')].concat();
+        let (last, rest) = pieces(&bytes, true)
+            .split_last()
+            .map(|(a, b)| (*a, b.to_vec()))
+            .expect("many");
+        for piece in rest {
+            let so_far = desk.journal.compare(piece);
+            assert_eq!(so_far, (piece.len(), Compared::Same));
+        }
+
+        assert_eq!(desk.journal.compare(last), (last.len(), compared));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Aim, Block, Handling, Kept, Plan};
+use super::{Aim, Block, Handling, Holding, Kept, Plan};
 use crate::catalog::AsOf;
 use crate::server::Doubts;
 
@@ -54,6 +54,7 @@ pub(super) struct Decided {
     handling: Option<Handling>,
     rerun: Rerun,
     kept: Option<Kept>,
+    holding: Option<Box<Holding>>,
     routing: Aim,
     tables: Vec<String>,
 }
@@ -120,6 +121,7 @@ impl Decided {
             handling: decided.handling,
             rerun: decided.rerun,
             kept: decided.kept.map(Arc::new),
+            holding: decided.holding,
             by,
             class: 0,
         }

@@ -106,29 +106,63 @@ pub(crate) async fn value(server: &mut Server, sql: &str) -> Result<Option<Vec<u
     Ok(outcome.await?.ok().and(value))
 }
 
-async fn ask(
+/// Runs a simple query of ours and has each of its rows looked at.
+///
+/// # Errors
+/// As `run`.
+pub(crate) async fn ask(
     server: &mut Server,
     sql: &str,
     mut on_row: impl FnMut(&[u8]),
 ) -> Result<Result<(), Vec<u8>>, Doubt> {
     let mut request = Vec::with_capacity(sql.len() + 8);
     frontend::query(&mut request, sql.as_bytes());
-    server.conn.wbuf.extend(&request);
+    let limits = Limits {
+        time: RESET_LIMIT,
+        message: MAX_CHATTER,
+    };
+    let on_message = |message: &[u8]| {
+        if message[0] == b'D' {
+            on_row(&message[HEADER_LEN..]);
+        }
+    };
+    repeat(server, &request, limits, on_message).await
+}
+
+/// What is expected of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Until it has answered.
+    pub(crate) time: Duration,
+    /// Bytes of one message.
+    pub(crate) message: usize,
+}
+
+/// Sends a request, with one ReadyForQuery at its end, and has what comes before that looked at.
+///
+/// # Errors
+/// As `run`.
+pub(crate) async fn repeat(
+    server: &mut Server,
+    request: &[u8],
+    limits: Limits,
+    mut on_message: impl FnMut(&[u8]),
+) -> Result<Result<(), Vec<u8>>, Doubt> {
+    server.conn.wbuf.extend(request);
     // As any Query does, it ends the unnamed statement.
     server.state.unnamed = 0;
     let exchange = async {
         server.conn.flush().await?;
         let mut outcome = Ok(());
         loop {
-            match next(server).await? {
+            match next(server, limits.message).await? {
                 Reply::Ready => return Ok(outcome),
                 Reply::Error(message) => outcome = Err(message),
-                Reply::Row(message) => on_row(&message[HEADER_LEN..]),
-                Reply::Other => {}
+                Reply::Other(message) => on_message(&message),
             }
         }
     };
-    let result: Option<Result<_, std::io::Error>> = rt::timeout(RESET_LIMIT, exchange).await;
+    let result: Option<Result<_, std::io::Error>> = rt::timeout(limits.time, exchange).await;
     result
         .ok_or_else(|| Doubt("the server did not answer in time".to_owned()))?
         .map_err(|err| Doubt(err.to_string()))
@@ -137,11 +171,10 @@ async fn ask(
 enum Reply {
     Ready,
     Error(Vec<u8>),
-    Row(Vec<u8>),
-    Other,
+    Other(Vec<u8>),
 }
 
-async fn next(server: &mut Server) -> std::io::Result<Reply> {
+async fn next(server: &mut Server, max: usize) -> std::io::Result<Reply> {
     let invalid = |text: String| std::io::Error::new(std::io::ErrorKind::InvalidData, text);
     loop {
         let bytes = server.conn.rbuf.bytes();
@@ -158,15 +191,15 @@ async fn next(server: &mut Server) -> std::io::Result<Reply> {
                     Err(invalid(server_text(&message)))
                 }
                 b'E' => Ok(Reply::Error(message)),
-                b'D' => Ok(Reply::Row(message)),
-                b'S' => {
-                    note_parameter(server, &message[HEADER_LEN..]);
-                    Ok(Reply::Other)
+                tag => {
+                    if tag == b'S' {
+                        note_parameter(server, &message[HEADER_LEN..]);
+                    }
+                    Ok(Reply::Other(message))
                 }
-                _ => Ok(Reply::Other),
             };
         }
-        if header.is_some_and(|header| header.total > MAX_CHATTER) {
+        if header.is_some_and(|header| header.total > max) {
             return Err(invalid("a reply of unexpected size".to_owned()));
         }
         if server.conn.fill().await? == 0 {

@@ -447,6 +447,7 @@ impl Session {
         let translated = self.fifo.front().and_then(Expect::renamed);
         let translated = translated.map(|renamed| renamed.translate(&fields));
         let translated = translated.or_else(|| self.forgotten_sequence(&fields));
+        let translated = translated.or_else(|| self.lost_cursor(&fields));
         match self.fifo.front() {
             None => Err(self.misplaced(b'E')),
             Some(_) if is_timed_out => {

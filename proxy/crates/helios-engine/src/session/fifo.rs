@@ -56,6 +56,8 @@ pub(crate) enum Expect {
     Probe { parse: Option<Arc<Statement>> },
     /// A simple Query of ours about what is left in the session, not shown.
     Inspection(Box<Inspection>),
+    /// A simple Query of ours about what temporary tables hold, with what has been told of that, not shown.
+    Contents(Option<Vec<u8>>),
     /// A simple Query of ours that sets the client's settings, not shown.
     Adjustment,
     /// A Parse and Sync of ours ahead of a simple Query that names the statement, not shown.
@@ -100,6 +102,7 @@ impl Expect {
         matches!(
             self,
             Expect::Inspection(_)
+                | Expect::Contents(_)
                 | Expect::Adjustment
                 | Expect::Preparation { .. }
                 | Expect::Lesson(_)

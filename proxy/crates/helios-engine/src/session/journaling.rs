@@ -53,6 +53,10 @@ impl Session {
 
     /// A statement is about to run, of which the plan says what it means to run it again.
     pub(super) fn weigh(&mut self, plan: Option<&Plan>) {
+        if self.replaying.is_none() {
+            return;
+        }
+        let is_holding = self.is_holding(plan);
         let Some(replaying) = &mut self.replaying else {
             return;
         };
@@ -64,6 +68,8 @@ impl Session {
         let weight = match verb {
             Some(Verb::Commit) => Weight::Commits,
             Some(Verb::Begin | Verb::Start | Verb::Set | Verb::Rollback) => Weight::Reads,
+            // What it changes goes with its server, whatever becomes of the transaction.
+            None if is_holding && plan.weight() < Weight::Commits => Weight::Reads,
             None => plan.weight(),
         };
         replaying.journal.note(weight, begins);
@@ -90,6 +96,9 @@ impl Session {
     pub(super) fn note_savepoint(&mut self, tag: &[u8]) {
         if let Some(replaying) = &mut self.replaying {
             replaying.has_savepoints |= tag == b"SAVEPOINT";
+            if tag == b"ROLLBACK" && replaying.has_savepoints {
+                replaying.journal.holdings.roll_back_part();
+            }
         }
     }
 

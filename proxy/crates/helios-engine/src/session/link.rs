@@ -402,7 +402,8 @@ impl Session {
             link.definition = None;
             link.write_mode.take_if(|_| is_kept);
         }
-        if self.inspect_if_in_doubt() || self.adjust_if_needed() || self.learn_types() {
+        let is_asking = self.inspect_if_in_doubt() || self.ask_contents();
+        if is_asking || self.adjust_if_needed() || self.learn_types() {
             return;
         }
         let is_own = |link: &Link| link.mode == PoolMode::Session;

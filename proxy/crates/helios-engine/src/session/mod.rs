@@ -15,6 +15,7 @@ mod down;
 mod failure;
 mod fifo;
 pub(crate) mod handle;
+mod holding;
 mod journaling;
 mod keeping;
 mod leaving;
@@ -29,6 +30,7 @@ mod probing;
 mod reader;
 mod reading;
 mod reads;
+mod rebuilding;
 mod renaming;
 mod replaying;
 mod replication;
@@ -271,6 +273,8 @@ enum Step {
     Again,
     /// A server must say what has become of a commit.
     NeedOutcome,
+    /// What the session had on its server must be made again on another one, where its transaction may have to be run.
+    NeedRebuild { replays: bool },
 }
 
 /// The whole life of a client on this worker.
@@ -373,12 +377,16 @@ impl Session {
             if matches!(step, Step::NeedOutcome) {
                 step = Box::pin(self.find_outcome()).await;
             }
+            if let Step::NeedRebuild { replays } = step {
+                step = Box::pin(self.rebuild(replays)).await;
+            }
             let done = match step {
                 Step::NeedServer => self.acquire().await,
                 Step::NeedPlan(wanted) => Box::pin(self.await_plan(wanted)).await,
                 Step::NeedStamp => Box::pin(self.await_stamp()).await,
                 Step::Again => continue,
-                Step::Left | Step::Silent | Step::NeedOutcome => break None,
+                Step::Left | Step::Silent => break None,
+                Step::NeedOutcome | Step::NeedRebuild { .. } => break None,
                 Step::Fatal(refusal) => break Some(refusal),
             };
             let Err(ended) = done else { continue };

@@ -12,14 +12,14 @@ impl Session {
     /// In front of whatever is answered next: between two messages, where a notice may come at any time.
     pub(super) fn tell_obstacle(&mut self) {
         let is_open = self.status == Status::Transaction && self.down.remaining == 0;
-        let Some(replaying) = self.replaying.as_mut().filter(|it| it.wants_notice()) else {
-            return;
-        };
-        if !is_open {
+        if !is_open || !self.replaying.as_ref().is_some_and(|it| it.wants_notice()) {
             return;
         }
-        let pinned = self.pins.any().then_some(Reason::Pinned);
-        let Some(reason) = replaying.journal.obstacle().or(pinned) else {
+        let unkept = self.unkept();
+        let Some(replaying) = &mut self.replaying else {
+            return;
+        };
+        let Some(reason) = replaying.journal.obstacle().or(unkept) else {
             return;
         };
         replaying.is_obstacle_told = true;
@@ -43,6 +43,13 @@ fn sentence(reason: Reason) -> &'static str {
             "It uses the unnamed statement of an earlier transaction, which is gone."
         }
         Reason::Pinned => "The session holds something that only its server has.",
+        Reason::Advisory => "The session holds advisory locks in a way that cannot be repeated.",
+        Reason::TemporaryTable => {
+            "The session has temporary objects that cannot be made again, or too much in them."
+        }
+        Reason::Cursor => {
+            "The session has cursors WITH HOLD that cannot be declared again, or too many."
+        }
         _ => "It has run something that must not run twice, or that nothing is known of.",
     }
 }

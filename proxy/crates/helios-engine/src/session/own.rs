@@ -37,6 +37,7 @@ impl Session {
             b'T' | b'C' | b'N' => {}
             b'D' | b'E' | b't' | b'n' | b'1' | b'2' | b'3' => match (self.fifo.front_mut(), tag) {
                 (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
+                (Some(Expect::Contents(_)), b'D' | b'E') => self.take_contents(tag, body),
                 (Some(Expect::Adjustment), b'D' | b'E') => {}
                 (Some(Expect::Freshness), b'D' | b'E') => self.judge_freshness(body),
                 (Some(Expect::Preparation { error, .. }), b'E') => {
@@ -82,6 +83,7 @@ impl Session {
                 self.on_prepared_ahead(&statement, error);
             }
             Some(Expect::Inspection(inspection)) => self.on_inspected(*inspection),
+            Some(Expect::Contents(contents)) => self.on_contents(contents),
             Some(Expect::Lesson(statement)) => self.on_lesson(&statement),
             _ => {}
         }

@@ -308,6 +308,9 @@ impl Session {
             self.expect(Expect::Bind { statement: None });
             return Ok(Act::Forward);
         };
+        if self.awaits_held_bind(header, message) {
+            return Ok(Act::Wait);
+        }
         let mut named = self.meant(head.statement);
         let current;
         let plan = match &named {
@@ -323,6 +326,7 @@ impl Session {
         let plan = plan.cloned();
         self.act_on_plan(plan.as_ref());
         self.limit_time(plan.as_deref());
+        self.hold_bind(header, message, &head);
         self.note_bound(head.statement);
         self.trace_bind(head.portal, head.statement);
         self.reword(head.statement, named.as_mut(), Some(head.portal), pending);

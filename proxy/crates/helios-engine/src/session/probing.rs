@@ -74,7 +74,7 @@ impl Session {
         frontend::parse(&mut out, b"", &[sql, b"\0", NO_TYPES].concat());
         bind(&mut out, b"", b"");
         frame::write(&mut out, b'D', |body| body.extend_from_slice(b"P\0"));
-        execute(&mut out, b"");
+        frontend::execute(&mut out, b"");
         let parse = self.question(&mut out);
         out.extend_from_slice(frontend::FLUSH);
         out.extend_from_slice(frontend::SYNC);
@@ -170,7 +170,7 @@ impl Session {
             link.server.state.statements.insert(Arc::clone(&statement));
         }
         bind(out, PORTAL, &statement.name);
-        execute(out, PORTAL);
+        frontend::execute(out, PORTAL);
         frame::write(out, b'C', |body| {
             body.push(b'P');
             frame::write_cstr(body, PORTAL);
@@ -278,11 +278,4 @@ fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
     let put = |piece: &[u8]| out.extend_from_slice(piece);
     frontend::bind_head(put, portal, statement, NOTHING.len());
     out.extend_from_slice(NOTHING);
-}
-
-fn execute(out: &mut Vec<u8>, portal: &[u8]) {
-    frame::write(out, b'E', |body| {
-        frame::write_cstr(body, portal);
-        body.extend_from_slice(&[0; 4]);
-    });
 }

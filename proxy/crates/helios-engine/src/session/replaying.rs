@@ -20,7 +20,7 @@ use super::startup::Ended;
 use super::{Homeless, Link, Partial, Session, Step, HIGH_WATER};
 use crate::config::{PoolMode, TransactionReplay};
 use crate::error::Refusal;
-use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Ticket, Xact};
+use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Rules, Ticket, Xact};
 use crate::plans::Verb;
 use crate::pool::PoolShard;
 use crate::settings::{literal, Bucket};
@@ -38,7 +38,7 @@ const OTHERS_POLL: Duration = Duration::from_millis(5);
 /// What a session needs to run its transaction again.
 #[derive(Debug)]
 pub(super) struct Replaying {
-    rules: TransactionReplay,
+    pub(super) rules: TransactionReplay,
     pub(super) journal: Journal,
     /// The client's settings when the transaction began.
     pub(super) bucket: Arc<Bucket>,
@@ -71,6 +71,8 @@ pub(super) struct Replaying {
     pub(super) home: String,
     /// A commit that nobody has answered.
     pub(super) doubtful: Option<Box<Doubtful>>,
+    /// Cursors WITH HOLD have gone with their server.
+    pub(super) has_lost_cursors: bool,
 }
 
 impl Replaying {
@@ -84,9 +86,14 @@ impl Replaying {
             bytes: rules.journal.max_bytes,
             total_bytes: rules.journal.max_total_bytes,
         };
+        let kept = Rules {
+            holdable_cursors: rules.holdable_cursors,
+            max_cursors: rules.max_cursors,
+            temp_table_max_bytes: rules.temp_table_max_bytes,
+        };
         Replaying {
             rules,
-            journal: Journal::new(bounds, ledger),
+            journal: Journal::new(bounds, kept, ledger),
             bucket: Arc::clone(bucket),
             told: 0,
             last_words: None,
@@ -103,6 +110,7 @@ impl Replaying {
             probing: None,
             home: String::new(),
             doubtful: None,
+            has_lost_cursors: false,
         }
     }
 
@@ -280,18 +288,35 @@ impl Session {
             replaying.journal.told(&bytes[replaying.told..]);
             replaying.told = bytes.len();
         }
-        let loss = match replaying.journal.weigh_loss() {
-            Loss::Replay if self.pins.any() || link.mode != PoolMode::Transaction => {
+        let loss = replaying.journal.weigh_loss();
+        // Words that are not kept have been told.
+        let is_told = link.fatal && last_words.is_none();
+        self.lose_cursors();
+        let unkept = match self.pins.any() && link.mode != PoolMode::Transaction {
+            true => Some(Reason::Pinned),
+            false => self.unkept(),
+        };
+        if let (Loss::Nothing | Loss::Replay, Some(reason)) = (loss, unkept) {
+            if reason != Reason::Pinned && !is_told {
+                self.worker.stats().replays.fail(reason);
+                return Some(self.fatal(self.unbuilt(reason)));
+            }
+        }
+        let loss = match (loss, unkept) {
+            (Loss::Replay, None) if link.mode != PoolMode::Transaction => {
                 Loss::Fatal(Reason::Pinned)
             }
-            Loss::Ask(_) if self.pins.any() => Loss::Fatal(Reason::Outcome),
-            // Words that are not kept have been told.
-            Loss::Replay | Loss::Ask(_) if link.fatal && last_words.is_none() => Loss::Nothing,
-            loss => loss,
+            (Loss::Replay, Some(reason)) => Loss::Fatal(reason),
+            (Loss::Ask(_), Some(_)) => Loss::Fatal(Reason::Outcome),
+            (Loss::Replay | Loss::Ask(_), None) if is_told => Loss::Nothing,
+            (loss, _) => loss,
         };
         match loss {
             Loss::Replay => return Some(self.repeat(link, None)),
             Loss::Ask(xact) => return Some(self.repeat(link, Some(xact))),
+            Loss::Nothing if self.pins.any() && unkept.is_none() && !is_told => {
+                return Some(self.outlive_at_rest(link))
+            }
             Loss::Fatal(reason) => self.worker.stats().replays.fail(reason),
             Loss::Nothing => {}
         }
@@ -306,12 +331,12 @@ impl Session {
         self.take_ticket(link);
         match self.doubt_loss(link, commit) {
             Some(step) => step,
-            None => self.replay(),
+            None => self.begin_again(),
         }
     }
 
     /// Has others wait for what becomes of the transaction that this server had.
-    fn take_ticket(&mut self, link: &Link) {
+    pub(super) fn take_ticket(&mut self, link: &Link) {
         let cluster = &link.shard.shared.key.cluster;
         let ledger = &self.worker.shared.ledger;
         if let Some(replaying) = &mut self.replaying {
@@ -425,7 +450,8 @@ impl Session {
         }
         self.status = Status::Failed;
         self.opening = Some(Opening::failed());
-        if refusal.is_fatal() {
+        // What the session had there is lost with this server as well.
+        if refusal.is_fatal() || self.pins.any() {
             return self.fatal(refusal);
         }
         // What it has asked meanwhile says how the block goes on from here.

@@ -15,6 +15,7 @@ use helios_wire::sqlstate;
 use super::fifo::Expect;
 use super::{Link, Session};
 use crate::config::PoolMode;
+use crate::journal::Held;
 use crate::notify::Channel;
 use crate::server::Doubts;
 use crate::settings::literal;
@@ -108,7 +109,7 @@ impl Pins {
         self.0 & (1 << pin as u8) != 0
     }
 
-    fn set(&mut self, pin: Pin, on: bool) {
+    pub(super) fn set(&mut self, pin: Pin, on: bool) {
         let bit = 1 << pin as u8;
         self.0 = if on { self.0 | bit } else { self.0 & !bit };
     }
@@ -131,6 +132,8 @@ pub(crate) struct Inspection {
     asked: Doubts,
     settings: BTreeMap<String, String>,
     found: Pins,
+    /// What was told of those.
+    held: Held,
     channels: BTreeSet<Channel>,
     failed: bool,
 }
@@ -143,26 +146,31 @@ const SETTINGS_ROWS: &str = "\
             ('{transaction_isolation,transaction_read_only,transaction_deferrable}') \
     UNION ALL SELECT 'setting', 'role', pg_catalog.current_setting('role') \
         WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none'";
-const HOLDS_ROWS: &str = "\
-    SELECT 'temporary_object', '', '' WHERE EXISTS \
-        (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
-         UNION ALL \
-         SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-    UNION ALL SELECT 'holdable_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
+/// What is told of each serves to see whether another server has the same.
+pub(super) const HOLDS_ROWS: &str = "\
+    SELECT 'temporary_object', relname::pg_catalog.text, relkind::pg_catalog.text FROM pg_catalog.pg_class \
+        WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+        AND relkind OPERATOR(pg_catalog.<>) 'i' AND relkind OPERATOR(pg_catalog.<>) 'I' \
+    UNION ALL SELECT 'temporary_object', proname::pg_catalog.text, '()' FROM pg_catalog.pg_proc \
+        WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+    UNION ALL SELECT 'holdable_cursor', name, '' FROM pg_catalog.pg_cursors WHERE is_holdable \
     UNION ALL SELECT 'prepared_statement', '', '' WHERE EXISTS \
         (SELECT FROM pg_catalog.pg_prepared_statements \
          WHERE from_sql AND name OPERATOR(pg_catalog.!~) '^helios_[0-9]+$') \
-    UNION ALL SELECT 'advisory_lock', '', '' WHERE EXISTS \
-        (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
+    UNION ALL SELECT 'advisory_lock', '', pg_catalog.md5(pg_catalog.string_agg(lock, ' ' ORDER BY lock)) FROM \
+        (SELECT pg_catalog.concat_ws('/', classid, objid, objsubid, mode) FROM pg_catalog.pg_locks \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) held (lock) \
+        HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0";
 const CHANNELS: &str = "pg_catalog.pg_listening_channels() AS channel (name)";
 
 impl Inspection {
-    fn new(asked: Doubts) -> Inspection {
+    pub(super) fn new(asked: Doubts) -> Inspection {
         Inspection {
             asked,
             settings: BTreeMap::new(),
             found: Pins::NONE,
+            held: Held::new(),
             channels: BTreeSet::new(),
             failed: false,
         }
@@ -190,6 +198,11 @@ impl Inspection {
         parts.join(" UNION ALL ")
     }
 
+    /// What the session holds; `None` if the server could not tell.
+    pub(super) fn into_held(self) -> Option<Held> {
+        (!self.failed).then_some(self.held)
+    }
+
     /// Takes a DataRow or ErrorResponse; a row that cannot be read is an answer that cannot be trusted.
     pub(super) fn take(&mut self, tag: u8, body: &[u8]) {
         self.failed |= tag == b'E' || self.read(body).is_none();
@@ -202,6 +215,7 @@ impl Inspection {
         };
         if let Some(pin) = Pin::named(what) {
             self.found.set(pin, true);
+            self.held.insert([what.into(), name.into(), value.into()]);
         } else if what == b"channel" {
             self.channels.insert(name.into());
         } else {
@@ -245,6 +259,9 @@ impl Session {
         let mut left = Pins::NONE;
         left.set(Pin::Library, self.pins.has(Pin::Library));
         self.pin(left);
+        if let Some(replaying) = &mut self.replaying {
+            replaying.journal.holdings.clear();
+        }
         let Some(link) = &mut self.link else { return };
         link.doubts = Doubts::NONE;
         link.discarded = true;
@@ -318,7 +335,7 @@ impl Session {
     }
 
     /// Acts on the answer, once it is complete.
-    pub(super) fn on_inspected(&mut self, inspection: Inspection) {
+    pub(super) fn on_inspected(&mut self, mut inspection: Inspection) {
         let Some(link) = &mut self.link else { return };
         let mut pins = self.pins;
         pins.set(Pin::Unknown, inspection.failed);
@@ -332,6 +349,12 @@ impl Session {
         if inspection.asked.holds {
             for pin in Pin::CATALOGUED {
                 pins.set(pin, inspection.found.has(pin));
+            }
+            if let Some(replaying) = &mut self.replaying {
+                replaying
+                    .journal
+                    .holdings
+                    .on_held(std::mem::take(&mut inspection.held));
             }
         }
         if inspection.asked.settings {

@@ -104,7 +104,7 @@ impl Session {
                 self.fifo = fifo;
                 match is_other {
                     true => self.give_up_history(),
-                    false => self.replay(),
+                    false => self.begin_again(),
                 }
             }
             Ok(_) | Err(_) => self.end_in_doubt(unknown_outcome()),
@@ -179,8 +179,11 @@ impl Session {
         let Some(replaying) = &mut self.replaying else {
             return Step::Silent;
         };
-        replaying.leave_queue();
+        if !self.pins.any() {
+            replaying.leave_queue();
+        }
         let journal = &mut replaying.journal;
+        let leaves = leaves || journal.holdings.is_open();
         let rest = journal
             .acknowledgement()
             .or_else(|| match journal.is_rerunning() {
@@ -197,7 +200,10 @@ impl Session {
         self.started = None;
         self.transaction = None;
         self.handle.set_activity(self.activity());
-        Step::Again
+        match self.pins.any() {
+            true => Step::NeedRebuild { replays: false },
+            false => Step::Again,
+        }
     }
 
     /// What the transaction was begun on is not there any more.
@@ -223,7 +229,7 @@ impl Session {
         }
     }
 
-    fn lose_link(&mut self, cause: &str) {
+    pub(super) fn lose_link(&mut self, cause: &str) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
         let standing = &link.shard.shared.standing;

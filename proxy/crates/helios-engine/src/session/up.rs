@@ -361,6 +361,7 @@ impl Session {
                 let plan = self.plan.take();
                 self.tell_notices(plan.as_deref());
                 self.act_on_plan(plan.as_ref());
+                self.hold_query(header, message);
                 self.note_unlistens(plan.as_deref(), planning::text(message));
                 self.limit_time(plan.as_deref());
                 let numbers = self.numbers_of(plan.as_deref(), planning::text(message), &[]);

@@ -152,12 +152,12 @@ impl Session {
         message: &[u8],
         pending: &mut Pending<'_>,
     ) -> Act {
-        let link = self.link_mut();
-        let is_plain = link.renamed.is_empty();
-        let is_read = !is_plain || link.keeping.is_some() || self.traced.is_some();
+        let is_plain = self.link_mut().renamed.is_empty();
+        let is_read = !is_plain || self.traced.is_some() || self.replaying.is_some();
         if message.len() < header.total && is_read {
             return Act::Wait;
         }
+        self.hold_execute(message);
         let span = self.trace_execute(message);
         let kept = self.keeping_of(message);
         if is_plain {

@@ -21,6 +21,7 @@ async def transaction_replay(request: web.Request) -> web.Response:
             completed=replays.completed_total,
             acknowledged=replays.acknowledged_total,
             statements=replays.statements_total,
+            sessions=replays.sessions_total,
             diverged={each.reason: each.total for each in replays.failed},
         )
     )

@@ -317,7 +317,7 @@ def main() -> None:
     figures: dict[str, Any] = {"delay_ms": DELAY_MS, "sessions": SESSIONS}
     with servers() as (cluster, standbys):
         late = start_late(cluster, "late", f"{LATE_SECONDS}s")
-        routing = {"read_write_split": True, "consistency": "bounded", "max_lag_ms": MAX_LAG_MS}
+        routing: dict[str, Any] = {"read_write_split": True, "consistency": "bounded", "max_lag_ms": MAX_LAG_MS}
         try:
             with helios(cluster, [*standbys, late], **routing) as proxy:
                 beside = asyncio.run(beside_a_late_one(proxy, args.late_seconds))

@@ -114,6 +114,19 @@ def test_an_application_verifies_the_proxy_by_what_the_secret_says(in_cluster: I
         psql("/connection", "minimal")
 
 
+def test_pods_are_let_into_a_restricted_namespace(in_cluster: Installed) -> None:
+    """PostgreSQL and the clients came before the rule, which is asked about new pods only."""
+    in_cluster.kubectl("label", "namespace", in_cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    loose = ("run", "loose", "--image=localhost/helios-postgres:dev", "--image-pull-policy=Never", "--restart=Never")
+    with pytest.raises(KubectlError, match="violates PodSecurity"):
+        in_cluster.kubectl(*loose)
+
+    in_cluster.apply_example()
+
+    until(lambda: in_cluster.psql("select 6 * 7") == "42", "the Service answers", deadline=60)
+    assert len(in_cluster.pods()) == 2
+
+
 APPLICATION = {
     "apiVersion": "v1",
     "kind": "Pod",

@@ -1,5 +1,5 @@
 """What is no death of a primary, and what is a slow one: a full disk, a backend that the kernel kills, a network that
-parts one proxy from it, and a server that stands still."""
+parts one proxy from it, and a server that stands still. And a death by itself: no room for its log."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.client import Client, LoginRefusedError, Target, sqlstates
+from harness.client import Client, ClosedError, LoginRefusedError, Target, sqlstates
 from harness.failover import (
     PATIENCE,
     await_nodes,
@@ -31,12 +31,12 @@ from harness.failover import (
 )
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.namespace import NETWORK, Namespace
+from harness.postgres import superuser_of
 from harness.proxy import HeliosProcess
 from harness.replicas import ReplicatedCluster
 from harness.wait import until
 from helios.play.postgres import PostgresServer
 
-ROOM = "64m"
 FILL = "insert into filler select n, repeat('x', 1000) from generate_series(1, 200000) n"
 
 
@@ -61,27 +61,26 @@ def proxy(cluster: ReplicatedCluster, tmp_path: Path) -> Iterator[HeliosProcess]
 
 
 @contextmanager
-def small_disk(server: PostgresServer) -> Iterator[None]:
-    """Its tables are on a file system of their own meanwhile."""
-    base = server.data / "base"
-    kept = server.data.parent / f"{server.name}-base"
+def small_disk(server: PostgresServer, folder: str = "base", room: str = "64m") -> Iterator[None]:
+    """A folder of its data, by default its tables, is on a file system of its own meanwhile."""
+    place = server.data / folder
+    kept = server.data.parent / f"{server.name}-{folder}"
     server.stop("fast")
-    base.rename(kept)
-    base.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM},mode=700", "tmpfs", str(base)], check=True)
+    place.rename(kept)
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room},mode=700", "tmpfs", str(place)], check=True)
     try:
-        copy(kept, base, server.data)
+        copy(kept, place, server.data)
         server.start()
         yield
-        server.stop("fast")
-        shutil.rmtree(kept)
-        kept.mkdir()
-        copy(base, kept, server.data)
     finally:
         server.stop("immediate")
-        subprocess.run(["umount", str(base)], check=True)
-        base.rmdir()
-        kept.rename(base)
+        shutil.rmtree(kept)
+        kept.mkdir()
+        copy(place, kept, server.data)
+        subprocess.run(["umount", str(place)], check=True)
+        place.rmdir()
+        kept.rename(place)
         server.start()
 
 
@@ -113,6 +112,85 @@ def test_a_full_disk_is_an_error_and_no_failover(cluster: ReplicatedCluster, tmp
             client.query("truncate filler")
     cluster.await_streaming(primary, 2, PATIENCE)
     report += ["A full disk: 53100 by both protocols, no failover, and writes again once there is room.", ""]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system is mounted")
+def test_a_primary_without_room_for_its_log_dies_and_is_replaced(
+    cluster: ReplicatedCluster, tmp_path: Path, report: list[str]
+) -> None:
+    primary = next(name for name in cluster.servers if cluster.ask(name, "select pg_is_in_recovery()") == "f")
+    server = cluster[primary]
+    checkpoint(cluster, primary)
+    used = sum(file.stat().st_size for file in (server.data / "pg_wal").glob("*") if file.is_file()) >> 20
+    with shown(cluster), small_disk(server, "pg_wal", f"{used + 40}m"):
+        cluster.await_streaming(primary, 2, PATIENCE)
+        synchronous_of(cluster, primary)
+        empty_ledger(cluster, primary)
+        with HeliosProcess(tmp_path / "proxy", settings(cluster, tmp_path / "proxy", tmp_path / "lease")) as proxy:
+            until(lambda: status(proxy)["holds_lease"], "the lease", PATIENCE)
+            await_nodes(proxy)
+            begins = server.log.stat().st_size
+            with Ledger(proxy.target(), extended=None) as ledger:
+                ledger.await_more(20, PATIENCE)
+                at = time.monotonic()
+                fill(cluster.app(primary))
+                heir = str(until(lambda: successor_of(proxy, primary), "another primary", PATIENCE))
+                revived = await_more(cluster, primary, ledger, 20)
+                pause = ledger.longest_pause(at, time.monotonic())
+            said = server.log.read_text(errors="replace")[begins:]
+            assert "PANIC" in said and "No space left on device" in said
+            assert (status(proxy)["promotions"], primary_of(proxy)) == (1, heir)
+            assert primaries(cluster, primary) == [heir]
+            assert lost(ledger, cluster.app(heir)) == []
+    with HeliosProcess(tmp_path / "after", settings(cluster, tmp_path / "after", tmp_path / "lease")) as proxy:
+        mend(cluster, proxy, primary, heir)
+        with Client(cluster.app(heir)) as client:
+            client.query("truncate filler")
+    report += [
+        f"No room for the log of the primary: it dies (PANIC), one failover, {pause:.1f} s without a commit, 0 lost;",
+        f"standbys that ended with it and were started again: {', '.join(revived) or 'none'}.",
+        "",
+    ]
+
+
+def await_more(cluster: ReplicatedCluster, dead: str, ledger: Ledger, count: int) -> list[str]:
+    """Wait for more transfers. A standby that has ended is started again, as whoever runs it does; names of those."""
+    goal = len(ledger.acknowledged()) + count
+    revived: list[str] = []
+
+    def goes_on() -> bool:
+        for name, server in cluster.servers.items():
+            if name != dead and server.pid is None:
+                print(f"{name}:", *server.log.read_text(errors="replace").splitlines()[-40:], sep="\n")
+                server.start()
+                revived.append(name)
+        return len(ledger.acknowledged()) >= goal
+
+    until(goes_on, f"{count} more transfers (errors: {ledger.errors})", PATIENCE)
+    return revived
+
+
+@contextmanager
+def shown(cluster: ReplicatedCluster) -> Iterator[None]:
+    """What the servers said last is printed if this fails: they are gone when somebody looks."""
+    try:
+        yield
+    except BaseException:
+        for name, server in cluster.servers.items():
+            print(f"{name}:", *server.log.read_text(errors="replace").splitlines()[-40:], sep="\n")
+        raise
+
+
+def checkpoint(cluster: ReplicatedCluster, name: str) -> None:
+    with Client(superuser_of(cluster[name])) as client:
+        client.query("checkpoint")
+
+
+def fill(target: Target) -> None:
+    """Write until the server has no room for it."""
+    with suppress(ClosedError, OSError), Client(target, deadline=PATIENCE) as client:
+        while not sqlstates(client.query(FILL)):
+            client.query("truncate filler")
 
 
 def test_a_backend_that_the_kernel_kills_is_no_failover(

@@ -12,7 +12,7 @@ from helios.planner.plan import Kept, Place
 CATALOG = Catalog(
     "1",
     numbered=(
-        Numbered("public", "id", "orders", 2, "public.orders_id_seq"),
+        Numbered("public", "id", "orders", 2, "public.orders_id_seq", True),
         Numbered("public", "no", "orders", 4, "public.orders_no_seq"),
         Numbered("public", "id", "twice", 1, "public.twice_id_seq"),
         Numbered("other", "id", "twice", 1, "other.twice_id_seq"),
@@ -26,7 +26,7 @@ def kept(sql: str, keeps: bool = True, catalog: Catalog | None = CATALOG) -> Kep
 
 
 def of_orders(column: int, place: Place, at: int = 0) -> Kept:
-    return Kept(column, '"id"', "public.orders_id_seq", place, at)
+    return Kept(column, '"id"', "public.orders_id_seq", True, place, at)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,19 @@ def of_orders(column: int, place: Place, at: int = 0) -> Kept:
         ),
         (
             "insert into other.twice (a) values (1) returning id",
-            Kept(0, '"id"', "other.twice_id_seq", Place.ROWS),
+            Kept(0, '"id"', "other.twice_id_seq", False, Place.ROWS),
         ),
         (
             'insert into odd (b) values (1) returning "a""B"',
-            Kept(0, '"a""B"', 'public."odd_a""B_seq"', Place.ROWS),
+            Kept(0, '"a""B"', 'public."odd_a""B_seq"', False, Place.ROWS),
         ),
         # The first column that a sequence fills and that is told.
         (
             "insert into orders (a) values (1) returning no",
-            Kept(0, '"no"', "public.orders_no_seq", Place.ROWS),
+            Kept(0, '"no"', "public.orders_no_seq", False, Place.ROWS),
         ),
-        ("select nextval('s')", Kept(0, '"nextval"', "s", Place.ALONE)),
-        ("select pg_catalog.nextval('\"S\"'::regclass) as n", Kept(0, '"n"', '"S"', Place.ALONE)),
+        ("select nextval('s')", Kept(0, '"nextval"', "s", False, Place.ALONE)),
+        ("select pg_catalog.nextval('\"S\"'::regclass) as n", Kept(0, '"n"', '"S"', False, Place.ALONE)),
     ],
 )
 def test_numbers_that_a_client_is_told(sql: str, expected: Kept) -> None:

@@ -168,7 +168,7 @@ async def test_a_failure_says_why(server: PostgresCluster, login: Login, words: 
 async def test_columns_that_sequences_fill_are_read_where_they_are_wanted(server: PostgresCluster) -> None:
     server.execute("""
         create sequence other.shared;
-        create table "Filled" (gone int, a text, id int generated always as identity, b bigserial, "c" smallint
+        create table "Filled" (gone int, a text, id int generated always as identity, b bigserial unique, "c" smallint
             default nextval('other.shared'), d int default 2 * nextval('other.shared'), e text
             default nextval('other.shared')::text, f int default 7);
         alter table "Filled" drop column gone;
@@ -176,11 +176,13 @@ async def test_columns_that_sequences_fill_are_read_where_they_are_wanted(server
 
     catalog = await read(server, with_numbered=True)
 
-    told = [(each.name, each.position, each.sequence) for each in catalog.numbered_of(("public", "Filled"))]
+    told = [
+        (each.name, each.position, each.sequence, each.is_unique) for each in catalog.numbered_of(("public", "Filled"))
+    ]
     assert told == [
-        ("id", 2, 'public."Filled_id_seq"'),
-        ("b", 3, 'public."Filled_b_seq"'),
-        ("c", 4, "other.shared"),
+        ("id", 2, 'public."Filled_id_seq"', False),
+        ("b", 3, 'public."Filled_b_seq"', True),
+        ("c", 4, "other.shared", False),
     ]
     assert catalog.numbered_of(("Filled",)) == catalog.numbered_of(("public", "Filled"))
     assert catalog.numbered_of(("other", "Filled")) == catalog.numbered_of(("filled",)) == ()

@@ -84,6 +84,8 @@ class Numbered:
     """Among the table's columns, from 1."""
     sequence: str
     """With its schema, as `regclass` reads it."""
+    is_unique: bool = False
+    """No two rows have the same, whatever else they have."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def _asked(select: Tree) -> Kept | None:
     if name not in (("nextval",), ("pg_catalog", "nextval")) or len(call.args) != 1:
         return None
     sequence = _text(call.args[0])
-    return Kept(0, _quoted(target.name or "nextval"), sequence, Place.ALONE) if sequence else None
+    return Kept(0, _quoted(target.name or "nextval"), sequence, False, Place.ALONE) if sequence else None
 
 
 def _text(argument: Tree) -> str:
@@ -70,7 +70,7 @@ def _inserted(insert: Tree, context: Context) -> Kept | None:
         column = _column_of(returning.exprs, numbered)
         place = _place_of(insert, numbered)
         if column is not None and place is not None:
-            return Kept(column, _quoted(numbered.name), numbered.sequence, *place)
+            return Kept(column, _quoted(numbered.name), numbered.sequence, numbered.is_unique, *place)
     return None
 
 

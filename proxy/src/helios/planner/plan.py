@@ -256,6 +256,8 @@ class Kept:
     """The column's name as an identifier: that of the table, or for `Place.ALONE` that of the result."""
     sequence: str
     """As `regclass` reads it."""
+    is_unique: bool
+    """Two rows cannot have the same number."""
     place: Place
     at: int = 0
     """Of `Place.DEFAULT`: which item of a row, from 0."""

@@ -109,7 +109,9 @@ WITH filled (relation, place, sequence) AS (
 )
 SELECT n.nspname AS schema, c.relname AS table, a.attname AS name, format('%I.%I', sn.nspname, s.relname) AS sequence,
        (SELECT count(*) FROM pg_attribute b
-        WHERE b.attrelid = c.oid AND b.attnum BETWEEN 1 AND a.attnum AND NOT b.attisdropped) AS position
+        WHERE b.attrelid = c.oid AND b.attnum BETWEEN 1 AND a.attnum AND NOT b.attisdropped) AS position,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+               AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum AND i.indpred IS NULL) AS is_unique
 FROM filled f
 JOIN pg_class c ON c.oid = f.relation AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -32,7 +32,9 @@ pub(super) struct Values {
     request: u64,
     /// Statements of that one so far.
     place: u32,
-    /// The last request in front of which the server's session has forgotten its sequences.
+    /// The server's session may know of sequences what is not so.
+    is_stale: bool,
+    /// The last request in front of which it has forgotten them.
     fresh: Option<u64>,
     told: Vec<Told>,
     /// Numbers in there.
@@ -95,7 +97,7 @@ impl Values {
     pub(super) fn go_back(&mut self) {
         self.place = 0;
         self.request = self.first;
-        self.fresh = None;
+        self.is_stale = true;
     }
 
     /// Nothing up to this request is kept any more.
@@ -108,6 +110,7 @@ impl Values {
     pub(super) fn clear(&mut self) {
         self.first = self.request;
         self.place = 0;
+        self.is_stale = false;
         self.told.clear();
         self.count = 0;
     }
@@ -120,9 +123,11 @@ impl Journal {
     }
 
     /// What it has told before, if the transaction is run again.
-    pub(crate) fn told_before(&self, slot: Slot) -> Option<(Arc<Kept>, Vec<i64>)> {
+    pub(crate) fn told_before(&mut self, slot: Slot) -> Option<(Arc<Kept>, Vec<i64>)> {
         self.rerun.as_ref()?;
-        self.values.of(slot)
+        let told = self.values.of(slot);
+        self.values.is_stale |= told.is_some();
+        told
     }
 
     /// The client is told a number of a sequence.
@@ -140,14 +145,16 @@ impl Journal {
     }
 
     /// Whether the server's session must not know of any sequence now: the transaction is run again, and nothing of it has
-    /// been sent, or what comes next is not asked of one.
+    /// been sent, or what comes next is given its numbers, or what came before was.
     pub(crate) fn wants_fresh_sequences(&mut self) -> bool {
-        if self.rerun.is_none() {
-            return false;
-        }
         let values = &mut self.values;
-        let is_due = values.fresh.is_none() || values.has_now();
-        is_due && values.fresh.replace(values.request) != Some(values.request)
+        let is_next = self.rerun.is_some() && values.fresh != Some(values.request);
+        let is_due = values.is_stale || (is_next && values.has_now());
+        if is_due {
+            values.is_stale = false;
+            values.fresh = Some(values.request);
+        }
+        is_due
     }
 
     /// Whether the transaction has lost a server before.

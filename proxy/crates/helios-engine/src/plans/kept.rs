@@ -12,6 +12,8 @@ pub(crate) struct Kept {
     pub(crate) name: String,
     /// As `regclass` reads it.
     pub(crate) sequence: String,
+    /// Two rows cannot have the same number.
+    pub(crate) is_unique: bool,
     place: Written,
     at: usize,
 }
@@ -34,6 +36,7 @@ impl Kept {
             column: 0,
             name: "nextval".to_owned(),
             sequence: sequence.to_owned(),
+            is_unique: false,
             place: Written::Alone,
             at: 0,
         }

@@ -19,6 +19,8 @@ use crate::settings::literal;
 
 /// Larger Binds are not waited for.
 const MAX_BIND: usize = 1024 * 1024;
+/// Numbers that a sequence may be behind: PostgreSQL logs 32 ahead.
+const MAX_BEHIND: i64 = 1000;
 /// What the session of the server remembers of sequences may be another client's.
 const FORGET: &[u8] = b"DISCARD SEQUENCES";
 
@@ -70,7 +72,13 @@ impl Session {
         let Some(place) = kept.place() else {
             return alone(kept, told);
         };
-        let values: Vec<_> = told.iter().map(|&value| checked(kept, value)).collect();
+        let mut values: Vec<_> = told
+            .iter()
+            .map(|value| format!("'{value}'::int8"))
+            .collect();
+        if let (Some(first), Some(&most)) = (values.first_mut(), told.iter().max()) {
+            *first = format!("CASE WHEN {} THEN {first} END", is_past(kept, most));
+        }
         helios_sql::give(sql, self.syntax(), place, &kept.name, &values)
     }
 
@@ -155,16 +163,19 @@ impl Session {
         }
     }
 
-    /// Has the server's session forget what it knows of sequences, in front of a request that is run again: it would be
+    /// Whether the server's session must forget what it knows of sequences in front of the message at hand: it would be
     /// another client's, or of a number that was not asked for.
+    pub(super) fn knows_sequences(&mut self) -> bool {
+        let Some(replaying) = &mut self.replaying else {
+            return false;
+        };
+        let is_possible = !self.unsynced && self.status != backend::Status::Failed;
+        is_possible && replaying.journal.wants_fresh_sequences()
+    }
+
+    /// Has it forget.
     pub(super) fn forget_sequences(&mut self) {
-        if self.unsynced || self.status == backend::Status::Failed {
-            return;
-        }
-        let journal = self.replaying.as_mut().map(|it| &mut it.journal);
-        if journal.is_some_and(|journal| journal.wants_fresh_sequences()) {
-            self.send_own(FORGET, Expect::Adjustment);
-        }
+        self.send_own(FORGET, Expect::Adjustment);
     }
 
     /// What the client is told instead of an error that says that the server's session has not asked a sequence, where
@@ -188,22 +199,25 @@ impl Session {
 fn alone(kept: &Kept, told: &[i64]) -> Option<Vec<u8>> {
     let [value] = told else { return None };
     let (name, is_past) = (&kept.name, is_past(kept, *value));
-    Some(format!("SELECT '{value}'::pg_catalog.int8 AS {name} WHERE {is_past}").into())
+    Some(format!("SELECT '{value}'::int8 AS {name} WHERE {is_past}").into())
 }
 
-/// The number, or NULL where the sequence might give it again.
-fn checked(kept: &Kept, value: i64) -> String {
-    let is_past = is_past(kept, value);
-    format!("CASE WHEN {is_past} THEN '{value}'::pg_catalog.int8 END")
-}
-
-/// Whether a sequence does not give a number any more.
+/// Whether a sequence does not give a number any more. Where two rows cannot have the same one it may be behind: then
+/// nobody has the number, or the statement fails; and the sequence is asked until it has gone past.
 fn is_past(kept: &Kept, value: i64) -> String {
     let sequence = literal(&kept.sequence);
+    let catches_up = match kept.is_unique {
+        true => format!(
+            " OR {value} - last <= {MAX_BEHIND} * step AND (SELECT max(nextval(sequence) + 0 * n) \
+             FROM generate_series(1, ({value} - last + step - 1) / step) AS n) >= {value}"
+        ),
+        false => String::new(),
+    };
     format!(
-        "(SELECT seqincrement OPERATOR(pg_catalog.>) 0 AND NOT seqcycle AND \
-         pg_catalog.pg_sequence_last_value(seqrelid) OPERATOR(pg_catalog.>=) '{value}'::pg_catalog.int8 \
-         FROM pg_catalog.pg_sequence WHERE seqrelid OPERATOR(pg_catalog.=) {sequence}::pg_catalog.regclass::pg_catalog.oid)"
+        "(SELECT CASE WHEN step > 0 AND NOT seqcycle THEN last >= {value}{catches_up} END FROM (\
+         SELECT seqrelid::regclass AS sequence, seqcycle, seqincrement AS step, \
+         coalesce(pg_sequence_last_value(seqrelid), seqstart - seqincrement) AS last \
+         FROM pg_catalog.pg_sequence WHERE seqrelid = {sequence}::regclass) AS s)"
     )
 }
 

@@ -167,7 +167,7 @@ impl Session {
                 }
             }
             self.guard();
-            if self.is_rerunning() {
+            if self.knows_sequences() {
                 self.advance(input, cursor, 0, false);
                 self.forget_sequences();
             }

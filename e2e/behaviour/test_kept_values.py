@@ -14,6 +14,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, execute, parse, sync
 from harness.postgres import APP, PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, base_settings
+from harness.replay import await_catalog
 from harness.wait import until
 
 PATIENCE = 30
@@ -62,11 +63,7 @@ def learn_catalog(proxy: HeliosProcess) -> None:
     """Have the proxy know which columns sequences fill."""
     with Client(proxy.target(), deadline=PATIENCE) as client:
         assert sqlstates(client.query("insert into parents (name) values (1 / 0) returning id")) == ["22012"]
-    until(
-        lambda: "heliosproxy_catalog_databases 1.0" in proxy.get("/metrics", accept="text/plain")[1],
-        "a catalog",
-        PATIENCE,
-    )
+    await_catalog(proxy)
 
 
 def kill(cluster: PostgresCluster) -> None:

@@ -65,7 +65,9 @@ class CuttingRelay(ListeningRelay):
             while startup[4:8] == _SSL_REQUEST:
                 client.sendall(b"N")
                 startup = client.recv(65536)
-            is_watched = self._user in startup[8:].split(b"\0")
+            words = startup[8:].split(b"\0")
+            # Whoever reads the catalog has the same database.
+            is_watched = dict(zip(words[::2], words[1::2], strict=False)).get(b"user") == self._user
             server.sendall(startup)
             self._start(self._copy, server, client, False, is_watched)
             self._copy(client, server, True, is_watched)

@@ -1,4 +1,4 @@
-"""A standby that receives what its primary writes and does not apply it."""
+"""A standby that receives what its primary writes and does not apply it; a proxy that knows what plans depend on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from contextlib import contextmanager
 
 from harness.client import Client
 from harness.postgres import PostgresCluster, superuser_of
+from harness.proxy import HeliosProcess
 from harness.wait import until
 
-__all__ = ["paused_replay"]
+__all__ = ["await_catalog", "paused_replay"]
+
+
+def await_catalog(proxy: HeliosProcess) -> None:
+    """Wait until it knows which columns of its only database sequences fill, for which a statement must have asked."""
+
+    def is_known() -> bool:
+        return "heliosproxy_catalog_databases 1.0" in proxy.get("/metrics", accept="text/plain")[1]
+
+    until(is_known, "a catalog", 60)
 
 
 @contextmanager

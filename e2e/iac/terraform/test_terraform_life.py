@@ -10,6 +10,7 @@ import pytest
 from harness.operator import OperatorProcess
 from harness.resources import Shop
 from harness.terraform import Project
+from harness.wait import until
 
 ALL = """
 resource "heliosproxy_pool_profile" "fast" {
@@ -125,6 +126,23 @@ def test_a_removed_attribute_gets_its_default_back(project: Project, shop: Shop)
     assert spec["replicas"] == 2
     assert "listenPort" not in spec
     assert "pool" not in spec
+    assert project.changes() == {}
+
+
+@pytest.mark.usefixtures("operator")
+def test_an_attribute_that_came_by_a_change_goes_by_another(project: Project, shop: Shop) -> None:
+    """An operator writes the status meanwhile, which makes it another applier of the object."""
+    project.write(WEB)
+    project.apply()
+    until(lambda: shop.get("HeliosProxy", "web").get("status"), "a status", deadline=60)
+    project.write(WEB.replace('name           = "web"', 'name = "web"\n  listen_port = 7000'))
+    project.apply()
+    assert spec_of(shop)["listenPort"] == 7000
+
+    project.write(WEB)
+    project.apply()
+
+    assert "listenPort" not in spec_of(shop)
     assert project.changes() == {}
 
 
@@ -276,6 +294,7 @@ def test_a_wait_tells_why_and_strict_makes_it_an_error(project: Project, shop: S
     assert operator.exit_status is None
 
 
+@pytest.mark.usefixtures("operator")
 def test_a_pod_template_is_json_text_that_is_compared_by_what_it_says(project: Project, shop: Shop) -> None:
     text = """
     resource "terraform_data" "made" { input = "high" }

@@ -18,14 +18,16 @@ Step = str | int
 
 
 def as_applied(entries: Iterable[Json], manager: str) -> list[Json]:
-    """The entries with that of `manager`'s own create turned into one of an apply."""
-    kept = [entry for entry in entries if not (entry.get("manager") == manager and entry.get("operation") == "Apply")]
-    return [
-        {**entry, "operation": "Apply"}
-        if entry.get("manager") == manager and entry.get("operation") == "Update" and not entry.get("subresource")
-        else entry
-        for entry in kept
-    ]
+    """The entries with that of `manager`'s own create turned into one of an apply, or part of the one that is there."""
+    entries = list(entries)
+    mine = [entry for entry in entries if entry.get("manager") == manager and not entry.get("subresource")]
+    if all(entry.get("operation") == "Apply" for entry in mine):
+        return entries
+    fields: Json = {}
+    for entry in mine:
+        fields = _united(fields, entry.get("fieldsV1") or {})
+    others = [entry for entry in entries if entry not in mine]
+    return [*others, {**mine[-1], "operation": "Apply", "fieldsV1": fields}]
 
 
 def taken(entries: Iterable[Json], manager: str) -> list[Json]:

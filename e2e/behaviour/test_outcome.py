@@ -17,6 +17,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, describe_portal, execute, parse, query, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, Servers, base_settings
+from harness.replay import counts
 from harness.wait import until
 
 PATIENCE = 30
@@ -52,11 +53,6 @@ def settings(servers: Servers, folder: Path) -> dict[str, Any]:
     """Of a proxy that finds out what became of commits."""
     pool = {"acquire_timeout_seconds": PATIENCE, "max_size": 4}
     return base_settings(servers, folder, transaction_replay={"enabled": True}, pool=pool)
-
-
-def counts(proxy: HeliosProcess) -> dict[str, Any]:
-    found: dict[str, Any] = proxy.json("/api/tr")
-    return found
 
 
 def copies(postgres: PostgresCluster, number: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import cancel_request, copy_data, query
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, base_settings
+from harness.replay import counts
 from harness.wait import until
 
 PATIENCE = 15
@@ -49,11 +49,6 @@ def kill(postgres: PostgresCluster) -> None:
     assert pids != "0", "nobody to kill"
     postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
     until(lambda: postgres.value(f"select count(*) from pg_stat_activity where pid in ({pids})") == "0", "its end")
-
-
-def counts(proxy: HeliosProcess) -> dict[str, Any]:
-    found: dict[str, Any] = proxy.json("/api/tr")
-    return found
 
 
 def counted(proxy: HeliosProcess, reason: str) -> int:

@@ -14,6 +14,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, execute, parse, query, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, base_settings
+from harness.replay import counts
 from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
@@ -60,11 +61,6 @@ def end_server(postgres: PostgresCluster) -> None:
     pids = until(lambda: postgres.value(f"select string_agg(pid::text, ',') {of}"), "somebody to kill", PATIENCE)
     postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
     until(lambda: postgres.value(f"select count(*) from pg_stat_activity where pid in ({pids})") == "0", "its end")
-
-
-def counts(proxy: HeliosProcess) -> dict[str, Any]:
-    found: dict[str, Any] = proxy.json("/api/tr")
-    return found
 
 
 def await_sessions(proxy: HeliosProcess, number: int) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from harness.client import Client
 from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess
 from harness.wait import until
 
-__all__ = ["await_catalog", "paused_replay"]
+__all__ = ["await_catalog", "counts", "paused_replay"]
+
+
+def counts(proxy: HeliosProcess) -> dict[str, Any]:
+    """What the proxy tells of transactions that it ran again."""
+    found: dict[str, Any] = proxy.json("/api/tr")
+    return found
 
 
 def await_catalog(proxy: HeliosProcess) -> None:

@@ -115,6 +115,14 @@ def operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProc
         print(process.log)
 
 
+@pytest.fixture
+def discovering_operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """One that looks every second which kinds of other projects the API server has."""
+    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1") as process:
+        yield process.wait_leading()
+        print(process.log)
+
+
 @pytest.fixture(scope="session")
 def cluster_with_images(cluster: Cluster) -> Cluster:
     """Level node: the cluster with what `make images` builds, and PostgreSQL."""

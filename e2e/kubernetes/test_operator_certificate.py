@@ -13,7 +13,6 @@ import pytest
 from cluster import Cluster, KubectlError
 from harness.certificates import Authority
 from harness.foreign import CERTIFICATES, install_kinds, remove_kinds
-from harness.operator import OperatorProcess
 from harness.resources import Shop
 
 WANTED: dict[str, Any] = {"issuerRef": {"name": "authority", "kind": "ClusterIssuer"}, "dnsNames": ["db.example.com"]}
@@ -27,14 +26,7 @@ def shop(installed: Cluster, namespace: str) -> Iterator[Shop]:
     remove_kinds(installed, CERTIFICATES)
 
 
-@pytest.fixture
-def operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1") as process:
-        yield process.wait_leading()
-        print(process.log)
-
-
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("discovering_operator")
 def test_pods_are_made_once_cert_manager_has_made_the_certificate(shop: Shop, tmp_path: Path) -> None:
     shop.proxy(tls={"mode": "require", "certificate": WANTED})
     told = shop.await_condition("web", "TLSReady", "False", "KindNotServed")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import Cluster
 from harness.foreign import CLUSTERS, install_kinds, remove_kinds
-from harness.operator import OperatorProcess
 from harness.resources import Shop
 
 PATIENCE = 60
@@ -94,14 +92,7 @@ def shop(installed: Cluster, namespace: str) -> Iterator[Shop]:
     remove_kinds(installed, CLUSTERS)
 
 
-@pytest.fixture
-def operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1") as process:
-        yield process.wait_leading()
-        print(process.log)
-
-
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("discovering_operator")
 @pytest.mark.parametrize("provider", OBJECTS)
 def test_a_cluster_of_another_operator_is_found_and_followed(shop: Shop, provider: str) -> None:
     proxy(shop, provider)
@@ -137,7 +128,7 @@ def test_a_cluster_of_another_operator_is_found_and_followed(shop: Shop, provide
     assert list(nodes(shop)) == ["pg-2"], "the last configuration stays"
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("discovering_operator")
 def test_patroni_without_an_operator_is_known_by_its_labels(shop: Shop) -> None:
     proxy(shop, "patroni")
     told = shop.await_condition("web", "BackendsFound", "False", "BackendsMissing", PATIENCE)

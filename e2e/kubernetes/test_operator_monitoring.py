@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cluster import Cluster, KubectlError
 from harness.foreign import install_kinds, remove_kinds
-from harness.operator import OperatorProcess
 from harness.resources import Shop
 from helios.config.secrets import metrics_token
 
@@ -27,14 +25,7 @@ def shop(installed: Cluster, namespace: str) -> Iterator[Shop]:
     remove_kinds(installed)
 
 
-@pytest.fixture
-def operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1") as process:
-        yield process.wait_leading()
-        print(process.log)
-
-
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("discovering_operator")
 def test_kinds_that_come_after_the_operator_are_used_and_missed_when_they_go(shop: Shop) -> None:
     shop.proxy(monitoring=ASKED)
     told = shop.await_condition("web", "Monitored", "False", "KindNotServed")

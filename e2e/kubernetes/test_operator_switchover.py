@@ -18,7 +18,6 @@ from harness.client import Client
 from harness.foreign import CLUSTERS, install_kinds, remove_kinds
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.local_pod import LocalPod, can_mount
-from harness.operator import OperatorProcess
 from harness.postgres import APP, DATABASE, MONITOR, PASSWORDS
 from harness.replicas import ReplicatedCluster
 from harness.resources import Shop
@@ -116,14 +115,7 @@ def shop(installed: Cluster, namespace: str) -> Iterator[Shop]:
     remove_kinds(installed, CLUSTERS)
 
 
-@pytest.fixture
-def operator(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(operator_kubeconfig, tmp_path, "--discovery-interval=1") as process:
-        yield process.wait_leading()
-        print(process.log)
-
-
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("discovering_operator")
 @pytest.mark.parametrize("provider", LABELS)
 def test_nobody_notices_a_switchover_of_another_operator(
     shop: Shop, postgres: ReplicatedCluster, tmp_path: Path, provider: str

@@ -269,7 +269,10 @@ def test_keepalive_can_be_off(start_proxy: StartProxy) -> None:
     client = Client(proxy.target())
     client.query("begin")
 
-    assert [each[0] for each in options_of(proxy.pid) if each[-1] == 4321] == [0, 0]
+    def keepalive_of_both() -> bool:
+        return [each[0] for each in options_of(proxy.pid) if each[-1] == 4321] == [0, 0]
+
+    until(keepalive_of_both, "the sockets of client and server")
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended"])

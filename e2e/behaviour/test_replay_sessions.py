@@ -207,9 +207,11 @@ def test_temporary_tables_are_made_again_with_their_rows(
     ask(client, "insert into mine (id, n) values (40, 40) returning n")
     ask(client, "insert into sinks values (2)")
     kill(postgres, client)
+    await_sessions(proxy, before["sessions"] + 2)
     assert rows(ask(client, "select count(*) from mine")) == [["3"]]
     assert not sqlstates(ask(client, "commit"))
     kill(postgres, client)
+    await_sessions(proxy, before["sessions"] + 3)
     assert rows(ask(client, "select count(*) from mine")) == [["3"]]
     assert postgres.value("select string_agg(n::text, ',' order by n) from sinks") == "1,2,10,20"
     after = counts(proxy)

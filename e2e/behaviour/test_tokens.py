@@ -60,7 +60,11 @@ def pods(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) ->
 def await_split(pod: HeliosProcess) -> None:
     """Wait until the standby has been found, and the tables of the database are known."""
     with connect(pod) as client:
-        until(lambda: client.value(f"{WHO} from items where id = 1") == "standby-1", "reads to go to the standby")
+        until(
+            lambda: client.value(f"{WHO} from items where id = 1") == "standby-1",
+            "reads to go to the standby",
+            PATIENCE,
+        )
 
 
 def connect(pod: HeliosProcess, **options: str) -> Client:

@@ -222,4 +222,4 @@ def test_a_strict_wait_is_an_error_and_the_object_is_kept(stack: Stack, shop: Sh
     assert operator.exit_status is None
     assert shop.names("TenantQuota") == {"q"}
     [kept] = stack.state(program)
-    assert kept["id"] == f"{shop.namespace}/r"
+    assert kept["id"] == f"{shop.namespace}/q"

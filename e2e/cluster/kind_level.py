@@ -11,6 +11,8 @@ from cluster.errors import ClusterError
 from cluster.kubeconfig_level import server_of
 from cluster.level import Level
 from cluster.programs import cache_folder, find_programs
+from helios_make.kind import CONFIGURATION
+from helios_make.places import find_places
 
 __all__ = ["KindCluster", "open_kind"]
 
@@ -47,10 +49,12 @@ def open_kind(name: str) -> KindCluster:
         ClusterError: kind failed; the text is what it wrote.
     """
     folder = cache_folder() / "kind" / name
+    configuration = find_places().root / CONFIGURATION
     folder.mkdir(parents=True)
     cluster = KindCluster(name, folder, find_programs(Level.KIND)["kubectl"])
     try:
-        kind("create", "cluster", "--name", name, "--kubeconfig", str(cluster.kubeconfig), "--wait", "5m")
+        options = ("--config", str(configuration), "--name", name, "--kubeconfig", str(cluster.kubeconfig))
+        kind("create", "cluster", *options, "--wait", "5m")
         cluster.server = server_of(cluster)
     except BaseException:
         cluster.close()

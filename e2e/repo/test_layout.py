@@ -13,7 +13,7 @@ from repo.tree import ROOT, files, text
 
 TOP_LEVEL = {
     *("operator", "proxy", "crds", "helm", "terraform", "pulumi", "e2e", "pyproject.toml", "Tiltfile"),
-    *("bench", "docs", "examples", "requirements", "Makefile", ".make", ".ci"),
+    *("bench", "docs", "examples", "requirements", "Makefile", ".make", ".ci", ".github"),
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
     *(".dockerignore", ".editorconfig", ".gitattributes", ".gitignore", ".npmrc", ".pre-commit-config.yaml"),
 }

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -37,10 +38,10 @@ def certificates(text: str) -> list[bytes]:
     return re.findall(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", base64.b64decode(text), re.S)
 
 
-def put_certificate(shop: Shop, ends_in: timedelta) -> str:
+def put_certificate(shop: Shop, ends_in: timedelta, age: timedelta = timedelta()) -> str:
     """A certificate of ours that ends then, as the Secret holds it; in base64."""
     now = datetime.now(UTC)
-    made = self_signed("127.0.0.1", ["127.0.0.1"], now, ends_in)
+    made = self_signed("127.0.0.1", ["127.0.0.1"], now - age, age + ends_in)
     files = dict(zip(("tls.crt", "tls.key", "ca.crt"), (*made, made[0]), strict=True))
     data = {name: base64.b64encode(text).decode() for name, text in files.items()}
     value = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": WEBHOOKS, "namespace": NAMESPACE}, "data": data}
@@ -132,6 +133,35 @@ def test_expired_certificate_is_replaced_and_ends_nobody(shop: Shop, operator_ku
         shop.until(lambda: operator.is_published() and asks(shop), "the API server asks again", 60)
         assert operator.exit_status is None
         assert "webhooks' certificate changed" in operator.log
+
+
+def test_certificate_that_nobody_renews_is_told_before_and_after_its_end(
+    shop: Shop, operator_kubeconfig: Path, tmp_path: Path
+) -> None:
+    put_certificate(shop, timedelta(days=90))
+    with AdmittingOperator(shop.cluster, operator_kubeconfig, tmp_path, "--webhook-certificate=given") as operator:
+        operator.wait_leading()
+        shop.proxy()
+        shop.await_deployed()
+        operator.wait_idle()
+        assert "WebhooksReady" not in shop.conditions()
+        document = shop.document()
+
+        put_certificate(shop, timedelta(days=6), age=timedelta(days=84))
+        shop.await_condition("web", "WebhooksReady", "True", "CertificateExpires", 30)
+
+        changed = time.monotonic()
+        put_certificate(shop, timedelta(seconds=-1))
+        message = shop.await_condition("web", "WebhooksReady", "False", "CertificateExpired", 30)
+        print(f"told after {time.monotonic() - changed:.1f} s")
+        assert f"Secret {NAMESPACE}/{WEBHOOKS}" in message
+
+        shop.cluster.kubectl("-n", NAMESPACE, "delete", "secret", WEBHOOKS)
+        shop.await_condition("web", "WebhooksReady", "False", "CertificateMissing", 30)
+        put_certificate(shop, timedelta(days=90))
+        shop.until(lambda: "WebhooksReady" not in shop.conditions(), "all is well again", 30)
+        assert shop.document() == document, "nothing else was touched"
+        assert operator.exit_status is None
 
 
 def test_certificate_of_somebody_else_is_only_read(shop: Shop, operator_kubeconfig: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,40 @@ def shop(installed: Cluster, namespace: str) -> Iterator[Shop]:
     remove_kinds(installed, CERTIFICATES)
     yield Shop(installed, namespace)
     remove_kinds(installed, CERTIFICATES)
+
+
+@pytest.mark.usefixtures("operator")
+def test_applications_are_told_of_another_authority_and_of_a_secret_that_is_gone(shop: Shop, tmp_path: Path) -> None:
+    """Nobody announces that a Secret changes: it is asked about, within half a minute."""
+    first, second = Authority(tmp_path / "first"), Authority(tmp_path / "second")
+    show(shop, first)
+    shop.proxy(tls={"mode": "require", "secretRef": {"name": "shown"}})
+    shop.until(lambda: told_authority(shop) == first.cert.read_bytes(), "it is told who signed", 30)
+    before = shop.get("deployment", "web")["metadata"]["generation"]
+
+    changed = time.monotonic()
+    show(shop, second)
+    shop.until(lambda: told_authority(shop) == second.cert.read_bytes(), "it is told who signs now", 60)
+    print(f"told after {time.monotonic() - changed:.1f} s")
+
+    shop.kubectl("delete", "secret", "shown")
+    assert "shown" in shop.await_condition("web", "ReferencesResolved", "False", "RefMissing", 60)
+    assert shop.get("deployment", "web")["metadata"]["generation"] == before, "the pods stay as they are"
+
+
+def show(shop: Shop, authority: Authority) -> None:
+    """The Secret with the certificate that clients are shown, signed by this one."""
+    made = authority.sign("web", f"DNS:web.{shop.namespace}.svc")
+    files = {"tls.crt": made.cert, "tls.key": made.key, "ca.crt": authority.cert}
+    content = [f"--from-file={key}={file}" for key, file in files.items()]
+    text = shop.kubectl("create", "secret", "generic", "shown", *content, "--dry-run=client", "-o", "yaml")
+    shop.kubectl("apply", "--server-side", "-f", "-", input=text)
+
+
+def told_authority(shop: Shop) -> bytes:
+    """`ca.crt` of what applications are told."""
+    found = shop.find("secret", "web-connection") or {}
+    return base64.b64decode(found.get("data", {}).get("ca.crt", ""))
 
 
 @pytest.mark.usefixtures("discovering_operator")

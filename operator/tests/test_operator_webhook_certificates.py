@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from helios_operator.admission.certificates import Served, next_step
+from helios_operator.admission.certificates import Served, finding_of, next_step
 from helios_operator.credentials import self_signed
 
 HOSTS = ["helios-operator-webhook.helios-system.svc"]
@@ -62,6 +62,35 @@ def test_what_nobody_takes_is_replaced_without_waiting(broken: str) -> None:
     assert (made.trust, made.next_certificate) == (made.certificate, b"")
     assert made.ends is not None
     assert made.ends > now
+
+
+@pytest.mark.parametrize(
+    ("held", "after", "hosts", "told"),
+    [
+        (True, timedelta(), HOSTS, None),
+        (True, YEAR - timedelta(days=8), HOSTS, None),
+        (True, YEAR - timedelta(days=7), HOSTS, ("True", "CertificateExpires", "at 2031-01-31T12:00:00Z")),
+        (True, YEAR, HOSTS, ("False", "CertificateExpired", "at 2031-01-31T12:00:00Z")),
+        (True, timedelta(), ["other.svc"], ("False", "CertificateInvalid", "is not for other.svc")),
+        (False, timedelta(), HOSTS, ("False", "CertificateMissing", "Secret ns/hooks is missing")),
+    ],
+)
+def test_finding_says_what_is_wrong(
+    held: bool, after: timedelta, hosts: list[str], told: tuple[str, str, str] | None
+) -> None:
+    found = finding_of(step(None) if held else None, "ns/hooks", hosts, NOW + after)
+
+    assert (found and (found.status, found.reason)) == (told and told[:2])
+    assert told is None or found is None or told[2] in found.message
+
+
+def test_short_lived_certificate_is_not_told_of_all_its_life() -> None:
+    day = timedelta(days=1)
+    certificate, key = self_signed(HOSTS[0], HOSTS, NOW, day)
+    held = Served(certificate, key, certificate)
+
+    assert finding_of(held, "ns/hooks", HOSTS, NOW + timedelta(hours=20)) is None
+    assert finding_of(held, "ns/hooks", HOSTS, NOW + timedelta(hours=23)) is not None
 
 
 def test_one_that_is_announced_serves_when_the_old_one_expires_meanwhile() -> None:

@@ -23,6 +23,7 @@ from helios.telemetry.logs import configure, fields
 from helios_crds import API_VERSION
 from helios_operator import watch
 from helios_operator.admission import Admission
+from helios_operator.conditions import Finding
 from helios_operator.errors import NotLeading
 from helios_operator.foreign import ForeignKinds
 from helios_operator.health import AdmissionFigures, Figures, Health
@@ -54,7 +55,7 @@ class Operator:
         self._client = Client(access, before_write=self._must_lead)
         times = LeaseTimes(settings.lease_duration, settings.lease_renew)
         self._lease = Lease(self._plain, settings.namespace, OPERATOR, settings.identity, times)
-        self._admission = Admission(self._plain, settings) if settings.webhook_address else None
+        self._admission = Admission(self._plain, settings, self._look_at_all) if settings.webhook_address else None
 
     async def run(self) -> int:
         """Until the end; the exit status."""
@@ -93,7 +94,7 @@ class Operator:
     async def _lead(self) -> bool:
         """Watch and reconcile; whether the Lease went to somebody else."""
         poller = Poller(self._world, self._settings, self._queue.add)
-        reconciler = Reconciler(self._client, self._world, self._queue, poller, self._settings)
+        reconciler = Reconciler(self._client, self._world, self._queue, poller, self._settings, self._of_webhooks)
         # kopf takes the signals for itself and would then wait for its tasks one after the other.
         queues = (self._queue, self._policies)
         registry = watch.registry_of(self._client.access, self._world, *queues, self._take_signals)
@@ -105,6 +106,7 @@ class Operator:
         tasks += [asyncio.create_task(poller.run(), name="poller")]
         tasks += [asyncio.create_task(informers.run(), name="informers")]
         tasks += [asyncio.create_task(foreign.run(), name="kinds of others")]
+        tasks += [asyncio.create_task(reconciler.follow_secrets(), name="Secrets")]
         tasks += [asyncio.create_task(self._work(reconciler, informers, foreign), name="workers")]
         tasks += [asyncio.create_task(watch.run(registry), name="watcher")]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -127,6 +129,13 @@ class Operator:
             for _ in range(self._settings.workers):
                 group.create_task(self._queue.work(reconciler.look))
             group.create_task(self._policies.work(PolicyTeller(self._client, self._world).look))
+
+    def _of_webhooks(self) -> Finding | None:
+        return None if self._admission is None else self._admission.finding
+
+    def _look_at_all(self) -> None:
+        for key in self._world.all_proxies():
+            self._queue.add(key)
 
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from helios_operator.names import CERTIFICATE_ENDS
+from helios_operator.names import CERTIFICATE_ENDS, EXPIRY_NOTICE
 
 __all__ = ["ALERTS", "OPERATOR_ALERTS", "alert_groups", "operator_groups"]
 
@@ -91,7 +91,7 @@ ALERTS: Final = (
 OPERATOR_ALERTS: Final = (
     Alert(
         "HeliosWebhookCertificateExpires",
-        f"min by (namespace) ({CERTIFICATE_ENDS}) - time() < 7 * 86400",
+        f"min by (namespace) ({CERTIFICATE_ENDS}) - time() < {EXPIRY_NOTICE.days} * 86400",
         60,
         "warning",
         "The certificate of the Helios operator's webhooks ends in {{ $value | humanizeDuration }} and is not renewed.",

@@ -54,7 +54,7 @@ class Judge:
         found = await discover(self._client, self._world, key.namespace, discoveries(resource))
         references = References.among(
             self._policies.policies(key, spec),
-            await self._users.keys_of(key.namespace, secrets_of(resource)),
+            await self._users.keys_of(key, secrets_of(resource)),
             found.nodes,
             found.missing,
         )
@@ -96,6 +96,14 @@ class Judge:
     def doubt(self, namespace: str, secrets: Iterable[str]) -> None:
         """Read these Secrets again next time: something about them was not as wanted."""
         self._users.doubt(namespace, secrets)
+
+    async def changed_secrets(self) -> set[ProxyKey]:
+        """HeliosProxies that read a Secret which is not what it was. Raises ServerUnreachable."""
+        return await self._users.changed()
+
+    def forget(self, key: ProxyKey) -> None:
+        """The HeliosProxy is gone."""
+        self._users.forget(key)
 
 
 def secrets_of(resource: HeliosProxy) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from helios.kube import Kind
@@ -17,6 +18,7 @@ __all__ = [
     "CONFIG_FOLDER",
     "CONFIG_KEY",
     "CUSTOM",
+    "EXPIRY_NOTICE",
     "GENERATION",
     "GROUP_KIND",
     "HOLD",
@@ -83,6 +85,8 @@ SIDECAR: Final = f"{GROUP}/sidecar"
 """Label of an application's pod that is to have a proxy in it; the value is the HeliosProxy's name."""
 SIDECAR_CONTAINER: Final = "helios-proxy"
 """Name of the container there."""
+EXPIRY_NOTICE: Final = timedelta(days=7)
+"""How long before its end a certificate of the webhooks that is not renewed is told of."""
 CERTIFICATE_ENDS: Final = "helios_operator_webhook_certificate_expiry_timestamp_seconds"
 """Figure of the operator that an alert looks at."""
 PROXY_CONTAINER: Final = "proxy"

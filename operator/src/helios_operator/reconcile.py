@@ -6,15 +6,17 @@ the poller what the pods shall run, and write the status. Every look starts from
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from helios.config import MaintenanceMode
-from helios.kube import Client, Forbidden, Invalid, Kind, NotFound
+from helios.kube import Client, Forbidden, Invalid, Kind, NotFound, ServerUnreachable
 from helios.kube.errors import ApiError
 from helios.kube.kinds import (
     AUTOSCALER,
@@ -33,6 +35,7 @@ from helios.kube.kinds import (
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
 )
+from helios.telemetry.logs import fields
 from helios_crds import HeliosProxy, ResourceError
 from helios_crds.parse import parse_as
 from helios_crds.placement import Placement
@@ -41,6 +44,7 @@ from helios_crds.render import RenderResult, discoveries
 from helios_crds.since import Version, version_of_image
 from helios_crds.workload import Workload, workload
 from helios_operator.admin_secrets import AdminSecrets
+from helios_operator.conditions import Finding
 from helios_operator.desired import (
     Owner,
     autoscaler,
@@ -77,6 +81,8 @@ from helios_operator.world import World
 from helios_operator.writer import Writer
 
 __all__ = ["Reconciler"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -115,13 +121,21 @@ class Reconciler:
     """Looks at HeliosProxies."""
 
     def __init__(
-        self, client: Client, world: World, queue: WorkQueue[ProxyKey], poller: Poller, settings: OperatorSettings
+        self,
+        client: Client,
+        world: World,
+        queue: WorkQueue[ProxyKey],
+        poller: Poller,
+        settings: OperatorSettings,
+        of_webhooks: Callable[[], Finding | None],
     ) -> None:
+        """`of_webhooks`: what is wrong with the operator's webhooks at the moment."""
         self._client = client
         self._world = world
         self._queue = queue
         self._poller = poller
         self._settings = settings
+        self._of_webhooks = of_webhooks
         self._writer = Writer(client, world, queue.own)
         self._recorder = Recorder(client, settings.identity)
         self._judge = Judge(client, world, settings.resync)
@@ -132,6 +146,16 @@ class Reconciler:
         """uid of the proxy and the time at which its connection Secret was looked at."""
         self._leases: set[ProxyKey] = set()
         """Proxies whose Lease has been looked at since."""
+
+    async def follow_secrets(self) -> None:
+        """Look again at whoever reads a Secret that has changed, for ever: nobody announces that."""
+        while True:
+            await asyncio.sleep(self._settings.secret_refresh)
+            try:
+                for key in await self._judge.changed_secrets():
+                    self._queue.add(key)
+            except ServerUnreachable as error:
+                _log.warning("Secrets are not followed", extra=fields(error=error))
 
     async def look(self, key: ProxyKey) -> None:
         """Look at one HeliosProxy. Raises what makes another look necessary, after the status has told it."""
@@ -355,6 +379,7 @@ class Reconciler:
             sidecars=tuple(pod for pod in self._world.sidecars(key) if not pod.deleting),
             maintenance=_maintenance(look.resource),
             certifier=self._certifier(key, look.resource),
+            webhooks=self._of_webhooks(),
         )
         before = self._world.status(key, look.proxy)
         status = status_of(seen, before, datetime.now(UTC))
@@ -411,6 +436,7 @@ class Reconciler:
         self._leases.discard(key)
         self._templates.forget(key)
         self._switchovers.forget(key)
+        self._judge.forget(key)
         self._queue.forget(key)
 
 

@@ -60,7 +60,11 @@ class OperatorSettings(BaseModel):
     """Seconds until something that nobody announces is looked for again: a missing Secret, an Endpoints object."""
 
     resync: Positive = 300.0
-    """Seconds after which a HeliosProxy is looked at although nothing happened; finds a Secret that was deleted."""
+    """Seconds after which a HeliosProxy is looked at although nothing happened; finds what nobody announces."""
+
+    secret_refresh: Positive = 25.0
+    """Seconds between two looks whether the Secrets that HeliosProxies read were changed or deleted: what follows from
+    it does within half a minute. Only their metadata is asked for."""
 
     token_overlap: Positive = 600.0
     """Seconds during which the old admin token is accepted beside the new one."""
@@ -84,8 +88,8 @@ class OperatorSettings(BaseModel):
     webhook_valid: Annotated[float, Field(ge=60, le=315_360_000)] = 31_536_000.0
     """Seconds that a certificate of the operators' own is valid; a twelfth before its end it is replaced."""
 
-    webhook_refresh: Positive = 10.0
-    """Seconds between two looks at that Secret, by each operator."""
+    webhook_refresh: Positive = 5.0
+    """Seconds between two looks at that Secret, by each operator; what is wrong with it is told within two of them."""
 
     webhook_overlap: Positive = 120.0
     """Seconds between the steps of a renewal, in which every operator and API server takes notice of the step."""

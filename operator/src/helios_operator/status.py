@@ -80,6 +80,8 @@ class Observed:
     """What the spec says of them."""
     certifier: Certifier | None = None
     """None where it is asked for nothing."""
+    webhooks: Finding | None = None
+    """What is wrong with the operator's webhooks, which the pods of applications depend on."""
 
     @property
     def is_rendered(self) -> bool:
@@ -127,6 +129,8 @@ def status_of(seen: Observed, before: Mapping[str, Any], now: datetime) -> Json:
         findings.append(encryption)
     if (quota := _quota(seen)) is not None:
         findings.append(quota)
+    if seen.webhooks is not None:
+        findings.append(seen.webhooks)
     if seen.not_served:
         message = f"the cluster has no {' and no '.join(seen.not_served)} yet; it is looked for again and again"
         findings.append(Finding("Monitored", "False", "KindNotServed", message))

@@ -14,9 +14,11 @@ from typing import Final
 
 from cryptography import x509
 
+from helios_operator.conditions import Finding, time_text
 from helios_operator.credentials import CERTIFICATE, KEY, TRUST, self_signed
+from helios_operator.names import EXPIRY_NOTICE, SIDECAR
 
-__all__ = ["Served", "next_step"]
+__all__ = ["Served", "finding_of", "next_step"]
 
 NEXT_CERTIFICATE: Final = "next.crt"
 NEXT_KEY: Final = "next.key"
@@ -82,6 +84,29 @@ def next_step(held: Served | None, hosts: list[str], now: datetime, valid: timed
         certificate, key = self_signed(hosts[0], hosts, now, valid)
         return replace(held, trust=certificate + held.certificate, next_certificate=certificate, next_key=key)
     return None
+
+
+def finding_of(held: Served | None, place: str, hosts: list[str], now: datetime) -> Finding | None:
+    """What is wrong, or soon will be, with the certificate in Secret `place`; None while all is well."""
+    made = None if held is None else _read(held.certificate)
+    what = f"the webhooks' certificate in Secret {place}"
+    if held is None:
+        return _unready("CertificateMissing", f"{what} is missing")
+    if made is None:
+        return _unready("CertificateInvalid", f"{what} is none")
+    ends = made.not_valid_after_utc
+    if now >= ends:
+        return _unready("CertificateExpired", f"{what} expired at {time_text(ends)}")
+    if not _is_good(held.certificate, hosts, now):
+        return _unready("CertificateInvalid", f"{what} is not for {', '.join(hosts)}")
+    if ends - now <= min(EXPIRY_NOTICE, (ends - made.not_valid_before_utc) / RENEW_PART):
+        return Finding("WebhooksReady", "True", "CertificateExpires", f"{what} expires at {time_text(ends)}")
+    return None
+
+
+def _unready(reason: str, what: str) -> Finding:
+    told = f"{what}; until another is there the API server cannot ask: no pod with label {SIDECAR} can be made"
+    return Finding("WebhooksReady", "False", reason, told)
 
 
 def _shifted(held: Served) -> Served:

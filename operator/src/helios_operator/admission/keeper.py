@@ -22,7 +22,8 @@ from helios.kube.access import load_pair
 from helios.kube.kinds import MUTATING_WEBHOOKS, SECRET, VALIDATING_WEBHOOKS
 from helios.telemetry.logs import fields
 from helios_operator.admin_secrets import decoded
-from helios_operator.admission.certificates import Served, next_step
+from helios_operator.admission.certificates import Served, finding_of, next_step
+from helios_operator.conditions import Finding
 from helios_operator.names import MANAGED_BY, OPERATOR, ROTATED, WEBHOOK_MANAGER
 from helios_operator.settings import OperatorSettings
 
@@ -42,10 +43,15 @@ class CertificateKeeper:
     settings: OperatorSettings
     shown: Callable[[ssl.SSLContext], Awaitable[None]]
     """Called with the listener's TLS when it has another certificate than before; always the same object."""
+    turned: Callable[[], None]
+    """Called when `finding` is another one than before."""
 
     def __post_init__(self) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._loaded: Served | None = None
+        self._held: Served | None = None
+        self.finding: Finding | None = None
+        """What is wrong with what the Secret holds; None while all is well, and before the first look."""
 
     @property
     def ends(self) -> datetime | None:
@@ -61,15 +67,27 @@ class CertificateKeeper:
                 _log.warning("the webhooks' certificate cannot be kept", extra=fields(error=error))
             except Exception:  # noqa: BLE001 - without it no certificate would ever be renewed
                 _log.exception("the webhooks' certificate cannot be kept, by a fault of the operator")
+            self._judge()
             await asyncio.sleep(self.settings.webhook_refresh)
+
+    def _judge(self) -> None:
+        """Tell what is wrong with what was held at the last look; it may have expired since."""
+        before = self.finding
+        self.finding = finding_of(self._held, self._place, self.settings.webhook_hosts, datetime.now(UTC))
+        if self.finding != before:
+            if self.finding is not None:
+                _log.warning("webhooks", extra=fields(reason=self.finding.reason, told=self.finding.message))
+            self.turned()
 
     async def _look(self) -> None:
         secret = await self._read()
         held = None if secret is None else Served.of_files(decoded(secret))
+        self._held = held
         now = datetime.now(UTC)
         # What nobody takes is replaced before it is published: the API server would refuse it.
         if (step := self._step(held, now, waited=False)) is not None:
             held = await self._write(secret, step, now)
+            self._held = held or self._held
         if held is None:
             if not self._is_own:
                 _log.warning("no certificate for the webhooks yet", extra=fields(secret=self._place))

@@ -18,6 +18,7 @@ from helios_operator.admission.injecting import Injector
 from helios_operator.admission.keeper import CertificateKeeper
 from helios_operator.admission.review import Json, Verdict, answer
 from helios_operator.admission.validating import Validator
+from helios_operator.conditions import Finding
 from helios_operator.settings import OperatorSettings
 
 __all__ = ["Admission"]
@@ -34,9 +35,10 @@ STOP_SECONDS: Final = 2.0
 class Admission:
     """Listens as soon as there is a certificate."""
 
-    def __init__(self, client: Client, settings: OperatorSettings) -> None:
+    def __init__(self, client: Client, settings: OperatorSettings, turned: Callable[[], None]) -> None:
+        """`turned` is called when `finding` is another one than before."""
         self._address = settings.webhook_address
-        self._keeper = CertificateKeeper(client, settings, self._show)
+        self._keeper = CertificateKeeper(client, settings, self._show, turned)
         self._reviews: dict[str, Review] = {
             VALIDATE: Validator(client, settings).review,
             INJECT: Injector(client, settings).review,
@@ -59,6 +61,11 @@ class Admission:
     def certificate_ends(self) -> datetime | None:
         """When the certificate that is shown expires; None while there is none."""
         return self._keeper.ends
+
+    @property
+    def finding(self) -> Finding | None:
+        """Why the API server cannot ask, or soon will not; None while all is well."""
+        return self._keeper.finding
 
     async def run(self) -> None:
         """Keep certificate and listener until cancelled."""

@@ -22,6 +22,8 @@ __all__ = ["Client", "Json"]
 
 Json = dict[str, Any]
 
+PLAIN: Final = "application/json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 30.0
@@ -59,6 +61,13 @@ class Client:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
         """One object; `namespace` is None for kinds without. Raises NotFound."""
         return await self.request("GET", kind.path(namespace, name))
+
+    async def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json:
+        """The metadata of one object, without its content, as of a moment ago. Raises NotFound."""
+        path = kind.path(namespace, name)
+        value = await self.request("GET", path, {"resourceVersion": "0"}, accept=METADATA)
+        metadata: Json = value["metadata"]
+        return metadata
 
     async def pages(
         self, kind: Kind, namespace: str | None = None, labels: str | None = None
@@ -123,7 +132,8 @@ class Client:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = PLAIN,
+        accept: str = PLAIN,
     ) -> Json:
         """Send one request and return the JSON answer. Raises ApiError or ServerUnreachable."""
         if method != "GET" and "dryRun" not in (query or {}):
@@ -132,17 +142,23 @@ class Client:
             self.writes += 1
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
-            return await self._once(method, path, query, data, content_type)
+            return await self._once(method, path, query, data, content_type, accept)
         except Unauthorized:
             if not self.access.can_renew:
                 raise
             self.access.forget_token()
-            return await self._once(method, path, query, data, content_type)
+            return await self._once(method, path, query, data, content_type, accept)
 
     async def _once(
-        self, method: str, path: str, query: Mapping[str, str] | None, data: bytes | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        content_type: str,
+        accept: str,
     ) -> Json:
-        headers = self._headers()
+        headers = self._headers(accept)
         if data is not None:
             headers["Content-Type"] = content_type
         async with self._answer(method, path, params=query, data=data, headers=headers) as answer:
@@ -152,9 +168,9 @@ class Client:
             value: Json = json.loads(text)
             return value
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, accept: str = PLAIN) -> dict[str, str]:
         token = self.access.bearer()
-        return {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
+        return {"Accept": accept} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
 
     @asynccontextmanager
     async def _answer(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -12,12 +12,13 @@ import yaml
 
 from cluster import Cluster, Level, open_cluster
 from harness.helm import CHARTS, Helm, HelmError
-from harness.operator import INSTALL, NAMESPACE, OperatorProcess, kubeconfig_of_operator
-from harness.resources import Shop
+from harness.operator import INSTALL, NAMESPACE, ROOT, OperatorProcess, established, kubeconfig_of_operator
+from harness.resources import GROUP, Shop
 from harness.wait import until
 from helios_operator.alerts import operator_groups
 
 OPERATOR, PROXY = str(CHARTS / "helios-operator"), str(CHARTS / "helios-proxy")
+CRDS = sorted((ROOT / "crds").glob("*.yaml"))
 SOME_KUBERNETES = ("--kube-version=1.34.0",)
 """What is rendered without a cluster is rendered for this one."""
 VALUES = {
@@ -173,6 +174,53 @@ def test_releases_are_installed_upgraded_rolled_back_and_removed(fresh: Cluster,
     until(
         lambda: "heliosproxies" not in fresh.kubectl("get", "crd", "-o", "name"), "the CRDs went as they were told", 30
     )
+
+
+def test_definitions_that_were_applied_before_are_left_alone_or_taken_over(fresh: Cluster, tmp_path: Path) -> None:
+    """As NOTES say, for whoever has applied them by kubectl, which GitOps tools do before anything else."""
+    for file in CRDS:
+        fresh.kubectl("apply", "--server-side", "-f", str(file))
+    until(lambda: len(CRDS) == len(names_of_crds(fresh) & established(fresh)), "the definitions are served", 30)
+    fresh.kubectl("create", "namespace", "shop")
+    shop = Shop(fresh, "shop")
+    shop.proxy("kept")
+    helm = Helm(fresh, NAMESPACE, tmp_path)
+    quiet = ("--set", "webhook.enabled=false,crds.checkRollback=false")
+
+    with pytest.raises(HelmError, match="cannot be imported"):
+        helm("install", "any", OPERATOR, "--create-namespace", *quiet)
+    notes = helm("install", "any", OPERATOR, "--create-namespace", *quiet, "--set", "crds.enabled=false")
+    assert "crds.enabled=false" in notes
+    assert owners_of_crds(fresh) == {None}
+    helm("uninstall", "any")
+    assert owners_of_crds(fresh) == {None}
+
+    notes = helm("install", "any", OPERATOR, "--take-ownership", *quiet)
+    assert "--take-ownership" in notes
+    assert owners_of_crds(fresh) == {"any"}
+    helm("upgrade", "any", OPERATOR, "--set", "replicaCount=3", *quiet)
+    assert deployed(fresh) == 3
+    # Who applies them again is in nobody's way.
+    for file in CRDS:
+        fresh.kubectl("apply", "--server-side", "-f", str(file))
+    helm("uninstall", "any")
+    assert len(names_of_crds(fresh)) == len(CRDS)
+    assert shop.find("heliosproxy", "kept") is not None, "what is stored was never touched"
+
+
+def names_of_crds(cluster: Cluster) -> set[str]:
+    return {each["metadata"]["name"] for each in our_crds(cluster)}
+
+
+def owners_of_crds(cluster: Cluster) -> set[str | None]:
+    """Releases that they belong to."""
+    key = "meta.helm.sh/release-name"
+    return {each["metadata"].get("annotations", {}).get(key) for each in our_crds(cluster)}
+
+
+def our_crds(cluster: Cluster) -> list[dict[str, Any]]:
+    items = json.loads(cluster.kubectl("get", "crd", "-o", "json"))["items"]
+    return [item for item in items if item["spec"]["group"] == GROUP]
 
 
 def deployed(cluster: Cluster) -> int:

@@ -117,6 +117,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
             "outlier_error_percent": 30,
         },
         "transaction_replay": None,
+        "journal": {"max_entries": 10_000, "max_bytes": 67_108_864, "max_total_bytes": 268_435_456},
         "console": None,
         "limits": {
             "max_client_connections": 10_000,

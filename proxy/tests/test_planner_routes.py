@@ -163,7 +163,9 @@ def test_where_reads_are_not_split_nothing_but_calls_asks_for_the_catalog() -> N
     ("sql", "block"),
     [
         ("begin", Block(Verb.BEGIN)),
-        ("start transaction isolation level repeatable read", Block(Verb.START)),
+        ("start transaction isolation level repeatable read", Block(Verb.START, Access.SNAPSHOT)),
+        ("begin isolation level read committed", Block(Verb.BEGIN)),
+        ("start transaction isolation level repeatable read, read only", Block(Verb.START, Access.READ_ONLY)),
         ("BEGIN READ ONLY", Block(Verb.BEGIN, Access.READ_ONLY)),
         ("begin isolation level read committed, read only, deferrable", Block(Verb.BEGIN, Access.READ_ONLY)),
         ("begin read write", Block(Verb.BEGIN, Access.READ_WRITE)),

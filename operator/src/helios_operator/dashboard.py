@@ -236,6 +236,17 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             ),
             Panel("Their journals", "bytes", ((_sum("transaction_journal_bytes", "proxy"), "bytes"),)),
             Panel(
+                "Blocks that begin on a standby and may write",
+                "none",
+                (
+                    (_rate("optimistic_blocks_total", "proxy"), "begin, a second"),
+                    (_rate("optimistic_blocks_stayed_total", "proxy"), "end there, a second"),
+                    (_rate("optimistic_blocks_moved_total", "proxy"), "go on on the primary, a second"),
+                    (_rate("optimistic_departures_total", "reason"), "leave the standby, a second: {{reason}}"),
+                    (_rate("optimistic_failures_total", "reason"), "cannot go on, a second: {{reason}}"),
+                ),
+            ),
+            Panel(
                 "Functions of databases",
                 "none",
                 (

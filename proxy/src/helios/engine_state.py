@@ -139,6 +139,28 @@ class ReplayCounts(Message):
     failed: tuple[ReplayFailures, ...]
 
 
+class DepartureCount(Message):
+    """Blocks that have left the standby that they began on though they might write."""
+
+    reason: str
+    """`write` (or what is not sure to only read), `refused` (the standby could not do what should only read),
+    `conflict` (what it replays was in the way), `lost` (it is gone), `full` (the journal has no room)."""
+    total: int
+
+
+class OptimisticCounts(Message):
+    """Blocks that began on a standby though they might write."""
+
+    begun_total: int
+    stayed_total: int
+    """Ended there."""
+    departed: tuple[DepartureCount, ...]
+    moved_total: int
+    """Gone on on the primary."""
+    failed: tuple[ReplayFailures, ...]
+    """Told 40001, or what stood against it: `answer` where the primary had another one."""
+
+
 class BufferCounts(Message):
     """Clients that wait because their cluster has no primary."""
 
@@ -256,7 +278,8 @@ class RoutedCount(Message):
     reason: str
     """`read`, `write`, `no_standby` (a read, and no standby fit for it), `retry` (a standby could not answer), `hint`,
     `rule`, `role` (its database is one of standbys), `oltp`, `olap`, `vector` or `cold` (the node is meant for such
-    reads) or `fallback` (those that are meant for it were not fit)."""
+    reads), `fallback` (those that are meant for it were not fit), `optimistic` (a block that may write, and reads
+    first) or `moved` (such a block went on there)."""
     total: int
 
 
@@ -403,6 +426,7 @@ class EngineState(Message):
     listening: ListeningCounts
     buffer: BufferCounts
     replays: ReplayCounts
+    optimistic: OptimisticCounts
     bytes: ByteCounts
     pools: tuple[PoolState, ...]
     open: tuple[OpenPool, ...]

@@ -57,6 +57,13 @@ def engine_state(**changes: Any) -> EngineState:
             "sessions_total": 3,
             "failed": [{"reason": "answer", "total": 3}, {"reason": "outcome", "total": 0}],
         },
+        "optimistic": {
+            "begun_total": 30,
+            "stayed_total": 20,
+            "departed": [{"reason": "write", "total": 9}, {"reason": "lost", "total": 0}],
+            "moved_total": 8,
+            "failed": [{"reason": "answer", "total": 1}],
+        },
         "bytes": {"received_total": 1000, "sent_total": 2000},
         "pools": [pool("db-0", active=2, idle=1), pool("db-0", database="other", active=1), pool("db-1", idle=4)],
         "open": [],

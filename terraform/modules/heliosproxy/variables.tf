@@ -131,7 +131,7 @@ variable "databases" {
     max_client_connections = optional(number)
     max_server_connections = optional(number)
     pool                   = optional(object({ mode = optional(string), min_connections = optional(number), max_connections = optional(number), reserve_connections = optional(number), reserve_timeout_secs = optional(number), idle_timeout_secs = optional(number), max_lifetime_secs = optional(number), acquire_timeout_secs = optional(number), prepared_statement_mode = optional(string), reset_query = optional(string), application_name_add_host = optional(bool), pin_notices = optional(bool) }))
-    routing                = optional(object({ read_write_split = optional(bool), read_strategy = optional(string), consistency = optional(string), max_lag_millis = optional(number), max_lag_bytes = optional(number), catch_up_millis = optional(number), catch_up_after = optional(number), write_mode = optional(string) }))
+    routing                = optional(object({ read_write_split = optional(bool), read_strategy = optional(string), consistency = optional(string), max_lag_millis = optional(number), max_lag_bytes = optional(number), catch_up_millis = optional(number), catch_up_after = optional(number), optimistic = optional(bool), write_mode = optional(string) }))
   }))
   default = null
 }
@@ -182,6 +182,7 @@ variable "routing" {
     catch_up_millis  = optional(number)
     catch_up_after   = optional(number)
     zone             = optional(string)
+    optimistic       = optional(bool)
     write_mode       = optional(string)
     hints            = optional(bool)
     schema_aware     = optional(bool)

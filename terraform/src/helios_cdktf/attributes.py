@@ -157,6 +157,7 @@ class InstanceDatabasesRouting(TypedDict):
     max_lag_bytes: NotRequired[int | None]
     catch_up_millis: NotRequired[int | None]
     catch_up_after: NotRequired[int | None]
+    optimistic: NotRequired[bool | None]
     write_mode: NotRequired[str | None]
 
 
@@ -232,6 +233,7 @@ class InstanceRouting(TypedDict):
     catch_up_millis: NotRequired[int | None]
     catch_up_after: NotRequired[int | None]
     zone: NotRequired[str | None]
+    optimistic: NotRequired[bool | None]
     write_mode: NotRequired[str | None]
     hints: NotRequired[bool | None]
     schema_aware: NotRequired[bool | None]

@@ -186,6 +186,7 @@ class RoutingSpec(SpecModel):
     catch_up_millis: Annotated[int | None, mirrors(RoutingConfig, "catch_up_ms")] = None
     catch_up_after: Annotated[int | None, mirrors(RoutingConfig, "catch_up_after")] = None
     zone: Annotated[str | None, mirrors(RoutingConfig, "zone")] = None
+    optimistic: Annotated[bool | None, mirrors(RoutingConfig, "optimistic")] = None
     write_mode: Annotated[WriteMode | None, mirrors(RoutingConfig, "write_mode")] = None
     hints: Annotated[bool | None, mirrors(RoutingConfig, "hints")] = None
     schema_aware: Annotated[bool | None, mirrors(RoutingConfig, "schema_aware")] = None
@@ -207,6 +208,7 @@ class DatabaseRoutingSpec(SpecModel):
     max_lag_bytes: Annotated[int | None, _as_proxy_routes("max_lag_bytes")] = None
     catch_up_millis: Annotated[int | None, _as_proxy_routes("catch_up_ms")] = None
     catch_up_after: Annotated[int | None, _as_proxy_routes("catch_up_after")] = None
+    optimistic: Annotated[bool | None, _as_proxy_routes("optimistic")] = None
     write_mode: Annotated[WriteMode | None, _as_proxy_routes("write_mode")] = None
 
 

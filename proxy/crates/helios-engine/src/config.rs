@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub tracing: Option<Tracing>,
     /// How transactions outlive their servers; absent is that they do not.
     pub transaction_replay: Option<TransactionReplay>,
+    /// What is kept of each transaction that may be run again.
+    pub journal: JournalBounds,
 }
 
 /// How a transaction whose server is lost is run again.
@@ -70,8 +72,6 @@ pub struct TransactionReplay {
     pub max_cursors: usize,
     /// Bytes of one session's temporary tables.
     pub temp_table_max_bytes: usize,
-    /// What is kept of each.
-    pub journal: JournalBounds,
 }
 
 /// What journals of transactions may hold.

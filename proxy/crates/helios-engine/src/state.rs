@@ -15,8 +15,8 @@ use crate::nodes::Reason;
 use crate::pool::PoolShared;
 use crate::server::{Backend, Server};
 use crate::session::handle::Handle;
-use crate::session::{Pin, Session};
-use crate::stats::{merged, total, Counter, Replays};
+use crate::session::{Departure, Pin, Session};
+use crate::stats::{merged, total, Counter, Optimistic, Replays};
 use crate::worker::Shared;
 
 /// Gathers it. Counters are read one by one, so sums may be a moment apart.
@@ -67,6 +67,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
         },
         "buffer": buffer(shared),
         "replays": replays(shared),
+        "optimistic": optimistic(shared),
         "bytes": {
             "received_total": total(stats(), |stats| &stats.received),
             "sent_total": total(stats(), |stats| &stats.sent),
@@ -99,6 +100,27 @@ fn replays(shared: &Shared) -> Value {
         "acknowledged_total": sum(|it| &it.acknowledged),
         "statements_total": sum(|it| &it.statements),
         "sessions_total": sum(|it| &it.sessions),
+        "failed": failed,
+    })
+}
+
+fn optimistic(shared: &Shared) -> Value {
+    let stats = || shared.stats.iter().map(|stats| &stats.optimistic);
+    let sum =
+        |counter: fn(&Optimistic) -> &Counter| -> u64 { stats().map(|it| counter(it).get()).sum() };
+    let departed = Departure::ALL.map(|why| {
+        let total: u64 = stats().map(|it| it.departed[why as usize].get()).sum();
+        json!({"reason": why.name(), "total": total})
+    });
+    let failed = journal::Reason::ALL.map(|reason| {
+        let total: u64 = stats().map(|it| it.failed[reason as usize].get()).sum();
+        json!({"reason": reason.name(), "total": total})
+    });
+    json!({
+        "begun_total": sum(|it| &it.begun),
+        "stayed_total": sum(|it| &it.stayed),
+        "moved_total": sum(|it| &it.moved),
+        "departed": departed,
         "failed": failed,
     })
 }

@@ -284,6 +284,11 @@ impl ClientStatements {
         self.before.get_or_insert_default().clear();
     }
 
+    /// Nobody will go back.
+    pub(crate) fn forget_mark(&mut self) {
+        self.before = None;
+    }
+
     /// Goes back to the mark.
     pub(crate) fn go_back(&mut self) {
         for (name, named) in self.before.take().into_iter().flatten().rev() {

@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::journal::Reason;
-use crate::session::Pin;
+use crate::session::{Departure, Pin};
 
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]
@@ -75,6 +75,21 @@ pub(crate) struct Stats {
     /// By reason, the sessions that do now.
     pub(crate) pinned: [Counter; Pin::ALL.len()],
     pub(crate) replays: Replays,
+    pub(crate) optimistic: Optimistic,
+}
+
+/// What became of blocks that began on a standby though they might write.
+#[derive(Debug, Default)]
+pub(crate) struct Optimistic {
+    pub(crate) begun: Counter,
+    /// Ended there.
+    pub(crate) stayed: Counter,
+    /// By reason, left it.
+    pub(crate) departed: [Counter; Departure::ALL.len()],
+    /// Gone on on the primary.
+    pub(crate) moved: Counter,
+    /// By reason, those that could not.
+    pub(crate) failed: [Counter; Reason::ALL.len()],
 }
 
 /// What became of transactions whose servers were lost.

@@ -172,6 +172,13 @@ class RoutingConfig(HeliosModel):
     """Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. None: zones do not
     matter."""
 
+    optimistic: Flag = False
+    """Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement
+    only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has
+    read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since
+    an application must be ready to repeat such a transaction. What is kept of it is bounded by
+    `transaction_replay.journal`."""
+
     write_mode: WriteMode | None = None
     """How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It
     holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are
@@ -226,6 +233,9 @@ class RoutingOverrides(HeliosModel):
 
     catch_up_after: Count | None = None
     """See routing.catch_up_after."""
+
+    optimistic: Flag | None = None
+    """See routing.optimistic."""
 
     write_mode: WriteMode | None = None
     """See routing.write_mode."""

@@ -101,6 +101,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
         "temperature": _temperature(config.routing),
         "tracing": {"sample_ratio": config.tracing.sample_ratio} if config.tracing.endpoint else None,
         "transaction_replay": _transaction_replay(config.transaction_replay),
+        "journal": config.transaction_replay.journal.model_dump(),
         "console": {"database": CONSOLE_DATABASE, "users": config.console.users} if config.console.users else None,
         "limits": {
             "max_client_connections": config.limits.max_client_connections,
@@ -313,7 +314,7 @@ def _workloads(workload: WorkloadConfig) -> dict[str, Any]:
 
 
 def _transaction_replay(replay: TransactionReplayConfig) -> dict[str, Any] | None:
-    return replay.model_dump(exclude={"enabled"}) if replay.enabled else None
+    return replay.model_dump(exclude={"enabled", "journal"}) if replay.enabled else None
 
 
 def _circuit_breaker(breaker: CircuitBreakerConfig) -> dict[str, Any]:

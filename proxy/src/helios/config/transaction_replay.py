@@ -12,7 +12,8 @@ __all__ = ["JournalConfig", "TransactionReplayConfig"]
 
 
 class JournalConfig(HeliosModel):
-    """What is kept of open transactions; one that has more is lost with its server."""
+    """What is kept of open transactions; one that has more is lost with its server. A block of `routing.optimistic`
+    that would have more leaves its standby before."""
 
     max_entries: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     """Requests of one transaction. More would take longer to run again than clients wait."""
@@ -51,4 +52,4 @@ class TransactionReplayConfig(HeliosModel):
     summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB."""
 
     journal: JournalConfig = JournalConfig()
-    """What is kept of open transactions."""
+    """What is kept of open transactions, and of blocks of `routing.optimistic` also where `enabled` is off."""

@@ -175,6 +175,8 @@ class Access(StrEnum):
     READ_WRITE = "read_write"
     SERIALIZABLE = "serializable"
     """Whatever else: a standby has no such transactions."""
+    SNAPSHOT = "snapshot"
+    """REPEATABLE READ, and nothing of reading or writing."""
     UNSAID = "unsaid"
     """Nothing of these: the session's defaults decide."""
 

@@ -37,8 +37,9 @@ def block_of(statements: Sequence[Tree]) -> Block | None:
 def _access(options: Iterable[Tree]) -> Access:
     said = {option.def_elem.defname: option.def_elem.arg.a_const for option in options}
     isolation, read_only = said.get("transaction_isolation"), said.get("transaction_read_only")
-    if isolation is not None and isolation.sval.sval == "serializable":
+    level = None if isolation is None else isolation.sval.sval
+    if level == "serializable":
         return Access.SERIALIZABLE
     if read_only is None:
-        return Access.UNSAID
+        return Access.SNAPSHOT if level == "repeatable read" else Access.UNSAID
     return Access.READ_ONLY if read_only.ival.ival else Access.READ_WRITE

@@ -131,6 +131,7 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     yield _counter("buffered_clients", "Clients that waited for a primary.", engine.buffer.entered_total)
     yield _counter("buffer_refused", "Clients refused while they waited for one.", engine.buffer.refused_total)
     yield from _replays(engine)
+    yield from _optimistic(engine)
     yield from _pins(engine)
 
 
@@ -147,6 +148,23 @@ def _replays(engine: EngineState) -> Iterator[Metric]:
     text = "Transactions and sessions lost with their server, by reason."
     failed = CounterMetricFamily("heliosproxy_transaction_replays_failed", text, labels=["reason"])
     for each in replays.failed:
+        failed.add_metric([each.reason], each.total)
+    yield failed
+
+
+def _optimistic(engine: EngineState) -> Iterator[Metric]:
+    blocks = engine.optimistic
+    yield _counter("optimistic_blocks", "Blocks that began on a standby and might write.", blocks.begun_total)
+    yield _counter("optimistic_blocks_stayed", "Those that ended there.", blocks.stayed_total)
+    yield _counter("optimistic_blocks_moved", "Those that went on on the primary.", blocks.moved_total)
+    text = "Those that left their standby, by reason."
+    departed = CounterMetricFamily("heliosproxy_optimistic_departures", text, labels=["reason"])
+    for why in blocks.departed:
+        departed.add_metric([why.reason], why.total)
+    yield departed
+    text = "Those that could not go on, by reason."
+    failed = CounterMetricFamily("heliosproxy_optimistic_failures", text, labels=["reason"])
+    for each in blocks.failed:
         failed.add_metric([each.reason], each.total)
     yield failed
 

@@ -66,6 +66,8 @@ pub struct Routing {
     pub catch_up_ms: u64,
     /// Reads in a row that the primary answers before that.
     pub catch_up_after: u32,
+    /// Blocks that may write begin on standbys.
+    pub optimistic: bool,
     /// How far writes must have come, where nobody says it.
     pub write_mode: Option<WriteMode>,
     /// Where this process runs.

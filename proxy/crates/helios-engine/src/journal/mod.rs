@@ -232,6 +232,18 @@ impl Journal {
         }
     }
 
+    /// Whether it can take one more request of so many bytes.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let size = self.requests.len() + bytes;
+        let is_crowded = size > KEPT && self.ledger.bytes() + size > self.bounds.total_bytes;
+        self.entries.len() < self.bounds.entries && size <= self.bounds.bytes && !is_crowded
+    }
+
+    /// A server was left and not lost.
+    pub(crate) fn forgive_loss(&mut self) {
+        self.losses = self.losses.saturating_sub(1);
+    }
+
     /// Why the transaction is lost with its server, if it is.
     pub(crate) fn obstacle(&self) -> Option<Reason> {
         self.obstacle

@@ -92,6 +92,8 @@ pub(crate) struct Need {
     pub(crate) floor: Lsn,
     /// How long ago that was written at least.
     pub(crate) age_us: u64,
+    /// It was carried here, and nobody knows how much longer ago.
+    pub(crate) is_carried: bool,
 }
 
 /// Whether a standby is known to have what a read must see.

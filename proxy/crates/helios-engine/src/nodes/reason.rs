@@ -26,10 +26,14 @@ pub(crate) enum Reason {
     Cold,
     /// It only reads, and no node that is meant for its kind of work is fresh enough and well.
     Fallback,
+    /// It has only read so far, in a block that may write.
+    Optimistic,
+    /// The block was on a standby before.
+    Moved,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 12] = [
+    pub(crate) const ALL: [Reason; 14] = [
         Reason::Read,
         Reason::Write,
         Reason::NoStandby,
@@ -42,6 +46,8 @@ impl Reason {
         Reason::Vector,
         Reason::Cold,
         Reason::Fallback,
+        Reason::Optimistic,
+        Reason::Moved,
     ];
 
     /// For a node that is meant for this kind of work.
@@ -68,6 +74,8 @@ impl Reason {
             Reason::Vector => "vector",
             Reason::Cold => "cold",
             Reason::Fallback => "fallback",
+            Reason::Optimistic => "optimistic",
+            Reason::Moved => "moved",
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::config::{CircuitBreaker, Consistency, Freshness};
 /// A lag that is not known: too much for whoever has a limit.
 const UNKNOWN: u64 = u64::MAX;
 
+/// How often a standby has what was carried here: always, and too seldom to be asked.
+const FULL_LUCK: u32 = 1000;
+const LEAST_LUCK: u32 = 250;
+
 /// What is known of a node from moment to moment.
 #[derive(Debug)]
 pub(crate) struct Standing {
@@ -27,6 +31,8 @@ pub(crate) struct Standing {
     lag_bytes: AtomicU64,
     /// How long it takes to have what the primary has, in microseconds; learnt from what it says before reads.
     delay_us: AtomicU64,
+    /// How often it has what was carried here from elsewhere, in thousandths; the last times count most.
+    luck: AtomicU32,
     /// Reading transactions that it has, those that wait for a connection among them.
     running: AtomicUsize,
     latency: Latency,
@@ -53,6 +59,7 @@ impl Default for Standing {
             lag_ms: AtomicU64::new(UNKNOWN),
             lag_bytes: AtomicU64::new(UNKNOWN),
             delay_us: AtomicU64::new(0),
+            luck: AtomicU32::new(FULL_LUCK),
             running: AtomicUsize::new(0),
             latency: Latency::default(),
             failures: AtomicU64::new(0),
@@ -119,9 +126,18 @@ impl Standing {
         self.running() < self.room.load(Ordering::Relaxed)
     }
 
-    /// What it said of itself before a read that had to see what was written `age_us` ago.
-    pub(crate) fn learn(&self, position: Lsn, is_enough: bool, age_us: u64) {
+    /// What it said of itself before a read that had to see this.
+    pub(crate) fn learn(&self, position: Lsn, need: Need) {
         self.position.fetch_max(position, Ordering::AcqRel);
+        let (is_enough, age_us) = (position >= need.floor, need.age_us);
+        if need.is_carried {
+            let luck = self.luck.load(Ordering::Relaxed);
+            let luck = match is_enough {
+                true => luck + (FULL_LUCK - luck) / 8,
+                false => luck - luck / 8,
+            };
+            return self.luck.store(luck, Ordering::Relaxed);
+        }
         let delay = self.delay_us.load(Ordering::Relaxed);
         let delay = match is_enough {
             true => delay - delay / 32,
@@ -144,7 +160,9 @@ impl Standing {
             Consistency::Session if !is_in_time() => None,
             Consistency::Session if self.position() >= need.floor => Some(Certainty::Known),
             Consistency::Session => {
-                (need.age_us >= self.delay_us.load(Ordering::Relaxed)).then_some(Certainty::Asked)
+                let is_old = need.age_us >= self.delay_us.load(Ordering::Relaxed);
+                let is_lucky = self.luck.load(Ordering::Relaxed) >= LEAST_LUCK;
+                (is_old || (need.is_carried && is_lucky)).then_some(Certainty::Asked)
             }
         }
     }

@@ -21,6 +21,7 @@ fn routing() -> Routing {
         max_lag_bytes: 0,
         catch_up_after: 0,
         catch_up_ms: 0,
+        optimistic: false,
         write_mode: None,
         zone: None,
         targets: HashMap::new(),
@@ -75,7 +76,10 @@ fn wish(routing: &Routing, need: Option<Need>) -> Wish<'static> {
 
 /// The places that some turns choose, sorted.
 fn chosen(cluster: &ClusterTopology, routing: &Routing, floor: Lsn) -> Vec<usize> {
-    let need = Need { floor, age_us: 0 };
+    let need = Need {
+        floor,
+        ..Need::default()
+    };
     let choice = || choose(cluster, routing, wish(routing, Some(need)));
     let mut places: Vec<_> = (0..30).filter_map(|_| Some(choice()?.0)).collect();
     places.sort_unstable();
@@ -132,13 +136,66 @@ fn what_need_not_be_asked_comes_first_and_without_a_need_only_what_is_kept() {
     };
     assert_eq!(choice(None), Some((3, Certainty::Known)));
     assert_eq!(choose(&cluster, &session, wish(&session, None)), None);
-    kept.learn(100, false, 10);
-    let need = Need {
+    let need = |age_us| Need {
         floor: 300,
-        age_us: 5,
+        age_us,
+        is_carried: false,
     };
+    kept.learn(100, need(10));
+    let need = need(5);
     assert_eq!(chosen(&cluster, &session, 300), [1, 2]);
     assert_eq!(choice(Some(need)), Some((3, Certainty::Known)));
+}
+
+#[test]
+fn what_was_carried_here_is_asked_for_as_long_as_that_is_of_use() {
+    let cluster = cluster();
+    let session = Routing {
+        consistency: Consistency::Session,
+        ..routing()
+    };
+    let standing = &cluster.nodes[1].standing;
+    let written = Need {
+        floor: 1000,
+        age_us: 10,
+        is_carried: false,
+    };
+    let carried = Need {
+        is_carried: true,
+        ..written
+    };
+    let asked = |need| standing.fits(session.freshness(), need) == Some(Certainty::Asked);
+    standing.learn(
+        0,
+        Need {
+            age_us: 500,
+            ..written
+        },
+    );
+
+    assert_eq!((asked(written), asked(carried)), (false, true));
+    let vain = (0..).take_while(|_| {
+        let is_asked = asked(carried);
+        standing.learn(0, carried);
+        is_asked
+    });
+    assert!((5..20).contains(&vain.count()));
+    assert!(asked(Need {
+        age_us: 1000,
+        ..carried
+    }));
+    standing.learn(
+        2000,
+        Need {
+            floor: 2000,
+            ..carried
+        },
+    );
+    let later = Need {
+        floor: 3000,
+        ..carried
+    };
+    assert!(asked(later));
 }
 
 #[test]

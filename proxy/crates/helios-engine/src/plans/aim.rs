@@ -111,6 +111,8 @@ pub(crate) enum Access {
     ReadWrite,
     /// A standby has no such transactions.
     Serializable,
+    /// All of it sees one snapshot, and whether it writes is not said.
+    Snapshot,
     /// The session's defaults decide.
     #[default]
     Unsaid,
@@ -121,7 +123,7 @@ impl Access {
     pub(crate) fn is_for_standby(self, by_default: bool) -> bool {
         match self {
             Access::ReadOnly => true,
-            Access::Unsaid => by_default,
+            Access::Unsaid | Access::Snapshot => by_default,
             Access::ReadWrite | Access::Serializable => false,
         }
     }
@@ -130,6 +132,7 @@ impl Access {
     pub(crate) fn then(self, later: Access) -> Access {
         match (self, later) {
             (Access::Serializable, _) | (_, Access::Unsaid) => self,
+            (Access::ReadOnly | Access::ReadWrite, Access::Snapshot) => self,
             (_, later) => later,
         }
     }

@@ -32,6 +32,10 @@ pub(super) struct Attempt {
     /// Bytes for the client from before.
     pub(super) mark: usize,
     pub(super) plans: Vec<Arc<Plan>>,
+    /// It is in a block that may write.
+    pub(super) is_tried: bool,
+    /// Why its answer is of no use.
+    pub(super) cause: Option<Cause>,
     /// No standby is to be asked another time.
     pub(super) is_for_primary: bool,
     /// What decides where it goes.
@@ -112,6 +116,7 @@ impl Attempt {
 
     pub(super) fn withdraw(&mut self, cause: Cause) {
         self.stage = Stage::Withdrawn;
+        self.cause = Some(cause);
         self.is_for_primary = cause != Cause::Behind;
         if cause == Cause::Impossible {
             // Its claim to read was wrong, or something that it reads is not there.
@@ -124,6 +129,8 @@ impl Attempt {
     pub(super) fn close(&mut self) {
         self.stage = Stage::None;
         self.plans.clear();
+        self.is_tried = false;
+        self.cause = None;
         self.is_for_primary = false;
         self.origin = Origin::default();
         self.stranger = None;

@@ -25,6 +25,8 @@ pub(super) struct Opening {
     /// The statements as the client wrote them.
     sql: Vec<u8>,
     access: Access,
+    /// It may begin on a standby though it may write.
+    is_tried: bool,
 }
 
 impl Opening {
@@ -33,6 +35,7 @@ impl Opening {
         Opening {
             sql: b"BEGIN;ROLLBACK TO SAVEPOINT helios_replay".to_vec(),
             access: Access::default(),
+            is_tried: false,
         }
     }
 }
@@ -98,9 +101,16 @@ impl Session {
                 false => Held::Not,
             };
         };
-        let Some(opening) = self.opening_after(&control) else {
+        let Some(mut opening) = self.opening_after(&control) else {
             return Held::Not;
         };
+        match &mut opening {
+            Some(begun) if self.opening.is_none() => {
+                begun.is_tried = self.begin_trial(begun.access);
+            }
+            Some(_) => {}
+            None => self.end_trial(),
+        }
         self.status = match opening {
             Some(_) => Status::Transaction,
             None => Status::Idle,
@@ -132,12 +142,18 @@ impl Session {
             (None, Verb::Begin | Verb::Start) if sql.len() <= MAX_KEPT => Some(Some(Opening {
                 sql: sql.to_vec(),
                 access: block.access,
+                is_tried: false,
             })),
             (Some(open), Verb::Set) if open.sql.len() + sql.len() <= MAX_KEPT => {
                 // On a line of its own, as the one before may end with a comment.
                 let sql = [&open.sql, &b"\n;"[..], sql].concat();
                 let access = open.access.then(block.access);
-                Some(Some(Opening { sql, access }))
+                let is_tried = open.is_tried && self.may_be_tried(access);
+                Some(Some(Opening {
+                    sql,
+                    access,
+                    is_tried,
+                }))
             }
             (Some(_), Verb::Commit | Verb::Rollback) => Some(None),
             _ => None,
@@ -200,6 +216,7 @@ impl Session {
         }
         if let Some(opening) = self.opening.take() {
             self.send_own(&opening.sql, Expect::Opening);
+            self.enter_block();
         }
         true
     }
@@ -220,6 +237,13 @@ impl Session {
         if self.opening.take().is_some() {
             self.status = Status::Idle;
         }
+    }
+
+    /// Whether it may begin on a standby though it may write.
+    pub(super) fn is_trial_held_back(&self) -> bool {
+        self.opening
+            .as_ref()
+            .is_some_and(|opening| opening.is_tried)
     }
 
     /// Where the first statement of a block that is held back may go.

@@ -114,6 +114,7 @@ impl Session {
         } else if token.position > self.seen.floor {
             self.seen.floor = token.position;
             self.seen.since = self.worker.clock();
+            self.seen.may_be_older = true;
             let has_it =
                 |kept: &std::sync::Arc<crate::nodes::Standing>| kept.position() >= token.position;
             self.seen.on.take_if(|kept| !has_it(kept));

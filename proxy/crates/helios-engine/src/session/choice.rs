@@ -79,7 +79,11 @@ impl Session {
         let workload = self.attempt.workload();
         let (Some(workload), Some(group)) = (workload, reads.group(workload)) else {
             let named = self.attempt.named().map_or(Meant::Anyone, Meant::Named);
-            return [Some((named, by(Reason::Read))), None];
+            let read = match self.attempt.is_tried {
+                true => Reason::Optimistic,
+                false => Reason::Read,
+            };
+            return [Some((named, by(read))), None];
         };
         let own = (Meant::Group(&group.members), by(Reason::of(workload)));
         let may_be_others = !group.has_primary && self.is_split_by_itself();

@@ -139,7 +139,8 @@ impl Session {
             node,
             reason: cause.to_owned(),
         });
-        if link.reader.is_some() && self.survive() {
+        let is_begun = link.is_tried() && self.opening.is_none();
+        if link.reader.is_some() && !is_begun && self.survive() {
             return Step::Again;
         }
         if link.durability == Durability::Doubtful {

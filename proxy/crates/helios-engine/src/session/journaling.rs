@@ -13,6 +13,7 @@ impl Session {
     #[inline]
     pub(super) fn begin_journal(&mut self) {
         if self.replaying.is_some() && self.rests() {
+            self.end_trial();
             self.begin_anew();
         }
     }

@@ -391,7 +391,10 @@ impl Session {
             return self.turn_from_standby();
         }
         if self.status != Status::Idle && self.attempt.is_withdrawn() {
-            return self.leave_block();
+            if !self.is_tried() {
+                self.leave_block();
+            }
+            return;
         }
         if self.status != Status::Idle {
             self.restore_in_block();
@@ -416,7 +419,7 @@ impl Session {
     }
 
     /// Gives the server back in the middle of a block, which is over.
-    fn leave_block(&mut self) {
+    pub(super) fn leave_block(&mut self) {
         self.status = Status::Idle;
         if let Some(Link { server, shard, .. }) = self.link.take() {
             self.handle.set_backend(None);
@@ -428,6 +431,10 @@ impl Session {
     pub(super) fn release(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.handle.set_backend(None);
+        if link.is_tried() {
+            self.worker.stats().optimistic.stayed.add(1);
+            self.end_trial();
+        }
         // What has not been told has not been seen.
         if link.has_run && !self.attempt.is_withdrawn() {
             self.note_seen(link.reader.as_ref(), &link.shard);

@@ -22,6 +22,7 @@ mod leaving;
 mod link;
 mod listening;
 mod obstacle;
+mod optimistic;
 mod own;
 mod parameters;
 mod planning;
@@ -75,6 +76,8 @@ use committing::Durability;
 use fifo::{Described, Fifo};
 use handle::{Ends, Handle, Signal};
 use listening::Listening;
+pub(crate) use optimistic::Departure;
+use optimistic::Trust;
 use planning::ClassOf;
 use reader::Reader;
 use reading::{Reach, Seen};
@@ -244,6 +247,8 @@ pub(crate) struct Session {
     traced: Option<Box<tracing::Portal>>,
     /// Absent where transactions end with their servers.
     replaying: Option<Box<Replaying>>,
+    /// In what it reads on standbys.
+    trust: Trust,
 }
 
 impl Drop for Session {
@@ -309,8 +314,8 @@ impl Session {
         let config = worker.config();
         let limits = config.limits.clone();
         let ledger = &worker.shared.ledger;
-        let replaying = config.transaction_replay;
-        let replaying = replaying.map(|rules| Box::new(Replaying::new(rules, ledger, &bucket)));
+        let (rules, bounds) = (config.transaction_replay, config.journal);
+        let replaying = rules.map(|_| Box::new(Replaying::new(rules, bounds, ledger, &bucket)));
         let context = ClassOf::nothing(&bucket);
         Session {
             worker,
@@ -362,6 +367,7 @@ impl Session {
             waited: 0,
             traced: None,
             replaying,
+            trust: Trust::default(),
         }
     }
 
@@ -481,7 +487,7 @@ impl Session {
                 self.worker.clock();
                 link.shard.counts().sent.add(n as u64);
                 match self.on_server_bytes() {
-                    Ok(()) => Ok(true),
+                    Ok(()) => self.depart_if_due().map_or(Ok(true), Err),
                     Err(Doubt(cause)) => Err(self.server_lost(&cause)),
                 }
             }
@@ -521,6 +527,7 @@ impl Session {
                 Flow::NeedServer => return Err(Step::NeedServer),
                 Flow::NeedPlan(wanted) => return Err(Step::NeedPlan(wanted)),
                 Flow::NeedStamp => return Err(Step::NeedStamp),
+                Flow::Departs(why) => return Err(self.depart(why)),
                 Flow::Terminate => {
                     self.leaving = true;
                     return Ok(true);

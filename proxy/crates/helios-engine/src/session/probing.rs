@@ -49,7 +49,7 @@ impl Probed {
 impl Session {
     /// Whether numbers are asked for on the server at hand.
     fn is_probed(&self) -> bool {
-        self.replaying.is_some()
+        self.replaying.as_ref().is_some_and(|it| it.is_lasting)
             && self.maps_names()
             && self.link.as_ref().is_some_and(|link| link.reader.is_none())
     }

@@ -71,6 +71,8 @@ pub(super) struct Reader {
     pub(super) has_begun: bool,
     /// No other node may be asked.
     pub(super) is_bound: bool,
+    /// Its block may write, and leaves it then.
+    pub(super) is_tried: bool,
     /// It could not do what it was asked for want of something that only it lacks.
     has_failed: bool,
 }
@@ -83,6 +85,7 @@ impl Reader {
             certainty,
             has_begun: false,
             is_bound,
+            is_tried: false,
             has_failed: false,
         }
     }

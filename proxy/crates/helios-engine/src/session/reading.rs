@@ -57,6 +57,8 @@ pub(super) struct Seen {
     pub(super) on: Option<Arc<Standing>>,
     /// Something of it comes from another session, so it counts whatever the configuration says.
     pub(super) is_carried: bool,
+    /// All that is known comes from there, so it may be older than `since`.
+    pub(super) may_be_older: bool,
     /// Reads in a row that went to the primary, as no standby had it.
     behind: u32,
     /// So many more than configured make one wait, since waiting was of no use.
@@ -145,10 +147,19 @@ impl Session {
         }
         self.attempt.close();
         if let Some(reach) = self.block_reach() {
-            self.reach = self.reach_of_block(reach, bytes);
+            if reach == Reach::Primary && self.is_trial_held_back() {
+                let Some(length) = self.survey_tried(bytes) else {
+                    return false;
+                };
+                self.attempt.is_tried = length > 0;
+            }
+            self.reach = match self.attempt.is_tried {
+                true => Reach::Standby,
+                false => self.reach_of_block(reach, bytes),
+            };
             return true;
         }
-        match self.survey(bytes) {
+        match self.survey(bytes, false) {
             Request::Part => bytes.len() >= MAX_ATTEMPT,
             Request::Other => true,
             Request::Reads(length) => {
@@ -177,7 +188,21 @@ impl Session {
         }
     }
 
-    fn survey(&mut self, bytes: &[u8]) -> Request {
+    /// Looks through a request in a block that is tried: its length if the block stays on a standby with it, else 0;
+    /// `None` while more of it must come.
+    pub(super) fn survey_tried(&mut self, bytes: &[u8]) -> Option<usize> {
+        let length = match self.survey(bytes, true) {
+            Request::Part if bytes.len() < MAX_ATTEMPT => return None,
+            Request::Part | Request::Other => 0,
+            Request::Reads(length) => length,
+        };
+        if length == 0 {
+            self.attempt.close();
+        }
+        Some(length)
+    }
+
+    fn survey(&mut self, bytes: &[u8], is_tried: bool) -> Request {
         let mut at = 0;
         let mut parsed: Vec<(&[u8], bool)> = Vec::new();
         while let Ok(Some(header)) = frame::header(&bytes[at..]) {
@@ -188,32 +213,34 @@ impl Session {
             let is_read = match header.tag {
                 b'Q' if at == 0 => {
                     let plan = self.plan.clone();
-                    return match self.note_read(plan) {
+                    return match self.note_read(plan, is_tried) {
                         true => Request::Reads(header.total),
                         false => Request::Other,
                     };
                 }
                 b'P' => {
                     let plan = self.plan_ahead(at, message);
-                    let is_read = self.note_read(plan);
+                    let is_read = self.note_read(plan, is_tried);
                     let name = frontend::read_parse(body).map(|(name, _)| name);
                     parsed.extend(name.map(|name| (name, is_read)));
                     // A named one stays where it was made, which is better the primary for as long as there is one.
-                    let is_meant = |name: &[u8]| name.is_empty() || self.is_without_primary();
+                    let is_meant =
+                        |name: &[u8]| name.is_empty() || is_tried || self.is_without_primary();
                     is_read && name.is_some_and(is_meant)
                 }
                 b'B' => match frontend::read_bind_head(body) {
-                    Some(head) => self.reads_statement(head.statement, &parsed),
+                    Some(head) => self.reads_statement(head.statement, &parsed, is_tried),
                     None => false,
                 },
                 b'D' => match body.split_first() {
                     Some((b'S', name)) => {
                         let name = name.strip_suffix(&[0]).unwrap_or(name);
-                        self.reads_statement(name, &parsed)
+                        self.reads_statement(name, &parsed, is_tried)
                     }
                     _ => at > 0,
                 },
                 b'E' | b'H' => at > 0,
+                b'C' => is_tried,
                 b'S' if at > 0 => return Request::Reads(at + header.total),
                 _ => false,
             };
@@ -244,18 +271,21 @@ impl Session {
         }
     }
 
-    fn reads_statement(&mut self, name: &[u8], parsed: &[(&[u8], bool)]) -> bool {
+    fn reads_statement(&mut self, name: &[u8], parsed: &[(&[u8], bool)], is_tried: bool) -> bool {
         if let Some((_, is_read)) = parsed.iter().rev().find(|(known, _)| *known == name) {
             return *is_read;
         }
         let plan = self.current_plan(name);
-        self.note_read(plan)
+        self.note_read(plan, is_tried)
     }
 
     /// Whether the plan is one of a read; remembered for what the standby will say.
-    fn note_read(&mut self, plan: Option<Arc<Plan>>) -> bool {
+    fn note_read(&mut self, plan: Option<Arc<Plan>>, is_tried: bool) -> bool {
         let Some(plan) = plan else { return false };
         self.note_aim(&plan.aim);
+        if is_tried {
+            return self.stays(&plan);
+        }
         let is_alike = |first: &Arc<Plan>| first.aim.agrees(&plan.aim);
         let opens = |access| self.is_split_by_itself() && self.is_for_standby(access);
         if !(plan.is_read() || plan.opens().is_some_and(opens))
@@ -314,6 +344,7 @@ impl Session {
         let primary = self.after_others(primary);
         let reason = match self.reach {
             _ if self.is_second_try() => Reason::Retry,
+            Reach::Primary if self.is_moving() => Reason::Moved,
             Reach::Standby => self.reason_for_primary(),
             Reach::NoStandby => Reason::NoStandby,
             Reach::Primary => self.attempt.origin.reason(Reason::Write),
@@ -353,11 +384,17 @@ impl Session {
         if self.seen.pending.is_some() {
             return None;
         }
+        Some(self.known_need())
+    }
+
+    /// The same as far as it is known.
+    fn known_need(&self) -> Need {
         let age = self.worker.clock().saturating_sub(self.seen.since);
-        Some(Need {
+        Need {
             floor: self.seen.floor,
             age_us: age / 1000,
-        })
+            is_carried: self.seen.may_be_older,
+        }
     }
 
     /// Waits for a standby to come as far as this session, if it has been on the primary for long with what a standby
@@ -423,6 +460,7 @@ impl Session {
         self.seen.on = reader.map(|reader| Arc::clone(&reader.standing));
         if reader.is_none() {
             self.seen.since = self.worker.clock();
+            self.seen.may_be_older = false;
             reads.sampler.want(shard, &self.worker);
         }
     }
@@ -479,14 +517,14 @@ impl Session {
 
     /// How far the standby is, or its error.
     pub(super) fn judge_freshness(&mut self, row: &[u8]) {
+        let need = self.known_need();
         let Some(reader) = self.link.as_mut().and_then(|link| link.reader.as_mut()) else {
             return;
         };
         let value = backend::read_data_row(row).and_then(|row| row.first().copied().flatten());
         let position = value.and_then(read_lsn).unwrap_or(0);
-        let is_enough = position >= self.seen.floor;
-        let age = self.worker.clock().saturating_sub(self.seen.since);
-        reader.standing.learn(position, is_enough, age / 1000);
+        let is_enough = position >= need.floor;
+        reader.standing.learn(position, need);
         match self.opening {
             Some(_) if is_enough => reader.certainty = Certainty::Known,
             Some(_) => {}

@@ -2,10 +2,8 @@
 //! client's own bytes are sent once more and take the way that they took before; what comes back is compared with the
 //! journal instead of being told again.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
 
 use helios_wire::backend::Status;
 use helios_wire::error_response::ErrorFields;
@@ -15,14 +13,14 @@ use helios_wire::sqlstate;
 use super::block::Opening;
 use super::committing::unknown_outcome;
 use super::fifo::Expect;
+use super::optimistic::{unmoved, Departure};
 use super::resolving::Doubtful;
 use super::startup::Ended;
-use super::{Homeless, Link, Partial, Session, Step, HIGH_WATER};
-use crate::config::{PoolMode, TransactionReplay};
+use super::{Link, Partial, Session, Step, HIGH_WATER};
+use crate::config::{JournalBounds, PoolMode, TransactionReplay};
 use crate::error::Refusal;
 use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Rules, Ticket, Xact};
 use crate::plans::Verb;
-use crate::pool::PoolShard;
 use crate::settings::{literal, Bucket};
 use crate::statements::{ClientStatements, Statement};
 
@@ -32,13 +30,23 @@ const GUARD_VALUE: &str = "1001ms";
 
 pub(super) const LACKS: &str = "the new primary lacks what this session has seen";
 
-/// How often a session looks whether others have got back what they had.
-const OTHERS_POLL: Duration = Duration::from_millis(5);
+/// Of a block that is tried on a standby, where transactions do not outlive their servers.
+const ONE_BLOCK: TransactionReplay = TransactionReplay {
+    max_retries: 1,
+    notices: false,
+    holdable_cursors: false,
+    max_cursors: 0,
+    temp_table_max_bytes: 0,
+};
 
 /// What a session needs to run its transaction again.
 #[derive(Debug)]
 pub(super) struct Replaying {
     pub(super) rules: TransactionReplay,
+    /// It is for all transactions, and not for one block that is tried on a standby.
+    pub(super) is_lasting: bool,
+    /// What is run again was on a standby, which it has left.
+    pub(super) is_moving: bool,
     pub(super) journal: Journal,
     /// The client's settings when the transaction began.
     pub(super) bucket: Arc<Bucket>,
@@ -77,14 +85,16 @@ pub(super) struct Replaying {
 
 impl Replaying {
     pub(super) fn new(
-        rules: TransactionReplay,
+        rules: Option<TransactionReplay>,
+        bounds: JournalBounds,
         ledger: &Arc<Ledger>,
         bucket: &Arc<Bucket>,
     ) -> Replaying {
+        let (is_lasting, rules) = (rules.is_some(), rules.unwrap_or(ONE_BLOCK));
         let bounds = Bounds {
-            entries: rules.journal.max_entries,
-            bytes: rules.journal.max_bytes,
-            total_bytes: rules.journal.max_total_bytes,
+            entries: bounds.max_entries,
+            bytes: bounds.max_bytes,
+            total_bytes: bounds.max_total_bytes,
         };
         let kept = Rules {
             holdable_cursors: rules.holdable_cursors,
@@ -93,6 +103,8 @@ impl Replaying {
         };
         Replaying {
             rules,
+            is_lasting,
+            is_moving: false,
             journal: Journal::new(bounds, kept, ledger),
             bucket: Arc::clone(bucket),
             told: 0,
@@ -126,6 +138,24 @@ impl Replaying {
         }
     }
 
+    /// Whether the client is yet to be told that its transaction is lost.
+    pub(super) fn owes_error(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// What the client is told whose transaction cannot go on.
+    fn refusal(&self, reason: Reason) -> Refusal {
+        match self.is_moving {
+            true => unmoved(reason),
+            false => divergence(reason),
+        }
+    }
+
+    /// Whether others wait for this transaction.
+    pub(super) fn is_in_queue(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     /// Nobody waits for this transaction any more.
     pub(super) fn leave_queue(&mut self) {
         self.ticket = None;
@@ -156,7 +186,8 @@ impl Session {
                 Compared::Other => {
                     let other = replaying.journal.divergence();
                     let reason = replaying.error.take().unwrap_or(other);
-                    return Err(self.give_up(reason, divergence(reason)));
+                    let refusal = replaying.refusal(reason);
+                    return Err(self.give_up(reason, refusal));
                 }
             }
         }
@@ -184,6 +215,9 @@ impl Session {
         // Where nothing had an answer there was nothing to wait for.
         replaying.ticket = None;
         replaying.statements = None;
+        if replaying.is_moving {
+            return self.arrive();
+        }
         let stats = self.worker.stats();
         stats.replays.completed.add(1);
         stats
@@ -220,8 +254,7 @@ impl Session {
 
     /// Whether the client is yet to be told that its transaction is lost.
     pub(super) fn owes_error(&self) -> bool {
-        let replaying = self.replaying.as_ref();
-        replaying.is_some_and(|replaying| replaying.owed.is_some())
+        self.replaying.as_deref().is_some_and(Replaying::owes_error)
     }
 
     /// The client may leave meanwhile, or send more.
@@ -237,7 +270,9 @@ impl Session {
         };
         let journal = &replaying.journal;
         let is_wanted = journal.is_rerunning() && journal.has_begun() && !journal.is_verified();
-        if !is_wanted || replaying.is_guarded || replaying.has_savepoints {
+        // What a standby has answered took no locks that anybody waits for.
+        let is_guarded = replaying.is_guarded || replaying.is_moving;
+        if !is_wanted || is_guarded || replaying.has_savepoints {
             return;
         }
         if self.status == Status::Transaction {
@@ -262,6 +297,7 @@ impl Session {
 
     /// Keeps the last words of a server that ends: they are the client's only if its transaction ends with it.
     pub(super) fn keeps_last_words(&mut self, fields: &ErrorFields<'_>, message: &[u8]) -> bool {
+        let is_tried = self.is_tried();
         let Some(replaying) = &mut self.replaying else {
             return false;
         };
@@ -269,7 +305,7 @@ impl Session {
             fields.sqlstate(),
             Some(sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN)
         );
-        let is_kept = is_end || replaying.journal.is_rerunning();
+        let is_kept = is_end || is_tried || replaying.journal.is_rerunning();
         if is_kept {
             replaying.last_words = Some(message.to_vec());
         }
@@ -279,6 +315,9 @@ impl Session {
     /// The server is lost. What to do if the transaction can be run again or nobody knows what became of it; `None` if
     /// it is lost as well.
     pub(super) fn outlive(&mut self, link: &Link) -> Option<Step> {
+        if link.is_tried() {
+            self.take_back_attempt();
+        }
         let replaying = self.replaying.as_mut()?;
         let last_words = replaying.last_words.take();
         if replaying.journal.is_rerunning() {
@@ -328,6 +367,10 @@ impl Session {
     }
 
     fn repeat(&mut self, link: &Link, commit: Option<Xact>) -> Step {
+        if link.is_tried() {
+            self.note_departure(Departure::Lost);
+            return self.begin_again();
+        }
         self.take_ticket(link);
         match self.doubt_loss(link, commit) {
             Some(step) => step,
@@ -358,8 +401,11 @@ impl Session {
             return Step::Silent;
         };
         let unfed = replaying.journal.unfed();
-        let Some(requests) = replaying.journal.begin_rerun(replaying.rules.max_retries) else {
-            return self.give_up(Reason::Losses, divergence(Reason::Losses));
+        // The standby that a block has left is none that it has lost.
+        let losses = replaying.rules.max_retries + u32::from(replaying.is_moving);
+        let refusal = replaying.refusal(Reason::Losses);
+        let Some(requests) = replaying.journal.begin_rerun(losses) else {
+            return self.give_up(Reason::Losses, refusal);
         };
         replaying.is_guarded = false;
         replaying.stands_back = false;
@@ -414,7 +460,7 @@ impl Session {
         self.attempt.close();
     }
 
-    fn put_before(&mut self, bytes: &[u8]) {
+    pub(super) fn put_before(&mut self, bytes: &[u8]) {
         let rest = self.client.rbuf.bytes().to_vec();
         self.client.rbuf.release();
         self.client.rbuf.extend(bytes);
@@ -424,9 +470,14 @@ impl Session {
     /// The transaction cannot go on. The client is told so by the answer to what it has asked, and has a block that has
     /// failed, as if the server had said so.
     pub(super) fn give_up(&mut self, reason: Reason, refusal: Refusal) -> Step {
-        self.worker.stats().replays.fail(reason);
-        // With its connection the server ends what it was doing for this transaction.
-        self.link = None;
+        let link = self.link.as_ref().filter(|_| self.is_moving());
+        let is_at_rest = link.is_some_and(|link| self.is_at_rest(link));
+        self.count_failure(reason);
+        match is_at_rest {
+            true => self.leave_block(),
+            // With its connection the server ends what it was doing for this transaction.
+            false => self.link = None,
+        }
         self.handle.set_backend(None);
         self.lay_aside();
         let Some(replaying) = &mut self.replaying else {
@@ -494,28 +545,6 @@ impl Session {
         }
         self.answer_with(header, &refusal);
         Ok(true)
-    }
-
-    /// Whoever begins something waits for the transactions that are run again.
-    pub(super) fn after_others(
-        &self,
-        primary: Result<Rc<PoolShard>, Homeless>,
-    ) -> Result<Rc<PoolShard>, Homeless> {
-        let shard = primary?;
-        let ledger = &self.worker.shared.ledger;
-        let has_ticket = |replaying: &Replaying| replaying.ticket.is_some();
-        let is_one = self.replaying.as_deref().is_some_and(has_ticket);
-        if ledger.reruns() == 0 || is_one {
-            return Ok(shard);
-        }
-        if !ledger.is_busy(&shard.shared.key.cluster) {
-            return Ok(shard);
-        }
-        Err(Homeless {
-            revision: self.route.as_ref().map_or(0, |route| route.revision),
-            reason: "transactions are being run again that have lost their server".to_owned(),
-            look_again: Some(OTHERS_POLL),
-        })
     }
 
     /// What becomes of a session that could not be given a server.

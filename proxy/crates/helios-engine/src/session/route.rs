@@ -8,12 +8,16 @@ use std::time::Duration;
 use helios_wire::sqlstate;
 
 use super::reads::{self, Reads};
+use super::replaying::Replaying;
 use super::Session;
 use crate::config::{Database, Role};
 use crate::error::Refusal;
 use crate::pool::PoolShard;
 use crate::topology::Topology;
 use crate::worker::Active;
+
+/// How often a session looks whether others have got back what they had.
+const OTHERS_POLL: Duration = Duration::from_millis(5);
 
 /// Where a session's transactions go, until configuration or topology change.
 #[derive(Debug)]
@@ -119,6 +123,30 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whoever begins something waits for the transactions that are run again.
+    pub(super) fn after_others(
+        &self,
+        primary: Result<Rc<PoolShard>, Homeless>,
+    ) -> Result<Rc<PoolShard>, Homeless> {
+        let shard = primary?;
+        let ledger = &self.worker.shared.ledger;
+        let is_one = self
+            .replaying
+            .as_deref()
+            .is_some_and(Replaying::is_in_queue);
+        if ledger.reruns() == 0 || is_one {
+            return Ok(shard);
+        }
+        if !ledger.is_busy(&shard.shared.key.cluster) {
+            return Ok(shard);
+        }
+        Err(Homeless {
+            revision: self.route.as_ref().map_or(0, |route| route.revision),
+            reason: "transactions are being run again that have lost their server".to_owned(),
+            look_again: Some(OTHERS_POLL),
+        })
     }
 
     /// While nobody is the primary: the pool of the last one, or of a standby. Outside: there is nothing that it would be

@@ -10,6 +10,7 @@ use super::block::Held;
 use super::fifo::Expect;
 use super::handle::Signal;
 use super::keeping::Numbers;
+use super::optimistic::{Departure, Vetted};
 use super::parameters::Handled;
 use super::planning;
 use super::{Link, Session};
@@ -34,6 +35,8 @@ pub(super) enum Flow {
     /// The server is being asked what the last transaction left, or set accordingly; or its answer decides what names
     /// mean, or is held back.
     Asking,
+    /// The block at hand leaves its standby.
+    Departs(Departure),
     /// The client said Terminate.
     Terminate,
 }
@@ -148,6 +151,12 @@ impl Session {
                 } else {
                     Flow::Starved
                 });
+            }
+            match self.vet(&input.bytes()[cursor.at..]) {
+                Vetted::Goes => {}
+                Vetted::Part => return Ok(Flow::Starved),
+                Vetted::Later => return Ok(Flow::Asking),
+                Vetted::Departs(why) => return Ok(Flow::Departs(why)),
             }
             if !self.begin_block() {
                 return Ok(Flow::Asking);

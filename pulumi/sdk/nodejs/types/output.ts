@@ -574,6 +574,10 @@ export interface InstanceDatabasesRouting {
      */
     maxLagMillis?: number;
     /**
+     * Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
+     */
+    optimistic?: boolean;
+    /**
      * Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
      */
     readStrategy?: string;
@@ -1121,6 +1125,10 @@ export interface InstanceRouting {
      * Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
      */
     maxLagMillis?: number;
+    /**
+     * Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
+     */
+    optimistic?: boolean;
     /**
      * Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
      */

@@ -1843,6 +1843,10 @@ class InstanceDatabasesRoutingArgsDict(TypedDict):
     """
     Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
     """
+    optimistic: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
+    """
     read_strategy: NotRequired[pulumi.Input[_builtins.str]]
     """
     Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
@@ -1864,6 +1868,7 @@ class InstanceDatabasesRoutingArgs:
                  consistency: Optional[pulumi.Input[_builtins.str]] = None,
                  max_lag_bytes: Optional[pulumi.Input[_builtins.int]] = None,
                  max_lag_millis: Optional[pulumi.Input[_builtins.int]] = None,
+                 optimistic: Optional[pulumi.Input[_builtins.bool]] = None,
                  read_strategy: Optional[pulumi.Input[_builtins.str]] = None,
                  read_write_split: Optional[pulumi.Input[_builtins.bool]] = None,
                  write_mode: Optional[pulumi.Input[_builtins.str]] = None):
@@ -1875,6 +1880,7 @@ class InstanceDatabasesRoutingArgs:
         :param pulumi.Input[_builtins.str] consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Left out: as for the whole proxy. Allowed: `strong`, `session`, `bounded`, `eventual`.
         :param pulumi.Input[_builtins.int] max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Left out: as for the whole proxy.
         :param pulumi.Input[_builtins.int] max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
+        :param pulumi.Input[_builtins.bool] optimistic: Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
         :param pulumi.Input[_builtins.str] read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param pulumi.Input[_builtins.bool] read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
         :param pulumi.Input[_builtins.str] write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
@@ -1889,6 +1895,8 @@ class InstanceDatabasesRoutingArgs:
             pulumi.set(__self__, "max_lag_bytes", max_lag_bytes)
         if max_lag_millis is not None:
             pulumi.set(__self__, "max_lag_millis", max_lag_millis)
+        if optimistic is not None:
+            pulumi.set(__self__, "optimistic", optimistic)
         if read_strategy is not None:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
@@ -1955,6 +1963,18 @@ class InstanceDatabasesRoutingArgs:
     @max_lag_millis.setter
     def max_lag_millis(self, value: Optional[pulumi.Input[_builtins.int]]):
         pulumi.set(self, "max_lag_millis", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def optimistic(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
+        """
+        return pulumi.get(self, "optimistic")
+
+    @optimistic.setter
+    def optimistic(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "optimistic", value)
 
     @_builtins.property
     @pulumi.getter(name="readStrategy")
@@ -4447,6 +4467,10 @@ class InstanceRoutingArgsDict(TypedDict):
     """
     Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
     """
+    optimistic: NotRequired[pulumi.Input[_builtins.bool]]
+    """
+    Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
+    """
     read_strategy: NotRequired[pulumi.Input[_builtins.str]]
     """
     Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
@@ -4481,6 +4505,7 @@ class InstanceRoutingArgs:
                  hints: Optional[pulumi.Input[_builtins.bool]] = None,
                  max_lag_bytes: Optional[pulumi.Input[_builtins.int]] = None,
                  max_lag_millis: Optional[pulumi.Input[_builtins.int]] = None,
+                 optimistic: Optional[pulumi.Input[_builtins.bool]] = None,
                  read_strategy: Optional[pulumi.Input[_builtins.str]] = None,
                  read_write_split: Optional[pulumi.Input[_builtins.bool]] = None,
                  schema_aware: Optional[pulumi.Input[_builtins.bool]] = None,
@@ -4496,6 +4521,7 @@ class InstanceRoutingArgs:
         :param pulumi.Input[_builtins.bool] hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param pulumi.Input[_builtins.int] max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param pulumi.Input[_builtins.int] max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
+        :param pulumi.Input[_builtins.bool] optimistic: Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
         :param pulumi.Input[_builtins.str] read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param pulumi.Input[_builtins.bool] read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
         :param pulumi.Input[_builtins.bool] schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
@@ -4515,6 +4541,8 @@ class InstanceRoutingArgs:
             pulumi.set(__self__, "max_lag_bytes", max_lag_bytes)
         if max_lag_millis is not None:
             pulumi.set(__self__, "max_lag_millis", max_lag_millis)
+        if optimistic is not None:
+            pulumi.set(__self__, "optimistic", optimistic)
         if read_strategy is not None:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
@@ -4599,6 +4627,18 @@ class InstanceRoutingArgs:
     @max_lag_millis.setter
     def max_lag_millis(self, value: Optional[pulumi.Input[_builtins.int]]):
         pulumi.set(self, "max_lag_millis", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def optimistic(self) -> Optional[pulumi.Input[_builtins.bool]]:
+        """
+        Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
+        """
+        return pulumi.get(self, "optimistic")
+
+    @optimistic.setter
+    def optimistic(self, value: Optional[pulumi.Input[_builtins.bool]]):
+        pulumi.set(self, "optimistic", value)
 
     @_builtins.property
     @pulumi.getter(name="readStrategy")

@@ -1575,6 +1575,7 @@ class InstanceDatabasesRouting(dict):
                  consistency: Optional[_builtins.str] = None,
                  max_lag_bytes: Optional[_builtins.int] = None,
                  max_lag_millis: Optional[_builtins.int] = None,
+                 optimistic: Optional[_builtins.bool] = None,
                  read_strategy: Optional[_builtins.str] = None,
                  read_write_split: Optional[_builtins.bool] = None,
                  write_mode: Optional[_builtins.str] = None):
@@ -1586,6 +1587,7 @@ class InstanceDatabasesRouting(dict):
         :param _builtins.str consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Left out: as for the whole proxy. Allowed: `strong`, `session`, `bounded`, `eventual`.
         :param _builtins.int max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Left out: as for the whole proxy.
         :param _builtins.int max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
+        :param _builtins.bool optimistic: Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
         :param _builtins.str read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Left out: as for the whole proxy. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param _builtins.bool read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Left out: as for the whole proxy.
         :param _builtins.str write_mode: How far writes must have come when they are acknowledged, where neither the client nor a hint or rule says it. It holds for sessions that begin after it was set. Without a synchronous standby, writes of `sync` and `semisync` are refused (55000), and where reads are not split reads too, as they are not told from writes there. Left out: as the server has it. Left out: as for the whole proxy. Allowed: `sync`, `semisync`, `async`.
@@ -1600,6 +1602,8 @@ class InstanceDatabasesRouting(dict):
             pulumi.set(__self__, "max_lag_bytes", max_lag_bytes)
         if max_lag_millis is not None:
             pulumi.set(__self__, "max_lag_millis", max_lag_millis)
+        if optimistic is not None:
+            pulumi.set(__self__, "optimistic", optimistic)
         if read_strategy is not None:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
@@ -1646,6 +1650,14 @@ class InstanceDatabasesRouting(dict):
         Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Left out: as for the whole proxy.
         """
         return pulumi.get(self, "max_lag_millis")
+
+    @_builtins.property
+    @pulumi.getter
+    def optimistic(self) -> Optional[_builtins.bool]:
+        """
+        Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Left out: as for the whole proxy.
+        """
+        return pulumi.get(self, "optimistic")
 
     @_builtins.property
     @pulumi.getter(name="readStrategy")
@@ -3252,6 +3264,7 @@ class InstanceRouting(dict):
                  hints: Optional[_builtins.bool] = None,
                  max_lag_bytes: Optional[_builtins.int] = None,
                  max_lag_millis: Optional[_builtins.int] = None,
+                 optimistic: Optional[_builtins.bool] = None,
                  read_strategy: Optional[_builtins.str] = None,
                  read_write_split: Optional[_builtins.bool] = None,
                  schema_aware: Optional[_builtins.bool] = None,
@@ -3267,6 +3280,7 @@ class InstanceRouting(dict):
         :param _builtins.bool hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param _builtins.int max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param _builtins.int max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
+        :param _builtins.bool optimistic: Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
         :param _builtins.str read_strategy: Which of the nodes that may answer a read does. Least connections, because a node that is slow for whatever reason then gets less without anything being measured. Default: least_connections. Allowed: `round_robin`, `weighted_round_robin`, `least_connections`, `latency_based`, `random`.
         :param _builtins.bool read_write_split: Whether reads may go to standbys. Off, since an application that asks one server for everything may count on more than `consistency` keeps. Default: False.
         :param _builtins.bool schema_aware: Whether kinds of reads are told apart by their tables, and answered by the nodes that `workload` names, even while `read_write_split` is off. Off, since without targets it would be of no use. Default: False.
@@ -3286,6 +3300,8 @@ class InstanceRouting(dict):
             pulumi.set(__self__, "max_lag_bytes", max_lag_bytes)
         if max_lag_millis is not None:
             pulumi.set(__self__, "max_lag_millis", max_lag_millis)
+        if optimistic is not None:
+            pulumi.set(__self__, "optimistic", optimistic)
         if read_strategy is not None:
             pulumi.set(__self__, "read_strategy", read_strategy)
         if read_write_split is not None:
@@ -3346,6 +3362,14 @@ class InstanceRouting(dict):
         Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
         """
         return pulumi.get(self, "max_lag_millis")
+
+    @_builtins.property
+    @pulumi.getter
+    def optimistic(self) -> Optional[_builtins.bool]:
+        """
+        Whether a transaction block that may write begins on a standby, if it is READ COMMITTED and its first statement only reads; of use where reads are split. At its first write, or whatever is not sure to only read, all that it has read is read again on the primary, and it goes on there if that is the same; else it has failed (40001). Off, since an application must be ready to repeat such a transaction. What is kept of it is bounded by `transaction_replay.journal`. Default: False.
+        """
+        return pulumi.get(self, "optimistic")
 
     @_builtins.property
     @pulumi.getter(name="readStrategy")

@@ -129,19 +129,21 @@ impl Standing {
     /// What it said of itself before a read that had to see this.
     pub(crate) fn learn(&self, position: Lsn, need: Need) {
         self.position.fetch_max(position, Ordering::AcqRel);
-        let (is_enough, age_us) = (position >= need.floor, need.age_us);
+        let is_enough = position >= need.floor;
         if need.is_carried {
             let luck = self.luck.load(Ordering::Relaxed);
             let luck = match is_enough {
                 true => luck + (FULL_LUCK - luck) / 8,
                 false => luck - luck / 8,
             };
-            return self.luck.store(luck, Ordering::Relaxed);
+            self.luck.store(luck, Ordering::Relaxed);
         }
         let delay = self.delay_us.load(Ordering::Relaxed);
         let delay = match is_enough {
+            // What may be far older says nothing of it.
+            _ if need.age_us < delay => delay,
             true => delay - delay / 32,
-            false => delay.max(age_us) + delay.max(age_us) / 8,
+            false => need.age_us + need.age_us / 8,
         };
         self.delay_us.store(delay, Ordering::Relaxed);
     }

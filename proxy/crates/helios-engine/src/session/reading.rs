@@ -524,6 +524,8 @@ impl Session {
         let value = backend::read_data_row(row).and_then(|row| row.first().copied().flatten());
         let position = value.and_then(read_lsn).unwrap_or(0);
         let is_enough = position >= need.floor;
+        // Once it has been asked for in vain, it counts as written when it came here.
+        self.seen.may_be_older &= is_enough;
         reader.standing.learn(position, need);
         match self.opening {
             Some(_) if is_enough => reader.certainty = Certainty::Known,

@@ -3,74 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from harness.installed import CLIENTS, Installed
+from harness.installed import Installed
+from harness.plugin import Plugin
+from harness.releases import PROXY, tagged
+from harness.under_load import assert_undisturbed, begin, names, settle, under_load
 from harness.wait import until
+from helios_make.images import ensure_images
+from helios_make.places import find_places
 
 pytestmark = pytest.mark.level("node")
 
-COUNT = 50
 TOTAL = 20
-SETTLE_SECONDS = 120.0
-"""Until pods have come or gone: drain and readiness take some seconds for each."""
+NEXT = "localhost/helios-proxy:next"
 
 
 @pytest.fixture
 def busy(in_cluster: Installed) -> Installed:
     """The example with two pods, and the tables of the clients."""
-    in_cluster.apply_example()
-    until(lambda: in_cluster.psql("select 1"), "the Service answers psql", deadline=20)
-    in_cluster.psql("create table written (number bigserial primary key, client int)")
-    in_cluster.psql("create table ended ()")
-    return in_cluster
-
-
-def under_load(busy: Installed, change: Callable[[], None]) -> dict[str, Any]:
-    """Make a change while all clients work; what they counted."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        counts = pool.submit(busy.python, CLIENTS.read_text(), str(COUNT))
-        try:
-            until(lambda: written(busy) > COUNT or counts.done(), "the clients are at work", deadline=30)
-            change()
-            before = written(busy)
-            until(lambda: written(busy) > before + COUNT or counts.done(), "the clients still work", deadline=30)
-        finally:
-            busy.psql("insert into ended default values")
-        answer = counts.result()
-    assert isinstance(answer, dict)
-    print(answer)
-    return answer
-
-
-def written(busy: Installed) -> int:
-    """Transactions so far."""
-    return int(busy.psql("select count(*) from written") or 0)
-
-
-def settle(busy: Installed, pods: int, gone: set[str]) -> None:
-    """Wait until there are as many pods, all ready, and none of those that had to go."""
-
-    def settled() -> bool:
-        found = {pod["metadata"]["name"] for pod in busy.pods()}
-        status = busy.get("heliosproxy", "minimal")["status"]
-        return len(found) == pods and not found & gone and status.get("readyReplicas") == pods
-
-    until(settled, f"{pods} pods are ready and the others gone", SETTLE_SECONDS)
-
-
-def assert_undisturbed(busy: Installed, counts: dict[str, Any]) -> None:
-    """Nobody saw an exception, and what was committed is there, once."""
-    assert counts["errors"] == []
-    assert written(busy) == counts["transactions"]
+    return begin(in_cluster)
 
 
 def test_rolling_restart_disturbs_nobody(busy: Installed) -> None:
-    old = {pod["metadata"]["name"] for pod in busy.pods()}
+    old = names(busy)
 
     def restart() -> None:
         busy.kubectl("rollout", "restart", "deployment/minimal")
@@ -88,6 +46,46 @@ def test_scaling_disturbs_nobody(busy: Installed) -> None:
     assert_undisturbed(busy, under_load(busy, scale))
 
 
+def test_clients_that_stay_come_to_new_pods_when_they_are_old_enough(busy: Installed) -> None:
+    patch = {"spec": {"limits": {"clientMaxAgeSeconds": 10}}}
+    busy.kubectl("patch", "heliosproxy", "minimal", "--type=merge", "--patch", json.dumps(patch))
+
+    def scale() -> None:
+        busy.kubectl("scale", "heliosproxy/minimal", "--replicas=5")
+        settle(busy, 5, gone=set())
+        # One may be that which asks how much was written.
+        until(lambda: len(crowds(busy)) == 5 and min(crowds(busy)) > 1, "every pod has clients", deadline=120)
+        print(crowds(busy))
+        busy.kubectl("scale", "heliosproxy/minimal", "--replicas=1")
+        settle(busy, 1, gone=set())
+
+    assert_undisturbed(busy, under_load(busy, scale))
+
+
+def crowds(busy: Installed) -> list[int]:
+    """Clients of each pod; nothing while a pod that is asked is not there."""
+    status, shown, _ = Plugin(busy)("clients", "minimal")
+    return [int(row.split()[1]) for row in shown.splitlines()[1:]] if status == 0 else []
+
+
+def test_upgrade_of_image_and_configuration_disturbs_nobody(busy: Installed, tmp_path: Path) -> None:
+    """The same image under another name: what is asked for is another one, and each pod is replaced."""
+    archive = tagged(ensure_images(find_places(), [PROXY])[PROXY.tag], NEXT, tmp_path)
+    busy.cluster.load_image(archive)
+    old = names(busy)
+
+    def upgrade() -> None:
+        spec = {"image": NEXT, "pool": {"maxConnections": 11}}
+        busy.kubectl("patch", "heliosproxy", "minimal", "--type=merge", "--patch", json.dumps({"spec": spec}))
+        settle(busy, 2, gone=old)
+
+    counts = under_load(busy, upgrade)
+
+    assert_undisturbed(busy, counts)
+    assert {pod["spec"]["containers"][0]["image"] for pod in busy.pods()} == {NEXT}
+    assert "max_size = 11" in busy.document("minimal")
+
+
 def test_total_of_server_connections_is_never_exceeded(busy: Installed) -> None:
     """PostgreSQL takes ten more than the total: what polls the nodes and reads definitions, and three for itself."""
     busy.kubectl("set", "env", "statefulset/database", f"MAX_CONNECTIONS={TOTAL + 10}")
@@ -102,7 +100,7 @@ def test_total_of_server_connections_is_never_exceeded(busy: Installed) -> None:
             busy.kubectl("scale", "heliosproxy/minimal", f"--replicas={replicas}")
             settle(busy, replicas, gone=set())
             until(lambda: shares(busy) == [each] * replicas, f"{replicas} pods have {each} each", deadline=30)  # noqa: B023
-        old = {pod["metadata"]["name"] for pod in busy.pods()}
+        old = names(busy)
         busy.kubectl("rollout", "restart", "deployment/minimal")
         settle(busy, 2, gone=old)
 

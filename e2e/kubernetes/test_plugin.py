@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,36 +12,11 @@ import pytest
 from cluster import Cluster, KubectlError
 from harness.installed import Installed
 from harness.operator import OperatorProcess
+from harness.plugin import Plugin
 from harness.resources import NODES, Shop
 from harness.wait import until
 
 MANAGED = ("get", "heliosproxy", "web", "-o", "json", "--show-managed-fields")
-
-
-class Plugin:
-    """The plugin with its answers: exit status, stdout, stderr."""
-
-    def __init__(self, shop: Shop) -> None:
-        cluster = shop.cluster
-        self._shop = shop
-        self._environment = {
-            **os.environ,
-            **cluster.kubectl_environment,
-            "KUBECTL": str(cluster.kubectl_program),
-            "KUBECONFIG": str(cluster.kubeconfig),
-        }
-
-    def __call__(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
-        answer = subprocess.run(
-            [sys.executable, "-m", "helios_operator.plugin", "--namespace", self._shop.namespace, *arguments],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env={**self._environment, **environment},
-            timeout=120,
-            check=False,
-        )
-        return answer.returncode, answer.stdout, answer.stderr
 
 
 @pytest.fixture

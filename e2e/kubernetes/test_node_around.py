@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ import yaml
 
 from cluster import Cluster, KubectlError
 from harness.certificates import Authority
-from harness.helm import CHARTS, Helm
+from harness.helm import CHARTS, Helm, HelmError
 from harness.installed import EXAMPLE, PSQL, Installed
-from harness.operator import install
+from harness.operator import ROOT, install
+from harness.resources import GROUP, Json
 from harness.wait import until
 
 pytestmark = pytest.mark.level("node")
@@ -50,6 +53,68 @@ def test_helm_alone_brings_operator_and_proxy(helm_namespace: Installed, tmp_pat
 
     helm("uninstall", "minimal", "--wait")
     until(lambda: not shop.pods(), "the pods went with the release", deadline=120)
+
+
+def test_rollback_is_refused_by_the_hook_s_own_pod(helm_namespace: Installed, tmp_path: Path) -> None:
+    """The release that is gone back to looks first, by its own image, whether it knows everything that is stored."""
+    shop = helm_namespace
+    helm = Helm(shop.cluster, shop.namespace, tmp_path)
+    values = tmp_path / "values.json"
+    values.write_text(json.dumps({**LOCAL, "crds": {"enabled": True}, "webhook": {"enabled": False}}))
+    chart = (str(CHARTS / "helios-operator"), "--values", str(values), "--wait", "--timeout=90s")
+    helm("install", "operators", *chart, "--take-ownership")
+    helm("upgrade", "operators", *chart, "--set", "replicaCount=1")
+    back = ("rollback", "operators", "1", "--wait", "--timeout=120s")
+    with later_definitions(shop.cluster):
+        shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
+        until(lambda: stored_by_a_later_release(shop), "the API server knows a field of a later release", 30)
+
+        with pytest.raises(HelmError, match="job by-helm-rollback failed"):
+            helm(*back)
+        said = shop.kubectl("logs", "job/by-helm-rollback")
+        assert f"HeliosProxy {shop.namespace}/later: spec.inventedLater: " in said
+        assert operators(shop) == 1, "nothing was rolled back"
+
+        shop.kubectl("delete", "heliosproxy", "later")
+        helm(*back)
+        assert operators(shop) == 2
+
+
+@contextmanager
+def later_definitions(cluster: Cluster) -> Iterator[None]:
+    """A HeliosProxy has one field more; afterwards the definitions are nobody's release, as they were."""
+    now = yaml.safe_load((ROOT / "crds" / "heliosproxies.yaml").read_text())
+    later = copy.deepcopy(now)
+    schema = later["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema["properties"]["inventedLater"] = {"type": "string"}
+    define(cluster, later)
+    try:
+        yield
+    finally:
+        define(cluster, now)
+        crds = [name for name in cluster.kubectl("get", "crd", "-o", "name").split() if name.endswith(GROUP)]
+        marks = ("meta.helm.sh/release-name-", "meta.helm.sh/release-namespace-", "helm.sh/resource-policy-")
+        cluster.kubectl("annotate", *crds, *marks)
+        cluster.kubectl("label", *crds, "app.kubernetes.io/managed-by-")
+
+
+def define(cluster: Cluster, definition: Json) -> None:
+    """By whom install.yaml is applied, so that nobody else is in its way later."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(definition))
+
+
+def stored_by_a_later_release(shop: Installed) -> bool:
+    """A HeliosProxy with the field; the API server drops what it does not know yet, if it is told not to mind."""
+    spec = {"nodes": [{"host": "db"}], "auth": {"method": "trust"}, "inventedLater": "x"}
+    metadata = {"name": "later", "namespace": shop.namespace}
+    value = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "HeliosProxy", "metadata": metadata, "spec": spec}
+    shop.kubectl("apply", "--validate=ignore", "-f", "-", input=json.dumps(value))
+    return "inventedLater" in shop.get("heliosproxy", "later")["spec"]
+
+
+def operators(shop: Installed) -> int:
+    """How many of the release are wanted."""
+    return int(shop.get("deployment", "by-helm")["spec"]["replicas"])
 
 
 def test_budget_lets_one_pod_go_at_a_time(in_cluster: Installed) -> None:

@@ -62,7 +62,7 @@ def test_rollback_is_refused_by_the_hook_s_own_pod(helm_namespace: Installed, tm
     values = tmp_path / "values.json"
     values.write_text(json.dumps({**LOCAL, "crds": {"enabled": True}, "webhook": {"enabled": False}}))
     chart = (str(CHARTS / "helios-operator"), "--values", str(values), "--wait", "--timeout=90s")
-    helm("install", "operators", *chart, "--take-ownership")
+    notes = helm("install", "operators", *chart, "--take-ownership")
     helm("upgrade", "operators", *chart, "--set", "replicaCount=1")
     back = ("rollback", "operators", "1", "--wait", "--timeout=120s")
     with later_definitions(shop.cluster):
@@ -71,7 +71,10 @@ def test_rollback_is_refused_by_the_hook_s_own_pod(helm_namespace: Installed, tm
 
         with pytest.raises(HelmError, match="job by-helm-rollback failed"):
             helm(*back)
+        assert f"kubectl -n {shop.namespace} logs job/by-helm-rollback" in notes
         said = shop.kubectl("logs", "job/by-helm-rollback")
+        shown = "jsonpath={.items[*].status.containerStatuses[0].state.terminated.message}"
+        assert shop.kubectl("get", "pods", "-l", "job-name=by-helm-rollback", "-o", shown).strip() == said.strip()
         assert f"HeliosProxy {shop.namespace}/later: spec.inventedLater: " in said
         assert operators(shop) == 1, "nothing was rolled back"
 

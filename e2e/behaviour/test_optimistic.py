@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from harness.asks import Ask, extended, named, prepared, prepared_and_closed, si
 from harness.backend import Event
 from harness.client import Client, brief, full, rows, sqlstates
 from harness.frontend import bind, close_statement, describe_statement, execute, parse, query, sync
+from harness.frontend import extended as whole_batch
 from harness.postgres import DATABASE, PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, Settings, base_settings
 from harness.replay import paused_replay
@@ -383,6 +384,39 @@ def test_a_lock_that_the_standby_replays_does_not_end_the_block(
     well(client, ask, WRITE)
     control(client, ask, "commit")
     assert postgres.value("select body from tried where id = 2") == "mine"
+
+
+@pytest.mark.parametrize("message", [query, whole_batch], ids=["simple", "extended"])
+def test_a_read_that_the_standby_cancels_for_its_replay_is_answered_by_the_primary(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client, message: Callable[[str], bytes]
+) -> None:
+    """It takes for ever on the standby, where a lock that is replayed is in its way."""
+    assert postgres.standby is not None
+    rounds = "case current_setting('cluster_name') when 'standby-1' then 2000000000 else 1 end"
+    long = f"select count(*) from (select generate_series(1, {rounds}) from tried) each"
+    running = "select count(*) from pg_stat_activity where state = 'active' and query like 'select count(*) from (%'"
+    before = counts(proxy)
+    with Client(superuser_of(postgres.standby)) as admin:
+        for sql in ("alter system set max_standby_streaming_delay = '10ms'", "select pg_reload_conf()"):
+            assert not sqlstates(admin.query(sql))
+        try:
+            until(lambda: admin.value("show max_standby_streaming_delay") == "10ms", "the setting", PATIENCE)
+            control(client, simple, "begin")
+            assert well(client, simple, READ) == [["old"]]
+            client.send(message(long))
+            until(lambda: admin.value(running) == "1", "the read to run", PATIENCE)
+            postgres.execute("begin; lock table tried in access exclusive mode; commit")
+            events = client.until_ready()
+        finally:
+            for sql in ("alter system reset max_standby_streaming_delay", "select pg_reload_conf()"):
+                assert not sqlstates(admin.query(sql))
+    assert not sqlstates(events), brief(events)
+    assert rows(events) == [["9"]]
+    assert route(proxy) == "moved"
+    well(client, simple, WRITE)
+    control(client, simple, "commit")
+    assert postgres.value("select body from tried where id = 2") == "mine"
+    assert (counts(proxy) - before)["departures conflict"] == 1
 
 
 @ASKS

@@ -5,6 +5,7 @@ SELECT is names of tiers (`SELECT="rust wire"`), paths (`SELECT=e2e/wire/test_co
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,13 +30,17 @@ PYTEST_NOTHING = 5
 
 
 def ensure_servers(places: Places) -> None:
-    """Have the PostgreSQL of the distribution: that of the Python package is built without TLS.
+    """Have the PostgreSQL of the distribution, as that of the Python package is built without TLS, and its Redis.
 
     Raises:
-        TargetError: it is missing and cannot be installed by this user.
+        TargetError: one is missing and cannot be installed by this user.
     """
     if not Path("/usr/lib/postgresql/15/bin/postgres").is_file():
         install_packages(places, ["postgresql-15"], why="the tests of TLS need it", seconds=20, megabytes=60)
+    if shutil.which("redis-server") is None:
+        install_packages(
+            places, ["redis-server"], why="the tests of consistency keys need it", seconds=10, megabytes=10
+        )
 
 
 def run(places: Places) -> int:

@@ -61,6 +61,9 @@ AROUND: dict[str, dict[str, Any]] = {
     "spec.tls.certificate": {
         "tls": {"mode": "allow", "secretRef": None, "certificate": {"issuerRef": {"name": "who"}}}
     },
+    "spec.routing.consistencyKeys": {
+        "routing": {"consistencyKeys": {"url": "rediss://redis", "caSecretRef": {"name": "trusted"}}}
+    },
     "spec.serverTls": {"serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}},
     "spec.clusters[].serverTls": {
         "clusters": [{**CLUSTER, "serverTls": {"mode": "verify-ca", "caSecretRef": {"name": "trusted"}}}]
@@ -77,6 +80,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "spec.clusters[].patroniUrls[]": ("http://db-1:8008", "http://db-2:8008"),
     "spec.clusters[].dnsNames[]": ("db-1:5432", "db-2:5432"),
     "spec.auth.method": ("trust", "md5"),
+    "spec.routing.consistencyKeys.url": ("rediss://one", "rediss://two"),
     "spec.tls.mode": ("allow", "require"),
     "spec.tls.clientAuth": ("optional", "required"),
     "spec.monitor.intervalMillis": (100, 200),

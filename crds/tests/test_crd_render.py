@@ -5,6 +5,7 @@ from typing import Any
 
 from helios.config import (
     ClusterConfig,
+    ConsistencyKeysConfig,
     NodeConfig,
     NodeRole,
     PoolConfig,
@@ -158,6 +159,37 @@ def test_rules_may_go_by_every_word_of_the_contract() -> None:
     assert [(rule.name, rule.route) for rule in routing.rules] == list(zip(words, words, strict=True))
     assert routing.write_mode == "semisync"
     assert not result.problems
+
+
+def test_consistency_keys_have_their_secrets_as_files() -> None:
+    keys = {
+        "url": "rediss://app@redis:6380/2",
+        "secretRef": {"name": "login"},
+        "caSecretRef": {"name": "trusted"},
+        "prefix": "shop:",
+        "ttlSeconds": 30,
+        "timeoutMillis": 100,
+    }
+    result = render(proxy(routing={"consistencyKeys": keys}), References())
+
+    made = config_of(result).routing.consistency_keys
+    named = {file.field: file.path for file in result.secret_files}
+    assert made == ConsistencyKeysConfig(
+        url="rediss://app@redis:6380/2",
+        password_file=named["spec.routing.consistencyKeys.secretRef"],
+        ca_file=named["spec.routing.consistencyKeys.caSecretRef"],
+        prefix="shop:",
+        ttl_seconds=30,
+        timeout_ms=100,
+    )
+
+
+def test_faults_of_consistency_keys_are_told_of_their_fields() -> None:
+    split = {"readWriteSplit": True, "consistencyKeys": {"url": "redis://redis", "ttlSeconds": 19}}
+
+    result = render(proxy(routing=split), References())
+
+    assert [problem.field for problem in result.errors] == ["spec.routing.consistencyKeys.ttlSeconds"]
 
 
 def test_rules_are_tried_in_the_order_of_their_references() -> None:

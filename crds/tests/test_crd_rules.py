@@ -199,6 +199,10 @@ CASES: dict[str, Cases] = {
         ({}, {"channelBinding": "require"}, {"mode": "require", "channelBinding": "require"}, {"mode": "disable"}),
         ({"mode": "disable", "channelBinding": "require"},),
     ),
+    "consistency-keys-ca": Cases(
+        ({"url": "redis://r"}, {"url": "rediss://r", "caSecretRef": {"name": "s"}}),
+        ({"url": "rediss://r"}, {"url": "redis://r", "caSecretRef": {"name": "s"}}),
+    ),
     "auth-query-needs-user": Cases(
         ({}, {"queryUser": "u"}, {"queryUser": "u", "query": "select", "querySecretRef": {"name": "s"}}),
         ({"query": "select"}, {"querySecretRef": {"name": "s"}}),

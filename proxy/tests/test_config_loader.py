@@ -176,6 +176,9 @@ def test_no_kind_of_wrong_field_is_left_to_the_library() -> None:
     assert CASES.keys() == WORDS.keys()
 
 
+KEYS = "[routing.consistency_keys]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "field", "words"),
     [
@@ -220,6 +223,28 @@ def test_no_kind_of_wrong_field_is_left_to_the_library() -> None:
         (MINIMAL + '[admin]\ntls_cert_file = "a"\n', "admin.tls_cert_file", "needs admin.tls_key_file"),
         (MINIMAL + '[[clusters]]\nname = "a"\n', "nodes", "stand beside clusters"),
         (MINIMAL + '[monitor]\npassword = "x"\n', "monitor.password", "belongs to no user"),
+        (MINIMAL + KEYS + 'ca_file = "x"\n', "routing.consistency_keys.ca_file", "belongs to no Redis"),
+        (MINIMAL + KEYS + 'url = "rediss://r"\n', "routing.consistency_keys.ca_file", "rediss:// needs it"),
+        (MINIMAL + KEYS + 'url = "redis://app@r"\n', "routing.consistency_keys.url", "user app, who has no password"),
+        (MINIMAL + KEYS + 'url = "redis://u:p@r"\n', "routing.consistency_keys.url", "belongs into password_file"),
+        (MINIMAL + KEYS + 'url = "redis://r:0"\n', "routing.consistency_keys.url", "must not be 0"),
+        (MINIMAL + KEYS + 'url = "redis://r/x"\n', "routing.consistency_keys.url", "must be a number"),
+        (MINIMAL + KEYS + 'url = "http://r"\n', "routing.consistency_keys.url", "redis"),
+        (
+            MINIMAL + "[routing]\nread_write_split = true\n" + KEYS + 'url = "redis://r"\nttl_seconds = 19\n',
+            "routing.consistency_keys.ttl_seconds",
+            "(10000 ms)",
+        ),
+        (
+            MINIMAL + "[routing]\nread_write_split = true\nmax_lag_ms = 0\n" + KEYS + 'url = "redis://r"\n',
+            "routing.consistency_keys.ttl_seconds",
+            "(any time)",
+        ),
+        (
+            MINIMAL + KEYS + 'url = "redis://r"\npassword = "x"\npassword_file = "y"\n',
+            "routing.consistency_keys.password_file",
+            "keep one of the two",
+        ),
     ],
 )
 def test_rules_over_several_fields(text: str, field: str, words: str) -> None:

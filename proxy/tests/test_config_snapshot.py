@@ -48,6 +48,7 @@ def test_the_whole_document_of_a_small_configuration() -> None:
         "unix_socket": None,
         "peers": None,
         "temperature": None,
+        "consistency_keys": None,
         "tracing": None,
         "auth": {
             "method": "trust",

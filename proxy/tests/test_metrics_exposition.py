@@ -127,6 +127,12 @@ def test_listening_sessions() -> None:
     assert [found[f"heliosproxy_{name}"].samples[0].value for name in names] == [4, 1, 8, 1]
 
 
+def test_requests_under_consistency_keys_by_what_redis_said() -> None:
+    assert families()["heliosproxy_consistency_key_connections"].samples[0].value == 2
+    assert values(families()["heliosproxy_consistency_key_writes"]) == {("true",): 6, ("false",): 1}
+    assert values(families()["heliosproxy_consistency_key_reads"]) == {("true",): 9, ("false",): 2}
+
+
 def test_histograms_are_cumulative() -> None:
     samples = families()["heliosproxy_query_duration_seconds"].samples
 

@@ -18,6 +18,8 @@ from helios.planner.plan import Handling, Parameter, ParameterAct
         ("set local helios.write_mode to sync", Parameter.WRITE_MODE, ParameterAct.SET),
         ("set session helios.lsn to default", Parameter.LSN, ParameterAct.RESET),
         ("reset helios.write_mode;", Parameter.WRITE_MODE, ParameterAct.RESET),
+        ("set helios.consistency_key = 'user-42'", Parameter.CONSISTENCY_KEY, ParameterAct.SET),
+        ("show helios.consistency_key", Parameter.CONSISTENCY_KEY, ParameterAct.SHOW),
         ("set helios.lsn from current", Parameter.LSN, ParameterAct.MIX),
         ("set helios.lsn = '1:1:0/0'; select 1", Parameter.LSN, ParameterAct.MIX),
         ("select set_config('Helios.lsn', '1:1:0/0', false)", Parameter.LSN, ParameterAct.MIX),

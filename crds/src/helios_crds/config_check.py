@@ -14,11 +14,11 @@ from helios_crds.pool_settings import SOURCE_SPEC, Effective, names_of
 from helios_crds.problems import Problem, Reason, format_path
 from helios_crds.v1alpha1 import HeliosProxy
 from helios_crds.v1alpha1.backends import DatabaseSpec, NodeSpec
+from helios_crds.v1alpha1.routing_settings import ConsistencyKeysSpec, DatabaseRoutingSpec, RoutingSpec
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
     ConsoleSpec,
     DatabasePoolSpec,
-    DatabaseRoutingSpec,
     DrainSpec,
     FailoverSpec,
     LimitsSpec,
@@ -26,7 +26,6 @@ from helios_crds.v1alpha1.settings import (
     MaintenanceSpec,
     MonitorSpec,
     PoolSpec,
-    RoutingSpec,
     TlsSpec,
     TransactionReplaySpec,
     UserSpec,
@@ -53,6 +52,8 @@ _RENAMED: Final[dict[Path, tuple[Path, str]]] = {
     ("auth", "users_file"): (("auth", "usersSecretRef"), ""),
     ("auth", "hba_file"): (("auth", "hbaSecretRef"), ""),
     ("auth", "query_password_file"): (("auth", "querySecretRef"), ""),
+    ("routing", "consistency_keys", "password_file"): (("routing", "consistencyKeys", "secretRef"), ""),
+    ("routing", "consistency_keys", "ca_file"): (("routing", "consistencyKeys", "caSecretRef"), ""),
     ("monitor", "password_file"): (("monitor", "secretRef"), ""),
     ("tls", "cert_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
     ("tls", "key_file"): (("tls", "secretRef"), "name a Secret of type kubernetes.io/tls"),
@@ -125,6 +126,8 @@ def _in_spec(path: Path, proxy: HeliosProxy) -> tuple[Path, str]:
             return ("databases", index, *_renamed(DatabaseSpec, tuple(rest))), ""
         case ("users", int(index), *rest):
             return ("users", index, *_renamed(UserSpec, tuple(rest))), ""
+        case ("routing", "consistency_keys", *rest):
+            return ("routing", "consistencyKeys", *_renamed(ConsistencyKeysSpec, tuple(rest))), ""
         case (str(block), *rest) if block in _BLOCKS:
             return (block, *_renamed(_BLOCKS[block], tuple(rest))), ""
     return path, ""

@@ -38,7 +38,8 @@ from helios_crds.v1alpha1.references import (
     PasswordRef,
     UsersRef,
 )
-from helios_crds.v1alpha1.settings import ServerTlsSpec, WorkloadSpec
+from helios_crds.v1alpha1.routing_settings import ConsistencyKeysSpec, WorkloadSpec
+from helios_crds.v1alpha1.settings import ServerTlsSpec
 
 __all__ = [
     "Discovery",
@@ -180,6 +181,9 @@ def secret_files(proxy: HeliosProxy, references: References, placement: Placemen
     refs.append(("spec.auth.hbaSecretRef", spec.auth.hba_secret_ref if spec.auth is not None else None))
     refs.append(("spec.auth.querySecretRef", spec.auth.query_secret_ref if spec.auth is not None else None))
     refs.append(("spec.monitor.secretRef", spec.monitor.secret_ref if spec.monitor is not None else None))
+    if spec.routing is not None and (keys := spec.routing.consistency_keys) is not None:
+        refs.append(("spec.routing.consistencyKeys.secretRef", keys.secret_ref))
+        refs.append(("spec.routing.consistencyKeys.caSecretRef", keys.ca_secret_ref))
     refs += [(f"{field}.caSecretRef", tls.ca_secret_ref) for field, tls in _server_tls(proxy)]
     if spec.tls is not None:
         asked = (("clientCaSecretRef", spec.tls.client_ca_secret_ref), ("crlSecretRef", spec.tls.crl_secret_ref))
@@ -371,7 +375,7 @@ def _payload(proxy: HeliosProxy, references: References, placement: Placement, p
         "monitor": mirrored(spec.monitor),
         "circuit_breaker": mirrored(spec.circuit_breaker),
         "pool": pool,
-        "routing": _routing(proxy, references),
+        "routing": _routing(proxy, references, placement),
         "clusters": _clusters(proxy, references, placement),
         "databases": _databases(proxy, placement),
         "users": tuple(mirrored(user) for user in spec.users),
@@ -520,7 +524,18 @@ def _workload(spec: WorkloadSpec | None) -> dict[str, Any]:
     return {**stated, **mirrored(spec)}
 
 
-def _routing(proxy: HeliosProxy, references: References) -> dict[str, Any]:
+def _consistency_keys(spec: ConsistencyKeysSpec | None, placement: Placement) -> dict[str, Any]:
+    if spec is None:
+        return {}
+    made = {"url": spec.url, **mirrored(spec)}
+    if (login := spec.secret_ref) is not None:
+        made["password_file"] = _secret_path(login.name, login.key, placement)
+    if (authorities := spec.ca_secret_ref) is not None:
+        made["ca_file"] = _secret_path(authorities.name, authorities.key, placement)
+    return made
+
+
+def _routing(proxy: HeliosProxy, references: References, placement: Placement) -> dict[str, Any]:
     """With the rules that are there and acted on; `_reference_problems` tells of the others."""
     named = [references.routing_rules.get(ref.name) for ref in proxy.spec.routing_rule_refs]
     rules = [rule for rule in named if rule is not None and not unsupported(rule)]
@@ -536,7 +551,8 @@ def _routing(proxy: HeliosProxy, references: References) -> dict[str, Any]:
     ]
     spec = proxy.spec.routing
     workload = _workload(spec.workload) if spec is not None else {}
-    blocks = {"rules": made, "workload": workload}
+    keys = _consistency_keys(spec.consistency_keys, placement) if spec is not None else {}
+    blocks = {"rules": made, "workload": workload, "consistency_keys": keys}
     return {**mirrored(spec), **{name: block for name, block in blocks.items() if block}}
 
 

@@ -133,6 +133,15 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 ),
             ),
             Panel(
+                "Consistency keys",
+                "none",
+                (
+                    (_sum("consistency_key_connections", "proxy"), "connections to Redis"),
+                    (_rate("consistency_key_writes_total", "kept"), "writes a second, kept: {{kept}}"),
+                    (_rate("consistency_key_reads_total", "told"), "reads a second, told: {{told}}"),
+                ),
+            ),
+            Panel(
                 "Plans",
                 "none",
                 (

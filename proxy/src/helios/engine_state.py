@@ -14,6 +14,7 @@ __all__ = [
     "ClientActivity",
     "ClientCounts",
     "ClientState",
+    "ConsistencyKeyCounts",
     "DatabaseTraffic",
     "EngineState",
     "Halts",
@@ -161,6 +162,25 @@ class OptimisticCounts(Message):
     """Told 40001, or what stood against it: `answer` where the primary had another one."""
 
 
+class ConsistencyKeyCounts(Message):
+    """Requests of sessions that have a consistency key."""
+
+    redis: str | None
+    """Where it is; None: there are no keys."""
+    connections: int
+    """To it, one for each worker."""
+    fault: str | None
+    """Why it cannot be asked."""
+    kept_total: int
+    """Writes that it was told of before they were acknowledged."""
+    unkept_total: int
+    """Those that it could not be told of."""
+    told_total: int
+    """Reads that were told what they must see."""
+    untold_total: int
+    """Those that went to the primary, since nobody could say."""
+
+
 class BufferCounts(Message):
     """Clients that wait because their cluster has no primary."""
 
@@ -276,10 +296,11 @@ class RoutedCount(Message):
     """Transactions that went to a node, in sessions whose reads are spread."""
 
     reason: str
-    """`read`, `write`, `no_standby` (a read, and no standby fit for it), `retry` (a standby could not answer), `hint`,
-    `rule`, `role` (its database is one of standbys), `oltp`, `olap`, `vector` or `cold` (the node is meant for such
-    reads), `fallback` (those that are meant for it were not fit), `optimistic` (a block that may write, and reads
-    first) or `moved` (such a block went on there)."""
+    """`read`, `write`, `no_standby` (a read, and no standby fit for it), `key` (a read, and Redis could not say what
+    its consistency key must see), `retry` (a standby could not answer), `hint`, `rule`, `role` (its database is one of
+    standbys), `oltp`, `olap`, `vector` or `cold` (the node is meant for such reads), `fallback` (those that are meant
+    for it were not fit), `optimistic` (a block that may write, and reads first) or `moved` (such a block went on
+    there)."""
     total: int
 
 
@@ -424,6 +445,7 @@ class EngineState(Message):
     plans: PlanCounts
     pins: tuple[PinCount, ...]
     listening: ListeningCounts
+    consistency_keys: ConsistencyKeyCounts
     buffer: BufferCounts
     replays: ReplayCounts
     optimistic: OptimisticCounts

@@ -47,6 +47,15 @@ def engine_state(**changes: Any) -> EngineState:
             {"reason": "library", "sessions": 0, "total": 0},
         ],
         "listening": {"sessions": 4, "links": 1, "notifications_total": 8, "lost_total": 1},
+        "consistency_keys": {
+            "redis": "redis:6379",
+            "connections": 2,
+            "fault": None,
+            "kept_total": 6,
+            "unkept_total": 1,
+            "told_total": 9,
+            "untold_total": 2,
+        },
         "buffer": {"clients": 2, "bytes": 80, "entered_total": 6, "refused_total": 1},
         "replays": {
             "active": 1,

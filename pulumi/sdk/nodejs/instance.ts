@@ -289,7 +289,7 @@ export class Instance extends pulumi.CustomResource {
             resourceInputs["readListenPort"] = args?.readListenPort;
             resourceInputs["replicas"] = (args?.replicas) ?? 2;
             resourceInputs["resources"] = args?.resources;
-            resourceInputs["routing"] = args?.routing;
+            resourceInputs["routing"] = args ? (args.routing ? pulumi.output(args.routing).apply(inputs.instanceRoutingArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["routingRuleRefs"] = args?.routingRuleRefs;
             resourceInputs["serverTls"] = args ? (args.serverTls ? pulumi.output(args.serverTls).apply(inputs.instanceServerTlsArgsProvideDefaults) : undefined) : undefined;
             resourceInputs["service"] = args ? (args.service ? pulumi.output(args.service).apply(inputs.instanceServiceArgsProvideDefaults) : undefined) : undefined;

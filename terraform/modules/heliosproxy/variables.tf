@@ -187,6 +187,7 @@ variable "routing" {
     hints            = optional(bool)
     schema_aware     = optional(bool)
     workload         = optional(object({ oltp_target = optional(list(string)), olap_target = optional(list(string)), vector_target = optional(list(string)), cold_target = optional(list(string)), cold_below_per_minute = optional(number), temperature_half_life_secs = optional(number), oltp_patterns = optional(list(string)), olap_patterns = optional(list(string)), vector_patterns = optional(list(string)), large_table_rows = optional(number) }))
+    consistency_keys = optional(object({ url = string, secret_ref = optional(object({ name = string, key = optional(string) })), ca_secret_ref = optional(object({ name = string, key = optional(string) })), prefix = optional(string), ttl_secs = optional(number), timeout_millis = optional(number) }))
   })
   default = null
 }

@@ -42,6 +42,9 @@ __all__ = [
     "InstancePool",
     "InstanceResources",
     "InstanceRouting",
+    "InstanceRoutingConsistencyKeys",
+    "InstanceRoutingConsistencyKeysCaSecretRef",
+    "InstanceRoutingConsistencyKeysSecretRef",
     "InstanceRoutingWorkload",
     "InstanceServerTls",
     "InstanceServerTlsCaSecretRef",
@@ -222,6 +225,31 @@ class InstanceRoutingWorkload(TypedDict):
     large_table_rows: NotRequired[int | None]
 
 
+class InstanceRoutingConsistencyKeysSecretRef(TypedDict):
+    """Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login."""
+
+    name: str
+    key: NotRequired[str | None]
+
+
+class InstanceRoutingConsistencyKeysCaSecretRef(TypedDict):
+    """Secret with the certificates of the authorities that Redis' certificate may come from."""
+
+    name: str
+    key: NotRequired[str | None]
+
+
+class InstanceRoutingConsistencyKeys(TypedDict):
+    """The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys."""
+
+    url: str
+    secret_ref: NotRequired[InstanceRoutingConsistencyKeysSecretRef | None]
+    ca_secret_ref: NotRequired[InstanceRoutingConsistencyKeysCaSecretRef | None]
+    prefix: NotRequired[str | None]
+    ttl_secs: NotRequired[int | None]
+    timeout_millis: NotRequired[int | None]
+
+
 class InstanceRouting(TypedDict):
     """Which node runs a statement. Left out: the primary runs all."""
 
@@ -238,6 +266,7 @@ class InstanceRouting(TypedDict):
     hints: NotRequired[bool | None]
     schema_aware: NotRequired[bool | None]
     workload: NotRequired[InstanceRoutingWorkload | None]
+    consistency_keys: NotRequired[InstanceRoutingConsistencyKeys | None]
 
 
 class InstanceFeatures(TypedDict):

@@ -13,7 +13,8 @@ from helios_crds.base import SpecModel
 from helios_crds.markers import Rule, atomic, cel, list_map, mirrors
 from helios_crds.types import ServiceName
 from helios_crds.v1alpha1.references import PasswordRef
-from helios_crds.v1alpha1.settings import DatabasePoolSpec, DatabaseRoutingSpec, ServerTlsSpec
+from helios_crds.v1alpha1.routing_settings import DatabaseRoutingSpec
+from helios_crds.v1alpha1.settings import DatabasePoolSpec, ServerTlsSpec
 
 __all__ = [
     "MAX_CLUSTERS",

@@ -21,6 +21,7 @@ from helios_crds.v1alpha1.deploying import (
     ServiceSpec,
 )
 from helios_crds.v1alpha1.references import MAX_REFS, LocalRef
+from helios_crds.v1alpha1.routing_settings import RoutingSpec
 from helios_crds.v1alpha1.settings import (
     AuthSpec,
     CircuitBreakerSpec,
@@ -35,7 +36,6 @@ from helios_crds.v1alpha1.settings import (
     PluginsSpec,
     PoolSpec,
     ResourcesSpec,
-    RoutingSpec,
     ServerTlsSpec,
     TlsSpec,
     TransactionReplaySpec,

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub databases: Vec<Arc<Database>>,
     /// The same at the entrances of standbys; empty where there are none.
     pub readers: Vec<Arc<Database>>,
+    /// Where it is kept what was written under consistency keys; absent is nowhere.
+    pub consistency_keys: Option<Arc<ConsistencyKeys>>,
     /// Users with limits of their own.
     pub users: Vec<UserSettings>,
     /// The console; absent is none.
@@ -140,28 +142,6 @@ pub struct Tcp {
     pub keepalive_count: u32,
     /// How long sent bytes may stay unacknowledged; 0 is as long as the system says.
     pub user_timeout_ms: u64,
-}
-
-/// When a node is not asked for reads.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CircuitBreaker {
-    /// Whether there are circuits at all.
-    pub enabled: bool,
-    /// Failures in a row that open one.
-    pub failure_threshold: u32,
-    /// How long it stays open before the node is tried.
-    pub reset_timeout_ms: u64,
-    /// Answers that close it.
-    pub success_threshold: u32,
-    /// Requests at a time while the node is tried.
-    pub half_open_requests: usize,
-    /// How long its share grows after that.
-    pub slow_start_ms: u64,
-    /// Times the other nodes' answer time that open one; 0 is never.
-    pub outlier_latency_factor: u32,
-    /// Points of failed requests above the other nodes' that open one; 0 is never.
-    pub outlier_error_percent: u64,
 }
 
 /// A Unix socket; the port of the first address names its file.

@@ -1,6 +1,5 @@
 //! The engine as its owner sees it: start, reload, tell it where the primaries are, drain, stop.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -8,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::active::Active;
 use crate::class::{Class, PLAIN_SYNTAX};
-use crate::config::{read, IoBackend, Snapshot};
+use crate::config::{read, IoBackend};
+use crate::consistency;
 use crate::console::Console;
 use crate::error::EngineError;
 use crate::events::{Events, Level};
@@ -23,15 +24,13 @@ use crate::random;
 use crate::rt::{self, Inbox, Io, Permits};
 use crate::server::auth::KeyCache;
 use crate::server::Backends;
-use crate::session::auth::Users;
 use crate::session::cancel::Guesses;
 use crate::settings::Buckets;
 use crate::state;
 use crate::statements::Interner;
-use crate::tls::{Acceptor, Connector};
 use crate::topology::Topology;
 use crate::traffic::Traffics;
-use crate::worker::{self, Active, Message, Shared, Whom};
+use crate::worker::{self, Message, Shared, Whom};
 
 /// How long a worker may take to say which clients it has.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
@@ -48,30 +47,6 @@ pub struct Engine {
     listen: Mutex<Vec<Bound>>,
     accepting: AtomicBool,
     estate: Estate,
-}
-
-/// What a snapshot amounts to; `before` is what was in force so far.
-fn activate(document: &[u8], before: Option<&Active>) -> Result<Active, EngineError> {
-    let snapshot = Snapshot::parse(document).map_err(EngineError::Snapshot)?;
-    let known = before.map(|active| &active.users);
-    let users = Users::new(&snapshot, known).map_err(EngineError::Snapshot)?;
-    let acceptor = snapshot
-        .tls
-        .as_ref()
-        .map(Acceptor::new)
-        .transpose()
-        .map_err(EngineError::Snapshot)?;
-    let mut connectors = HashMap::new();
-    for cluster in &snapshot.clusters {
-        let made = Connector::new(&cluster.name, &cluster.tls).map_err(EngineError::Snapshot)?;
-        connectors.extend(made.map(|connector| (cluster.name.clone(), Arc::new(connector))));
-    }
-    Ok(Active {
-        snapshot,
-        users,
-        acceptor,
-        connectors,
-    })
 }
 
 impl Shared {
@@ -110,7 +85,7 @@ impl Engine {
     /// # Errors
     /// `EngineError::Snapshot` naming the field.
     pub fn new(document: &[u8]) -> Result<Engine, EngineError> {
-        let active = activate(document, None)?;
+        let active = Active::new(document, None)?;
         let workers = active.snapshot.workers;
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| rt::channel()).unzip();
         let mut mock_secret = [0; 32];
@@ -148,6 +123,7 @@ impl Engine {
             cancels: Permits::new(MAX_CANCELS),
             guesses: Guesses::default(),
             predecessors: Predecessors::default(),
+            key_fault: consistency::Fault::default(),
             epoch: Instant::now(),
             mock_secret,
         };
@@ -236,7 +212,7 @@ impl Engine {
     /// # Errors
     /// `EngineError::Snapshot`; the old configuration stays.
     pub fn reload(&self, document: &[u8]) -> Result<(), EngineError> {
-        let active = Arc::new(activate(document, Some(&self.shared.active.load()))?);
+        let active = Arc::new(Active::new(document, Some(&self.shared.active.load()))?);
         let mut pools = lock(&self.shared.pools);
         self.shared.active.store(Arc::clone(&active));
         self.shared.revision.fetch_add(1, Ordering::SeqCst);

@@ -6,11 +6,13 @@
 //! `pool/shard.rs` lends a server or queues the client; `session/down.rs` scans the replies, forwards them and gives
 //! the server back when the stream is provably at rest. `server/` makes, logs in and cleans server connections.
 
+mod active;
 mod buffer;
 mod catalog;
 mod census;
 mod class;
 mod config;
+mod consistency;
 mod console;
 mod engine;
 mod error;

@@ -16,7 +16,7 @@ use crate::pool::PoolShared;
 use crate::server::{Backend, Server};
 use crate::session::handle::Handle;
 use crate::session::{Departure, Pin, Session};
-use crate::stats::{merged, total, Counter, Optimistic, Replays};
+use crate::stats::{merged, total, Counter, Optimistic, Replays, Stats};
 use crate::worker::Shared;
 
 /// Gathers it. Counters are read one by one, so sums may be a moment apart.
@@ -65,6 +65,7 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "notifications_total": total(stats(), |stats| &stats.notifications),
             "lost_total": total(stats(), |stats| &stats.listeners_lost),
         },
+        "consistency_keys": consistency_keys(shared),
         "buffer": buffer(shared),
         "replays": replays(shared),
         "optimistic": optimistic(shared),
@@ -122,6 +123,20 @@ fn optimistic(shared: &Shared) -> Value {
         "moved_total": sum(|it| &it.moved),
         "departed": departed,
         "failed": failed,
+    })
+}
+
+fn consistency_keys(shared: &Shared) -> Value {
+    let keys = &shared.active.load().snapshot.consistency_keys;
+    let sum = |counter: fn(&Stats) -> &Counter| -> u64 { total(shared.stats.iter(), counter) };
+    json!({
+        "redis": keys.as_ref().map(|keys| keys.place()),
+        "connections": sum(|it| &it.key_links),
+        "fault": shared.key_fault.told().filter(|_| keys.is_some()),
+        "kept_total": sum(|it| &it.keys.kept),
+        "unkept_total": sum(|it| &it.keys.unkept),
+        "told_total": sum(|it| &it.keys.told),
+        "untold_total": sum(|it| &it.keys.untold),
     })
 }
 

@@ -76,6 +76,9 @@ pub(crate) struct Stats {
     pub(crate) pinned: [Counter; Pin::ALL.len()],
     pub(crate) replays: Replays,
     pub(crate) optimistic: Optimistic,
+    /// Connections to the Redis that keeps consistency keys.
+    pub(crate) key_links: Counter,
+    pub(crate) keys: KeyCounts,
 }
 
 /// What became of blocks that began on a standby though they might write.
@@ -90,6 +93,19 @@ pub(crate) struct Optimistic {
     pub(crate) moved: Counter,
     /// By reason, those that could not.
     pub(crate) failed: [Counter; Reason::ALL.len()],
+}
+
+/// What became of requests under consistency keys.
+#[derive(Debug, Default)]
+pub(crate) struct KeyCounts {
+    /// Writes whose position was told to others before they were acknowledged.
+    pub(crate) kept: Counter,
+    /// Those of which others do not know.
+    pub(crate) unkept: Counter,
+    /// Reads that were told what they must see.
+    pub(crate) told: Counter,
+    /// Those that went to the primary, since nobody could say.
+    pub(crate) untold: Counter,
 }
 
 /// What became of transactions whose servers were lost.

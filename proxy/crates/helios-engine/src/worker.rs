@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use slab::Slab;
 
+use crate::active::Active;
 use crate::buffer::Buffer;
 use crate::census::Census;
 use crate::config::{Database, Role, Snapshot};
+use crate::consistency::{self, Keys};
 use crate::console::Console;
 use crate::events::Events;
 use crate::halts::Halts;
@@ -29,7 +31,6 @@ use crate::pool::{Budgets, Common, PoolKey, PoolShard, PoolShared};
 use crate::rt::{self, Inbox, Listener, Permits, Sender};
 use crate::server::auth::{Credential, KeyCache};
 use crate::server::Backends;
-use crate::session::auth::Users;
 use crate::session::cancel::{Claim, Guesses};
 use crate::session::handle::{Handle, Signal, TICK_MS};
 use crate::session::Login;
@@ -38,7 +39,6 @@ use crate::stamps::Sampler;
 use crate::state;
 use crate::statements::Interner;
 use crate::stats::Stats;
-use crate::tls::{Acceptor, Connector};
 use crate::topology::{NodeTopology, Topology};
 use crate::traffic::Traffics;
 
@@ -48,17 +48,6 @@ pub(crate) use message::{Message, Whom};
 const TICK_EVERY: Duration = Duration::from_millis(TICK_MS);
 /// Between two rounds of a drain; a client that is silent for so long is not between a ping and its transaction.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
-
-/// A snapshot with what is derived from it once.
-#[derive(Debug)]
-pub(crate) struct Active {
-    pub(crate) snapshot: Snapshot,
-    pub(crate) users: Users,
-    /// How clients are encrypted; absent is not at all.
-    pub(crate) acceptor: Option<Acceptor>,
-    /// By cluster, how its servers are; absent is not at all.
-    pub(crate) connectors: HashMap<String, Arc<Connector>>,
-}
 
 /// What all workers share.
 #[derive(Debug)]
@@ -101,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) cancels: Permits,
     pub(crate) guesses: Guesses,
     pub(crate) predecessors: Predecessors,
+    /// Why consistency keys cannot be kept.
+    pub(crate) key_fault: consistency::Fault,
     pub(crate) epoch: Instant,
     /// Makes mock verifiers of unknown users the same at every attempt.
     pub(crate) mock_secret: [u8; 32],
@@ -139,6 +130,8 @@ pub(crate) struct Worker {
     empties: Cell<bool>,
     /// By cluster, samples of the primary's position.
     samplers: RefCell<HashMap<String, Rc<Sampler>>>,
+    /// How far others' writes have come.
+    pub(crate) consistency_keys: Rc<Keys>,
     /// The share of statements that have spans though their callers say nothing of it; `None` where none has any.
     pub(crate) sampling: Cell<Option<f64>>,
     /// What has come together of it since the last one.
@@ -393,6 +386,7 @@ impl Worker {
 
     fn tick(self: &Rc<Self>) {
         self.reap();
+        self.consistency_keys.keep_up(self);
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.id == 0 {
             self.shared.tick_nodes(self.ticks.get());
@@ -546,6 +540,7 @@ pub(crate) async fn run(
         is_pressing: Cell::new(false),
         empties: Cell::default(),
         samplers: RefCell::default(),
+        consistency_keys: Rc::default(),
         sampling: Cell::default(),
         share: Cell::default(),
         plans: RefCell::default(),
@@ -561,6 +556,7 @@ pub(crate) async fn run(
             ),
         }
     }
+    worker.consistency_keys.keep_up(&worker);
     let ticked = Rc::downgrade(&worker);
     rt::spawn(rt::interval(TICK_EVERY, move || {
         ticked.upgrade().map(|worker| worker.tick()).is_some()

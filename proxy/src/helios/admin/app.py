@@ -13,6 +13,7 @@ from helios.admin.errors import MAX_BODY_BYTES, as_json, bounded_body
 from helios.admin.routes import (
     circuit,
     config,
+    consistency_keys,
     explain,
     failover,
     health,
@@ -54,6 +55,7 @@ def build_app(control: Control) -> web.Application:
         failover,
         hold,
         tr,
+        consistency_keys,
     ):
         app.add_routes(module.ROUTES)
     return app

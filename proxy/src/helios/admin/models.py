@@ -22,6 +22,7 @@ __all__ = [
     "ClusterTopology",
     "ConfigNode",
     "ConfigView",
+    "ConsistencyKeysView",
     "ExplainView",
     "Failover",
     "FailoverView",
@@ -434,6 +435,26 @@ class HoldView(_Answer):
     clusters: tuple[str, ...]
     hold: str | None
     """Why no transaction begins there; null where they do."""
+
+
+class ConsistencyKeysView(_Answer):
+    """GET /api/consistency-keys."""
+
+    enabled: bool
+    redis: str | None
+    """Host and port; None where there is none."""
+    connections: int
+    """To it now, one for each worker."""
+    fault: str | None
+    """Why it cannot be asked; None when all is well."""
+    writes_kept: int
+    """Writes that it was told of before they were acknowledged."""
+    writes_unkept: int
+    """Those that were acknowledged with a warning, since it could not be told."""
+    reads_told: int
+    """Reads that were told what they must see."""
+    reads_untold: int
+    """Those that went to the primary, since nobody could say."""
 
 
 class TransactionReplayView(_Answer):

@@ -8,6 +8,7 @@ from helios.config.admin import AdminConfig
 from helios.config.auth import AuthConfig, AuthMethod, CertificateName, IdentConfig
 from helios.config.base import HeliosModel
 from helios.config.circuit_breaker import CircuitBreakerConfig
+from helios.config.consistency_keys import ConsistencyKeysConfig
 from helios.config.console import CONSOLE_DATABASE, ConsoleConfig
 from helios.config.databases import ANY_DATABASE, DatabaseConfig
 from helios.config.drain import DrainConfig
@@ -53,6 +54,7 @@ __all__ = [
     "ClientTlsMode",
     "ClusterConfig",
     "Consistency",
+    "ConsistencyKeysConfig",
     "ConsoleConfig",
     "DatabaseConfig",
     "DrainConfig",

@@ -11,6 +11,7 @@ from itertools import combinations
 
 from helios.config.auth import AuthConfig, AuthMethod
 from helios.config.base import MAX_PORT, is_loopback, split_address
+from helios.config.consistency_keys import redis_place
 from helios.config.console import CONSOLE_DATABASE
 from helios.config.nodes import ClusterConfig, NodeConfig, NodeRole, Provider
 from helios.config.peers import split_peer
@@ -54,6 +55,7 @@ def check(config: ProxyConfig, damaged: frozenset[str] = frozenset()) -> tuple[F
         *_twice((("routing", "rules", index), rule.name) for index, rule in enumerate(config.routing.rules)),
         *_console(config),
         *_failover(config),
+        *_consistency_keys(config),
     )
 
 
@@ -121,6 +123,30 @@ def _failover(config: ProxyConfig) -> Iterator[Finding]:
         if cluster.provider is not Provider.STATIC:
             message = f'is on, but {cluster.provider} promotes the servers of cluster "{cluster.name}": two would'
             yield Finding(("failover", "enabled"), message, "leave failover off; Helios follows whom they promote")
+
+
+def _consistency_keys(config: ProxyConfig) -> Iterator[Finding]:
+    """A write is forgotten after a while, by when no standby must be asked that lacks it."""
+    keys, section = config.routing.consistency_keys, ("routing", "consistency_keys")
+    if keys.password is not None and keys.password_file is not None:
+        yield Finding((*section, "password_file"), "stands beside password", "keep one of the two")
+    if keys.url is None:
+        for name in ("password", "password_file", "ca_file"):
+            if getattr(keys, name) is not None:
+                yield Finding((*section, name), "belongs to no Redis", "set url beside it")
+        return
+    place = redis_place(keys.url)
+    if place.user is not None and keys.password is None and keys.password_file is None:
+        yield Finding((*section, "url"), f"names user {place.user}, who has no password", "set password_file")
+    if place.is_encrypted and keys.ca_file is None:
+        hint = "name a PEM file with the certificates of the authorities that are trusted"
+        yield Finding((*section, "ca_file"), "is missing, and rediss:// needs it", hint)
+    routings = [config.routing, *(entry.routing.over(config.routing) for entry in config.databases)]
+    lags = [routing.max_lag_ms for routing in routings if routing.spreads]
+    if 0 in lags or keys.ttl_seconds * 1000 < 2 * max(lags, default=0):
+        most = "any time" if 0 in lags else f"{max(lags)} ms"
+        message = f"is {keys.ttl_seconds}, less than twice what standbys may be behind ({most})"
+        yield Finding((*section, "ttl_seconds"), message, "raise it, or lower max_lag_ms, which must not be 0")
 
 
 def _addresses(config: ProxyConfig) -> Iterator[Finding]:

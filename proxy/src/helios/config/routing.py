@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StringConstraints
 
 from helios.config.base import Bytes, Count, Flag, HeliosModel, Milliseconds, Name
+from helios.config.consistency_keys import ConsistencyKeysConfig
 from helios.config.workload import Glob, WorkloadConfig
 
 __all__ = [
@@ -198,6 +199,9 @@ class RoutingConfig(HeliosModel):
 
     workload: WorkloadConfig = WorkloadConfig()
     """The kinds of reads, and who answers them."""
+
+    consistency_keys: ConsistencyKeysConfig = ConsistencyKeysConfig()
+    """What sessions share that have the same key."""
 
     @property
     def reads_hints(self) -> bool:

@@ -78,7 +78,8 @@ def peer_secrets(config: ProxyConfig, base_dir: Path | None = None) -> tuple[str
 def named_files(config: ProxyConfig) -> tuple[str, ...]:
     """Every file that the configuration names: secrets, users, certificate and key."""
     upstream = (cluster.tls for cluster in config.clusters)
-    models = (config.admin, config.auth, config.monitor, config.peers, config.tls, *upstream, *config.databases)
+    keys = config.routing.consistency_keys
+    models = (config.admin, config.auth, config.monitor, config.peers, keys, config.tls, *upstream, *config.databases)
     names = (getattr(model, name) for model in models for name in _file_fields(type(model)))
     return tuple(name for name in dict.fromkeys(names) if name is not None)
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from helios.config.auth import AuthConfig
 from helios.config.base import split_address
 from helios.config.circuit_breaker import CircuitBreakerConfig
+from helios.config.consistency_keys import ConsistencyKeysConfig, redis_place
 from helios.config.console import CONSOLE_DATABASE
 from helios.config.cpu import cpu_limit
 from helios.config.databases import DatabaseConfig
@@ -93,6 +94,7 @@ def engine_snapshot(config: ProxyConfig, base_dir: Path | None = None) -> bytes:
             "hosts": [{"host": name, "port": own or port} for name, own in map(split_peer, config.peers.hosts)],
             "secrets": secrets.peers,
         },
+        "consistency_keys": secrets.consistency_keys,
         "databases": secrets.databases,
         "readers": secrets.readers,
         "users": [{"name": user.name, "limits": _user_limits(config.limits, user)} for user in config.users],
@@ -158,6 +160,8 @@ class _Secrets:
     """The databases as standbys serve them to those who come by `read_listen_address`."""
     peers: tuple[str, ...] | None
     """What they share, where there are any."""
+    consistency_keys: dict[str, Any] | None
+    """The Redis that keeps them."""
     tls: dict[str, str | None] | None
     """Encryption of clients."""
     authorities: list[str | None]
@@ -186,6 +190,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
         if config.read_listen_address is not None:
             readers.append(_database(entry.model_copy(update={"role": NodeRole.STANDBY}), password, config))
     peers = attempt(lambda: peer_secrets(config, base_dir)) if config.peers.hosts else None
+    keys = attempt(lambda: _consistency_keys(config.routing.consistency_keys, base_dir))
     tls = attempt(lambda: _client_tls(config.tls, base_dir))
     authorities = [
         attempt(partial(_text, cluster.tls.ca_file if cluster.tls.verifies else None, field, base_dir))
@@ -193,7 +198,7 @@ def _secrets(config: ProxyConfig, base_dir: Path | None) -> _Secrets:
     ]
     if problems:
         raise SecretError(problems)
-    return _Secrets(users or (), hba, query, databases, readers, peers, tls, authorities)
+    return _Secrets(users or (), hba, query, databases, readers, peers, keys, tls, authorities)
 
 
 def _entrances(config: ProxyConfig) -> Iterator[dict[str, Any]]:
@@ -221,6 +226,24 @@ def _auth_query(auth: AuthConfig, base_dir: Path | None) -> dict[str, Any] | Non
         "database": auth.query_database,
         "sql": auth.query,
         "cache_ms": auth.query_cache_seconds * 1000,
+    }
+
+
+def _consistency_keys(keys: ConsistencyKeysConfig, base_dir: Path | None) -> dict[str, Any] | None:
+    if keys.url is None:
+        return None
+    place, section = redis_place(keys.url), "routing.consistency_keys"
+    password = secret(keys.password, keys.password_file, f"{section}.password_file", base_dir)
+    return {
+        "host": place.host,
+        "port": place.port,
+        "ca": _text(keys.ca_file, f"{section}.ca_file", base_dir) if place.is_encrypted else None,
+        "user": place.user,
+        "password": _reveal(password),
+        "database": place.database,
+        "prefix": keys.prefix,
+        "ttl_ms": keys.ttl_seconds * 1000,
+        "timeout_ms": keys.timeout_ms,
     }
 
 
@@ -260,7 +283,8 @@ def _routing(routing: RoutingConfig, role: NodeRole, keeps: bool) -> dict[str, A
     """How reads are spread, None where all goes to the primary; and what the planner is told, None for nothing.
 
     `keeps`: transactions are run again."""
-    spread = routing.model_dump(exclude={"read_write_split", "hints", "rules", "schema_aware", "workload"})
+    told_elsewhere = {"read_write_split", "hints", "rules", "schema_aware", "workload", "consistency_keys"}
+    spread = routing.model_dump(exclude=told_elsewhere)
     spread["targets"] = routing.workload.targets if routing.schema_aware else {}
     if role is NodeRole.STANDBY:
         # Of the primary nothing is known there that a session could have seen.

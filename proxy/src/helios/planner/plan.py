@@ -196,6 +196,8 @@ class Parameter(StrEnum):
     """What the session has seen, as a token that can be carried to another."""
     WRITE_MODE = "write_mode"
     """A `WriteMode`, of all transactions of the session."""
+    CONSISTENCY_KEY = "consistency_key"
+    """Under which it shares with other sessions what must be seen."""
 
 
 class ParameterAct(StrEnum):

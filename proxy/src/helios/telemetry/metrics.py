@@ -132,6 +132,7 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     yield _counter("buffer_refused", "Clients refused while they waited for one.", engine.buffer.refused_total)
     yield from _replays(engine)
     yield from _optimistic(engine)
+    yield from _consistency_keys(engine)
     yield from _pins(engine)
 
 
@@ -167,6 +168,21 @@ def _optimistic(engine: EngineState) -> Iterator[Metric]:
     for each in blocks.failed:
         failed.add_metric([each.reason], each.total)
     yield failed
+
+
+def _consistency_keys(engine: EngineState) -> Iterator[Metric]:
+    keys = engine.consistency_keys
+    yield _gauge("consistency_key_connections", "Connections to the Redis that keeps them.", keys.connections)
+    text = "Writes under consistency keys, by whether Redis was told of them before they were acknowledged."
+    writes = CounterMetricFamily("heliosproxy_consistency_key_writes", text, labels=["kept"])
+    writes.add_metric(["true"], keys.kept_total)
+    writes.add_metric(["false"], keys.unkept_total)
+    yield writes
+    text = "Reads under consistency keys, by whether Redis told what they must see; else the primary answers."
+    reads = CounterMetricFamily("heliosproxy_consistency_key_reads", text, labels=["told"])
+    reads.add_metric(["true"], keys.told_total)
+    reads.add_metric(["false"], keys.untold_total)
+    yield reads
 
 
 def _pins(engine: EngineState) -> Iterator[Metric]:

@@ -1114,6 +1114,10 @@ export interface InstanceRoutingArgs {
      */
     consistency?: pulumi.Input<string>;
     /**
+     * The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+     */
+    consistencyKeys?: pulumi.Input<inputs.InstanceRoutingConsistencyKeysArgs>;
+    /**
      * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
      */
     hints?: pulumi.Input<boolean>;
@@ -1153,6 +1157,101 @@ export interface InstanceRoutingArgs {
      * Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
      */
     zone?: pulumi.Input<string>;
+}
+/**
+ * instanceRoutingArgsProvideDefaults sets the appropriate defaults for InstanceRoutingArgs
+ */
+export function instanceRoutingArgsProvideDefaults(val: InstanceRoutingArgs): InstanceRoutingArgs {
+    return {
+        ...val,
+        consistencyKeys: (val.consistencyKeys ? pulumi.output(val.consistencyKeys).apply(inputs.instanceRoutingConsistencyKeysArgsProvideDefaults) : undefined),
+    };
+}
+
+/**
+ * The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+ */
+export interface InstanceRoutingConsistencyKeysArgs {
+    /**
+     * Secret with the certificates of the authorities that Redis' certificate may come from.
+     */
+    caSecretRef?: pulumi.Input<inputs.InstanceRoutingConsistencyKeysCaSecretRefArgs>;
+    /**
+     * What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+     */
+    prefix?: pulumi.Input<string>;
+    /**
+     * Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+     */
+    secretRef?: pulumi.Input<inputs.InstanceRoutingConsistencyKeysSecretRefArgs>;
+    /**
+     * Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+     */
+    timeoutMillis?: pulumi.Input<number>;
+    /**
+     * Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+     */
+    ttlSecs?: pulumi.Input<number>;
+    /**
+     * The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+     */
+    url: pulumi.Input<string>;
+}
+/**
+ * instanceRoutingConsistencyKeysArgsProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeysArgs
+ */
+export function instanceRoutingConsistencyKeysArgsProvideDefaults(val: InstanceRoutingConsistencyKeysArgs): InstanceRoutingConsistencyKeysArgs {
+    return {
+        ...val,
+        caSecretRef: (val.caSecretRef ? pulumi.output(val.caSecretRef).apply(inputs.instanceRoutingConsistencyKeysCaSecretRefArgsProvideDefaults) : undefined),
+        secretRef: (val.secretRef ? pulumi.output(val.secretRef).apply(inputs.instanceRoutingConsistencyKeysSecretRefArgsProvideDefaults) : undefined),
+    };
+}
+
+/**
+ * Secret with the certificates of the authorities that Redis' certificate may come from.
+ */
+export interface InstanceRoutingConsistencyKeysCaSecretRefArgs {
+    /**
+     * Key in the Secret. `ca.crt`, where cert-manager puts it.
+     */
+    key?: pulumi.Input<string>;
+    /**
+     * Name of the Secret.
+     */
+    name: pulumi.Input<string>;
+}
+/**
+ * instanceRoutingConsistencyKeysCaSecretRefArgsProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeysCaSecretRefArgs
+ */
+export function instanceRoutingConsistencyKeysCaSecretRefArgsProvideDefaults(val: InstanceRoutingConsistencyKeysCaSecretRefArgs): InstanceRoutingConsistencyKeysCaSecretRefArgs {
+    return {
+        ...val,
+        key: (val.key) ?? "ca.crt",
+    };
+}
+
+/**
+ * Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+ */
+export interface InstanceRoutingConsistencyKeysSecretRefArgs {
+    /**
+     * Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+     */
+    key?: pulumi.Input<string>;
+    /**
+     * Name of the Secret.
+     */
+    name: pulumi.Input<string>;
+}
+/**
+ * instanceRoutingConsistencyKeysSecretRefArgsProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeysSecretRefArgs
+ */
+export function instanceRoutingConsistencyKeysSecretRefArgsProvideDefaults(val: InstanceRoutingConsistencyKeysSecretRefArgs): InstanceRoutingConsistencyKeysSecretRefArgs {
+    return {
+        ...val,
+        key: (val.key) ?? "password",
+    };
 }
 
 /**

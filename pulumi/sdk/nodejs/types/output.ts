@@ -1114,6 +1114,10 @@ export interface InstanceRouting {
      */
     consistency?: string;
     /**
+     * The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+     */
+    consistencyKeys?: outputs.InstanceRoutingConsistencyKeys;
+    /**
      * Whether hints in comments, `/*helios:route=primary*&#47;`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
      */
     hints?: boolean;
@@ -1153,6 +1157,101 @@ export interface InstanceRouting {
      * Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
      */
     zone?: string;
+}
+/**
+ * instanceRoutingProvideDefaults sets the appropriate defaults for InstanceRouting
+ */
+export function instanceRoutingProvideDefaults(val: InstanceRouting): InstanceRouting {
+    return {
+        ...val,
+        consistencyKeys: (val.consistencyKeys ? outputs.instanceRoutingConsistencyKeysProvideDefaults(val.consistencyKeys) : undefined),
+    };
+}
+
+/**
+ * The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+ */
+export interface InstanceRoutingConsistencyKeys {
+    /**
+     * Secret with the certificates of the authorities that Redis' certificate may come from.
+     */
+    caSecretRef?: outputs.InstanceRoutingConsistencyKeysCaSecretRef;
+    /**
+     * What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+     */
+    prefix?: string;
+    /**
+     * Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+     */
+    secretRef?: outputs.InstanceRoutingConsistencyKeysSecretRef;
+    /**
+     * Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+     */
+    timeoutMillis?: number;
+    /**
+     * Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+     */
+    ttlSecs?: number;
+    /**
+     * The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+     */
+    url: string;
+}
+/**
+ * instanceRoutingConsistencyKeysProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeys
+ */
+export function instanceRoutingConsistencyKeysProvideDefaults(val: InstanceRoutingConsistencyKeys): InstanceRoutingConsistencyKeys {
+    return {
+        ...val,
+        caSecretRef: (val.caSecretRef ? outputs.instanceRoutingConsistencyKeysCaSecretRefProvideDefaults(val.caSecretRef) : undefined),
+        secretRef: (val.secretRef ? outputs.instanceRoutingConsistencyKeysSecretRefProvideDefaults(val.secretRef) : undefined),
+    };
+}
+
+/**
+ * Secret with the certificates of the authorities that Redis' certificate may come from.
+ */
+export interface InstanceRoutingConsistencyKeysCaSecretRef {
+    /**
+     * Key in the Secret. `ca.crt`, where cert-manager puts it.
+     */
+    key?: string;
+    /**
+     * Name of the Secret.
+     */
+    name: string;
+}
+/**
+ * instanceRoutingConsistencyKeysCaSecretRefProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeysCaSecretRef
+ */
+export function instanceRoutingConsistencyKeysCaSecretRefProvideDefaults(val: InstanceRoutingConsistencyKeysCaSecretRef): InstanceRoutingConsistencyKeysCaSecretRef {
+    return {
+        ...val,
+        key: (val.key) ?? "ca.crt",
+    };
+}
+
+/**
+ * Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+ */
+export interface InstanceRoutingConsistencyKeysSecretRef {
+    /**
+     * Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+     */
+    key?: string;
+    /**
+     * Name of the Secret.
+     */
+    name: string;
+}
+/**
+ * instanceRoutingConsistencyKeysSecretRefProvideDefaults sets the appropriate defaults for InstanceRoutingConsistencyKeysSecretRef
+ */
+export function instanceRoutingConsistencyKeysSecretRefProvideDefaults(val: InstanceRoutingConsistencyKeysSecretRef): InstanceRoutingConsistencyKeysSecretRef {
+    return {
+        ...val,
+        key: (val.key) ?? "password",
+    };
 }
 
 /**

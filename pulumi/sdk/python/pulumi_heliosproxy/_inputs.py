@@ -85,6 +85,12 @@ __all__ = [
     'InstancePoolArgsDict',
     'InstanceResourcesArgs',
     'InstanceResourcesArgsDict',
+    'InstanceRoutingConsistencyKeysCaSecretRefArgs',
+    'InstanceRoutingConsistencyKeysCaSecretRefArgsDict',
+    'InstanceRoutingConsistencyKeysSecretRefArgs',
+    'InstanceRoutingConsistencyKeysSecretRefArgsDict',
+    'InstanceRoutingConsistencyKeysArgs',
+    'InstanceRoutingConsistencyKeysArgsDict',
     'InstanceRoutingWorkloadArgs',
     'InstanceRoutingWorkloadArgsDict',
     'InstanceRoutingArgs',
@@ -4225,6 +4231,249 @@ class InstanceResourcesArgs:
         pulumi.set(self, "requests", value)
 
 
+class InstanceRoutingConsistencyKeysCaSecretRefArgsDict(TypedDict):
+    """
+    Secret with the certificates of the authorities that Redis' certificate may come from.
+    """
+    name: pulumi.Input[_builtins.str]
+    """
+    Name of the Secret.
+    """
+    key: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    Key in the Secret. `ca.crt`, where cert-manager puts it.
+    """
+
+@pulumi.input_type
+class InstanceRoutingConsistencyKeysCaSecretRefArgs:
+    def __init__(__self__, *,
+                 name: pulumi.Input[_builtins.str],
+                 key: Optional[pulumi.Input[_builtins.str]] = None):
+        """
+        Secret with the certificates of the authorities that Redis' certificate may come from.
+
+        :param pulumi.Input[_builtins.str] name: Name of the Secret.
+        :param pulumi.Input[_builtins.str] key: Key in the Secret. `ca.crt`, where cert-manager puts it.
+        """
+        pulumi.set(__self__, "name", name)
+        if key is None:
+            key = 'ca.crt'
+        if key is not None:
+            pulumi.set(__self__, "key", key)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> pulumi.Input[_builtins.str]:
+        """
+        Name of the Secret.
+        """
+        return pulumi.get(self, "name")
+
+    @name.setter
+    def name(self, value: pulumi.Input[_builtins.str]):
+        pulumi.set(self, "name", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def key(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        Key in the Secret. `ca.crt`, where cert-manager puts it.
+        """
+        return pulumi.get(self, "key")
+
+    @key.setter
+    def key(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "key", value)
+
+
+class InstanceRoutingConsistencyKeysSecretRefArgsDict(TypedDict):
+    """
+    Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+    """
+    name: pulumi.Input[_builtins.str]
+    """
+    Name of the Secret.
+    """
+    key: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+    """
+
+@pulumi.input_type
+class InstanceRoutingConsistencyKeysSecretRefArgs:
+    def __init__(__self__, *,
+                 name: pulumi.Input[_builtins.str],
+                 key: Optional[pulumi.Input[_builtins.str]] = None):
+        """
+        Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+
+        :param pulumi.Input[_builtins.str] name: Name of the Secret.
+        :param pulumi.Input[_builtins.str] key: Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+        """
+        pulumi.set(__self__, "name", name)
+        if key is None:
+            key = 'password'
+        if key is not None:
+            pulumi.set(__self__, "key", key)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> pulumi.Input[_builtins.str]:
+        """
+        Name of the Secret.
+        """
+        return pulumi.get(self, "name")
+
+    @name.setter
+    def name(self, value: pulumi.Input[_builtins.str]):
+        pulumi.set(self, "name", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def key(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+        """
+        return pulumi.get(self, "key")
+
+    @key.setter
+    def key(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "key", value)
+
+
+class InstanceRoutingConsistencyKeysArgsDict(TypedDict):
+    """
+    The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+    """
+    url: pulumi.Input[_builtins.str]
+    """
+    The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+    """
+    ca_secret_ref: NotRequired[pulumi.Input['InstanceRoutingConsistencyKeysCaSecretRefArgsDict']]
+    """
+    Secret with the certificates of the authorities that Redis' certificate may come from.
+    """
+    prefix: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+    """
+    secret_ref: NotRequired[pulumi.Input['InstanceRoutingConsistencyKeysSecretRefArgsDict']]
+    """
+    Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+    """
+    timeout_millis: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+    """
+    ttl_secs: NotRequired[pulumi.Input[_builtins.int]]
+    """
+    Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+    """
+
+@pulumi.input_type
+class InstanceRoutingConsistencyKeysArgs:
+    def __init__(__self__, *,
+                 url: pulumi.Input[_builtins.str],
+                 ca_secret_ref: Optional[pulumi.Input['InstanceRoutingConsistencyKeysCaSecretRefArgs']] = None,
+                 prefix: Optional[pulumi.Input[_builtins.str]] = None,
+                 secret_ref: Optional[pulumi.Input['InstanceRoutingConsistencyKeysSecretRefArgs']] = None,
+                 timeout_millis: Optional[pulumi.Input[_builtins.int]] = None,
+                 ttl_secs: Optional[pulumi.Input[_builtins.int]] = None):
+        """
+        The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+
+        :param pulumi.Input[_builtins.str] url: The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+        :param pulumi.Input['InstanceRoutingConsistencyKeysCaSecretRefArgs'] ca_secret_ref: Secret with the certificates of the authorities that Redis' certificate may come from.
+        :param pulumi.Input[_builtins.str] prefix: What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+        :param pulumi.Input['InstanceRoutingConsistencyKeysSecretRefArgs'] secret_ref: Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+        :param pulumi.Input[_builtins.int] timeout_millis: Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+        :param pulumi.Input[_builtins.int] ttl_secs: Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+        """
+        pulumi.set(__self__, "url", url)
+        if ca_secret_ref is not None:
+            pulumi.set(__self__, "ca_secret_ref", ca_secret_ref)
+        if prefix is not None:
+            pulumi.set(__self__, "prefix", prefix)
+        if secret_ref is not None:
+            pulumi.set(__self__, "secret_ref", secret_ref)
+        if timeout_millis is not None:
+            pulumi.set(__self__, "timeout_millis", timeout_millis)
+        if ttl_secs is not None:
+            pulumi.set(__self__, "ttl_secs", ttl_secs)
+
+    @_builtins.property
+    @pulumi.getter
+    def url(self) -> pulumi.Input[_builtins.str]:
+        """
+        The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+        """
+        return pulumi.get(self, "url")
+
+    @url.setter
+    def url(self, value: pulumi.Input[_builtins.str]):
+        pulumi.set(self, "url", value)
+
+    @_builtins.property
+    @pulumi.getter(name="caSecretRef")
+    def ca_secret_ref(self) -> Optional[pulumi.Input['InstanceRoutingConsistencyKeysCaSecretRefArgs']]:
+        """
+        Secret with the certificates of the authorities that Redis' certificate may come from.
+        """
+        return pulumi.get(self, "ca_secret_ref")
+
+    @ca_secret_ref.setter
+    def ca_secret_ref(self, value: Optional[pulumi.Input['InstanceRoutingConsistencyKeysCaSecretRefArgs']]):
+        pulumi.set(self, "ca_secret_ref", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def prefix(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+        """
+        return pulumi.get(self, "prefix")
+
+    @prefix.setter
+    def prefix(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "prefix", value)
+
+    @_builtins.property
+    @pulumi.getter(name="secretRef")
+    def secret_ref(self) -> Optional[pulumi.Input['InstanceRoutingConsistencyKeysSecretRefArgs']]:
+        """
+        Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+        """
+        return pulumi.get(self, "secret_ref")
+
+    @secret_ref.setter
+    def secret_ref(self, value: Optional[pulumi.Input['InstanceRoutingConsistencyKeysSecretRefArgs']]):
+        pulumi.set(self, "secret_ref", value)
+
+    @_builtins.property
+    @pulumi.getter(name="timeoutMillis")
+    def timeout_millis(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+        """
+        return pulumi.get(self, "timeout_millis")
+
+    @timeout_millis.setter
+    def timeout_millis(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "timeout_millis", value)
+
+    @_builtins.property
+    @pulumi.getter(name="ttlSecs")
+    def ttl_secs(self) -> Optional[pulumi.Input[_builtins.int]]:
+        """
+        Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+        """
+        return pulumi.get(self, "ttl_secs")
+
+    @ttl_secs.setter
+    def ttl_secs(self, value: Optional[pulumi.Input[_builtins.int]]):
+        pulumi.set(self, "ttl_secs", value)
+
+
 class InstanceRoutingWorkloadArgsDict(TypedDict):
     """
     Kinds of reads, and the nodes that answer them where `schemaAware` is on.
@@ -4455,6 +4704,10 @@ class InstanceRoutingArgsDict(TypedDict):
     """
     How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
     """
+    consistency_keys: NotRequired[pulumi.Input['InstanceRoutingConsistencyKeysArgsDict']]
+    """
+    The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+    """
     hints: NotRequired[pulumi.Input[_builtins.bool]]
     """
     Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
@@ -4502,6 +4755,7 @@ class InstanceRoutingArgs:
                  catch_up_after: Optional[pulumi.Input[_builtins.int]] = None,
                  catch_up_millis: Optional[pulumi.Input[_builtins.int]] = None,
                  consistency: Optional[pulumi.Input[_builtins.str]] = None,
+                 consistency_keys: Optional[pulumi.Input['InstanceRoutingConsistencyKeysArgs']] = None,
                  hints: Optional[pulumi.Input[_builtins.bool]] = None,
                  max_lag_bytes: Optional[pulumi.Input[_builtins.int]] = None,
                  max_lag_millis: Optional[pulumi.Input[_builtins.int]] = None,
@@ -4518,6 +4772,7 @@ class InstanceRoutingArgs:
         :param pulumi.Input[_builtins.int] catch_up_after: Reads in a row that the primary answers before one waits for a standby; 0 = none, which spares the primary most and makes the first read after a write wait. Few, since while others write a session that keeps reading from the primary is ahead of every standby for ever. Default: 4.
         :param pulumi.Input[_builtins.int] catch_up_millis: Milliseconds that a read waits at most for a standby to come as far as its session; 0 = it never waits, and goes to the primary. A tenth of a second is more than a standby that keeps up needs. Default: 100.
         :param pulumi.Input[_builtins.str] consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
+        :param pulumi.Input['InstanceRoutingConsistencyKeysArgs'] consistency_keys: The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
         :param pulumi.Input[_builtins.bool] hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param pulumi.Input[_builtins.int] max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param pulumi.Input[_builtins.int] max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
@@ -4535,6 +4790,8 @@ class InstanceRoutingArgs:
             pulumi.set(__self__, "catch_up_millis", catch_up_millis)
         if consistency is not None:
             pulumi.set(__self__, "consistency", consistency)
+        if consistency_keys is not None:
+            pulumi.set(__self__, "consistency_keys", consistency_keys)
         if hints is not None:
             pulumi.set(__self__, "hints", hints)
         if max_lag_bytes is not None:
@@ -4591,6 +4848,18 @@ class InstanceRoutingArgs:
     @consistency.setter
     def consistency(self, value: Optional[pulumi.Input[_builtins.str]]):
         pulumi.set(self, "consistency", value)
+
+    @_builtins.property
+    @pulumi.getter(name="consistencyKeys")
+    def consistency_keys(self) -> Optional[pulumi.Input['InstanceRoutingConsistencyKeysArgs']]:
+        """
+        The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+        """
+        return pulumi.get(self, "consistency_keys")
+
+    @consistency_keys.setter
+    def consistency_keys(self, value: Optional[pulumi.Input['InstanceRoutingConsistencyKeysArgs']]):
+        pulumi.set(self, "consistency_keys", value)
 
     @_builtins.property
     @pulumi.getter

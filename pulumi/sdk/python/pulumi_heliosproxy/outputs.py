@@ -52,6 +52,9 @@ __all__ = [
     'InstancePool',
     'InstanceResources',
     'InstanceRouting',
+    'InstanceRoutingConsistencyKeys',
+    'InstanceRoutingConsistencyKeysCaSecretRef',
+    'InstanceRoutingConsistencyKeysSecretRef',
     'InstanceRoutingWorkload',
     'InstanceServerTls',
     'InstanceServerTlsCaSecretRef',
@@ -3233,6 +3236,8 @@ class InstanceRouting(dict):
             suggest = "catch_up_after"
         elif key == "catchUpMillis":
             suggest = "catch_up_millis"
+        elif key == "consistencyKeys":
+            suggest = "consistency_keys"
         elif key == "maxLagBytes":
             suggest = "max_lag_bytes"
         elif key == "maxLagMillis":
@@ -3261,6 +3266,7 @@ class InstanceRouting(dict):
                  catch_up_after: Optional[_builtins.int] = None,
                  catch_up_millis: Optional[_builtins.int] = None,
                  consistency: Optional[_builtins.str] = None,
+                 consistency_keys: Optional['outputs.InstanceRoutingConsistencyKeys'] = None,
                  hints: Optional[_builtins.bool] = None,
                  max_lag_bytes: Optional[_builtins.int] = None,
                  max_lag_millis: Optional[_builtins.int] = None,
@@ -3277,6 +3283,7 @@ class InstanceRouting(dict):
         :param _builtins.int catch_up_after: Reads in a row that the primary answers before one waits for a standby; 0 = none, which spares the primary most and makes the first read after a write wait. Few, since while others write a session that keeps reading from the primary is ahead of every standby for ever. Default: 4.
         :param _builtins.int catch_up_millis: Milliseconds that a read waits at most for a standby to come as far as its session; 0 = it never waits, and goes to the primary. A tenth of a second is more than a standby that keeps up needs. Default: 100.
         :param _builtins.str consistency: How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
+        :param 'InstanceRoutingConsistencyKeys' consistency_keys: The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
         :param _builtins.bool hints: Whether hints in comments, `/*helios:route=primary*/`, are acted on. Left out: where reads are split, told apart or there are rules, so that an application that is pooled only pays nothing for them.
         :param _builtins.int max_lag_bytes: The same in bytes of WAL; 0 = any, since bytes say little about time. Default: 0.
         :param _builtins.int max_lag_millis: Milliseconds that a standby may be behind its primary to be asked; 0 = any. Ten seconds are more than a standby that keeps up ever needs, and less than people take for stale. Default: 10000.
@@ -3294,6 +3301,8 @@ class InstanceRouting(dict):
             pulumi.set(__self__, "catch_up_millis", catch_up_millis)
         if consistency is not None:
             pulumi.set(__self__, "consistency", consistency)
+        if consistency_keys is not None:
+            pulumi.set(__self__, "consistency_keys", consistency_keys)
         if hints is not None:
             pulumi.set(__self__, "hints", hints)
         if max_lag_bytes is not None:
@@ -3338,6 +3347,14 @@ class InstanceRouting(dict):
         How old what a read sees may be. Session, which is what an application expects of one server: it sees what it has written, and time does not run backwards. Default: session. Allowed: `strong`, `session`, `bounded`, `eventual`.
         """
         return pulumi.get(self, "consistency")
+
+    @_builtins.property
+    @pulumi.getter(name="consistencyKeys")
+    def consistency_keys(self) -> Optional['outputs.InstanceRoutingConsistencyKeys']:
+        """
+        The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+        """
+        return pulumi.get(self, "consistency_keys")
 
     @_builtins.property
     @pulumi.getter
@@ -3418,6 +3435,186 @@ class InstanceRouting(dict):
         Zone that this proxy runs in: standbys of the same one answer reads as long as there are any. Left out: zones do not matter.
         """
         return pulumi.get(self, "zone")
+
+
+@pulumi.output_type
+class InstanceRoutingConsistencyKeys(dict):
+    """
+    The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+    """
+    @staticmethod
+    def __key_warning(key: str):
+        suggest = None
+        if key == "caSecretRef":
+            suggest = "ca_secret_ref"
+        elif key == "secretRef":
+            suggest = "secret_ref"
+        elif key == "timeoutMillis":
+            suggest = "timeout_millis"
+        elif key == "ttlSecs":
+            suggest = "ttl_secs"
+
+        if suggest:
+            pulumi.log.warn(f"Key '{key}' not found in InstanceRoutingConsistencyKeys. Access the value via the '{suggest}' property getter instead.")
+
+    def __getitem__(self, key: str) -> Any:
+        InstanceRoutingConsistencyKeys.__key_warning(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default = None) -> Any:
+        InstanceRoutingConsistencyKeys.__key_warning(key)
+        return super().get(key, default)
+
+    def __init__(__self__, *,
+                 url: _builtins.str,
+                 ca_secret_ref: Optional['outputs.InstanceRoutingConsistencyKeysCaSecretRef'] = None,
+                 prefix: Optional[_builtins.str] = None,
+                 secret_ref: Optional['outputs.InstanceRoutingConsistencyKeysSecretRef'] = None,
+                 timeout_millis: Optional[_builtins.int] = None,
+                 ttl_secs: Optional[_builtins.int] = None):
+        """
+        The Redis that keeps how far the writes of sessions have come that share a key. Left out: there are no keys.
+
+        :param _builtins.str url: The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+        :param 'InstanceRoutingConsistencyKeysCaSecretRef' ca_secret_ref: Secret with the certificates of the authorities that Redis' certificate may come from.
+        :param _builtins.str prefix: What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+        :param 'InstanceRoutingConsistencyKeysSecretRef' secret_ref: Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+        :param _builtins.int timeout_millis: Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+        :param _builtins.int ttl_secs: Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+        """
+        pulumi.set(__self__, "url", url)
+        if ca_secret_ref is not None:
+            pulumi.set(__self__, "ca_secret_ref", ca_secret_ref)
+        if prefix is not None:
+            pulumi.set(__self__, "prefix", prefix)
+        if secret_ref is not None:
+            pulumi.set(__self__, "secret_ref", secret_ref)
+        if timeout_millis is not None:
+            pulumi.set(__self__, "timeout_millis", timeout_millis)
+        if ttl_secs is not None:
+            pulumi.set(__self__, "ttl_secs", ttl_secs)
+
+    @_builtins.property
+    @pulumi.getter
+    def url(self) -> _builtins.str:
+        """
+        The Redis, `redis://[user@]host[:port][/database]`, or `rediss://` for encryption. One process, with `maxmemory-policy noeviction` if it has a limit of memory; no Redis Cluster.
+        """
+        return pulumi.get(self, "url")
+
+    @_builtins.property
+    @pulumi.getter(name="caSecretRef")
+    def ca_secret_ref(self) -> Optional['outputs.InstanceRoutingConsistencyKeysCaSecretRef']:
+        """
+        Secret with the certificates of the authorities that Redis' certificate may come from.
+        """
+        return pulumi.get(self, "ca_secret_ref")
+
+    @_builtins.property
+    @pulumi.getter
+    def prefix(self) -> Optional[_builtins.str]:
+        """
+        What the names of all keys begin with in Redis. Proxies share what they keep if they have the same prefix and call the cluster by the same name; clusters that are not the same servers must differ in one of the two. Default: helios:.
+        """
+        return pulumi.get(self, "prefix")
+
+    @_builtins.property
+    @pulumi.getter(name="secretRef")
+    def secret_ref(self) -> Optional['outputs.InstanceRoutingConsistencyKeysSecretRef']:
+        """
+        Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+        """
+        return pulumi.get(self, "secret_ref")
+
+    @_builtins.property
+    @pulumi.getter(name="timeoutMillis")
+    def timeout_millis(self) -> Optional[_builtins.int]:
+        """
+        Milliseconds that Redis may take for an answer. Then a read goes to the primary, and a write is acknowledged with a warning. A quarter of a second is far more than Redis needs, and not much to wait when it is lost. Default: 250.
+        """
+        return pulumi.get(self, "timeout_millis")
+
+    @_builtins.property
+    @pulumi.getter(name="ttlSecs")
+    def ttl_secs(self) -> Optional[_builtins.int]:
+        """
+        Seconds that a write is remembered; at least twice `routing.max_lag_ms`, after which no standby that lacks it is asked. As long all keyed reads go to the primary after Redis was lost to one of the proxies. Default: 60.
+        """
+        return pulumi.get(self, "ttl_secs")
+
+
+@pulumi.output_type
+class InstanceRoutingConsistencyKeysCaSecretRef(dict):
+    """
+    Secret with the certificates of the authorities that Redis' certificate may come from.
+    """
+    def __init__(__self__, *,
+                 name: _builtins.str,
+                 key: Optional[_builtins.str] = None):
+        """
+        Secret with the certificates of the authorities that Redis' certificate may come from.
+
+        :param _builtins.str name: Name of the Secret.
+        :param _builtins.str key: Key in the Secret. `ca.crt`, where cert-manager puts it.
+        """
+        pulumi.set(__self__, "name", name)
+        if key is None:
+            key = 'ca.crt'
+        if key is not None:
+            pulumi.set(__self__, "key", key)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> _builtins.str:
+        """
+        Name of the Secret.
+        """
+        return pulumi.get(self, "name")
+
+    @_builtins.property
+    @pulumi.getter
+    def key(self) -> Optional[_builtins.str]:
+        """
+        Key in the Secret. `ca.crt`, where cert-manager puts it.
+        """
+        return pulumi.get(self, "key")
+
+
+@pulumi.output_type
+class InstanceRoutingConsistencyKeysSecretRef(dict):
+    """
+    Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+    """
+    def __init__(__self__, *,
+                 name: _builtins.str,
+                 key: Optional[_builtins.str] = None):
+        """
+        Secret with the password of the user that `url` names, or of Redis' default user. Left out: no login.
+
+        :param _builtins.str name: Name of the Secret.
+        :param _builtins.str key: Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+        """
+        pulumi.set(__self__, "name", name)
+        if key is None:
+            key = 'password'
+        if key is not None:
+            pulumi.set(__self__, "key", key)
+
+    @_builtins.property
+    @pulumi.getter
+    def name(self) -> _builtins.str:
+        """
+        Name of the Secret.
+        """
+        return pulumi.get(self, "name")
+
+    @_builtins.property
+    @pulumi.getter
+    def key(self) -> Optional[_builtins.str]:
+        """
+        Key in the Secret. `password`, as in Secrets of type kubernetes.io/basic-auth.
+        """
+        return pulumi.get(self, "key")
 
 
 @pulumi.output_type

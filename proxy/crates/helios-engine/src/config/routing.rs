@@ -192,3 +192,62 @@ pub enum Consistency {
     /// As it may be.
     Eventual,
 }
+
+/// When a node is not asked for reads.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitBreaker {
+    /// Whether there are circuits at all.
+    pub enabled: bool,
+    /// Failures in a row that open one.
+    pub failure_threshold: u32,
+    /// How long it stays open before the node is tried.
+    pub reset_timeout_ms: u64,
+    /// Answers that close it.
+    pub success_threshold: u32,
+    /// Requests at a time while the node is tried.
+    pub half_open_requests: usize,
+    /// How long its share grows after that.
+    pub slow_start_ms: u64,
+    /// Times the other nodes' answer time that open one; 0 is never.
+    pub outlier_latency_factor: u32,
+    /// Points of failed requests above the other nodes' that open one; 0 is never.
+    pub outlier_error_percent: u64,
+}
+
+/// The Redis that keeps how far the writes of consistency keys have come.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyKeys {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Certificates of the authorities that are trusted, in PEM; absent is no encryption.
+    pub ca: Option<String>,
+    /// Whom to log in as; absent is Redis' default user.
+    pub user: Option<String>,
+    /// Its password; absent is no login.
+    pub password: Option<String>,
+    /// Number of the database there.
+    pub database: u32,
+    /// What the names of keys begin with there.
+    pub prefix: String,
+    /// How long a position is kept.
+    pub ttl_ms: u64,
+    /// How long an answer may take.
+    pub timeout_ms: u64,
+}
+
+impl ConsistencyKeys {
+    /// Where it is, for people to read.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl std::fmt::Debug for ConsistencyKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConsistencyKeys({})", self.place())
+    }
+}

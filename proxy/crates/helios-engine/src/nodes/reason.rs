@@ -11,6 +11,8 @@ pub(crate) enum Reason {
     Write,
     /// It only reads, but no standby is fresh enough and well.
     NoStandby,
+    /// It only reads, and Redis could not tell what its consistency key must see.
+    Key,
     /// A standby could not answer it.
     Retry,
     /// A hint in it says so.
@@ -33,10 +35,11 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 14] = [
+    pub(crate) const ALL: [Reason; 15] = [
         Reason::Read,
         Reason::Write,
         Reason::NoStandby,
+        Reason::Key,
         Reason::Retry,
         Reason::Hint,
         Reason::Rule,
@@ -65,6 +68,7 @@ impl Reason {
             Reason::Read => "read",
             Reason::Write => "write",
             Reason::NoStandby => "no_standby",
+            Reason::Key => "key",
             Reason::Retry => "retry",
             Reason::Hint => "hint",
             Reason::Rule => "rule",

@@ -17,10 +17,16 @@ pub(crate) enum Parameter {
     Lsn,
     /// How far its writes must have come.
     WriteMode,
+    /// Under which it shares with others what must be seen.
+    ConsistencyKey,
 }
 
 impl Parameter {
-    pub(crate) const ALL: [Parameter; 2] = [Parameter::Lsn, Parameter::WriteMode];
+    pub(crate) const ALL: [Parameter; 3] = [
+        Parameter::Lsn,
+        Parameter::WriteMode,
+        Parameter::ConsistencyKey,
+    ];
 
     pub(crate) fn named(name: &str) -> Option<Parameter> {
         let mut all = Parameter::ALL.into_iter();
@@ -32,6 +38,7 @@ impl Parameter {
         match self {
             Parameter::Lsn => "helios.lsn",
             Parameter::WriteMode => "helios.write_mode",
+            Parameter::ConsistencyKey => "helios.consistency_key",
         }
     }
 }

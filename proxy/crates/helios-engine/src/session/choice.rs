@@ -9,7 +9,7 @@ use crate::nodes::{choose, has_fit, Certainty, Meant, Need, Reason, Wish};
 
 impl Session {
     /// How fresh a standby must be for the read at hand.
-    fn freshness(&self) -> Option<Freshness> {
+    pub(super) fn freshness(&self) -> Option<Freshness> {
         let aim = self.attempt.aim();
         let mut freshness = self.reads()?.freshness(aim)?;
         if aim.is_none_or(|aim| aim.consistency.is_none()) {

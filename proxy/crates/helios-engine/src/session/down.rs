@@ -285,6 +285,7 @@ impl Session {
             link.redefines |= evidence::redefines(tag);
         }
         self.note_command(tag);
+        self.note_keyed_command(tag);
         self.note_savepoint(tag);
         self.trace_tag(tag);
         match effect {
@@ -339,6 +340,7 @@ impl Session {
         self.copying_in = false;
         self.sync_in_copy = false;
         self.count_answer(status);
+        self.note_end(self.client.wbuf.len() + run.at - run.start);
         let statement_mode = self
             .link
             .as_ref()
@@ -433,6 +435,7 @@ impl Session {
             });
         }
         self.note_failure();
+        self.note_keyed_failure();
         self.note_replay_error(&fields);
         self.trace_error(fields.sqlstate());
         if self.sync_in_copy {

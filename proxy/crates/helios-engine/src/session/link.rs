@@ -52,6 +52,9 @@ impl Session {
         if self.attempt.has_token {
             Box::pin(self.take_hint()).await?;
         }
+        if self.has_key() {
+            Box::pin(self.take_key()).await?;
+        }
         self.catch_up().await?;
         loop {
             let found = self.find_way().map_err(Ended::Refused)?;
@@ -362,6 +365,8 @@ impl Session {
             .remember_profile(&self.bucket, Arc::clone(&profile));
         if self.reach == Reach::Standby {
             profile = as_of_primary(&profile);
+            // The next primary has not been asked yet.
+            self.syntax();
         }
         self.reach = Reach::Primary;
         self.release();

@@ -18,6 +18,7 @@ pub(crate) mod handle;
 mod holding;
 mod journaling;
 mod keeping;
+mod keyed;
 mod leaving;
 mod link;
 mod listening;
@@ -39,6 +40,7 @@ mod residue;
 mod resolving;
 mod route;
 pub(crate) mod startup;
+mod step;
 mod timeouts;
 mod tracing;
 mod up;
@@ -59,8 +61,8 @@ use helios_wire::startup::Replication;
 
 use crate::catalog::Definition;
 use crate::config::{Limits, PoolMode, WriteMode};
-use crate::error::{Doubt, Refusal};
-use crate::plans::{Plan, Wanted};
+use crate::error::Doubt;
+use crate::plans::Plan;
 use crate::pool::PoolShard;
 use crate::rt::{self, Conn};
 use crate::seat::Seat;
@@ -75,6 +77,7 @@ use carried::Stamp;
 use committing::Durability;
 use fifo::{Described, Fifo};
 use handle::{Ends, Handle, Signal};
+use keyed::Keyed;
 use listening::Listening;
 pub(crate) use optimistic::Departure;
 use optimistic::Trust;
@@ -87,6 +90,7 @@ pub(crate) use residue::Pin;
 use residue::Pins;
 use route::{Homeless, Route};
 use startup::Client;
+use step::Step;
 use timeouts::Pause;
 use up::Flow;
 
@@ -226,6 +230,8 @@ pub(crate) struct Session {
     stamp: Stamp,
     /// Portals of statements about parameters of ours; absent before the first such statement.
     portals: Option<Vec<parameters::Portal>>,
+    /// Absent before its first consistency key.
+    keyed: Option<Box<Keyed>>,
     /// How far its writes must have come when they are acknowledged.
     write_mode: Option<WriteMode>,
     /// The same as it began.
@@ -257,29 +263,6 @@ impl Drop for Session {
         self.stop_listening();
         self.worker.sessions.borrow_mut().try_remove(self.place);
     }
-}
-
-/// Why `serve` stops polling.
-#[derive(Debug)]
-enum Step {
-    /// A request needs a server.
-    NeedServer,
-    /// A statement needs its plan.
-    NeedPlan(Wanted),
-    /// A statement of ours needs a sample of the primary.
-    NeedStamp,
-    /// The client left or asked to.
-    Left,
-    /// The client is told this and disconnected.
-    Fatal(Refusal),
-    /// The server is lost; a FATAL error has been passed on or cannot be.
-    Silent,
-    /// A standby is lost, and the request is for another node now.
-    Again,
-    /// A server must say what has become of a commit.
-    NeedOutcome,
-    /// What the session had on its server must be made again on another one, where its transaction may have to be run.
-    NeedRebuild { replays: bool },
 }
 
 /// The whole life of a client on this worker.
@@ -356,6 +339,7 @@ impl Session {
             seen: Seen::default(),
             stamp: Stamp::None,
             portals: None,
+            keyed: None,
             write_mode: None,
             first_write_mode: None,
             attempt: Attempt::default(),
@@ -382,6 +366,9 @@ impl Session {
             let mut step = poll_fn(|cx| self.poll_step(cx)).await;
             if matches!(step, Step::NeedOutcome) {
                 step = Box::pin(self.find_outcome()).await;
+            }
+            if self.is_key_due() {
+                Box::pin(self.keep_key()).await;
             }
             if let Step::NeedRebuild { replays } = step {
                 step = Box::pin(self.rebuild(replays)).await;
@@ -487,6 +474,7 @@ impl Session {
                 self.worker.clock();
                 link.shard.counts().sent.add(n as u64);
                 match self.on_server_bytes() {
+                    Ok(()) if self.is_key_due() => Err(Step::Again),
                     Ok(()) => self.depart_if_due().map_or(Ok(true), Err),
                     Err(Doubt(cause)) => Err(self.server_lost(&cause)),
                 }

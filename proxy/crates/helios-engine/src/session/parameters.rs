@@ -303,6 +303,7 @@ impl Session {
                 self.present_token()?.map(|token| Some(token.to_string()))
             }
             (Act::Show, Parameter::WriteMode) => Ok(Some(self.shown_write_mode().to_owned())),
+            (Act::Show, Parameter::ConsistencyKey) => Ok(Some(self.shown_key())),
             (Act::Set, Parameter::Lsn) => {
                 let token = self
                     .assigned(sql, parameter)
@@ -317,9 +318,14 @@ impl Session {
                 mode.and_then(|mode| self.set_write_mode(&mode))
                     .map(|()| None)
             }
+            (Act::Set, Parameter::ConsistencyKey) => {
+                let key = self.assigned(sql, parameter);
+                key.and_then(|key| self.set_key(&key)).map(|()| None)
+            }
             // What has been seen cannot be unseen.
             (Act::Reset, Parameter::Lsn) => Ok(None),
             (Act::Reset, Parameter::WriteMode) => self.reset_write_mode().map(|()| None),
+            (Act::Reset, Parameter::ConsistencyKey) => self.reset_key().map(|()| None),
             (Act::Mix, _) => Err(mixed(parameter)),
         };
         Some(value.map(|value| {
@@ -342,15 +348,30 @@ impl Session {
             match parameter {
                 Parameter::Lsn => self.take_token(&value).await?,
                 Parameter::WriteMode => self.set_write_mode(&value).map_err(Ended::Refused)?,
+                Parameter::ConsistencyKey => self.set_key(&value).map_err(Ended::Refused)?,
             }
         }
         self.keep_as_begun();
+        self.keep_first_key();
         Ok(())
     }
 
     fn check_act(&self, handling: Handling) -> Result<(), Refusal> {
         self.check_status()?;
         self.check_role(handling.parameter)
+    }
+
+    /// That no server has begun a transaction of the session's.
+    pub(super) fn check_outside(&self, parameter: Parameter) -> Result<(), Refusal> {
+        if self.link.is_none() || self.status == Status::Idle {
+            return Ok(());
+        }
+        let text = format!(
+            "{} cannot be set within a transaction that has begun",
+            parameter.name()
+        );
+        let refusal = Refusal::new(sqlstate::ACTIVE_SQL_TRANSACTION, text);
+        Err(refusal.hint("Set it before, or in front of the transaction's first statement."))
     }
 
     fn check_role(&self, parameter: Parameter) -> Result<(), Refusal> {

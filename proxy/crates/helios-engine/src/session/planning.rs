@@ -222,19 +222,22 @@ impl Session {
         match &self.syntax {
             Some((bucket, syntax)) if Arc::ptr_eq(bucket, &self.bucket) => *syntax,
             _ => {
-                let syntax = self.read_syntax();
-                self.syntax = Some((Arc::clone(&self.bucket), syntax));
+                let (syntax, is_known) = self.read_syntax();
+                self.syntax = is_known.then(|| (Arc::clone(&self.bucket), syntax));
                 syntax
             }
         }
     }
 
-    fn read_syntax(&self) -> Syntax {
-        let route = self.route.as_ref();
+    /// And whether a server has said so.
+    fn read_syntax(&self) -> (Syntax, bool) {
+        let routed = self.route.as_ref().map(|route| &route.shard);
+        let linked = self.link.as_ref().map(|link| &link.shard);
         let reported = |name: &str| {
             let plain = &self.worker.shared.buckets.plain;
             let of = |bucket| {
-                let profile = route?.shard.shared.profile(bucket)?;
+                let mut shards = routed.into_iter().chain(linked);
+                let profile = shards.find_map(|shard| shard.shared.profile(bucket))?;
                 let value = profile.iter().find(|(known, _)| known == name);
                 value.map(|(_, value)| value.clone())
             };
@@ -244,12 +247,14 @@ impl Session {
         };
         let conforming = reported("standard_conforming_strings");
         let encoding = reported("client_encoding");
-        Syntax {
+        let is_known = encoding.is_some();
+        let syntax = Syntax {
             standard_conforming_strings: conforming.is_none_or(|value| value == "on"),
             encoding: encoding.map_or(Encoding::TrailingAscii, |name| {
                 Encoding::of(&name.to_ascii_uppercase())
             }),
-        }
+        };
+        (syntax, is_known)
     }
 
     /// Waits for the plan of the statement at the head of the client's buffer.

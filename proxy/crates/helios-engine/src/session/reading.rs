@@ -43,6 +43,8 @@ pub(super) enum Reach {
     Standby,
     /// There was one, but it lets nobody in.
     NoStandby,
+    /// To one that has what the session's key must see, of which nobody can tell what that is.
+    Untold,
 }
 
 /// What a session has seen and written, which its reads must see as well.
@@ -347,6 +349,7 @@ impl Session {
             Reach::Primary if self.is_moving() => Reason::Moved,
             Reach::Standby => self.reason_for_primary(),
             Reach::NoStandby => Reason::NoStandby,
+            Reach::Untold => Reason::Key,
             Reach::Primary => self.attempt.origin.reason(Reason::Write),
         };
         // A standby may answer before there is a primary.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use helios_wire::backend::{self, Status};
+use helios_wire::frame::HEADER_LEN;
 use helios_wire::sqlstate::{QUERY_CANCELED, TRANSACTION_RESOLUTION_UNKNOWN};
 
 use super::committing::unknown_outcome;
@@ -19,6 +20,8 @@ use crate::server::idle;
 
 /// How often a server is asked that still has the transaction.
 const POLL: Duration = Duration::from_millis(10);
+/// Bytes of a ReadyForQuery.
+const READY_LEN: usize = HEADER_LEN + 1;
 /// How long it may have it: as long as its process does not notice that its client is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -196,6 +199,7 @@ impl Session {
         };
         self.worker.stats().replays.acknowledged.add(1);
         self.client.wbuf.extend(&rest);
+        self.note_end(self.client.wbuf.len().saturating_sub(READY_LEN));
         self.pause.answered(Status::Transaction, Status::Idle);
         self.started = None;
         self.transaction = None;

@@ -10,11 +10,11 @@ use helios_wire::sqlstate;
 use super::reads::{self, Reads};
 use super::replaying::Replaying;
 use super::Session;
+use crate::active::Active;
 use crate::config::{Database, Role};
 use crate::error::Refusal;
 use crate::pool::PoolShard;
 use crate::topology::Topology;
-use crate::worker::Active;
 
 /// How often a session looks whether others have got back what they had.
 const OTHERS_POLL: Duration = Duration::from_millis(5);

@@ -188,6 +188,9 @@ impl Session {
                 self.begin_partial(header, false);
                 continue;
             }
+            if self.keyed.is_some() {
+                self.note_run(header, message);
+            }
             self.begin_attempt();
             match self.on_message(
                 header,

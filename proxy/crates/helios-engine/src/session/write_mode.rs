@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use helios_wire::backend::Status;
 use helios_wire::error_response::Severity;
 use helios_wire::frame::{Header, HEADER_LEN};
 use helios_wire::frontend;
@@ -13,6 +12,7 @@ use super::reading::Reach;
 use super::Session;
 use crate::config::WriteMode;
 use crate::error::Refusal;
+use crate::plans::Parameter;
 use crate::settings::Bucket;
 
 const SETTING: &str = "synchronous_commit";
@@ -72,13 +72,7 @@ impl Session {
     }
 
     fn change_commit(&mut self, value: Option<String>) -> Result<(), Refusal> {
-        if self.link.is_some() && self.status != Status::Idle {
-            let text = "helios.write_mode cannot be set within a transaction that has begun";
-            let refusal = Refusal::new(sqlstate::ACTIVE_SQL_TRANSACTION, text);
-            return Err(
-                refusal.hint("Set it before, or in front of the transaction's first statement.")
-            );
-        }
+        self.check_outside(Parameter::WriteMode)?;
         let bucket = self.with_commit(&self.bucket, value.as_deref());
         // It is no setting that a server reports, so what is known of the others holds on.
         if let Some(shared) = self.route.as_ref().map(|route| &route.shard.shared) {
@@ -123,18 +117,23 @@ impl Session {
     pub(super) fn write_refusal(&mut self, header: Header, message: &[u8]) -> Option<Refusal> {
         let hinted = self.link.as_ref().and_then(|link| link.write_mode);
         let refused = self.check_write_mode(hinted.or_else(|| self.write_mode())?);
-        let refusal = refused.err().filter(|_| !self.copying_in)?;
+        let refusal = refused.err().filter(|_| !self.copying_in);
+        refusal.filter(|_| self.runs_write(header, message))
+    }
+
+    /// Whether a message has something run that may write.
+    pub(super) fn runs_write(&mut self, header: Header, message: &[u8]) -> bool {
         let plan = match header.tag {
             b'Q' => self.plan.clone(),
-            b'B' => {
-                let body = message.get(HEADER_LEN..)?;
-                self.current_plan(frontend::read_bind_head(body)?.statement)
-            }
+            b'B' => match message.get(HEADER_LEN..).and_then(frontend::read_bind_head) {
+                Some(head) => self.current_plan(head.statement),
+                None => return false,
+            },
             // By its number, of which the planner knows nothing.
             b'F' => None,
-            _ => return None,
+            _ => return false,
         };
-        plan.is_none_or(|plan| plan.may_write()).then_some(refusal)
+        plan.is_none_or(|plan| plan.may_write())
     }
 
     /// Has a message fail with this error, at the server too.

@@ -139,6 +139,23 @@ impl Connector {
         }))
     }
 
+    /// For a server that is no PostgreSQL, whose certificate must be for its name, from one of these authorities.
+    ///
+    /// # Errors
+    /// One sentence that names the field.
+    pub(crate) fn verifying(field: &str, authorities: &str) -> Result<Connector, String> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|err| format!("{field}: {err}"))?
+            .with_root_certificates(store(field, authorities)?)
+            .with_no_client_auth();
+        Ok(Connector {
+            config: Arc::new(config),
+            is_required: true,
+            channel_binding: ChannelBinding::Disable,
+        })
+    }
+
     /// The client's side of a new connection to `host`.
     ///
     /// # Errors

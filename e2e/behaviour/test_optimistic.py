@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.asks import Ask, extended, named, prepared, prepared_and_closed, simple
-from harness.backend import Event
 from harness.client import Client, brief, full, rows, sqlstates
 from harness.frontend import bind, close_statement, describe_statement, execute, parse, query, sync
 from harness.frontend import extended as whole_batch
 from harness.postgres import DATABASE, PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess, Settings, base_settings
 from harness.replay import paused_replay
+from harness.tried import PATIENCE, READ, WHO, control, counts, impatient, node, ready, refused, route, status, well
 from harness.wait import until
 
-WHO = "select current_setting('cluster_name')"
-"""A read that has another answer on the primary."""
-READ = "select body from tried where id = 1"
 WRITE = "update tried set body = 'mine' where id = 2"
-PATIENCE = 60
 ENTRIES = 12
 PURE = "returns bigint stable language sql as 'select 1::bigint'"
 IMPURE = "returns bigint volatile language sql as $$select nextval('tried_ids')$$"
@@ -85,77 +78,6 @@ def outliving(
 def client(proxy: HeliosProcess, postgres: PostgresCluster) -> Iterator[Client]:
     with ready(proxy, postgres) as client:
         yield client
-
-
-@contextmanager
-def ready(proxy: HeliosProcess, postgres: PostgresCluster, database: str = DATABASE) -> Iterator[Client]:
-    """A client for whom the standby answers, which has all that is there."""
-    assert postgres.standby is not None
-    postgres.execute("truncate tried; insert into tried select n, 'old' from generate_series(1, 9) n")
-    written = postgres.value("select pg_current_wal_lsn()")
-    with Client(superuser_of(postgres.standby)) as standby:
-        until(
-            lambda: standby.value(f"select pg_last_wal_replay_lsn() >= '{written}'") == "t",
-            "the standby to have it all",
-            PATIENCE,
-        )
-    # Plans of what the tests ask are made, and the catalog is known.
-    with Client(proxy.target(database), deadline=PATIENCE) as client:
-        until(lambda: {node(proxy, client, sql) for sql in (WHO, READ)} == {"read"}, "reads on the standby", PATIENCE)
-    with Client(proxy.target(database), deadline=PATIENCE) as client:
-        yield client
-
-
-def node(proxy: HeliosProcess, client: Client, sql: str) -> str:
-    """Why a statement went where it went."""
-    assert not sqlstates(client.query(sql))
-    return route(proxy)
-
-
-def route(proxy: HeliosProcess) -> str:
-    """Of the only session, once earlier ones have ended."""
-
-    def only() -> list[Any]:
-        found: list[Any] = proxy.json("/sessions?list=true")["sessions"]
-        return found if len(found) == 1 else []
-
-    (session,) = until(only, "other sessions to end", PATIENCE)
-    return str(session["route"])
-
-
-def counts(proxy: HeliosProcess) -> Counter[str]:
-    """What the proxy tells of such blocks, and where transactions went."""
-    _, text = proxy.get("/metrics", accept="text/plain")
-    found = re.findall(r'^heliosproxy_optimistic_(\w+)_total(?:\{reason="(\w+)"\})? (\S+)$', text, re.MULTILINE)
-    counted = {" ".join(filter(None, (name, reason))): int(float(total)) for name, reason, total in found}
-    routed = re.findall(r'^heliosproxy_route_total\{node="([^"]+)",reason="(\w+)"\} (\S+)$', text, re.MULTILINE)
-    names = {each["address"]: each["name"] for each in proxy.json("/nodes")}
-    counted.update({f"{names[address]} {reason}": int(float(total)) for address, reason, total in routed})
-    return Counter(counted)
-
-
-def well(client: Client, ask: Ask, sql: str) -> list[list[str | None]]:
-    """The rows, of what must succeed."""
-    events = ask(client, sql)
-    assert not sqlstates(events), (sql, brief(events))
-    return rows(events)
-
-
-def refused(events: list[Event]) -> str:
-    """The first error's SQLSTATE: who prepares in a batch of its own goes on, with what was not prepared."""
-    return sqlstates(events)[0]
-
-
-def control(client: Client, ask: Ask, sql: str) -> list[Event]:
-    """Begin or end a block, as drivers do: one that prepares its statements does not prepare these."""
-    events = (ask if ask is extended else simple)(client, sql)
-    assert not sqlstates(events), (sql, brief(events))
-    return events
-
-
-def status(client: Client) -> bytes:
-    """That of the transaction, as the client was told last."""
-    return next(event.raw for event in reversed(client.transcript) if event.kind == "ReadyForQuery")
 
 
 @ASKS
@@ -366,20 +288,12 @@ def test_a_lock_that_the_standby_replays_does_not_end_the_block(
     proxy: HeliosProcess, postgres: PostgresCluster, client: Client, ask: Ask
 ) -> None:
     """It cancels whoever is in its way there."""
-    assert postgres.standby is not None
     before = counts(proxy)
-    with Client(superuser_of(postgres.standby)) as admin:
-        for sql in ("alter system set max_standby_streaming_delay = '10ms'", "select pg_reload_conf()"):
-            assert not sqlstates(admin.query(sql))
-        try:
-            until(lambda: admin.value("show max_standby_streaming_delay") == "10ms", "the setting", PATIENCE)
-            control(client, ask, "begin")
-            assert well(client, ask, READ) == [["old"]]
-            postgres.execute("begin; lock table tried in access exclusive mode; commit")
-            until(lambda: (counts(proxy) - before)["departures lost"] == 1, "the standby to end it", PATIENCE)
-        finally:
-            for sql in ("alter system reset max_standby_streaming_delay", "select pg_reload_conf()"):
-                assert not sqlstates(admin.query(sql))
+    with impatient(postgres):
+        control(client, ask, "begin")
+        assert well(client, ask, READ) == [["old"]]
+        postgres.execute("begin; lock table tried in access exclusive mode; commit")
+        until(lambda: (counts(proxy) - before)["departures lost"] == 1, "the standby to end it", PATIENCE)
     assert well(client, ask, READ) == [["old"]]
     well(client, ask, WRITE)
     control(client, ask, "commit")
@@ -391,25 +305,17 @@ def test_a_read_that_the_standby_cancels_for_its_replay_is_answered_by_the_prima
     proxy: HeliosProcess, postgres: PostgresCluster, client: Client, message: Callable[[str], bytes]
 ) -> None:
     """It takes for ever on the standby, where a lock that is replayed is in its way."""
-    assert postgres.standby is not None
     rounds = "case current_setting('cluster_name') when 'standby-1' then 2000000000 else 1 end"
     long = f"select count(*) from (select generate_series(1, {rounds}) from tried) each"
     running = "select count(*) from pg_stat_activity where state = 'active' and query like 'select count(*) from (%'"
     before = counts(proxy)
-    with Client(superuser_of(postgres.standby)) as admin:
-        for sql in ("alter system set max_standby_streaming_delay = '10ms'", "select pg_reload_conf()"):
-            assert not sqlstates(admin.query(sql))
-        try:
-            until(lambda: admin.value("show max_standby_streaming_delay") == "10ms", "the setting", PATIENCE)
-            control(client, simple, "begin")
-            assert well(client, simple, READ) == [["old"]]
-            client.send(message(long))
-            until(lambda: admin.value(running) == "1", "the read to run", PATIENCE)
-            postgres.execute("begin; lock table tried in access exclusive mode; commit")
-            events = client.until_ready()
-        finally:
-            for sql in ("alter system reset max_standby_streaming_delay", "select pg_reload_conf()"):
-                assert not sqlstates(admin.query(sql))
+    with impatient(postgres) as admin:
+        control(client, simple, "begin")
+        assert well(client, simple, READ) == [["old"]]
+        client.send(message(long))
+        until(lambda: admin.value(running) == "1", "the read to run", PATIENCE)
+        postgres.execute("begin; lock table tried in access exclusive mode; commit")
+        events = client.until_ready()
     assert not sqlstates(events), brief(events)
     assert rows(events) == [["9"]]
     assert route(proxy) == "moved"

@@ -11,7 +11,7 @@ import pytest
 from harness import faulty_planner
 from harness.asks import Ask, extended, prepared_and_closed, simple
 from harness.client import Client, brief, full, rows, sqlstates
-from harness.frontend import parse
+from harness.frontend import bind, execute, parse, sync
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
 from harness.wait import until
@@ -89,6 +89,32 @@ def test_a_statement_is_answered_whatever_becomes_of_its_planning(
     assert counted(proxy, "plans_failed_total") > before["plans_failed_total"]
     await_plans(proxy)
     assert "secret" not in proxy.log()
+
+
+@pytest.mark.parametrize("name", ["", "s"])
+def test_a_statement_that_is_kept_gets_its_plan_when_that_is_there(
+    postgres: PostgresCluster, tmp_path: Path, name: str
+) -> None:
+    """Parsed once and bound again, or parsed with each execution. Until then its server is asked what it left there."""
+    settings = base_settings(postgres, tmp_path, pool={"mode": "transaction", "max_size": 1})
+    program = (sys.executable, "-P", faulty_planner.__file__)
+    sql = f"select 1 as {faulty_planner.LATE}"
+    with HeliosProcess(tmp_path, settings, program=program) as proxy, Client(proxy.target(), deadline=PATIENCE) as client:
+        last = f"select query from pg_stat_activity where pid = {client.value('select pg_backend_pid()')}"
+        client.batch(parse(sql, name), sync())
+        assert counted(proxy, "plans_missed_total") > 0
+
+        def run() -> None:
+            again = [] if name else [parse(sql)]
+            assert rows(client.batch(*again, bind(name=name), execute(), sync())) == [["1"]]
+
+        def is_planned() -> bool:
+            run()
+            return all(postgres.value(last) == sql for _ in range(5))
+
+        run()
+        until(lambda: postgres.value(last) != sql, "the server to be asked", PATIENCE)
+        until(is_planned, "the statement to be planned", PATIENCE)
 
 
 @pytest.mark.parametrize("ask", ASKS)

@@ -39,6 +39,8 @@ const GENERATION: usize = 20_000;
 /// Statements that may wait for the planner; a flood beyond is not planned.
 const MAX_ASKED: usize = 10_000;
 
+/// A class of clients that is none: the hash of one is not this.
+const NOBODYS: u128 = u128::MAX;
 /// Among what a plan depends on: the functions of the database.
 const CATALOG: &str = "catalog";
 
@@ -349,6 +351,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Plans {
     pub(crate) catalogs: Catalogs,
+    /// Of what was not planned in time. It holds for no class, so that whoever keeps it looks for the statement's own.
     unknown: Arc<Plan>,
     pub(crate) key: Key,
     state: Mutex<State>,
@@ -362,7 +365,10 @@ impl Plans {
     pub(crate) fn new(random: &[u8; 16]) -> Plans {
         Plans {
             catalogs: Catalogs::default(),
-            unknown: Arc::new(Plan::unknown()),
+            unknown: Arc::new(Plan {
+                class: NOBODYS,
+                ..Plan::unknown()
+            }),
             key: Key::new(random),
             state: Mutex::default(),
             work: Condvar::new(),

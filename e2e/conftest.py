@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from harness import routes
 from harness.client import Client, Target, full
 from harness.fixtures import no_connection_is_left_open, postgres, start_proxy
 from harness.postgres import DATABASE, PostgresCluster
-from harness.proxy import HeliosProcess, Settings, base_settings
+from harness.proxy import HeliosProcess, Settings, base_settings, logs_since
 from harness.relay import ChunkRelay
 from harness.routes import Parity, Route, RouteKind, Script
 
@@ -22,6 +22,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare our markers."""
     config.addinivalue_line("markers", "routes(*modes, chunks=(…), direct=True): the routes a wire test runs on")
     config.addinivalue_line("markers", "checklist(*lines, protocol=…): what of wire/checklist.toml a test shows")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a test that failed what the proxies logged meanwhile."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of {file.parent.name}", text) for file, text in logs_since(call.start)]
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

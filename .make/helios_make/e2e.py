@@ -115,7 +115,7 @@ def _compare(places: Places, result: Result, expected: int) -> None:
 
 def _tier(places: Places, level: str, select: str) -> Tier:
     """What pytest is told."""
-    tier = Tier(f"{CLUSTERS}-{level}", [f"e2e/{CLUSTERS}"])
+    tier = Tier(f"{CLUSTERS}-{level}", [f"e2e/{CLUSTERS}"], again=True)
     if select == SMOKE:
         return replace(tier, marker=SMOKE)
     return replace(choose(places.root, [tier], select)[0], name=tier.name)

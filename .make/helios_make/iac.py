@@ -72,7 +72,8 @@ def _selected() -> str:
 def _run(places: Places, name: str) -> int:
     select = _selected()
     paths = [path for path in (f"{name}/tests", str(FOLDER / name)) if (places.root / path).is_dir()]
-    [tier] = [Tier(name, paths)] if select == SMOKE else choose(places.root, [Tier(name, paths)], select)
+    whole = Tier(name, paths, again=True)
+    [tier] = [whole] if select == SMOKE else choose(places.root, [whole], select)
     # The smoke set is for every change: with one command line, also where the other was built.
     tier = replace(tier, name=name)
     if select == SMOKE:

@@ -25,6 +25,10 @@ class Result:
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     """Names of failed tests, or what else went wrong."""
+    names: set[str] = field(default_factory=set)
+    """Names of passed tests, where the runner tells them."""
+    unsteady: list[str] = field(default_factory=list)
+    """Names of tests that failed at first and passed when run again; they count as passed."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Why tests were skipped, and how many for each reason."""
 
@@ -37,6 +41,14 @@ class Result:
         """Count something that is not a test as failed: the runner itself."""
         self.failed += 1
         self.failures.append(why)
+
+    def settle(self, again: "Result") -> None:
+        """Take over what came of running the failed tests again: those that passed are unsteady."""
+        recovered = [name for name in dict.fromkeys(self.failures) if name in again.names]
+        self.failures = [name for name in self.failures if name not in recovered]
+        self.failed = len(self.failures)
+        self.passed += len(recovered)
+        self.unsteady += recovered
 
 
 def read_cargo(result: Result, output: str) -> None:
@@ -71,6 +83,9 @@ def read_junit(result: Result, report: Path) -> None:
             result.reasons[skip.get("message", "no reason given")] += 1
         else:
             result.passed += 1
+            result.names.add(name)
+    # A test whose end failed has a case for each.
+    result.names.difference_update(result.failures)
 
 
 def table(results: Sequence[Result]) -> str:
@@ -85,6 +100,8 @@ def table(results: Sequence[Result]) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     for result in results:
         lines += [f"skipped in {result.tier}: {count} × {reason}" for reason, count in result.reasons.items()]
+    for result in results:
+        lines += [f"UNSTEADY in {result.tier}, failed once and passed alone: {name}" for name in result.unsteady]
     for result in results:
         lines += [f"FAILED in {result.tier}: {name}" for name in result.failures]
     return "\n".join(lines)

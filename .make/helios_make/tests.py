@@ -25,6 +25,8 @@ __all__ = ["ensure_servers", "run", "run_pytest"]
 
 GRACE_SECONDS = 20
 """What an ended tier gets to end the servers it started."""
+AGAIN_AT_MOST = 3
+"""Tests of a tier that may be run again; more than these did not fail by chance."""
 PYTEST_NOTHING = 5
 """pytest's exit status when no test was selected."""
 
@@ -85,6 +87,17 @@ def _run_cargo(places: Places, tier: Tier, result: Result) -> None:
 
 def run_pytest(places: Places, tier: Tier, result: Result, environment: Mapping[str, str] | None = None) -> None:
     """Run a tier's tests by pytest, with these variables added, and read its report into `result`."""
+    _run_once(places, tier, result, environment)
+    failed = list(dict.fromkeys(result.failures))
+    if tier.again and 0 < len(failed) <= AGAIN_AT_MOST and all("::" in name for name in failed):
+        say(f"helios: once more, alone: {', '.join(failed)}")
+        tests = [name.replace("::", ".py::", 1) for name in failed]
+        again = Result(f"{tier.name}-again")
+        _run_once(places, Tier(again.tier, tests, seconds=tier.seconds), again, environment)
+        result.settle(again)
+
+
+def _run_once(places: Places, tier: Tier, result: Result, environment: Mapping[str, str] | None) -> None:
     report = places.logs / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
     command = [str(places.python), "-m", "pytest", *tier.paths, f"--junit-xml={report}"]

@@ -26,7 +26,9 @@ __all__ = [
 
 UNIT_FOLDERS = ("crds/tests", "proxy/tests", "operator/tests", "terraform/tests", "pulumi/tests", "helm/tests")
 """Tests of one part without the others."""
-ORDER = ("repo", "postgres", "wire", "behaviour", "play", "examples")
+REPO = "repo"
+"""The folder of e2e/ whose tests read files only."""
+ORDER = (REPO, "postgres", "wire", "behaviour", "play", "examples")
 """The folders of e2e/ from the cheapest on."""
 CLUSTERS = "kubernetes"
 """The folder of e2e/ that `make e2e` runs instead: its tests need clusters."""
@@ -62,6 +64,9 @@ class Tier:
     """Runs only tests with this marker."""
     seconds: int = 1_500
     """After this it hangs: its process group is ended and it counts as failed."""
+    again: bool = False
+    """Its tests wait for real servers on a machine that others load too: a few that fail are run once more, alone, and
+    those that pass then are told as unsteady instead of as failed."""
 
     @property
     def processes(self) -> int:
@@ -83,7 +88,7 @@ def find_tiers(root: Path) -> list[Tier]:
     folders = {folder.name for folder in (root / "e2e").iterdir() if folder.is_dir() and _has_tests(folder)}
     folders -= set(ELSEWHERE)
     for name in [*(name for name in ORDER if name in folders), *sorted(folders - set(ORDER))]:
-        tiers.append(Tier(name, [f"e2e/{name}"]))
+        tiers.append(Tier(name, [f"e2e/{name}"], again=name != REPO))
     return tiers
 
 

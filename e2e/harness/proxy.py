@@ -28,6 +28,9 @@ STOP_DEADLINE = 30.0
 
 Settings = dict[str, Any]
 
+LOG_LINES = 80
+"""Of a log, in the report of a test that failed."""
+
 
 class HeliosProcess:
     """One running `helios serve`. `port` takes PostgreSQL clients, `admin` is the base URL of the admin API."""
@@ -56,6 +59,7 @@ class HeliosProcess:
         command = [*program, "serve", "-c", str(self.config_file), *arguments]
         if nofile:
             command = ["prlimit", f"--nofile={nofile}:{nofile}", *command]
+        _log_files[self.log_file] = None
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=log, cwd=folder, env={**os.environ, **environment}
@@ -180,6 +184,16 @@ class HeliosProcess:
         if self.running():
             self._process.kill()
         self._process.wait(STOP_DEADLINE)
+
+
+_log_files: dict[Path, None] = {}
+"""Of all processes that were started, in that order."""
+
+
+def logs_since(moment: float) -> list[tuple[Path, str]]:
+    """The ends of the logs that were written to since then (seconds since 1970), also of processes that have ended."""
+    written = [file for file in _log_files if file.exists() and file.stat().st_mtime >= moment]
+    return [(file, "\n".join(file.read_text(errors="replace").splitlines()[-LOG_LINES:])) for file in written]
 
 
 StartProxy = Callable[..., HeliosProcess]

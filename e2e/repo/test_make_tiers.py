@@ -89,6 +89,24 @@ def test_junit_report_is_read(tmp_path: Path) -> None:
     assert result.reasons == {"no openssl": 1}
 
 
+def test_what_passes_alone_is_unsteady_and_what_fails_again_has_failed(tmp_path: Path) -> None:
+    report = tmp_path / "again.xml"
+    case = '<testcase classname="e2e.wire.test_copy" name="{}">{}</testcase>'
+    cases = [case.format("test_out", ""), case.format("test_in", '<failure message="x"/>'), case.format("test_end", "")]
+    # Its end failed, which is a case of its own.
+    cases.append(case.format("test_end", '<error message="x"/>'))
+    report.write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
+    out, into, end, runner = (f"e2e/wire/test_copy::test_{name}" for name in ("out", "in", "end", "never_run_again"))
+    result, again = Result("wire", passed=7, failed=5, failures=[out, out, into, end, runner]), Result("wire-again")
+    read_junit(again, report)
+
+    result.settle(again)
+
+    assert (result.passed, result.failed, result.unsteady) == (8, 3, [out])
+    assert result.failures == [into, end, runner]
+    assert f"UNSTEADY in wire, failed once and passed alone: {out}" in table([result]).splitlines()
+
+
 def test_missing_report_is_a_failure(tmp_path: Path) -> None:
     result = Result("wire")
 

@@ -99,7 +99,10 @@ def test_a_statement_that_is_kept_gets_its_plan_when_that_is_there(
     settings = base_settings(postgres, tmp_path, pool={"mode": "transaction", "max_size": 1})
     program = (sys.executable, "-P", faulty_planner.__file__)
     sql = f"select 1 as {faulty_planner.LATE}"
-    with HeliosProcess(tmp_path, settings, program=program) as proxy, Client(proxy.target(), deadline=PATIENCE) as client:
+    with (
+        HeliosProcess(tmp_path, settings, program=program) as proxy,
+        Client(proxy.target(), deadline=PATIENCE) as client,
+    ):
         last = f"select query from pg_stat_activity where pid = {client.value('select pg_backend_pid()')}"
         client.batch(parse(sql, name), sync())
         assert counted(proxy, "plans_missed_total") > 0

@@ -7,7 +7,7 @@ primary, so that what is taken back here is only what was given up. One announce
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -44,8 +44,7 @@ class Switchovers:
     def orders(self, key: ProxyKey, discoveries: Iterable[Discovery]) -> dict[str, HoldOrder]:
         """Cluster → what its pods are told, for those that are being switched over."""
         now, orders = time.monotonic(), {}
-        for one in discoveries:
-            switch = self._world.switch((key.namespace, one.provider.value, one.name)) if one.provider else None
+        for one, switch in self._announced(key, discoveries):
             if switch is None or _seconds_until(switch) > 0:
                 self._since.pop((key, one.cluster), None)
                 continue
@@ -59,8 +58,7 @@ class Switchovers:
     def next_turn(self, key: ProxyKey, discoveries: Iterable[Discovery]) -> float | None:
         """Seconds until another look is needed although nobody says so."""
         turns = [order.ends - time.monotonic() for order in self.orders(key, discoveries).values()]
-        for one in discoveries:
-            switch = self._world.switch((key.namespace, one.provider.value, one.name)) if one.provider else None
+        for _, switch in self._announced(key, discoveries):
             if switch is not None and (rest := _seconds_until(switch)) > 0:
                 turns.append(rest)
         return max(0.0, min(turns)) if turns else None
@@ -68,6 +66,12 @@ class Switchovers:
     def forget(self, key: ProxyKey) -> None:
         """The proxy is gone."""
         self._since = {place: known for place, known in self._since.items() if place[0] != key}
+
+    def _announced(self, key: ProxyKey, discoveries: Iterable[Discovery]) -> Iterator[tuple[Discovery, Switch | None]]:
+        """What is known now of each."""
+        for one in discoveries:
+            place = (key.namespace, one.provider.value, one.name) if one.provider else None
+            yield one, None if place is None else self._world.switch(place)
 
 
 def _seconds_until(switch: Switch) -> float:

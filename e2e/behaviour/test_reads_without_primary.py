@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from harness import frontend
 from harness.asks import Ask, extended, named, prepared, simple
-from harness.client import Client, brief, rows, sqlstates
+from harness.client import Client, brief, full, rows, sqlstates
 from harness.frontend import bind, execute, parse, sync
 from harness.postgres import PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, Settings, base_settings
@@ -174,3 +174,16 @@ def test_a_session_that_has_begun_without_a_primary_has_seen_something(
     until(lambda: who(reader, simple) == "standby-1", "the position to be told", PATIENCE)
     for client in (reader, silent):
         client.terminate()
+
+
+@ASKS
+def test_hints_of_a_session_that_a_standby_has_greeted_count(
+    cluster: PostgresCluster, tmp_path: Path, ask: Ask
+) -> None:
+    """Though nobody has logged in at the primary yet, whose texts are read alike."""
+    with ExitStack() as stack:
+        with no_primary(cluster):
+            proxy = stack.enter_context(HeliosProcess(tmp_path, settings(cluster, tmp_path, int(PATIENCE))))
+            client = stack.enter_context(connect(proxy))
+        until(lambda: primary_of(proxy), "the primary to be found", PATIENCE)
+        assert "nokey" in str(full(ask(client, "/*helios:nokey=1*/ select 1")))

@@ -18,6 +18,9 @@ pub(crate) const PLAIN_SYNTAX: Syntax = Syntax {
     encoding: Encoding::AsciiSafe,
 };
 
+/// The hash of no class.
+pub(crate) const NOBODYS: u128 = u128::MAX;
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Class {

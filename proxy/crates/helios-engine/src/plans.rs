@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{AsOf, Catalog, Catalogs};
-use crate::class::Class;
+use crate::class::{self, Class};
 use crate::heat::Table;
 use crate::journal::Weight;
 use crate::server::Doubts;
@@ -39,8 +39,6 @@ const GENERATION: usize = 20_000;
 /// Statements that may wait for the planner; a flood beyond is not planned.
 const MAX_ASKED: usize = 10_000;
 
-/// A class of clients that is none: the hash of one is not this.
-const NOBODYS: u128 = u128::MAX;
 /// Among what a plan depends on: the functions of the database.
 const CATALOG: &str = "catalog";
 
@@ -82,7 +80,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Of a statement that nothing is known about.
+    /// Of a statement that nothing is known about. It holds for no class: whoever keeps it looks for the statement's own.
     pub(crate) fn unknown() -> Plan {
         Plan {
             doubts: Doubts::ANYTHING,
@@ -101,7 +99,7 @@ impl Plan {
             kept: None,
             holding: None,
             by: None,
-            class: 0,
+            class: class::NOBODYS,
         }
     }
 
@@ -351,7 +349,6 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Plans {
     pub(crate) catalogs: Catalogs,
-    /// Of what was not planned in time. It holds for no class, so that whoever keeps it looks for the statement's own.
     unknown: Arc<Plan>,
     pub(crate) key: Key,
     state: Mutex<State>,
@@ -365,10 +362,7 @@ impl Plans {
     pub(crate) fn new(random: &[u8; 16]) -> Plans {
         Plans {
             catalogs: Catalogs::default(),
-            unknown: Arc::new(Plan {
-                class: NOBODYS,
-                ..Plan::unknown()
-            }),
+            unknown: Arc::new(Plan::unknown()),
             key: Key::new(random),
             state: Mutex::default(),
             work: Condvar::new(),

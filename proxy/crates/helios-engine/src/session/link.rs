@@ -351,8 +351,8 @@ impl Session {
             return Ok(profile);
         }
         self.worker.clock();
-        // Whoever comes while nobody is the primary may want to read.
-        if self.is_without_primary() {
+        // Whoever comes while nobody is the primary, or no node is known yet, may want to read.
+        if known.is_err() {
             self.reach = Reach::Standby;
         }
         self.acquire().await?;

@@ -63,7 +63,7 @@ use crate::catalog::Definition;
 use crate::config::{Limits, PoolMode, WriteMode};
 use crate::error::Doubt;
 use crate::plans::Plan;
-use crate::pool::PoolShard;
+use crate::pool::{PoolShard, Profile};
 use crate::rt::{self, Conn};
 use crate::seat::Seat;
 use crate::server::{Doubts, Server};
@@ -240,6 +240,8 @@ pub(crate) struct Session {
     attempt: Attempt,
     /// How statements are read under a bucket.
     syntax: Option<(Arc<Bucket>, Syntax)>,
+    /// What the client was told of its server at first.
+    greeting: Option<Profile>,
     /// Settings with a dot in their names that the client has set; the catalog does not list them.
     own_settings: BTreeSet<String>,
     next_seq: u64,
@@ -344,6 +346,7 @@ impl Session {
             first_write_mode: None,
             attempt: Attempt::default(),
             syntax: None,
+            greeting: None,
             own_settings: BTreeSet::new(),
             next_seq: 1,
             started: None,

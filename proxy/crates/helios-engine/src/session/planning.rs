@@ -20,13 +20,19 @@ use crate::catalog::Definition;
 use crate::class::Class;
 use crate::config::PoolMode;
 use crate::plans::{Plan, Statement, Wanted, PATIENCE};
-use crate::pool::PoolShard;
+use crate::pool::{PoolShard, Profile};
 use crate::rt;
 use crate::server::Doubts;
 use crate::settings::Bucket;
 
 /// A longer simple query is passed on unread, and may have done anything.
 const MAX_PLANNED: usize = 1024 * 1024;
+
+/// While it is not known how a server reads texts: alike are only those of the same bytes.
+const CAUTIOUS: Syntax = Syntax {
+    standard_conforming_strings: true,
+    encoding: Encoding::TrailingAscii,
+};
 
 /// Whether a message carries a statement that is planned.
 pub(super) fn is_statement(header: Header) -> bool {
@@ -222,39 +228,35 @@ impl Session {
         match &self.syntax {
             Some((bucket, syntax)) if Arc::ptr_eq(bucket, &self.bucket) => *syntax,
             _ => {
-                let (syntax, is_known) = self.read_syntax();
-                self.syntax = is_known.then(|| (Arc::clone(&self.bucket), syntax));
-                syntax
+                let read = self.read_syntax();
+                // Before a server has told it may be another one, as for who logs in while there is no primary.
+                self.syntax = read.map(|syntax| (Arc::clone(&self.bucket), syntax));
+                read.unwrap_or(CAUTIOUS)
             }
         }
     }
 
-    /// And whether a server has said so.
-    fn read_syntax(&self) -> (Syntax, bool) {
-        let routed = self.route.as_ref().map(|route| &route.shard);
-        let linked = self.link.as_ref().map(|link| &link.shard);
+    /// By what a server reports with these settings, or else reported when the session began; `None` until then.
+    fn read_syntax(&self) -> Option<Syntax> {
+        let of = |profile: &Profile, name: &str| {
+            let value = profile.iter().find(|(known, _)| known == name);
+            value.map(|(_, value)| value.clone())
+        };
+        let route = self.route.as_ref();
+        let profile = route.and_then(|route| route.shard.shared.profile(&self.bucket));
         let reported = |name: &str| {
-            let plain = &self.worker.shared.buckets.plain;
-            let of = |bucket| {
-                let mut shards = routed.into_iter().chain(linked);
-                let profile = shards.find_map(|shard| shard.shared.profile(bucket))?;
-                let value = profile.iter().find(|(known, _)| known == name);
-                value.map(|(_, value)| value.clone())
-            };
-            of(&self.bucket)
-                .or_else(|| self.bucket.get(name).map(str::to_owned))
-                .or_else(|| of(plain))
+            let own = self.bucket.get(name);
+            let greeting = self.greeting.as_ref();
+            let greeted = greeting.filter(|_| own == self.startup.get(name));
+            let told = profile.as_ref().or(greeted).and_then(|told| of(told, name));
+            told.or_else(|| own.map(str::to_owned))
         };
-        let conforming = reported("standard_conforming_strings");
-        let encoding = reported("client_encoding");
-        let is_known = encoding.is_some();
-        let syntax = Syntax {
-            standard_conforming_strings: conforming.is_none_or(|value| value == "on"),
-            encoding: encoding.map_or(Encoding::TrailingAscii, |name| {
-                Encoding::of(&name.to_ascii_uppercase())
-            }),
-        };
-        (syntax, is_known)
+        let conforming = reported("standard_conforming_strings")?;
+        let encoding = reported("client_encoding")?;
+        Some(Syntax {
+            standard_conforming_strings: conforming == "on",
+            encoding: Encoding::of(&encoding.to_ascii_uppercase()),
+        })
     }
 
     /// Waits for the plan of the statement at the head of the client's buffer.

@@ -207,6 +207,7 @@ async fn begin(
         None => session.profile().await,
         Some(_) => Box::pin(session.open_own(&params.parameters)).await,
     };
+    session.greeting = profile.as_ref().ok().map(Arc::clone);
     let profile = match profile {
         Ok(profile) if !own.is_empty() => {
             let begun = Box::pin(session.begin_with(own)).await;

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from harness.client import Client, ClosedError, LoginRefusedError, Target, sqlstates
+from harness.client import Client, ClosedError, LoginRefusedError, Target, full, sqlstates
 from harness.wait import until
 
 ACCOUNTS = 100
@@ -40,7 +40,8 @@ class Transfer:
 
 @dataclass
 class Ledger:
-    """Clients that transfer until told to stop; a context manager. `errors` counts SQLSTATEs and lost connections."""
+    """Clients that transfer until told to stop; a context manager. `errors` counts SQLSTATEs, connections that were
+    lost without one, and answers that did not come."""
 
     target: Target
     clients: int = 4
@@ -49,6 +50,8 @@ class Ledger:
     pause_seconds: float = 0.002
     transfers: list[Transfer] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+    """For whoever looks for the cause: what each error was, of which transfer and statement."""
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _threads: list[threading.Thread] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -86,15 +89,31 @@ class Ledger:
         while not self._stop.is_set():
             try:
                 with Client(self.target, deadline=90) as client:
-                    while not self._stop.is_set():
-                        self._transfer(client)
-                        time.sleep(self.pause_seconds)
+                    self._serve(client)
             except LoginRefusedError as error:
-                self.errors[f"login {error.sqlstate}"] += 1
+                self._note(f"login {error.sqlstate}", error)
                 time.sleep(0.05)
-            except (ClosedError, OSError):
-                self.errors["connection lost"] += 1
+            except TimeoutError as error:
+                self._note("no answer", error)
+            except (ClosedError, OSError) as error:
+                self._note("connection lost", error)
                 time.sleep(0.01)
+
+    def _serve(self, client: Client) -> None:
+        """Transfer until told to stop, or until the client is told that its connection ends."""
+        try:
+            while not self._stop.is_set():
+                self._transfer(client)
+                time.sleep(self.pause_seconds)
+        except ClosedError as error:
+            last_words = sqlstates(client.transcript[-1:])
+            if not last_words:
+                raise
+            self._note(last_words[0], error)
+
+    def _note(self, name: str, cause: object) -> None:
+        self.errors[name] += 1
+        self.told.append(f"{time.time():.3f} {name}: {cause}")
 
     def _transfer(self, client: Client) -> None:
         transfer = Transfer(next(self._ids), time.monotonic())
@@ -121,7 +140,7 @@ class Ledger:
         events = client.extended(statement) if extended else client.query(statement)
         states = sqlstates(events)
         if states:
-            self.errors[states[0]] += 1
+            self._note(states[0], (statement, full(events)))
             if statement != "commit":
                 client.query("rollback")
         return bool(states)

@@ -102,6 +102,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                     (_rate("client_connections_total", "proxy"), "opened"),
                     (_rate("client_connections_closed_total", "proxy"), "closed"),
                     (_rate("clients_refused_total", "reason"), "refused: {{reason}}"),
+                    (_rate("clients_cut_total", "reason"), "disconnected without an error of ours: {{reason}}"),
                 ),
             ),
             Panel("Statements", "ops", ((_rate("queries_total", "type"), "{{type}}"),)),

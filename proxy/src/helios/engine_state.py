@@ -49,6 +49,14 @@ class SocketAddress(Message):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class CutCount(Message):
+    """Clients disconnected without an error of the proxy's own."""
+
+    reason: str
+    """`told`: it has had the server's last words; `torn`: it has had half a message, behind which an error is none."""
+    total: int
+
+
 class RefusedCount(Message):
     """Clients refused for want of room."""
 
@@ -70,6 +78,7 @@ class ClientCounts(Message):
     unauthenticated: int
     """Connected now and not logged in."""
     refused: tuple[RefusedCount, ...]
+    cut: tuple[CutCount, ...]
 
 
 class QueryCounts(Message):

@@ -39,6 +39,7 @@ def engine_state(**changes: Any) -> EngineState:
             "closed_total": 7,
             "unauthenticated": 1,
             "refused": [{"reason": "total", "total": 4}, {"reason": "user", "total": 0}],
+            "cut": [{"reason": reason, "total": 0} for reason in ("told", "torn")],
         },
         "queries": {"read_total": 20, "write_total": 5},
         "plans": {"kept": 7, "made_total": 9, "missed_total": 1},

@@ -109,6 +109,17 @@ impl Events {
         });
     }
 
+    /// A server connection is lost, and with it perhaps its node.
+    pub(crate) fn server_lost(&self, cluster: &str, node: &str, cause: &str) {
+        let fields = vec![("node", node.to_owned()), ("error", cause.to_owned())];
+        self.log(Level::Warning, "server connection lost", fields);
+        self.send(Event::NodeSuspect {
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
+            reason: cause.to_owned(),
+        });
+    }
+
     /// The next event as JSON, or `None` when `limit` passes first.
     pub fn next(&self, limit: Duration) -> Option<Vec<u8>> {
         let receiver = self

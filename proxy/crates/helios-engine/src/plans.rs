@@ -7,6 +7,7 @@ mod familiar;
 mod handling;
 mod holding;
 mod kept;
+mod rerun;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -22,15 +23,15 @@ use serde_json::Value;
 use crate::catalog::{AsOf, Catalog, Catalogs};
 use crate::class::{self, Class};
 use crate::heat::Table;
-use crate::journal::Weight;
 use crate::server::Doubts;
 
 pub(crate) use aim::{Access, Aim, Block, Origin, Route, Verb};
-use decided::{Decided, Rerun};
+use decided::Decided;
 use familiar::Familiar;
 pub(crate) use handling::{Act, Handling, Parameter};
 pub(crate) use holding::Holding;
 pub(crate) use kept::Kept;
+use rerun::Rerun;
 
 /// How long a statement waits for its plan before it is taken for one that may do anything.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -101,27 +102,6 @@ impl Plan {
             by: None,
             class: class::NOBODYS,
         }
-    }
-
-    /// Whether it may be run again in a transaction that is begun anew.
-    pub(crate) fn may_rerun(&self) -> bool {
-        self.rerun != Rerun::Never
-    }
-
-    /// What it means for its transaction's being run again, if it is no plain transaction control.
-    pub(crate) fn weight(&self) -> Weight {
-        match self.rerun {
-            Rerun::Commits | Rerun::Never => Weight::Mixes,
-            _ if self.is_read() => Weight::Reads,
-            Rerun::Looks => Weight::Looks,
-            Rerun::Rows => Weight::Rows,
-            Rerun::Repeats => Weight::Writes,
-        }
-    }
-
-    /// Whether it may commit the transaction that it is in.
-    pub(crate) fn may_commit(&self) -> bool {
-        self.rerun == Rerun::Commits
     }
 
     /// Whether it only commits: it does no work that could be cancelled.

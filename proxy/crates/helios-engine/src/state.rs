@@ -15,7 +15,7 @@ use crate::nodes::Reason;
 use crate::pool::PoolShared;
 use crate::server::{Backend, Server};
 use crate::session::handle::Handle;
-use crate::session::{Departure, Pin, Session};
+use crate::session::{Departure, Pin, Session, Silence};
 use crate::stats::{merged, total, Counter, Optimistic, Replays, Stats};
 use crate::worker::Shared;
 
@@ -47,6 +47,10 @@ pub(crate) fn document(shared: &Shared, listen: &[Bound], accepting: bool) -> Va
             "refused": Ceiling::ALL.map(|ceiling| json!({
                 "reason": ceiling.name(),
                 "total": shared.census.refused(ceiling),
+            })),
+            "cut": Silence::ALL.map(|silence| json!({
+                "reason": silence.name(),
+                "total": total(stats(), |stats| &stats.cut[silence as usize]),
             })),
         },
         "queries": {

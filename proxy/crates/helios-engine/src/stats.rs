@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::journal::Reason;
-use crate::session::{Departure, Pin};
+use crate::session::{Departure, Pin, Silence};
 
 /// A number that one thread changes and others read.
 #[derive(Debug, Default)]
@@ -74,6 +74,8 @@ pub(crate) struct Stats {
     pub(crate) pins: [Counter; Pin::ALL.len()],
     /// By reason, the sessions that do now.
     pub(crate) pinned: [Counter; Pin::ALL.len()],
+    /// By reason, sessions that were ended without a word of ours.
+    pub(crate) cut: [Counter; Silence::ALL.len()],
     pub(crate) replays: Replays,
     pub(crate) optimistic: Optimistic,
     /// Connections to the Redis that keeps consistency keys.

@@ -230,6 +230,8 @@ class Rerun(StrEnum):
     """It is run again on another server; it gives the same answer there, or the transaction is given up."""
     COMMITS = "commits"
     """It may have ended the transaction by a commit."""
+    ENDS = "ends"
+    """It ends a prepared transaction, and does nothing else."""
     NEVER = "never"
     """It reaches beyond the database or the transaction, or nobody knows what it does."""
 

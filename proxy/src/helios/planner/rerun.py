@@ -9,9 +9,8 @@ from helios.planner.plan import Effect, Kind, Rerun
 
 __all__ = ["rerun_of"]
 
-_COMMITS = frozenset(
-    {"TRANS_STMT_COMMIT", "TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"}
-)
+_ENDS = frozenset({"TRANS_STMT_COMMIT_PREPARED", "TRANS_STMT_ROLLBACK_PREPARED"})
+_COMMITS = _ENDS | {"TRANS_STMT_COMMIT", "TRANS_STMT_PREPARE"}
 
 _ONCE = (Effect.LISTEN, Effect.LOAD, Effect.UNKNOWN)
 """What a server's process has and no transaction brings back; and what nobody knows."""
@@ -25,7 +24,10 @@ def rerun_of(statements: Sequence[Tree], kinds: Collection[Kind], effects: Mappi
     """For a text of these statements, their kinds and effects."""
     if Kind.COPY in kinds or any(effect in effects for effect in _ONCE):
         return Rerun.NEVER
-    if any(_commits(statement) for statement in statements):
+    controls = [_control(statement) for statement in statements]
+    if len(controls) == 1 and controls[0] in _ENDS:
+        return Rerun.ENDS
+    if any(control in _COMMITS for control in controls):
         return Rerun.COMMITS
     if set(kinds) == {Kind.READ}:
         return Rerun.LOOKS
@@ -33,5 +35,6 @@ def rerun_of(statements: Sequence[Tree], kinds: Collection[Kind], effects: Mappi
     return Rerun.ROWS if is_dml and Kind.WRITE in kinds else Rerun.REPEATS
 
 
-def _commits(statement: Tree) -> bool:
-    return name_of(statement) == "TransactionStmt" and choice(statement, "kind") in _COMMITS
+def _control(statement: Tree) -> str:
+    """What it does with transactions, in the parser's words; empty if nothing."""
+    return choice(statement, "kind") if name_of(statement) == "TransactionStmt" else ""

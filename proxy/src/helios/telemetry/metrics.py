@@ -116,6 +116,11 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     for each in engine.clients.refused:
         refused.add_metric([each.reason], each.total)
     yield refused
+    text = "Clients disconnected without an error of the proxy's own: told the server's, or torn inside of a message."
+    cut = CounterMetricFamily("heliosproxy_clients_cut", text, labels=["reason"])
+    for silence in engine.clients.cut:
+        cut.add_metric([silence.reason], silence.total)
+    yield cut
     yield _counter("client_connections", "Client connections accepted.", engine.clients.accepted_total)
     yield _counter("client_connections_closed", "Client connections closed.", engine.clients.closed_total)
     yield _counter("client_bytes_received", "Bytes received from clients.", engine.bytes.received_total)

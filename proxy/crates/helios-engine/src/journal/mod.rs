@@ -19,7 +19,9 @@ pub(crate) use answer::Answer;
 use answer::{Digest, Ended};
 pub(crate) use holdings::{Held, Holdings, Rules, Step};
 pub(crate) use ledger::{Ledger, Ticket};
-pub(crate) use outcome::{judge, status_of, Outcome, Place, Seen, Xact, PLACE, PROBE};
+pub(crate) use outcome::{
+    judge, of_prepared, status_of, Ending, Outcome, Place, Seen, Xact, PLACE, PROBE,
+};
 pub(crate) use reason::Reason;
 pub(crate) use values::Slot;
 use values::Values;
@@ -50,6 +52,8 @@ pub(crate) enum Weight {
     Writes,
     /// It commits, and does nothing else.
     Commits,
+    /// It ends a prepared transaction, and does nothing else.
+    Ends,
     /// It may commit, and do other things.
     Mixes,
 }
@@ -142,6 +146,9 @@ pub(crate) struct Journal {
     owed: Weight,
     /// Questions for it under way.
     asked: u32,
+    /// The prepared transaction that the request under way ends, if there is one; the outer `None`: nobody has asked.
+    #[allow(clippy::option_option, reason = "whether, and what")]
+    prepared: Option<Option<Xact>>,
     /// The last transaction that was committed with a number.
     last: Option<Xact>,
     /// The block has failed; an error was told in the answer under way.
@@ -184,6 +191,7 @@ impl Journal {
             xact: None,
             owed: Weight::Reads,
             asked: 0,
+            prepared: None,
             last: None,
             has_failed: false,
             is_erring: false,
@@ -219,6 +227,7 @@ impl Journal {
         self.rerun = None;
         self.values.clear();
         self.xact = None;
+        self.prepared = None;
         self.owed = Weight::Reads;
         self.has_failed = false;
         self.losses = 0;
@@ -262,8 +271,12 @@ impl Journal {
 
     /// A statement of the request under way is about to run.
     pub(crate) fn note(&mut self, weight: Weight, begins: bool) {
-        self.weight = self.weight.max(weight);
-        if weight != Weight::Commits {
+        let is_alone = self.begins.is_none();
+        self.weight = match self.weight.max(weight) {
+            Weight::Ends if !is_alone => Weight::Mixes,
+            most => most,
+        };
+        if !matches!(weight, Weight::Commits | Weight::Ends) {
             self.owed = self.owed.max(weight);
         }
         self.begins.get_or_insert(begins);
@@ -372,7 +385,7 @@ impl Journal {
             .answered(digest, is_done, commits, status == b'I');
         if status == b'I' {
             if is_done && self.commits(request) {
-                self.last = self.xact.or(self.last);
+                self.last = self.committed(request).or(self.last);
             }
             self.forget(request);
         } else if self.obstacle.is_none() {
@@ -394,6 +407,7 @@ impl Journal {
         self.values.forget(request.number);
         self.losses = 0;
         self.xact = None;
+        self.prepared = None;
         // What was asked meanwhile may have been for the one that is over.
         let unanswered = self.pending.iter().map(|request| request.weight);
         self.owed = unanswered.fold(self.weight, Weight::max);
@@ -532,7 +546,10 @@ impl Journal {
     /// Gives the transaction up: the requests without an answer, which are still the client's.
     pub(crate) fn give_up(&mut self) -> Vec<u8> {
         let rest = self.requests.split_off(self.answered_end());
-        let answer = std::mem::take(&mut self.answer);
+        let answer = match self.rerun.take() {
+            Some(rerun) => rerun.cut,
+            None => std::mem::take(&mut self.answer),
+        };
         self.clear();
         self.holdings.forget_open();
         self.lose_server();

@@ -40,9 +40,13 @@ impl Journal {
             if request.weight <= most {
                 continue;
             }
+            if request.weight == Weight::Ends {
+                // In a block it fails.
+                let xact = self.prepared.flatten();
+                return Some(xact.filter(|_| !is_in_block && self.is_alone(request)));
+            }
             let is_told = is_in_block || request.weight == Weight::Rows;
-            let is_alone = self.pending.len() == 1 && self.requests.len() == request.end;
-            if !is_told || !is_alone || self.lacks_number() || self.asked > 0 {
+            if !is_told || !self.is_alone(request) || self.lacks_number() || self.asked > 0 {
                 return Some(None);
             }
             // Without a number there is nothing to be committed.
@@ -56,10 +60,23 @@ impl Journal {
         (self.weight >= Weight::Commits).then_some(None)
     }
 
+    /// Whether a request is all that has been asked and not been answered.
+    fn is_alone(&self, request: &Request) -> bool {
+        self.pending.len() == 1 && self.requests.len() == request.end
+    }
+
+    /// What a request has committed that has ended a transaction, as far as its number is known.
+    pub(super) fn committed(&self, request: Request) -> Option<Xact> {
+        match request.weight {
+            Weight::Ends => self.prepared.flatten().filter(|xact| xact.commits()),
+            _ => self.xact,
+        }
+    }
+
     /// Whether a request that has been answered outside of a block has committed.
     pub(super) fn commits(&self, request: Request) -> bool {
         match request.weight {
-            Weight::Commits | Weight::Mixes => true,
+            Weight::Commits | Weight::Ends | Weight::Mixes => true,
             Weight::Rows => self.entries.is_empty(),
             _ => false,
         }
@@ -68,6 +85,7 @@ impl Journal {
     /// Nothing is under way any more, and the next server has other numbers.
     pub(super) fn lose_server(&mut self) {
         self.xact = None;
+        self.prepared = None;
         self.owed = Weight::Reads;
         self.asked = 0;
         self.has_failed = false;
@@ -107,6 +125,16 @@ impl Journal {
         }
     }
 
+    /// Whether to ask for the prepared transaction that the request at hand ends.
+    pub(crate) fn wants_prepared(&self) -> bool {
+        self.prepared.is_none() && self.obstacle.is_none()
+    }
+
+    /// It is this one, or none that could be asked for.
+    pub(crate) fn learn_prepared(&mut self, told: Option<Xact>) {
+        self.prepared = Some(told);
+    }
+
     pub(crate) fn is_number_asked(&self) -> bool {
         self.asked > 0
     }
@@ -124,10 +152,13 @@ impl Journal {
     /// The commit under way has come to be: what the client has not been told of its answer. `None` where that cannot
     /// be said.
     pub(crate) fn acknowledgement(&mut self) -> Option<Vec<u8>> {
-        let is_plain = |request: &Request| request.weight == Weight::Commits;
-        self.pending.front().filter(|request| is_plain(request))?;
+        let tag = match self.pending.front()?.weight {
+            Weight::Commits => "COMMIT",
+            Weight::Ends => self.prepared.flatten()?.tag(),
+            _ => return None,
+        };
         let request = &self.requests[self.answered_end()..];
-        let told = outcome::acknowledgement(request)?;
+        let told = outcome::acknowledgement(request, tag)?;
         if let Some(rerun) = self.rerun.take() {
             self.answer = rerun.cut;
         }

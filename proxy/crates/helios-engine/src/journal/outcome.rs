@@ -20,10 +20,19 @@ pub(crate) const PLACE: &str = "SELECT pg_catalog.concat_ws(' ', \
     pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8), \
     coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'))";
 
+/// How a prepared transaction is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Commit,
+    Rollback,
+}
+
 /// A transaction with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Xact {
     pub(crate) number: u64,
+    /// Of one that was prepared before, what is asked for.
+    ending: Option<Ending>,
     timeline: u32,
     /// Its records so far end here at most, and its commit begins here at least.
     written: Lsn,
@@ -63,10 +72,33 @@ impl Xact {
         };
         Some(Some(Xact {
             number: number.parse().ok()?,
+            ending: None,
             timeline,
             written,
             replayed,
         }))
+    }
+
+    /// The same of one that has been prepared, by the answer to `of_prepared`.
+    pub(crate) fn prepared(self, ending: Ending) -> Xact {
+        Xact {
+            ending: Some(ending),
+            ..self
+        }
+    }
+
+    /// Whether a commit is asked for.
+    pub(crate) fn commits(self) -> bool {
+        self.ending != Some(Ending::Rollback)
+    }
+
+    /// What a server says when it has done what was asked for.
+    pub(super) fn tag(self) -> &'static str {
+        match self.ending {
+            None => "COMMIT",
+            Some(Ending::Commit) => "COMMIT PREPARED",
+            Some(Ending::Rollback) => "ROLLBACK PREPARED",
+        }
     }
 
     /// Whether its commit, or anything later, is no part of the history that a server has; `None` where nothing tells.
@@ -119,9 +151,35 @@ impl Place {
     }
 }
 
-/// What is asked about a transaction.
-pub(crate) fn status_of(xact: Xact) -> String {
-    format!("SELECT pg_catalog.pg_xact_status('{}'::xid8)", xact.number)
+/// What is asked about a transaction, of the server whose process `process` was to commit it, or of another. Nobody
+/// works on a prepared one once that process is gone.
+pub(crate) fn status_of(xact: Xact, process: Option<u32>) -> String {
+    let status = format!("pg_catalog.pg_xact_status('{}'::xid8)", xact.number);
+    let settled = format!("CASE {status} WHEN 'in progress' THEN 'prepared' ELSE {status} END");
+    match (xact.ending, process) {
+        (Some(_), Some(process)) => format!(
+            "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_stat_activity \
+             WHERE pid OPERATOR(pg_catalog.=) {process}) THEN {status} ELSE {settled} END"
+        ),
+        (Some(_), None) => format!("SELECT {settled}"),
+        (None, _) => format!("SELECT {status}"),
+    }
+}
+
+/// What is asked for a prepared transaction before it is ended, as `PROBE`, by its name as the statement has it.
+pub(crate) fn of_prepared(name: &str) -> String {
+    // Its number is told without its upper half, which is that of the next one or one less.
+    format!(
+        "SELECT pg_catalog.concat_ws(' ', \
+         pg_catalog.left(pg_catalog.pg_walfile_name(lsn), 8), lsn, \
+         coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'), \
+         (SELECT next OPERATOR(pg_catalog.-) ((next OPERATOR(pg_catalog.-) \
+         transaction::pg_catalog.text::pg_catalog.int8) OPERATOR(pg_catalog.&) 4294967295) \
+         FROM pg_catalog.pg_prepared_xacts WHERE gid OPERATOR(pg_catalog.=) {name})) \
+         FROM pg_catalog.pg_current_wal_insert_lsn() AS position (lsn), \
+         CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS pg_catalog.int8) \
+         AS numbers (next)"
+    )
 }
 
 /// What has become of a transaction, by what the server at `place` says of its number.
@@ -132,20 +190,28 @@ pub(crate) fn judge(
     promotions: &[Promotion],
     status: Option<&[u8]>,
 ) -> Outcome {
+    let (done, undone): (&[u8], &[u8]) = match xact.commits() {
+        true => (b"committed", b"aborted"),
+        false => (b"aborted", b"committed"),
+    };
     match (xact.is_cut_off(place, is_same_node, promotions), status) {
+        // Nobody has touched it, or somebody else has ended it otherwise, of which the client is told.
+        (_, Some(b"prepared")) => Outcome::Lost,
         // Whoever has the number here, the commit is not here.
-        (None, Some(b"aborted")) if place.timeline > xact.timeline => Outcome::Lost,
+        (None, Some(b"aborted")) if xact.commits() && place.timeline > xact.timeline => {
+            Outcome::Lost
+        }
         (None, _) => Outcome::Unknown,
         (Some(true), _) => Outcome::Lost,
-        (Some(false), Some(b"committed")) => Outcome::Committed,
-        (Some(false), Some(b"aborted")) => Outcome::Lost,
+        (Some(false), Some(status)) if status == done => Outcome::Committed,
+        (Some(false), Some(status)) if status == undone => Outcome::Lost,
         (Some(false), Some(b"in progress")) => Outcome::UnderWay,
         (Some(false), _) => Outcome::Unknown,
     }
 }
 
-/// The whole answer to a request that only commits; `None` if it may have been another one.
-pub(super) fn acknowledgement(request: &[u8]) -> Option<Vec<u8>> {
+/// The whole answer to a request that only commits, with this tag; `None` if it may have been another one.
+pub(super) fn acknowledgement(request: &[u8], tag: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = request;
     let mut commands = 0;
@@ -164,7 +230,7 @@ pub(super) fn acknowledgement(request: &[u8]) -> Option<Vec<u8>> {
             }
             b'Q' | b'E' => {
                 commands += 1;
-                backend::command_complete(&mut out, "COMMIT");
+                backend::command_complete(&mut out, tag);
             }
             b'C' => out.extend_from_slice(backend::CLOSE_COMPLETE),
             b'H' | b'S' => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Aim, Block, Handling, Holding, Kept, Plan};
+use super::{Aim, Block, Handling, Holding, Kept, Plan, Rerun};
 use crate::catalog::AsOf;
 use crate::server::Doubts;
 
@@ -57,22 +57,6 @@ pub(super) struct Decided {
     holding: Option<Box<Holding>>,
     routing: Aim,
     tables: Vec<String>,
-}
-
-/// What becomes of a statement in a transaction that is run again on another server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Rerun {
-    /// It is run again, and only reads by its form.
-    Looks,
-    /// It is run again, and is one statement that changes or locks rows.
-    Rows,
-    /// It is run again.
-    Repeats,
-    /// It may have ended the transaction by a commit.
-    Commits,
-    /// It must not run twice, or nobody knows what it does.
-    Never,
 }
 
 impl Decided {

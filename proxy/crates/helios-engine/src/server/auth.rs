@@ -113,12 +113,13 @@ impl ConnectError {
         }
     }
 
-    /// Whether another attempt may do better: the node starts, is full or cannot be reached.
+    /// Whether another attempt may do better: the node starts, ends, is full or cannot be reached.
     pub(crate) fn may_pass(&self) -> bool {
         let passing = [
             sqlstate::TOO_MANY_CONNECTIONS,
             sqlstate::CANNOT_CONNECT_NOW,
             sqlstate::ADMIN_SHUTDOWN,
+            sqlstate::CRASH_SHUTDOWN,
         ];
         match self {
             ConnectError::Io(_) => true,

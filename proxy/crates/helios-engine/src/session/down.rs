@@ -358,6 +358,7 @@ impl Session {
     /// Counts what ReadyForQuery ends.
     fn count_answer(&mut self, status: Status) {
         let Some(link) = &self.link else { return };
+        self.spared = 0;
         let counts = link.shard.counts();
         counts.queries.add(1);
         let is_over = status == Status::Idle;
@@ -421,18 +422,10 @@ impl Session {
 
     fn on_error(&mut self, body: &[u8], input: &[u8], run: &mut Run) -> Result<Act, Doubt> {
         let fields = ErrorFields::new(body);
-        let fatal = fields.is_fatal();
         self.note_error(&fields);
-        let Some(link) = &mut self.link else {
-            return Ok(Act::Forward);
-        };
-        link.fatal |= fatal;
-        if fatal {
+        if fields.is_fatal() {
             let message = &input[run.at..run.at + HEADER_LEN + body.len()];
-            return Ok(match self.keeps_last_words(&fields, message) {
-                true => Act::Drop,
-                false => Act::Forward,
-            });
+            return Ok(self.on_goodbye(&fields, message));
         }
         self.note_failure();
         self.note_keyed_failure();

@@ -1,19 +1,24 @@
 //! What an error of the server takes back: the rest of its batch, and what we thought of its statements; and the loss of
 //! the server.
 
+use helios_wire::backend::Status;
 use helios_wire::error_response::ErrorFields;
 use helios_wire::sqlstate;
 
 use super::committing::{unknown_outcome, Durability};
+use super::down::Act;
 use super::fifo::Expect;
-use super::{Session, Step};
+use super::{Link, Session, Step};
+use crate::config::PoolMode;
 use crate::error::Refusal;
-use crate::events::{Event, Level};
+use crate::events::Event;
 use crate::fault::Fault;
 use crate::nodes::Witness;
 
 /// Why a session loses a server that lives.
 pub(super) const FENCED: &str = "its node is not the primary any more";
+/// Servers in a row that may be lost before they have had anything of their client.
+const MAX_SPARED: u8 = 16;
 
 impl Session {
     /// Takes what an error says about the server's copy of our statements.
@@ -66,6 +71,24 @@ impl Session {
         }
     }
 
+    /// The server ends the connection, and says why. Words that are not kept are told, unless nothing is that it says.
+    /// They are for nobody where the server has done all that it was asked.
+    pub(super) fn on_goodbye(&mut self, fields: &ErrorFields<'_>, message: &[u8]) -> Act {
+        let is_done = self.link.as_ref().is_some_and(|link| {
+            let is_borrowed = link.mode != PoolMode::Session && !self.pins.any();
+            is_borrowed && self.status == Status::Idle && self.is_at_rest(link)
+        });
+        let is_kept = is_done || self.keeps_last_words(fields, message);
+        if let Some(link) = &mut self.link {
+            link.fatal = true;
+            link.is_told |= !is_kept && !self.attempt.is_open();
+        }
+        match is_kept {
+            true => Act::Drop,
+            false => Act::Forward,
+        }
+    }
+
     /// The server skips the rest of the batch: nothing up to its Sync will be answered, or has happened.
     pub(super) fn fail_batch(&mut self) {
         while let Some(expect) = self.fifo.front() {
@@ -110,6 +133,22 @@ impl Session {
         }
     }
 
+    /// Whether nothing of the client has come to a server that is lost, so that another one will do.
+    fn is_untouched(&self, link: &Link) -> bool {
+        let is_new = !link.has_run && !link.is_told && link.mode != PoolMode::Session;
+        let has_asked = self.up.remaining > 0 || self.is_unfinished();
+        let is_resting = !has_asked && self.fifo.iter().all(Expect::is_ours);
+        let is_outside = self.status == Status::Idle || self.opening.is_some();
+        is_new && is_resting && is_outside && !self.pins.any()
+    }
+
+    /// Whether the client may have another server in the place of one that had nothing of it. Not without end: a server
+    /// may let everybody in and end them at once.
+    pub(super) fn may_be_spared(&mut self) -> bool {
+        self.spared = self.spared.saturating_add(1);
+        self.spared <= MAX_SPARED
+    }
+
     /// The server connection is not to be used again. Says what the client is to be told.
     pub(super) fn server_gone(&mut self, cause: &str) -> Step {
         // One that says goodbye is a connection that was ended, not a node.
@@ -124,48 +163,35 @@ impl Session {
     /// As `server_gone`, of one that may be well but has confused us.
     pub(super) fn server_lost(&mut self, cause: &str) -> Step {
         let Some(link) = self.link.take() else {
-            return Step::Silent;
+            return Step::Fatal(Refusal::server_lost(cause));
         };
         self.handle.set_backend(None);
         let key = &link.shard.shared.key;
-        let (cluster, node) = (key.cluster.clone(), key.node.clone());
-        let fields = vec![("node", node.clone()), ("error", cause.to_owned())];
-        self.worker
-            .shared
-            .events
-            .log(Level::Warning, "server connection lost", fields);
-        self.worker.shared.events.send(Event::NodeSuspect {
-            cluster,
-            node,
-            reason: cause.to_owned(),
-        });
+        let events = &self.worker.shared.events;
+        events.server_lost(&key.cluster, &key.node, cause);
         let is_begun = link.is_tried() && self.opening.is_none();
         if link.reader.is_some() && !is_begun && self.survive() {
             return Step::Again;
         }
+        if self.is_untouched(&link) && self.may_be_spared() {
+            self.forget_last_words();
+            self.fifo.clear();
+            return Step::Again;
+        }
         if link.durability == Durability::Doubtful {
-            return self.fatal(unknown_outcome());
+            return Step::Fatal(unknown_outcome());
         }
         if let Some(step) = self.outlive(&link) {
             return step;
         }
         self.trace_loss(&link.shard.shared.key);
         // A second error breaks libpq's pipeline.
-        if link.fatal && !Fault::SecondError.is_seeded() {
-            return Step::Silent;
+        if link.is_told && !Fault::SecondError.is_seeded() {
+            return Step::Told;
         }
-        self.fatal(match self.is_committing() {
+        Step::Fatal(match self.is_committing() {
             true => unknown_outcome(),
             false => Refusal::server_lost(cause),
         })
-    }
-
-    /// The end with an error; with none inside a half-sent message, which would be read as part of it.
-    pub(super) fn fatal(&self, refusal: Refusal) -> Step {
-        if self.down.remaining > 0 && self.down.forward {
-            Step::Silent
-        } else {
-            Step::Fatal(refusal)
-        }
     }
 }

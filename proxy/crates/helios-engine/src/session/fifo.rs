@@ -8,6 +8,7 @@ use super::probing::Probed;
 use super::renaming::Renamed;
 use super::residue::Inspection;
 use super::tracing::Span;
+use crate::journal::{Ending, Xact};
 use crate::statements::{Named, Statement};
 
 /// One outstanding request.
@@ -54,6 +55,9 @@ pub(crate) enum Expect {
     Number,
     /// The same up to a Sync of ours. `parse` if it prepares the question.
     Probe { parse: Option<Arc<Statement>> },
+    /// A simple Query of ours for the prepared transaction that the client is about to end, and how, with what has been
+    /// told, not shown.
+    Prepared(Ending, Option<Box<Xact>>),
     /// A simple Query of ours about what is left in the session, not shown.
     Inspection(Box<Inspection>),
     /// A simple Query of ours about what temporary tables hold, with what has been told of that, not shown.
@@ -109,6 +113,7 @@ impl Expect {
                 | Expect::Freshness
                 | Expect::Opening
                 | Expect::Probe { .. }
+                | Expect::Prepared(..)
         )
     }
 

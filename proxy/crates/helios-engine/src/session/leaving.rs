@@ -4,7 +4,29 @@ use helios_wire::error_response::Severity;
 
 use super::{Session, Step, FAREWELL};
 use crate::error::Refusal;
+use crate::events::Level;
 use crate::rt;
+
+/// Why a client is disconnected without an error of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It has been told the server's own last words.
+    Told,
+    /// It has been given half a message, and would read an error as the rest of it.
+    Torn,
+}
+
+impl Silence {
+    pub(crate) const ALL: [Silence; 2] = [Silence::Told, Silence::Torn];
+
+    /// Its name in metrics and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Silence::Told => "told",
+            Silence::Torn => "torn",
+        }
+    }
+}
 
 impl Session {
     /// The server waits for more of what the client has begun.
@@ -24,6 +46,35 @@ impl Session {
             }
             _ => Err(Step::Left),
         }
+    }
+
+    /// What the client is told at its end; `None` within half a message.
+    pub(super) fn last_words(&mut self, refusal: Refusal) -> Option<Refusal> {
+        self.settle_told();
+        let is_torn = match &self.replaying {
+            Some(replaying) => replaying.journal.is_torn(),
+            None => self.down.remaining > 0 && self.down.forward,
+        };
+        if is_torn {
+            self.note_silence(Silence::Torn);
+            return None;
+        }
+        Some(refusal)
+    }
+
+    /// Counts an end of which the client is told nothing, and has it logged.
+    pub(super) fn note_silence(&self, silence: Silence) {
+        self.worker.stats().cut[silence as usize].add(1);
+        let fields = vec![
+            ("client", self.client.peer()),
+            ("why", silence.name().to_owned()),
+        ];
+        let events = &self.worker.shared.events;
+        events.log(
+            Level::Warning,
+            "client disconnected without an error",
+            fields,
+        );
     }
 
     /// Tells the client, lets go of the server, and ends.

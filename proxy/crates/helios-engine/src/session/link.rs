@@ -69,7 +69,10 @@ impl Session {
                     continue;
                 }
                 let bucket = Arc::clone(bucket);
-                server = Box::pin(self.apply_settings(server, &way.shard, bucket)).await?;
+                match Box::pin(self.apply_settings(server, &way.shard, bucket)).await? {
+                    Some(ready) => server = ready,
+                    None => continue,
+                }
             }
             // Who has waited may have got it after its node was held or fenced, when nothing may begin there.
             if self.is_on_course() {
@@ -291,23 +294,32 @@ impl Session {
     }
 
     /// Gives the server the settings of this session's transaction. Awaited, so that no statement can run under others.
+    /// `None`: it was lost meanwhile, and another one will do.
     async fn apply_settings(
         &mut self,
         mut server: Box<Server>,
         shard: &Rc<PoolShard>,
         bucket: Arc<Bucket>,
-    ) -> Result<Box<Server>, Ended> {
+    ) -> Result<Option<Box<Server>>, Ended> {
         let sql = server.state.bucket.to(&bucket);
         match idle::run(&mut server, &sql).await {
             Ok(Ok(())) => {
                 server.state.bucket = bucket;
-                Ok(server)
+                Ok(Some(server))
             }
             Ok(Err(message)) => {
                 shard.give(server);
                 Err(Ended::Refused(Refusal::Server(message.into())))
             }
-            Err(Doubt(cause)) => Err(Ended::Refused(Refusal::server_lost(&cause))),
+            Err(Doubt(cause)) => {
+                let key = &shard.shared.key;
+                let events = &self.worker.shared.events;
+                events.server_lost(&key.cluster, &key.node, &cause);
+                match self.may_be_spared() {
+                    true => Ok(None),
+                    false => Err(Ended::Refused(Refusal::server_lost(&cause))),
+                }
+            }
         }
     }
 
@@ -335,6 +347,7 @@ impl Session {
             reset: false,
             redefines: false,
             fatal: false,
+            is_told: false,
             has_run: false,
             durability: Durability::default(),
             write_mode: self.hinted_write_mode(),
@@ -443,6 +456,9 @@ impl Session {
         // What has not been told has not been seen.
         if link.has_run && !self.attempt.is_withdrawn() {
             self.note_seen(link.reader.as_ref(), &link.shard);
+        }
+        if link.fatal {
+            return;
         }
         let Link {
             mut server,

@@ -39,6 +39,7 @@ mod replication;
 mod residue;
 mod resolving;
 mod route;
+mod serving;
 pub(crate) mod startup;
 mod step;
 mod timeouts;
@@ -48,7 +49,7 @@ mod worded;
 mod write_mode;
 
 use std::collections::BTreeSet;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ use committing::Durability;
 use fifo::{Described, Fifo};
 use handle::{Ends, Handle, Signal};
 use keyed::Keyed;
+pub(crate) use leaving::Silence;
 use listening::Listening;
 pub(crate) use optimistic::Departure;
 use optimistic::Trust;
@@ -154,8 +156,10 @@ struct Link {
     reset: bool,
     /// Present while its transaction defines functions.
     definition: Option<Definition>,
-    /// A FATAL of the server has been passed on: the end of its stream needs no second error.
+    /// The server has said goodbye by a FATAL.
     fatal: bool,
+    /// That has been passed on: the end of its stream needs no second error.
+    is_told: bool,
     /// Something was run on it, of which the client sees or knows the outcome.
     has_run: bool,
     /// Whether standbys have what it commits.
@@ -257,6 +261,8 @@ pub(crate) struct Session {
     replaying: Option<Box<Replaying>>,
     /// In what it reads on standbys.
     trust: Trust,
+    /// Servers that were lost in a row before they had anything of the client.
+    spared: u8,
 }
 
 impl Drop for Session {
@@ -355,6 +361,7 @@ impl Session {
             traced: None,
             replaying,
             trust: Trust::default(),
+            spared: 0,
         }
     }
 
@@ -362,37 +369,6 @@ impl Session {
     fn set_bucket(&mut self, bucket: Arc<Bucket>) {
         self.handle.set_bucket(&bucket);
         self.bucket = bucket;
-    }
-
-    async fn serve(mut self: Box<Self>) {
-        let last_words = loop {
-            let mut step = poll_fn(|cx| self.poll_step(cx)).await;
-            if matches!(step, Step::NeedOutcome) {
-                step = Box::pin(self.find_outcome()).await;
-            }
-            if self.is_key_due() {
-                Box::pin(self.keep_key()).await;
-            }
-            if let Step::NeedRebuild { replays } = step {
-                step = Box::pin(self.rebuild(replays)).await;
-            }
-            let done = match step {
-                Step::NeedServer => self.acquire().await,
-                Step::NeedPlan(wanted) => Box::pin(self.await_plan(wanted)).await,
-                Step::NeedStamp => Box::pin(self.await_stamp()).await,
-                Step::Again => continue,
-                Step::Left | Step::Silent => break None,
-                Step::NeedOutcome | Step::NeedRebuild { .. } => break None,
-                Step::Fatal(refusal) => break Some(refusal),
-            };
-            let Err(ended) = done else { continue };
-            // It may have waited long, and another request may be there already.
-            self.worker.clock();
-            if let Err(last_words) = self.on_unserved(ended) {
-                break last_words;
-            }
-        };
-        self.end(last_words).await;
     }
 
     /// Moves bytes both ways until something must be awaited or decided.
@@ -509,6 +485,7 @@ impl Session {
             return Ok(self.is_listened_to() && self.read_client(cx)?);
         }
         if !self.client.rbuf.is_empty() || self.read_client(cx)? {
+            let was_rerunning = self.is_rerunning();
             let flow = self.on_client_bytes().map_err(Step::Fatal)?;
             if let Err(err) = self.flush_server(cx) {
                 return Err(self.server_gone(&err.to_string()));
@@ -526,7 +503,7 @@ impl Session {
                 // While its socket is full, the server's readiness wakes this task.
                 Flow::Blocked => return Ok(!self.is_server_full()),
                 // Its answer wakes this task, unless it was ours.
-                Flow::Asking => return Ok(self.goes_on_rerunning()),
+                Flow::Asking => return Ok(was_rerunning && self.goes_on_rerunning()),
                 Flow::Starved => {}
             }
         }

@@ -205,7 +205,7 @@ impl Session {
         self.note_departure(why);
         let obstacle = match &self.replaying {
             Some(replaying) => replaying.journal.obstacle(),
-            None => return Step::Silent,
+            None => return Step::Fatal(unmoved(Reason::Statement)),
         };
         if let Some(reason) = obstacle {
             let step = self.give_up(reason, unmoved(reason));

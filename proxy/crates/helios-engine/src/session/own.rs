@@ -6,6 +6,7 @@ use helios_wire::frame::HEADER_LEN;
 
 use super::down::{Act, Run};
 use super::fifo::Expect;
+use super::probing::read_prepared;
 use super::Session;
 use crate::error::Doubt;
 
@@ -22,16 +23,8 @@ impl Session {
             b'S' => return Ok(self.on_parameter_status(body)),
             b'A' => return Ok(self.on_notification(body, input, run)),
             b'E' if ErrorFields::new(body).is_fatal() => {
-                if let Some(link) = &mut self.link {
-                    link.fatal = true;
-                }
                 let message = &input[run.at..run.at + HEADER_LEN + body.len()];
-                return Ok(
-                    match self.keeps_last_words(&ErrorFields::new(body), message) {
-                        true => Act::Drop,
-                        false => Act::Forward,
-                    },
-                );
+                return Ok(self.on_goodbye(&ErrorFields::new(body), message));
             }
             b'Z' => self.on_own_ready(body)?,
             b'T' | b'C' | b'N' => {}
@@ -39,6 +32,10 @@ impl Session {
                 (Some(Expect::Inspection(inspection)), b'D' | b'E') => inspection.take(tag, body),
                 (Some(Expect::Contents(_)), b'D' | b'E') => self.take_contents(tag, body),
                 (Some(Expect::Adjustment), b'D' | b'E') => {}
+                (Some(Expect::Prepared(ending, xact)), b'D') => {
+                    *xact = read_prepared(body, *ending).map(Box::new);
+                }
+                (Some(Expect::Prepared(..)), b'E') => {}
                 (Some(Expect::Freshness), b'D' | b'E') => self.judge_freshness(body),
                 (Some(Expect::Preparation { error, .. }), b'E') => {
                     let message = &input[run.at..run.at + HEADER_LEN + body.len()];
@@ -84,6 +81,7 @@ impl Session {
             }
             Some(Expect::Inspection(inspection)) => self.on_inspected(*inspection),
             Some(Expect::Contents(contents)) => self.on_contents(contents),
+            Some(Expect::Prepared(_, xact)) => self.learn_prepared(xact.map(|xact| *xact)),
             Some(Expect::Lesson(statement)) => self.on_lesson(&statement),
             _ => {}
         }

@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
+use helios_sql::{ControlKind, Syntax};
 use helios_wire::backend::{self, Status};
 use helios_wire::frame::{self, Header, HEADER_LEN};
 use helios_wire::frontend;
 
 use super::down::Act;
 use super::fifo::Expect;
+use super::planning::text;
 use super::prepared::parse_of;
+use super::replaying::Replaying;
 use super::up::Pending;
 use super::Session;
-use crate::journal::{Xact, PROBE};
+use crate::journal::{of_prepared, Ending, Xact, PROBE};
 use crate::plans::Plan;
 use crate::statements::Statement;
 
@@ -150,6 +153,45 @@ impl Session {
         is_asked || may_ask
     }
 
+    /// How the message at hand is to end a prepared transaction, and that one's name: with its number a server can tell
+    /// what has become of it. `None`: it does not, or that is known.
+    pub(super) fn question_of_prepared(
+        &mut self,
+        header: Header,
+        message: &[u8],
+    ) -> Option<(Ending, String)> {
+        let is_resting = self.status == Status::Idle && self.fifo.is_empty() && !self.unsynced;
+        let wants = |it: &Replaying| it.journal.wants_prepared();
+        if !is_resting || !self.replaying.as_deref().is_some_and(wants) || !self.is_probed() {
+            return None;
+        }
+        let plan = match header.tag {
+            b'Q' | b'P' => self.plan.clone(),
+            b'B' => self.bound_plan(message),
+            _ => None,
+        };
+        plan.filter(|plan| plan.ends_prepared())?;
+        let syntax = self.syntax();
+        let sql = match frontend::read_bind_head(message.get(HEADER_LEN..)?) {
+            Some(head) if header.tag == b'B' => self.prepared(head.statement)?.sql?,
+            _ => text(message),
+        };
+        ending(sql, syntax)
+    }
+
+    pub(super) fn ask_for_prepared(&mut self, (ending, name): &(Ending, String)) {
+        let question = of_prepared(name);
+        self.send_own(question.as_bytes(), Expect::Prepared(*ending, None));
+    }
+
+    /// It is this one, or none that could be asked for.
+    pub(super) fn learn_prepared(&mut self, xact: Option<Xact>) {
+        if let (Some(replaying), Some(link)) = (&mut self.replaying, &self.link) {
+            replaying.journal.learn_prepared(xact);
+            replaying.note_home(&link.shard.shared.key.node);
+        }
+    }
+
     /// Asks for it if that has not been done.
     pub(super) fn ask_if_needed(&mut self) {
         let journal = self.replaying.as_ref().map(|it| &it.journal);
@@ -272,6 +314,30 @@ impl Session {
         };
         Some(std::mem::take(&mut probed.held))
     }
+}
+
+/// The answer to the question for a prepared transaction.
+pub(super) fn read_prepared(row: &[u8], ending: Ending) -> Option<Xact> {
+    let value = *backend::read_data_row(row)?.first()?;
+    Some(Xact::read(value?)??.prepared(ending))
+}
+
+/// How a text ends a prepared transaction, if it does nothing else, and that one's name as it has it.
+fn ending(sql: &[u8], syntax: Syntax) -> Option<(Ending, String)> {
+    let mut statements = helios_sql::statements(sql, syntax);
+    let statement = statements.next()?;
+    let control = statement.control?;
+    let ending = match control.kind {
+        ControlKind::CommitPrepared => Ending::Commit,
+        ControlKind::RollbackPrepared => Ending::Rollback,
+        _ => return None,
+    };
+    // A literal may go on behind its first token.
+    let name = control
+        .operand
+        .filter(|name| name.end == statement.span.end)?;
+    let name = String::from_utf8(name.of(sql).to_vec()).ok()?;
+    statements.next().is_none().then_some((ending, name))
 }
 
 fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {

@@ -61,12 +61,12 @@ impl Session {
                 self.worker.stats().replays.fail(reason);
                 self.link = None;
                 self.handle.set_backend(None);
-                return self.end_unbuilt(self.unbuilt(reason));
+                return Step::Fatal(self.unbuilt(reason));
             }
-            Err(Ended::Quietly) => return Step::Silent,
+            Err(Ended::Quietly) => return Step::Left,
             Err(Ended::Refused(refusal)) => {
                 self.worker.stats().replays.fail(Reason::NoServer);
-                return self.end_unbuilt(refusal);
+                return Step::Fatal(refusal);
             }
         }
         self.worker.stats().replays.sessions.add(1);
@@ -156,14 +156,6 @@ impl Session {
             false => "Reconnect.",
         };
         Refusal::new(sqlstate, text).hint(hint)
-    }
-
-    fn end_unbuilt(&mut self, refusal: Refusal) -> Step {
-        let journal = self.replaying.as_ref().map(|it| &it.journal);
-        match journal.is_some_and(|journal| journal.is_torn()) {
-            true => Step::Silent,
-            false => self.fatal(refusal),
-        }
     }
 }
 

@@ -247,9 +247,11 @@ impl Session {
         replaying.stands_back
     }
 
-    /// Whether what is run again may go on without a word of the server, as it was answered here.
+    /// Whether what is run again may go on without a word of the server, as it was answered here. It may be done with that.
     pub(super) fn goes_on_rerunning(&self) -> bool {
-        self.is_rerunning() && self.fifo.is_empty() && !self.awaits_replay()
+        let replaying = self.replaying.as_ref();
+        let is_comparing = replaying.is_some_and(|it| it.journal.is_comparing());
+        self.fifo.is_empty() && !is_comparing
     }
 
     /// Whether the client is yet to be told that its transaction is lost.
@@ -312,24 +314,24 @@ impl Session {
         is_kept
     }
 
+    /// They are of no use to the client.
+    pub(super) fn forget_last_words(&mut self) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.last_words = None;
+        }
+    }
+
     /// The server is lost. What to do if the transaction can be run again or nobody knows what became of it; `None` if
     /// it is lost as well.
     pub(super) fn outlive(&mut self, link: &Link) -> Option<Step> {
         if link.is_tried() {
             self.take_back_attempt();
         }
+        self.settle_told();
         let replaying = self.replaying.as_mut()?;
         let last_words = replaying.last_words.take();
-        if replaying.journal.is_rerunning() {
-            self.client.wbuf.truncate(replaying.told);
-        } else {
-            let bytes = self.client.wbuf.bytes();
-            replaying.journal.told(&bytes[replaying.told..]);
-            replaying.told = bytes.len();
-        }
         let loss = replaying.journal.weigh_loss();
-        // Words that are not kept have been told.
-        let is_told = link.fatal && last_words.is_none();
+        let is_told = link.is_told;
         self.lose_cursors();
         let unkept = match self.pins.any() && link.mode != PoolMode::Transaction {
             true => Some(Reason::Pinned),
@@ -338,7 +340,7 @@ impl Session {
         if let (Loss::Nothing | Loss::Replay, Some(reason)) = (loss, unkept) {
             if reason != Reason::Pinned && !is_told {
                 self.worker.stats().replays.fail(reason);
-                return Some(self.fatal(self.unbuilt(reason)));
+                return Some(Step::Fatal(self.unbuilt(reason)));
             }
         }
         let loss = match (loss, unkept) {
@@ -360,10 +362,10 @@ impl Session {
             Loss::Nothing => {}
         }
         if loss == Loss::Fatal(Reason::Outcome) {
-            return Some(self.fatal(unknown_outcome()));
+            return Some(Step::Fatal(unknown_outcome()));
         }
         let last_words = last_words?;
-        Some(self.fatal(Refusal::Server(last_words.into())))
+        Some(Step::Fatal(Refusal::Server(last_words.into())))
     }
 
     fn repeat(&mut self, link: &Link, commit: Option<Xact>) -> Step {
@@ -391,14 +393,12 @@ impl Session {
 
     /// Sends everything once more.
     pub(super) fn replay(&mut self) -> Step {
-        let Some(replaying) = &mut self.replaying else {
-            return Step::Silent;
-        };
-        if replaying.statements.is_none() {
+        let is_first = |it: &Replaying| it.statements.is_none();
+        if self.replaying.as_deref().is_some_and(is_first) {
             self.take_back_statements();
         }
         let Some(replaying) = &mut self.replaying else {
-            return Step::Silent;
+            return Step::Fatal(unknown_outcome());
         };
         let unfed = replaying.journal.unfed();
         // The standby that a block has left is none that it has lost.
@@ -481,13 +481,13 @@ impl Session {
         self.handle.set_backend(None);
         self.lay_aside();
         let Some(replaying) = &mut self.replaying else {
-            return Step::Silent;
+            return Step::Fatal(refusal);
         };
-        let is_torn = replaying.journal.is_torn();
         let unfed = replaying.journal.unfed();
         let rest = replaying.journal.give_up();
         replaying.ticket = None;
         replaying.stands_back = false;
+        let is_torn = replaying.journal.is_torn();
         self.client.wbuf.truncate(replaying.told);
         if let Some(statements) = replaying.statements.take() {
             self.statements = statements;
@@ -496,14 +496,11 @@ impl Session {
         self.set_bucket(bucket);
         self.client.rbuf.consume(unfed);
         self.put_before(&rest);
-        if is_torn {
-            return Step::Silent;
-        }
         self.status = Status::Failed;
         self.opening = Some(Opening::failed());
         // What the session had there is lost with this server as well.
-        if refusal.is_fatal() || self.pins.any() {
-            return self.fatal(refusal);
+        if is_torn || refusal.is_fatal() || self.pins.any() {
+            return Step::Fatal(refusal);
         }
         // What it has asked meanwhile says how the block goes on from here.
         if let Some(replaying) = &mut self.replaying {
@@ -548,15 +545,14 @@ impl Session {
     }
 
     /// What becomes of a session that could not be given a server.
-    pub(super) fn on_unserved(&mut self, ended: Ended) -> Result<(), Option<Refusal>> {
+    pub(super) fn on_unserved(&mut self, ended: Ended) -> Step {
         match ended {
-            Ended::Quietly => Err(None),
-            Ended::Refused(refusal) if self.is_rerunning() => match self.give_up_waiting(refusal) {
-                Step::Fatal(refusal) => Err(Some(refusal)),
-                Step::Silent => Err(None),
-                _ => Ok(()),
+            Ended::Quietly => Step::Left,
+            Ended::Refused(refusal) if self.is_rerunning() => self.give_up_waiting(refusal),
+            Ended::Refused(refusal) => match self.refuse_request(refusal) {
+                Ok(()) => Step::Again,
+                Err(refusal) => Step::Fatal(refusal),
             },
-            Ended::Refused(refusal) => self.refuse_request(refusal).map_err(Some),
         }
     }
 }

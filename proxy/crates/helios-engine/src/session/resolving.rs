@@ -14,7 +14,7 @@ use super::replaying::{divergence, LACKS};
 use super::startup::Ended;
 use super::{Link, Session, Step};
 use crate::error::{Doubt, Refusal};
-use crate::journal::{judge, status_of, Journal, Outcome, Place, Reason, Seen, Xact, PLACE};
+use crate::journal::{judge, status_of, Outcome, Place, Reason, Seen, Xact, PLACE};
 use crate::nodes::Witness;
 use crate::server::idle;
 
@@ -37,6 +37,8 @@ pub(super) struct Doubtful {
     fifo: Fifo,
     /// The transaction may have left something in its session, which is gone.
     leaves: bool,
+    /// The process that had it.
+    process: u32,
 }
 
 /// What a server says.
@@ -69,6 +71,7 @@ impl Session {
                 seen,
                 fifo,
                 leaves,
+                process: link.server.state.backend.pid,
             }));
         }
         Some(Step::NeedOutcome)
@@ -85,12 +88,12 @@ impl Session {
     pub(super) async fn find_outcome(&mut self) -> Step {
         let doubtful = self.replaying.as_mut().and_then(|it| it.doubtful.take());
         let Some(mut doubtful) = doubtful else {
-            return Step::Silent;
+            return Step::Fatal(unknown_outcome());
         };
         let answer = self.ask_next(&doubtful).await;
         let fifo = std::mem::take(&mut doubtful.fifo);
         match answer {
-            Err(Ended::Quietly) => Step::Silent,
+            Err(Ended::Quietly) => Step::Left,
             Err(Ended::Refused(refusal)) if doubtful.commit.is_none() => {
                 self.fifo = fifo;
                 self.take_back_statements();
@@ -166,7 +169,8 @@ impl Session {
                 *outcome = Outcome::Unknown;
                 continue;
             };
-            let status = idle::value(&mut link.server, &status_of(xact)).await?;
+            let sql = status_of(xact, is_same.then_some(doubtful.process));
+            let status = idle::value(&mut link.server, &sql).await?;
             *outcome = judge(xact, place, is_same, promotions, status.as_deref());
         }
         let [commit, last] = outcomes;
@@ -180,7 +184,7 @@ impl Session {
     /// It is committed: the client gets the rest of its answer.
     fn acknowledge(&mut self, fifo: &Fifo, leaves: bool) -> Step {
         let Some(replaying) = &mut self.replaying else {
-            return Step::Silent;
+            return Step::Fatal(committed());
         };
         if !self.pins.any() {
             replaying.leave_queue();
@@ -221,16 +225,12 @@ impl Session {
             return self.give_up(Reason::History, divergence(Reason::History));
         }
         self.worker.stats().replays.fail(Reason::History);
-        self.fatal(Refusal::server_lost(LACKS))
+        Step::Fatal(Refusal::server_lost(LACKS))
     }
 
     fn end_in_doubt(&mut self, refusal: Refusal) -> Step {
         self.worker.stats().replays.fail(Reason::Outcome);
-        let journal = self.replaying.as_ref().map(|it| &it.journal);
-        match journal.is_some_and(Journal::is_torn) {
-            true => Step::Silent,
-            false => self.fatal(refusal),
-        }
+        Step::Fatal(refusal)
     }
 
     pub(super) fn lose_link(&mut self, cause: &str) {

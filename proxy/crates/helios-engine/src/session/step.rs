@@ -14,10 +14,10 @@ pub(super) enum Step {
     NeedStamp,
     /// The client left or asked to.
     Left,
-    /// The client is told this and disconnected.
+    /// The client is told this, if it can be, and disconnected.
     Fatal(Refusal),
-    /// The server is lost; a FATAL error has been passed on or cannot be.
-    Silent,
+    /// It has been told the server's last words, and is disconnected.
+    Told,
     /// A standby is lost, and the request is for another node now; or others must be told of writes first.
     Again,
     /// A server must say what has become of a commit.

@@ -35,7 +35,7 @@ impl Session {
     /// Acts on what the tick has found. Called when nothing moves any more, so that what has come in time counts.
     pub(super) fn poll_overdue(&mut self) -> Poll<Step> {
         if self.handle.has_stalled(self.worker.ticks()) && !self.is_replication() {
-            return Poll::Ready(self.fatal(self.stalled()));
+            return Poll::Ready(Step::Fatal(self.stalled()));
         }
         let refusal = match self.handle.take_overdue() {
             None => return Poll::Pending,
@@ -64,7 +64,7 @@ impl Session {
             )),
             Some(Activity::Resting) => return Poll::Pending,
         };
-        Poll::Ready(self.fatal(refusal))
+        Poll::Ready(Step::Fatal(refusal))
     }
 
     /// A server that a client holds and does not read from is one less for all others.

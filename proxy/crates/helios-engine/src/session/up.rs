@@ -174,6 +174,12 @@ impl Session {
                     self.ask_if_needed();
                     return Ok(Flow::Asking);
                 }
+                let message = &input.bytes()[cursor.at..end];
+                if let Some(question) = self.question_of_prepared(header, message) {
+                    self.advance(input, cursor, 0, false);
+                    self.ask_for_prepared(&question);
+                    return Ok(Flow::Asking);
+                }
             }
             self.guard();
             if self.knows_sequences() {

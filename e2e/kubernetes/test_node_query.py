@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
-from harness.installed import Installed
+from harness.installed import EXAMPLE, Installed
 from harness.wait import until
 
 pytestmark = pytest.mark.level("node")
@@ -37,6 +40,28 @@ def test_apply_to_query_by_both_protocols(in_cluster: Installed) -> None:
     status = in_cluster.get("heliosproxy", "minimal")["status"]
     database = in_cluster.get("pod", "database-0")["status"]["podIP"]
     assert (status["readyReplicas"], status["healthyNodes"], status["currentPrimary"]) == (2, 1, f"{database}:5432")
+
+
+def test_three_pods_work_within_a_minute_from_nothing(in_cluster: Installed, tmp_path: Path) -> None:
+    three = tmp_path / "three.yaml"
+    three.write_text(EXAMPLE.read_text().replace("replicas: 2", "replicas: 3"))
+    started = time.monotonic()
+
+    in_cluster.kubectl("apply", "-f", str(three))
+    in_cluster.await_condition("minimal", "Ready", "True", deadline=60)
+    addresses = {pod["status"]["podIP"] for pod in in_cluster.pods()}
+    # The Service leads to any of them.
+    asked = {until(lambda: in_cluster.psql(WHO_ASKS), "the Service answers psql", deadline=30)}
+    took = time.monotonic() - started
+
+    def each_has_answered() -> bool:
+        asked.add(in_cluster.psql(WHO_ASKS))
+        return asked - {""} == addresses
+
+    until(each_has_answered, "each pod to answer", deadline=60)
+    print(f"applied → a query through the Service of three pods: {took:.1f} s")
+    assert len(addresses) == 3
+    assert took < 60
 
 
 def test_pods_run_the_image_as_it_is_meant(in_cluster: Installed) -> None:

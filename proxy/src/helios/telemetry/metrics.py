@@ -112,15 +112,10 @@ def _clients(engine: EngineState) -> Iterator[Metric]:
     yield _gauge("clients_active", "Connected clients.", engine.clients.active)
     yield _gauge("clients_waiting", "Clients waiting for a server connection.", engine.clients.waiting)
     yield _gauge("clients_unauthenticated", "Connected, and not logged in yet.", engine.clients.unauthenticated)
-    refused = CounterMetricFamily("heliosproxy_clients_refused", "Clients refused, by limit.", labels=["reason"])
-    for each in engine.clients.refused:
-        refused.add_metric([each.reason], each.total)
-    yield refused
+    refused = engine.clients.refused
+    yield _by_reason("clients_refused", "Clients refused, by limit.", ((each.reason, each.total) for each in refused))
     text = "Clients disconnected without an error of the proxy's own: told the server's, or torn inside of a message."
-    cut = CounterMetricFamily("heliosproxy_clients_cut", text, labels=["reason"])
-    for silence in engine.clients.cut:
-        cut.add_metric([silence.reason], silence.total)
-    yield cut
+    yield _by_reason("clients_cut", text, ((each.reason, each.total) for each in engine.clients.cut))
     yield _counter("client_connections", "Client connections accepted.", engine.clients.accepted_total)
     yield _counter("client_connections_closed", "Client connections closed.", engine.clients.closed_total)
     yield _counter("client_bytes_received", "Bytes received from clients.", engine.bytes.received_total)
@@ -152,10 +147,7 @@ def _replays(engine: EngineState) -> Iterator[Metric]:
     text = "Sessions whose temporary tables, advisory locks and cursors were made again on another server."
     yield _counter("transaction_replay_sessions", text, replays.sessions_total)
     text = "Transactions and sessions lost with their server, by reason."
-    failed = CounterMetricFamily("heliosproxy_transaction_replays_failed", text, labels=["reason"])
-    for each in replays.failed:
-        failed.add_metric([each.reason], each.total)
-    yield failed
+    yield _by_reason("transaction_replays_failed", text, ((each.reason, each.total) for each in replays.failed))
 
 
 def _optimistic(engine: EngineState) -> Iterator[Metric]:
@@ -164,15 +156,9 @@ def _optimistic(engine: EngineState) -> Iterator[Metric]:
     yield _counter("optimistic_blocks_stayed", "Those that ended there.", blocks.stayed_total)
     yield _counter("optimistic_blocks_moved", "Those that went on on the primary.", blocks.moved_total)
     text = "Those that left their standby, by reason."
-    departed = CounterMetricFamily("heliosproxy_optimistic_departures", text, labels=["reason"])
-    for why in blocks.departed:
-        departed.add_metric([why.reason], why.total)
-    yield departed
+    yield _by_reason("optimistic_departures", text, ((each.reason, each.total) for each in blocks.departed))
     text = "Those that could not go on, by reason."
-    failed = CounterMetricFamily("heliosproxy_optimistic_failures", text, labels=["reason"])
-    for each in blocks.failed:
-        failed.add_metric([each.reason], each.total)
-    yield failed
+    yield _by_reason("optimistic_failures", text, ((each.reason, each.total) for each in blocks.failed))
 
 
 def _consistency_keys(engine: EngineState) -> Iterator[Metric]:
@@ -370,6 +356,14 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 def _counter(name: str, text: str, value: int) -> Metric:
     return CounterMetricFamily(f"heliosproxy_{name}", text, value=value)
+
+
+def _by_reason(name: str, text: str, totals: Iterable[tuple[str, int]]) -> Metric:
+    """A counter by reason; those that have not occurred are told too."""
+    family = CounterMetricFamily(f"heliosproxy_{name}", text, labels=["reason"])
+    for reason, total in totals:
+        family.add_metric([reason], total)
+    return family
 
 
 def _by_node(name: str, text: str, values: dict[str, float] | dict[str, int] | dict[str, bool]) -> Metric:

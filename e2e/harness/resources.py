@@ -43,6 +43,14 @@ class Shop:
         """Apply a HeliosProxy with two nodes whose clients are trusted, unless `spec` says otherwise."""
         self.apply("HeliosProxy", name, {"nodes": NODES, "auth": {"method": "trust"}, **spec})
 
+    def stored_by_a_later_release(self, name: str = "web") -> bool:
+        """Apply a HeliosProxy with a field `inventedLater`; whether the API server, which is told not to mind, keeps it
+        instead of dropping what it does not know yet."""
+        spec = {"nodes": [{"host": "db"}], "auth": {"method": "trust"}, "inventedLater": "x"}
+        value = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "HeliosProxy", "metadata": {"name": name}, "spec": spec}
+        self.kubectl("apply", "--validate=ignore", "-f", "-", input=json.dumps(value))
+        return "inventedLater" in self.get("heliosproxy", name)["spec"]
+
     def find(self, kind: str, name: str) -> Json | None:
         """An object, or None."""
         try:

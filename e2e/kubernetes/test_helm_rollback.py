@@ -45,7 +45,7 @@ def test_a_stored_field_that_this_release_does_not_know_refuses_the_rollback(
     kubeconfig = kubeconfig_of_operator(later, tmp_path)
     shop = Shop(later, namespace)
     shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
-    shop.until(lambda: stored(shop), "the API server knows the field", 30)
+    shop.until(shop.stored_by_a_later_release, "the API server knows the field", 30)
 
     refused = check(kubeconfig)
     assert refused.returncode == 1, refused
@@ -57,15 +57,6 @@ def test_a_stored_field_that_this_release_does_not_know_refuses_the_rollback(
     shop.until(lambda: "inventedLater" not in shop.get("heliosproxy", "web")["spec"], "the field is removed", 30)
     allowed = check(kubeconfig)
     assert (allowed.returncode, allowed.stderr) == (0, ""), allowed
-
-
-def stored(shop: Shop) -> bool:
-    """The API server drops what it does not know yet; kubectl is told not to mind."""
-    value = {"nodes": [{"host": "db"}], "auth": {"method": "trust"}, "inventedLater": "x"}
-    metadata = {"name": "web", "namespace": shop.namespace}
-    proxy = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "HeliosProxy", "metadata": metadata, "spec": value}
-    shop.kubectl("apply", "--validate=ignore", "-f", "-", input=json.dumps(proxy))
-    return "inventedLater" in shop.get("heliosproxy", "web")["spec"]
 
 
 def test_without_an_api_server_nothing_is_allowed(tmp_path: Path) -> None:

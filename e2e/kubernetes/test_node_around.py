@@ -67,7 +67,7 @@ def test_rollback_is_refused_by_the_hook_s_own_pod(helm_namespace: Installed, tm
     back = ("rollback", "operators", "1", "--wait", "--timeout=120s")
     with later_definitions(shop.cluster):
         shop.apply("PoolProfile", "fast", {"maxPoolSize": 20})
-        until(lambda: stored_by_a_later_release(shop), "the API server knows a field of a later release", 30)
+        until(lambda: shop.stored_by_a_later_release("later"), "the API server knows a field of a later release", 30)
 
         with pytest.raises(HelmError, match="job by-helm-rollback failed"):
             helm(*back)
@@ -104,15 +104,6 @@ def later_definitions(cluster: Cluster) -> Iterator[None]:
 def define(cluster: Cluster, definition: Json) -> None:
     """By whom install.yaml is applied, so that nobody else is in its way later."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(definition))
-
-
-def stored_by_a_later_release(shop: Installed) -> bool:
-    """A HeliosProxy with the field; the API server drops what it does not know yet, if it is told not to mind."""
-    spec = {"nodes": [{"host": "db"}], "auth": {"method": "trust"}, "inventedLater": "x"}
-    metadata = {"name": "later", "namespace": shop.namespace}
-    value = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "HeliosProxy", "metadata": metadata, "spec": spec}
-    shop.kubectl("apply", "--validate=ignore", "-f", "-", input=json.dumps(value))
-    return "inventedLater" in shop.get("heliosproxy", "later")["spec"]
 
 
 def operators(shop: Installed) -> int:

@@ -14,7 +14,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, execute, parse, query, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, base_settings
-from harness.replay import counts
+from harness.replay import await_sessions, counts, end_server
 from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
@@ -52,19 +52,7 @@ def client(proxy: HeliosProcess, postgres: PostgresCluster) -> Iterator[Client]:
 def kill(postgres: PostgresCluster, client: Client) -> None:
     """End the server process of the client, once the proxy knows what it holds, and wait until it is gone."""
     client.query("select 1")
-    end_server(postgres)
-
-
-def end_server(postgres: PostgresCluster) -> None:
-    """The same at once."""
-    of = "from pg_stat_activity where application_name = 'kept' and backend_type = 'client backend'"
-    pids = until(lambda: postgres.value(f"select string_agg(pid::text, ',') {of}"), "somebody to kill", PATIENCE)
-    postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
-    until(lambda: postgres.value(f"select count(*) from pg_stat_activity where pid in ({pids})") == "0", "its end")
-
-
-def await_sessions(proxy: HeliosProcess, number: int) -> None:
-    until(lambda: counts(proxy)["sessions"] >= number, "the session to be made again", PATIENCE)
+    end_server(postgres, "kept")
 
 
 LOCKS = "select string_agg(concat_ws('/', classid, objid, objsubid, mode), ' ' order by objid, mode) from pg_locks"
@@ -391,7 +379,7 @@ def test_a_second_loss_while_a_session_is_made_again(postgres: PostgresCluster, 
                 client.query("select 1")
                 relay.arm(cut)
                 sessions = counts(proxy)["sessions"]
-                end_server(postgres)
+                end_server(postgres, "kept")
                 await_sessions(proxy, sessions + 1)
                 left = cut.messages
                 is_cut = relay.disarm()

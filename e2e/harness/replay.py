@@ -1,4 +1,5 @@
-"""A standby that receives what its primary writes and does not apply it; a proxy that knows what plans depend on."""
+"""A standby that receives what its primary writes and does not apply it; a proxy that knows what plans depend on; a
+session that loses its server, and is made again."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess
 from harness.wait import until
 
-__all__ = ["await_catalog", "counts", "paused_replay"]
+__all__ = ["await_catalog", "await_sessions", "counts", "end_server", "paused_replay"]
+
+PATIENCE = 60
 
 
 def counts(proxy: HeliosProcess) -> dict[str, Any]:
@@ -27,6 +30,20 @@ def await_catalog(proxy: HeliosProcess) -> None:
         return "heliosproxy_catalog_databases 1.0" in proxy.get("/metrics", accept="text/plain")[1]
 
     until(is_known, "a catalog", 60)
+
+
+def await_sessions(proxy: HeliosProcess, number: int) -> None:
+    """Wait until so many sessions have been made again, one way or the other."""
+    until(lambda: counts(proxy)["sessions"] >= number, "the session to be made again", PATIENCE)
+
+
+def end_server(postgres: PostgresCluster, application_name: str) -> None:
+    """End the server processes of the clients of this name, and wait until they are gone."""
+    of = f"from pg_stat_activity where application_name = '{application_name}' and backend_type = 'client backend'"
+    pids = until(lambda: postgres.value(f"select string_agg(pid::text, ',') {of}"), "somebody to kill", PATIENCE)
+    postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
+    left = f"select count(*) from pg_stat_activity where pid in ({pids})"
+    until(lambda: postgres.value(left) == "0", "its end", PATIENCE)
 
 
 @contextmanager

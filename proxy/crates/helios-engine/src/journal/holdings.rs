@@ -68,7 +68,7 @@ pub(crate) struct Step {
     pub(crate) request: Vec<u8>,
     /// The client's settings when it was sent.
     pub(crate) bucket: Arc<Bucket>,
-    /// The rows that it gave, where they must be the same.
+    /// The rows that it gave, if they are known apart from those of others.
     pub(crate) rows: Option<(u64, u64)>,
     parts: Parts,
 }
@@ -76,6 +76,16 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn reason(&self) -> Reason {
         self.parts.reason()
+    }
+
+    /// Whether its rows are all that tells where a cursor is.
+    pub(crate) fn moves_cursor(&self) -> bool {
+        self.parts.cursors
+    }
+
+    /// Whether a session has the same as before if this gives the same answer again.
+    fn is_proof(&self) -> bool {
+        self.rows.is_some() && !self.parts.tables
     }
 }
 
@@ -106,6 +116,8 @@ pub(crate) struct Holdings {
     /// Of the transaction that is open.
     open: Vec<Step>,
     steps: Vec<Step>,
+    /// So many of them were done when a server has last said what the session holds.
+    told: usize,
     charged: usize,
     /// Names of temporary relations, and of those that the open transaction has made.
     own: BTreeSet<String>,
@@ -117,6 +129,9 @@ pub(crate) struct Holdings {
     /// What is there may have changed since a server has said it, in the open transaction and before.
     is_changing: bool,
     is_changed: bool,
+    /// The same of what is held, by statements that are not kept.
+    is_stirring: bool,
+    is_stirred: bool,
     held: Held,
     /// What the temporary relations hold; absent for what is not known.
     contents: Option<Vec<u8>>,
@@ -138,6 +153,7 @@ impl Holdings {
             pending: VecDeque::new(),
             open: Vec::new(),
             steps: Vec::new(),
+            told: 0,
             charged: 0,
             own: BTreeSet::new(),
             made: BTreeSet::new(),
@@ -146,15 +162,24 @@ impl Holdings {
             was_open: false,
             is_changing: false,
             is_changed: false,
+            is_stirring: false,
+            is_stirred: false,
             held: Held::new(),
             contents: None,
         }
     }
 
-    /// A statement is about to run; whether all that it does is to change what is kept.
-    pub(crate) fn judge(&mut self, holding: Option<&Holding>, may_change: bool) -> bool {
+    /// A statement is about to run; whether all that it does is to change what is kept. `may_change`: what the session's
+    /// tables hold; `stirs`: what it holds, of which a server is asked then.
+    pub(crate) fn judge(
+        &mut self,
+        holding: Option<&Holding>,
+        may_change: bool,
+        stirs: bool,
+    ) -> bool {
         self.is_changing |= may_change && !self.own.is_empty();
         let is_kept = holding.is_some_and(|holding| self.takes(holding));
+        self.is_stirring |= stirs && !is_kept;
         self.draft.is_wanted = is_kept;
         self.draft.has_others |= !is_kept;
         is_kept
@@ -248,6 +273,7 @@ impl Holdings {
 
     fn drop_steps(&mut self) {
         self.steps.clear();
+        self.told = 0;
         self.ledger.discharge(std::mem::take(&mut self.charged));
     }
 
@@ -266,7 +292,7 @@ impl Holdings {
             Step {
                 request: draft.request,
                 bucket,
-                rows: (draft.parts.cursors && !draft.has_others).then_some((0, 0)),
+                rows: (!draft.has_others).then_some((0, 0)),
                 parts: draft.parts,
             }
         }));
@@ -283,12 +309,16 @@ impl Holdings {
         self.open.clear();
         self.made.clear();
         self.is_changing = false;
+        self.is_stirring = false;
         self.was_open = false;
     }
 
     /// The oldest request has been answered. `is_done`: without an error; `commits`: it may have been a COMMIT.
     pub(super) fn answered(&mut self, digest: Digest, is_done: bool, commits: bool, is_idle: bool) {
-        let step = self.pending.pop_front().flatten().filter(|_| is_done);
+        let step = self.pending.pop_front().flatten();
+        // A lock of the session stays also where its statement fails later.
+        self.is_stirring |= step.is_some() && !is_done;
+        let step = step.filter(|_| is_done);
         if let Some(mut step) = step.filter(|_| self.obstacle.is_none()) {
             match &mut step.rows {
                 Some(rows) => *rows = digest.rows(),
@@ -306,6 +336,7 @@ impl Holdings {
 
     fn end(&mut self, is_committed: bool) {
         self.is_changed |= std::mem::take(&mut self.is_changing);
+        self.is_stirred |= std::mem::take(&mut self.is_stirring);
         self.made.clear();
         if self.obstacle.is_some() {
             return self.open.clear();
@@ -361,6 +392,8 @@ impl Holdings {
         if self.own.len() > MAX_RELATIONS {
             self.spoil(Reason::TemporaryTable);
         }
+        self.told = self.steps.len();
+        self.is_stirred = false;
         self.is_changed &= !self.own.is_empty();
         self.contents.take_if(|_| self.own.is_empty());
         self.held = held;
@@ -431,6 +464,7 @@ impl Holdings {
     /// The answer; `None` if there is too much to be looked at, or it could not be.
     pub(crate) fn on_contents(&mut self, contents: Option<Vec<u8>>) {
         self.is_changed = false;
+        self.told = self.steps.len();
         if contents.is_none() {
             self.spoil(Reason::TemporaryTable);
         }
@@ -444,13 +478,23 @@ impl Holdings {
         self.holds_cursor = false;
         self.obstacle = None;
         self.is_changed = false;
+        self.is_stirred = false;
         self.held.clear();
         self.contents = None;
     }
 
-    /// Why what is held cannot be had again on another server.
-    pub(crate) fn obstacle(&self) -> Option<Reason> {
-        let unknown = self.is_changed.then(|| self.reason());
+    /// Why what is held cannot be had again on another server. `is_untold`: a server has not said yet what that is now.
+    pub(crate) fn obstacle(&self, is_untold: bool) -> Option<Reason> {
+        let is_unknown = match is_untold && self.own.is_empty() {
+            // Then the answers to what has changed it are the proof.
+            true => self.is_stirred || self.untold().iter().any(|step| !step.is_proof()),
+            false => self.is_changed || (is_untold && self.is_stirred),
+        };
+        let unknown = is_unknown.then(|| match self.untold() {
+            [.., last] => last.reason(),
+            [] if self.held.is_empty() => Reason::Pinned,
+            [] => self.reason(),
+        });
         self.obstacle.or(unknown)
     }
 
@@ -477,8 +521,14 @@ impl Holdings {
         self.rules.holdable_cursors
     }
 
+    /// What has made what a server has said.
     pub(crate) fn steps(&self) -> &[Step] {
-        &self.steps
+        &self.steps[..self.told]
+    }
+
+    /// What has changed it since.
+    pub(crate) fn untold(&self) -> &[Step] {
+        &self.steps[self.told..]
     }
 
     pub(crate) fn held(&self) -> &Held {

@@ -331,6 +331,9 @@ impl Session {
         let answered = self.fifo.pop_front();
         self.trace_end(answered);
         self.streaming = false;
+        if status == Status::Idle {
+            self.note_untold();
+        }
         if let Some(link) = self.link.as_mut().filter(|link| link.redefines) {
             if status == Status::Idle {
                 link.redefines = false;

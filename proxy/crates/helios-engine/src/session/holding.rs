@@ -9,7 +9,7 @@ use helios_wire::frontend::{self, BindHead};
 use helios_wire::sqlstate;
 
 use super::fifo::Expect;
-use super::residue::{Pin, Pins};
+use super::residue::{Inspection, Pin, Pins};
 use super::Session;
 use crate::journal::{Holdings, Reason};
 use crate::plans::Plan;
@@ -23,14 +23,16 @@ impl Session {
     pub(super) fn is_holding(&mut self, plan: Option<&Plan>) -> bool {
         let carries_state = self.link.as_ref().is_some_and(|link| link.carries_state);
         let path = self.bucket.get("search_path").unwrap_or_default();
+        let has_any = self.pins.any();
         // Then a name without a schema may be that of another relation.
         let hides_own = path.contains("pg_temp");
         let Some(kept) = self.holdings_mut().filter(|_| carries_state) else {
             return false;
         };
         let may_change = plan.is_none_or(|plan| plan.holding.is_some() || plan.doubts().any());
+        let stirs = plan.is_none_or(|plan| plan.doubts().holds || (plan.frees && has_any));
         let holding = plan.and_then(|plan| plan.holding.as_deref());
-        let is_kept = kept.judge(holding, may_change);
+        let is_kept = kept.judge(holding, may_change, stirs);
         if is_kept && hides_own {
             kept.spoil(Reason::TemporaryTable);
         }
@@ -111,10 +113,32 @@ impl Session {
         }
     }
 
+    /// A transaction is over: whether the server will be asked what the session holds now.
+    pub(super) fn note_untold(&mut self) {
+        let asks = self.link.as_ref().is_some_and(|link| link.doubts.holds);
+        if let Some(replaying) = self.replaying.as_mut().filter(|_| asks) {
+            replaying.is_untold = true;
+        }
+    }
+
+    /// The server has said so.
+    pub(super) fn on_holds(&mut self, inspection: &mut Inspection) {
+        if let Some(replaying) = &mut self.replaying {
+            replaying.is_untold = false;
+            replaying.journal.holdings.on_held(inspection.take_held());
+        }
+    }
+
+    /// Whether the session has something on its server alone, as far as is known.
+    pub(super) fn may_hold(&self) -> bool {
+        let replaying = self.replaying.as_ref();
+        self.pins.any() || replaying.is_some_and(|it| it.is_untold)
+    }
+
     /// Why what the session has on its server alone is lost with that; `None` if it can be had again, or is nothing.
     pub(super) fn unkept(&self) -> Option<Reason> {
         let replaying = self.replaying.as_ref()?;
-        if !self.pins.any() {
+        if !self.may_hold() {
             return None;
         }
         let mut others = self.pins;
@@ -122,7 +146,7 @@ impl Session {
             others.set(pin, false);
         }
         let pinned = others.any().then_some(Reason::Pinned);
-        pinned.or_else(|| replaying.journal.holdings.obstacle())
+        pinned.or_else(|| replaying.journal.holdings.obstacle(replaying.is_untold))
     }
 
     /// Cursors WITH HOLD go with their server, unless somebody wants them declared again.

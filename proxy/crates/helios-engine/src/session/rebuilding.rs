@@ -14,7 +14,7 @@ use super::residue::{Inspection, HOLDS_ROWS};
 use super::startup::Ended;
 use super::{Link, Session, Step};
 use crate::error::{Doubt, Refusal};
-use crate::journal::{Answer, Held, Reason, Step as Request};
+use crate::journal::{Answer, Reason, Step as Request};
 use crate::server::idle::{self, Limits};
 use crate::server::{Dirt, Doubts, Server};
 use crate::settings::{literal, Bucket};
@@ -40,7 +40,7 @@ impl Session {
 
     /// Nothing stands in the way of the transaction's being run again.
     pub(super) fn begin_again(&mut self) -> Step {
-        if !self.pins.any() {
+        if !self.may_hold() {
             return self.replay();
         }
         self.take_back_statements();
@@ -56,7 +56,10 @@ impl Session {
         }
         self.reach = Reach::Primary;
         match self.build_somewhere().await {
-            Ok(Ok(())) => {}
+            Ok(Ok(mut held)) => {
+                self.pin(held.catalogued(self.pins));
+                self.on_holds(&mut held);
+            }
             Ok(Err(reason)) => {
                 self.worker.stats().replays.fail(reason);
                 self.link = None;
@@ -76,10 +79,15 @@ impl Session {
         if let Some(replaying) = &mut self.replaying {
             replaying.leave_queue();
         }
+        // What it has changed last may have left nothing.
+        if !self.pins.any() {
+            self.release_if_done();
+        }
         Step::Again
     }
 
-    async fn build_somewhere(&mut self) -> Result<Result<(), Reason>, Ended> {
+    /// What the session has then.
+    async fn build_somewhere(&mut self) -> Result<Result<Inspection, Reason>, Ended> {
         let max_losses = self.replaying.as_ref().map_or(0, |it| it.rules.max_retries);
         let since = self.worker.clock();
         let mut losses = 0;
@@ -103,7 +111,7 @@ impl Session {
     }
 
     /// On the server at hand.
-    async fn build(&mut self) -> Result<Result<(), Reason>, Doubt> {
+    async fn build(&mut self) -> Result<Result<Inspection, Reason>, Doubt> {
         let (Some(link), Some(replaying)) = (&mut self.link, &self.replaying) else {
             return Ok(Err(Reason::NoServer));
         };
@@ -113,7 +121,7 @@ impl Session {
         // Whoever gets it next gets nothing of this, whatever becomes of it here.
         server.state.dirt = Dirt::ALL;
         for step in kept.steps() {
-            if let Err(reason) = send_again(server, step).await? {
+            if let Err(reason) = send_again(server, step, step.moves_cursor()).await? {
                 return Ok(Err(reason));
             }
         }
@@ -124,12 +132,29 @@ impl Session {
         if idle::run(server, &sequences).await?.is_err() {
             return Ok(Err(kept.reason()));
         }
-        let is_same = held(server).await?.as_ref() == Some(kept.held())
+        let said = held(server).await?;
+        let is_same = said.held() == Some(kept.held())
             && (kept.contents().is_none()
                 || contents(server, &kept.contents_sql()).await?.as_deref() == kept.contents());
-        Ok(match is_same {
-            true => Ok(()),
-            false => Err(kept.reason()),
+        if !is_same {
+            return Ok(Err(kept.reason()));
+        }
+        let Some(last) = kept.untold().last() else {
+            return Ok(Ok(said));
+        };
+        // Of these no server has said what they have made; their answers have to be the same.
+        for step in kept.untold() {
+            if let Err(reason) = send_again(server, step, true).await? {
+                return Ok(Err(reason));
+            }
+        }
+        if !take_settings(server, &self.bucket).await? {
+            return Ok(Err(last.reason()));
+        }
+        let said = held(server).await?;
+        Ok(match said.held() {
+            Some(_) => Ok(said),
+            None => Err(last.reason()),
         })
     }
 
@@ -164,8 +189,12 @@ fn is_passing(sqlstate: &str) -> bool {
     matches!(sqlstate, QUERY_CANCELED | CONNECTION_FAILURE)
 }
 
-/// Sends one request again, under the settings that it had.
-async fn send_again(server: &mut Server, step: &Request) -> Result<Result<(), Reason>, Doubt> {
+/// Sends one request again, under the settings that it had. `is_compared`: it has to give the rows again that it gave.
+async fn send_again(
+    server: &mut Server,
+    step: &Request,
+    is_compared: bool,
+) -> Result<Result<(), Reason>, Doubt> {
     let sql = format!("{}{GUARD}", server.state.bucket.to(&step.bucket));
     if idle::run(server, &sql).await?.is_err() {
         return Ok(Err(step.reason()));
@@ -176,7 +205,7 @@ async fn send_again(server: &mut Server, step: &Request) -> Result<Result<(), Re
         answer.take(message);
     });
     let is_done = outcome.await?.is_ok();
-    let is_same = step.rows.is_none_or(|rows| rows == answer.digest().rows());
+    let is_same = !is_compared || step.rows == Some(answer.digest().rows());
     Ok(match is_done && is_same {
         true => Ok(()),
         false => Err(step.reason()),
@@ -198,11 +227,13 @@ async fn take_settings(server: &mut Server, bucket: &Arc<Bucket>) -> Result<bool
     Ok(is_done)
 }
 
-async fn held(server: &mut Server) -> Result<Option<Held>, Doubt> {
+async fn held(server: &mut Server) -> Result<Inspection, Doubt> {
     let mut inspection = Inspection::new(Doubts::HOLDS);
     let outcome = idle::ask(server, HOLDS_ROWS, |row| inspection.take(b'D', row));
-    let is_done = outcome.await?.is_ok();
-    Ok(inspection.into_held().filter(|_| is_done))
+    if outcome.await?.is_err() {
+        inspection.take(b'E', &[]);
+    }
+    Ok(inspection)
 }
 
 async fn contents(server: &mut Server, sql: &str) -> Result<Option<Vec<u8>>, Doubt> {

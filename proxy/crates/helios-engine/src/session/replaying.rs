@@ -81,6 +81,8 @@ pub(super) struct Replaying {
     pub(super) doubtful: Option<Box<Doubtful>>,
     /// Cursors WITH HOLD have gone with their server.
     pub(super) has_lost_cursors: bool,
+    /// A transaction is over that may have changed what the session holds, and the server has not said what that is.
+    pub(super) is_untold: bool,
 }
 
 impl Replaying {
@@ -123,6 +125,7 @@ impl Replaying {
             home: String::new(),
             doubtful: None,
             has_lost_cursors: false,
+            is_untold: false,
         }
     }
 
@@ -355,7 +358,7 @@ impl Session {
         match loss {
             Loss::Replay => return Some(self.repeat(link, None)),
             Loss::Ask(xact) => return Some(self.repeat(link, Some(xact))),
-            Loss::Nothing if self.pins.any() && unkept.is_none() && !is_told => {
+            Loss::Nothing if self.may_hold() && unkept.is_none() && !is_told => {
                 return Some(self.outlive_at_rest(link))
             }
             Loss::Fatal(reason) => self.worker.stats().replays.fail(reason),
@@ -499,7 +502,7 @@ impl Session {
         self.status = Status::Failed;
         self.opening = Some(Opening::failed());
         // What the session had there is lost with this server as well.
-        if is_torn || refusal.is_fatal() || self.pins.any() {
+        if is_torn || refusal.is_fatal() || self.may_hold() {
             return Step::Fatal(refusal);
         }
         // What it has asked meanwhile says how the block goes on from here.

@@ -199,8 +199,21 @@ impl Inspection {
     }
 
     /// What the session holds; `None` if the server could not tell.
-    pub(super) fn into_held(self) -> Option<Held> {
-        (!self.failed).then_some(self.held)
+    pub(super) fn held(&self) -> Option<&Held> {
+        (!self.failed).then_some(&self.held)
+    }
+
+    pub(super) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
+    }
+
+    /// The reasons for which the session keeps its server now, of those that the catalog shows, in the place of those
+    /// that were there before.
+    pub(super) fn catalogued(&self, mut pins: Pins) -> Pins {
+        for pin in Pin::CATALOGUED {
+            pins.set(pin, self.found.has(pin));
+        }
+        pins
     }
 
     /// Takes a DataRow or ErrorResponse; a row that cannot be read is an answer that cannot be trusted.
@@ -260,6 +273,7 @@ impl Session {
         left.set(Pin::Library, self.pins.has(Pin::Library));
         self.pin(left);
         if let Some(replaying) = &mut self.replaying {
+            replaying.is_untold = false;
             replaying.journal.holdings.clear();
         }
         let Some(link) = &mut self.link else { return };
@@ -336,7 +350,6 @@ impl Session {
 
     /// Acts on the answer, once it is complete.
     pub(super) fn on_inspected(&mut self, mut inspection: Inspection) {
-        let Some(link) = &mut self.link else { return };
         let mut pins = self.pins;
         pins.set(Pin::Unknown, inspection.failed);
         if inspection.failed {
@@ -347,16 +360,10 @@ impl Session {
             return;
         }
         if inspection.asked.holds {
-            for pin in Pin::CATALOGUED {
-                pins.set(pin, inspection.found.has(pin));
-            }
-            if let Some(replaying) = &mut self.replaying {
-                replaying
-                    .journal
-                    .holdings
-                    .on_held(std::mem::take(&mut inspection.held));
-            }
+            pins = inspection.catalogued(pins);
+            self.on_holds(&mut inspection);
         }
+        let Some(link) = &self.link else { return };
         if inspection.asked.settings {
             let user = link.server.state.parameters.get("session_authorization");
             let other = user.is_some_and(|user| *user != link.shard.shared.key.user);

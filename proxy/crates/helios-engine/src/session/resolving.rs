@@ -183,10 +183,11 @@ impl Session {
 
     /// It is committed: the client gets the rest of its answer.
     fn acknowledge(&mut self, fifo: &Fifo, leaves: bool) -> Step {
+        let may_hold = self.may_hold();
         let Some(replaying) = &mut self.replaying else {
             return Step::Fatal(committed());
         };
-        if !self.pins.any() {
+        if !may_hold {
             replaying.leave_queue();
         }
         let journal = &mut replaying.journal;
@@ -208,7 +209,7 @@ impl Session {
         self.started = None;
         self.transaction = None;
         self.handle.set_activity(self.activity());
-        match self.pins.any() {
+        match may_hold {
             true => Step::NeedRebuild { replays: false },
             false => Step::Again,
         }

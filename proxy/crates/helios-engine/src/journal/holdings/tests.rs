@@ -66,7 +66,7 @@ impl Desk {
 
     /// A simple Query; whether it is recorded.
     fn ask(&mut self, sql: &str, holding: &Holding) -> bool {
-        let is_kept = self.holdings.judge(Some(holding), true);
+        let is_kept = self.holdings.judge(Some(holding), true, true);
         if self.holdings.is_wanted() {
             let mut message = Vec::new();
             frame::write(&mut message, b'Q', |body| {
@@ -90,7 +90,8 @@ impl Desk {
 
     fn steps(&self) -> Vec<String> {
         let text = |step: &Step| String::from_utf8_lossy(&step.request[5..]).into_owned();
-        self.holdings.steps().iter().map(text).collect()
+        let (told, untold) = (self.holdings.steps(), self.holdings.untold());
+        told.iter().chain(untold).map(text).collect()
     }
 }
 
@@ -112,12 +113,12 @@ fn what_changes_nothing_else_is_kept_and_what_fails_is_not() {
     assert_eq!(desk.steps(), ["make t", "update t"]);
     assert!(desk.holdings.question().is_some());
     assert_eq!(
-        desk.holdings.obstacle(),
+        desk.holdings.obstacle(false),
         Some(Reason::TemporaryTable),
         "unsaid"
     );
     desk.holdings.on_contents(Some(b"sum".to_vec()));
-    assert_eq!(desk.holdings.obstacle(), None);
+    assert_eq!(desk.holdings.obstacle(false), None);
     assert!(desk.ledger.bytes() > 0);
 
     desk.holdings.on_held(Held::new());
@@ -143,13 +144,43 @@ fn a_transaction_is_kept_by_its_commit_and_locks_in_any_case() {
 }
 
 #[test]
+fn answers_are_the_proof_of_locks_that_no_server_has_told_of() {
+    let mut desk = Desk::new();
+    desk.run("lock", &lock());
+    assert_eq!(desk.holdings.obstacle(true), None);
+    desk.holdings.on_held(held(&[["advisory_lock", "", "1"]]));
+    assert_eq!(
+        (desk.holdings.steps().len(), desk.holdings.untold().len()),
+        (1, 0)
+    );
+    desk.run("lock another", &lock());
+    assert_eq!(desk.holdings.untold().len(), 1);
+    assert_eq!(desk.holdings.obstacle(true), None);
+
+    // It may have taken its lock in front of its error.
+    desk.ask("lock a third, and fail", &lock());
+    desk.answer(false, false, true);
+    assert_eq!(desk.holdings.obstacle(true), Some(Reason::Advisory));
+    desk.holdings.on_held(held(&[["advisory_lock", "", "2"]]));
+    assert_eq!(desk.holdings.obstacle(true), None);
+
+    desk.run("what is not seen", &Holding::default());
+    assert_eq!(desk.holdings.obstacle(false), None);
+    assert_eq!(desk.holdings.obstacle(true), Some(Reason::Advisory));
+
+    let mut desk = Desk::new();
+    desk.run("make t", &makes("t"));
+    assert_eq!(desk.holdings.obstacle(true), Some(Reason::TemporaryTable));
+}
+
+#[test]
 fn what_is_mixed_or_rolled_back_in_part_spoils_all() {
     let mut desk = Desk::new();
     desk.run("make t", &makes("t"));
     desk.holdings
         .on_held(held(&[["temporary_object", "t", "r"]]));
     assert!(!desk.ask("insert into both", &writes(&["t", "other"])));
-    assert_eq!(desk.holdings.obstacle(), Some(Reason::TemporaryTable));
+    assert_eq!(desk.holdings.obstacle(false), Some(Reason::TemporaryTable));
 
     let mut desk = Desk::new();
     desk.ask("begin", &Holding::default());
@@ -161,7 +192,7 @@ fn what_is_mixed_or_rolled_back_in_part_spoils_all() {
         !desk.ask("insert into t", &writes(&["t"])),
         "whose it is, is not known"
     );
-    assert_eq!(desk.holdings.obstacle(), Some(Reason::TemporaryTable));
+    assert_eq!(desk.holdings.obstacle(false), Some(Reason::TemporaryTable));
 }
 
 #[test]
@@ -174,14 +205,14 @@ fn what_is_dropped_has_no_name_any_more() {
     };
     assert!(desk.ask("drop t", &drop));
     assert!(!desk.ask("insert into t", &writes(&["t"])));
-    assert_eq!(desk.holdings.obstacle(), None);
+    assert_eq!(desk.holdings.obstacle(false), None);
 }
 
 #[test]
 fn a_batch_is_kept_complete_in_itself() {
     let mut desk = Desk::new();
     for (portal, run) in [(&b"a"[..], true), (b"b", false), (b"c", true)] {
-        desk.holdings.judge(Some(&lock()), true);
+        desk.holdings.judge(Some(&lock()), true, true);
         desk.holdings
             .bind(portal, b"lock\0\0\0", b"rest", &desk.bucket);
         if run {
@@ -192,7 +223,7 @@ fn a_batch_is_kept_complete_in_itself() {
     desk.answer(true, false, true);
 
     let mut tags = Vec::new();
-    let [step] = desk.holdings.steps() else {
+    let [step] = desk.holdings.untold() else {
         panic!("one request");
     };
     let mut rest = &step.request[..];
@@ -209,7 +240,7 @@ fn too_much_is_not_kept() {
     for _ in 0..4 {
         desk.run("lock", &lock());
     }
-    assert_eq!(desk.holdings.obstacle(), Some(Reason::Overflow));
+    assert_eq!(desk.holdings.obstacle(false), Some(Reason::Overflow));
 
     let mut desk = Desk::new();
     let cursors = [
@@ -218,5 +249,5 @@ fn too_much_is_not_kept() {
         ["holdable_cursor", "c", ""],
     ];
     desk.holdings.on_held(held(&cursors));
-    assert_eq!(desk.holdings.obstacle(), Some(Reason::Cursor));
+    assert_eq!(desk.holdings.obstacle(false), Some(Reason::Cursor));
 }

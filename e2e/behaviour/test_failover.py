@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.client import Client, ClosedError, LoginRefusedError
-from harness.failover import await_refusal
+from harness.asks import extended, simple
+from harness.client import Client, ClosedError, LoginRefusedError, sqlstates
+from harness.failover import await_refusal, primary_of
 from harness.ledger import SCHEMA, Ledger, lost
 from harness.postgres import MONITOR
 from harness.proxy import HeliosProcess, Settings, base_settings
@@ -23,6 +25,7 @@ from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
 WHERE = "select current_setting('cluster_name') || case when pg_is_in_recovery() then ' standby' else '' end"
+NAME = "select current_setting('cluster_name')"
 PATIENCE = 60
 
 
@@ -337,6 +340,37 @@ def test_of_two_proxies_one_promotes_and_waits_for_the_other(cluster: Replicated
             assert where(second) == last
     cluster.rejoin(str(successor), str(last))
     cluster.await_streaming(str(last), 2)
+
+
+def test_writes_in_the_queue_of_a_primary_that_dies_are_for_the_next_and_for_no_standby(
+    cluster: ReplicatedCluster, tmp_path: Path
+) -> None:
+    config = settings(cluster, tmp_path / "proxy", tmp_path / "lease")
+    config["routing"] = {"read_write_split": True, "max_lag_ms": 0}
+    config["pool"]["max_size"] = 1
+    with HeliosProcess(tmp_path / "proxy", config) as proxy, ExitStack() as stack:
+        ready(proxy)
+        former = primary_of(proxy)
+        holder, *writers = (stack.enter_context(Client(proxy.target(), deadline=PATIENCE)) for _ in range(3))
+        # What a client has asked a standby before is not what it is answered for.
+        for writer in writers:
+            until(lambda each=writer: each.value(NAME) != former, "a read on a standby", PATIENCE)  # type: ignore[misc]
+        assert not sqlstates(holder.query("begin; lock table items in access share mode"))
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=len(writers)))
+        asked = [
+            pool.submit(ask, writer, f"insert into notes values ({840 + n}, 'late')")
+            for n, (ask, writer) in enumerate(zip((simple, extended), writers, strict=True))
+        ]
+        until(lambda: proxy.json("/sessions")["waiting_sessions"] == 2, "both to wait", PATIENCE)
+
+        cluster[former].kill()
+
+        for events in (each.result(PATIENCE) for each in asked):
+            assert [each.brief for each in events][-2:] == ["CommandComplete INSERT 0 1", "ReadyForQuery I"], events
+        successor = primary_of(proxy)
+        assert cluster.ask(successor, "select count(*) from notes where id in (840, 841)") == "2"
+    cluster.rejoin(former, successor)
+    cluster.await_streaming(successor, 2)
 
 
 def rejoin_by_command(cluster: ReplicatedCluster, former: str, primary: str) -> None:

@@ -150,8 +150,10 @@ impl Session {
             match wait {
                 Wait::Granted(Ok(server)) => return Ok((server, way)),
                 Wait::Granted(Err(Denial::Moved)) => {
-                    // A standby that lets nobody in is not waited for.
-                    self.reach = Reach::NoStandby;
+                    // A standby that lets nobody in is not waited for. What is for the primary stays that.
+                    if self.reach == Reach::Standby {
+                        self.reach = Reach::NoStandby;
+                    }
                     found = self.find_way().map_err(Ended::Refused)?;
                 }
                 Wait::Granted(Err(Denial::Refused(refusal))) => {

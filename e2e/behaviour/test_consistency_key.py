@@ -3,56 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.asks import Ask, extended, prepared, simple
-from harness.backend import Event
 from harness.certificates import Authority
 from harness.client import Client, LoginRefusedError, brief, full, rows, sqlstates
 from harness.frontend import bind, execute, parse, query, sync
+from harness.keyed import (
+    PATIENCE,
+    Pods,
+    await_split,
+    connect,
+    done,
+    found,
+    insert,
+    split,
+    told,
+    two_proxies,
+    warnings,
+)
 from harness.postgres import PostgresCluster, superuser_of
-from harness.proxy import HeliosProcess, StartProxy, base_settings
+from harness.proxy import HeliosProcess, StartProxy
 from harness.redis import Redis
 from harness.replay import paused_replay
 from harness.wait import until
 
-WHO = "select current_setting('cluster_name')"
-PATIENCE = 60.0
-
 NUMBERS = count(75_000)
 
-Pods = tuple[HeliosProcess, HeliosProcess]
-
 ASKS = pytest.mark.parametrize("ask", [simple, extended, prepared])
-
-
-def split(redis: Redis, max_lag_ms: int = 100_000, **keys: Any) -> dict[str, Any]:
-    """Routing of a proxy that keeps keys in `redis`, which may take as long as a busy machine needs."""
-    kept = {"url": redis.url, "timeout_ms": 10_000, "ttl_seconds": 200, **keys}
-    return {"read_write_split": True, "max_lag_ms": max_lag_ms, "consistency_keys": kept}
-
-
-@contextmanager
-def two_proxies(postgres: PostgresCluster, folder: Path, redis: Redis, **keys: Any) -> Iterator[Pods]:
-    """Before the same servers, with the same Redis that is new; otherwise they know nothing of each other."""
-    routing = split(redis, **keys)
-    with ExitStack() as stack:
-        folders = (folder / "first", folder / "second")
-        for each in folders:
-            each.mkdir(parents=True)
-        first, second = (
-            stack.enter_context(HeliosProcess(each, base_settings(postgres, each, routing=routing))) for each in folders
-        )
-        for pod in (first, second):
-            await_split(pod)
-        # As a ttl after it was met, which is how long nothing is believed of a Redis that is new.
-        redis.ask("del", "helios:doubt")
-        yield first, second
 
 
 @pytest.fixture(scope="module")
@@ -60,40 +41,6 @@ def pods(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("keys")
     with Redis(folder / "redis") as redis, two_proxies(postgres, folder, redis) as both:
         yield both
-
-
-def await_split(pod: HeliosProcess) -> None:
-    """Wait until the standby has been found, the tables of the database are known, and Redis answers."""
-    with connect(pod) as client:
-        until(lambda: client.value(f"{WHO} from items where id = 1") == "standby-1", "reads to be split", PATIENCE)
-    until(lambda: told(pod)["connections"] == 2, "connections to Redis", PATIENCE)
-
-
-def connect(pod: HeliosProcess, key: str | None = None) -> Client:
-    options = {} if key is None else {"helios.consistency_key": key}
-    return Client(pod.target().with_options(**options), deadline=PATIENCE)
-
-
-def told(pod: HeliosProcess) -> dict[str, Any]:
-    found: dict[str, Any] = pod.json("/api/consistency-keys")
-    return found
-
-
-def found(id: int) -> str:
-    return f"select count(*), current_setting('cluster_name') from notes where id = {id}"
-
-
-def insert(id: int) -> str:
-    return f"insert into notes values ({id}, 'x')"
-
-
-def warnings(events: list[Event]) -> list[str]:
-    return [event.text for event in events if event.kind == "NoticeResponse" and "consistency key" in event.text]
-
-
-def done(events: list[Event]) -> None:
-    """It went well, and nobody was warned."""
-    assert not sqlstates(events) and not warnings(events), full(events)
 
 
 @ASKS
@@ -179,6 +126,45 @@ def test_writes_that_are_sent_ahead_are_all_told(pods: Pods, postgres: PostgresC
         done(writer.query(f"delete from notes where id in ({id}, {later})"))
 
 
+def await_told(pod: HeliosProcess, id: int) -> None:
+    """Wait until the standby has what was told under the key of this number."""
+    with connect(pod, f"user {id}") as other:
+        until(lambda: rows(other.query(found(id))) == [["1", "standby-1"]], "the standby to catch up", PATIENCE)
+
+
+@pytest.mark.parametrize("is_simple", [True, False])
+def test_what_is_sent_ahead_is_told_when_it_is_done(pods: Pods, postgres: PostgresCluster, is_simple: bool) -> None:
+    """Long after the first of them was told."""
+    id, later = next(NUMBERS), next(NUMBERS)
+    waits = f"insert into notes select {later}, 'x' from pg_advisory_xact_lock({later})"
+    second = (query(waits),) if is_simple else (parse(waits), bind(), execute(), sync())
+    with Client(superuser_of(postgres.primary)) as holder, connect(pods[0], f"user {id}") as writer:
+        done(holder.query(f"begin; select pg_advisory_xact_lock({later})"))
+        done(writer.batch(query(insert(id)), *second))
+        await_told(pods[1], id)
+        with paused_replay(postgres):
+            done(holder.query("commit"))
+            done(writer.until_ready())
+            with connect(pods[1], f"user {id}") as other:
+                assert rows(other.query(found(later))) == [["1", "primary"]]
+        done(writer.query(f"delete from notes where id in ({id}, {later})"))
+
+
+@pytest.mark.parametrize("link", ["commit and chain", "commit; begin"])
+def test_what_is_written_behind_a_commit_is_told_by_the_next_one(
+    pods: Pods, postgres: PostgresCluster, link: str
+) -> None:
+    id, later = next(NUMBERS), next(NUMBERS)
+    with connect(pods[0], f"user {id}") as writer:
+        done(writer.query(f"begin; {insert(id)}; {link}; {insert(later)}"))
+        await_told(pods[1], id)
+        with paused_replay(postgres):
+            done(writer.query("commit"))
+            with connect(pods[1], f"user {id}") as other:
+                assert rows(other.query(found(later))) == [["1", "primary"]]
+        done(writer.query(f"delete from notes where id in ({id}, {later})"))
+
+
 @ASKS
 @pytest.mark.parametrize("consistency", ["eventual", "bounded"])
 def test_a_key_holds_whatever_the_consistency_is(
@@ -224,6 +210,8 @@ def test_it_is_set_shown_and_reset_like_a_setting(pods: Pods, ask: Ask) -> None:
         for keeps in ("begin; reset all; rollback", "reset all; select 1/0", "reset timezone"):
             client.query(keeps)
             assert shown(client) == "three", keeps
+        done(client.batch(query("select 1"), query("reset all"), ready=2))
+        assert shown(client) == "", "sent together with something else"
     with Client(pods[0].target().with_options(options="-c helios.consistency_key=four")) as begun:
         done(ask(begun, "set helios.consistency_key = 'five'"))
         done(ask(begun, "discard all"))

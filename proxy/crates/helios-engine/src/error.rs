@@ -95,6 +95,11 @@ impl Refusal {
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Refusal::Server(bytes) if error_response::ErrorFields::new(&bytes[HEADER_LEN..]).is_fatal())
     }
+
+    /// Whether its user has asked for it.
+    pub(crate) fn is_cancellation(&self) -> bool {
+        matches!(self, Refusal::Own { sqlstate, .. } if *sqlstate == sqlstate::QUERY_CANCELED)
+    }
 }
 
 /// What a complete ErrorResponse of a server says, for the log.

@@ -15,8 +15,8 @@ use crate::rt;
 use crate::server::{idle, Server};
 use crate::worker::Worker;
 
-/// From one sample to the next.
-const PACE: Duration = Duration::from_millis(1);
+/// From one sample to the next; who waits for one looks as often.
+pub(crate) const PACE: Duration = Duration::from_millis(1);
 /// Pause after a sample that could not be had.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Samples that are kept; sessions that come later get a later one than they need.

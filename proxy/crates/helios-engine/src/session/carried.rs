@@ -17,11 +17,8 @@ use crate::config::Consistency;
 use crate::error::Refusal;
 use crate::nodes::Lsn;
 use crate::rt;
-use crate::stamps::History;
+use crate::stamps::{self, History};
 use crate::token::Token;
-
-/// How often a session that waits for a sample looks for it.
-const SAMPLE_POLL: Duration = Duration::from_millis(1);
 
 /// A sample that what the client asks for needs.
 #[derive(Debug, Default)]
@@ -139,7 +136,7 @@ impl Session {
                 break;
             }
             let wait = poll_fn(|cx| self.poll_wait(None, cx));
-            match rt::timeout(SAMPLE_POLL, wait).await {
+            match rt::timeout(stamps::PACE, wait).await {
                 None => {}
                 Some(Wait::Cancelled) => self.stamp = Stamp::Failed(self.cancellation()),
                 Some(Wait::Draining) => self.stamp = Stamp::Failed(Refusal::shutdown()),

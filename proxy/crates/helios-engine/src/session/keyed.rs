@@ -11,6 +11,7 @@ use helios_wire::frame::{Header, HEADER_LEN};
 use helios_wire::frontend;
 use helios_wire::sqlstate;
 
+use super::fifo::Expect;
 use super::planning::text;
 use super::reading::Reach;
 use super::startup::Ended;
@@ -18,15 +19,13 @@ use super::Session;
 use crate::config::{Consistency, ConsistencyKeys};
 use crate::consistency::{Answer, Order};
 use crate::error::Refusal;
-use crate::plans::Parameter;
+use crate::plans::{Parameter, Plan};
 use crate::rt;
-use crate::stamps::Sampler;
+use crate::stamps::{self, Sampler};
 use crate::token::Token;
 
 /// Bytes of a key at most.
 const MAX_KEY: usize = 256;
-/// How often a write looks for the sample that covers it.
-const SAMPLE_POLL: Duration = Duration::from_millis(1);
 
 /// What a session with a key knows. Absent before its first one.
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ pub(super) struct Keyed {
     key: Option<Rc<str>>,
     /// That which it began with.
     first: Option<Rc<str>>,
-    /// The transaction under way may have written.
+    /// What is under way may write, or has written.
     writes: bool,
     /// It has been committed, and another one may have begun.
     commits: bool,
@@ -114,15 +113,21 @@ impl Session {
 
     /// Notes what a message for the server at hand may do.
     pub(super) fn note_run(&mut self, header: Header, message: &[u8]) {
-        let writes = self.runs_write(header, message);
-        let resets = self.runs_reset(header, message).unwrap_or(false);
+        let Some(plan) = self.plan_to_run(header, message) else {
+            return;
+        };
+        let plan = plan.as_deref();
+        let writes = plan.is_none_or(Plan::may_write);
+        let may_reset = plan.is_none_or(|plan| plan.resets || plan.doubts().any());
+        let resets = may_reset && self.resets_all(header, message).unwrap_or(false);
         if let Some(keyed) = &mut self.keyed {
             keyed.writes |= writes;
             keyed.resets |= resets;
         }
     }
 
-    fn runs_reset(&mut self, header: Header, message: &[u8]) -> Option<bool> {
+    /// Whether it holds a RESET ALL, which a plan does not tell from RESET of one setting.
+    fn resets_all(&mut self, header: Header, message: &[u8]) -> Option<bool> {
         let syntax = self.syntax();
         let sql = match header.tag {
             b'Q' => text(message),
@@ -164,9 +169,13 @@ impl Session {
         if !std::mem::take(&mut keyed.commits) && self.status != Status::Idle {
             return;
         }
-        keyed.resets = false;
         let is_over = std::mem::take(&mut keyed.has_reset);
-        let writes = std::mem::take(&mut keyed.writes);
+        let writes = keyed.writes;
+        // What was sent ahead, or has begun since, may have done the same and is not told yet.
+        if self.status == Status::Idle && self.fifo.iter().all(Expect::is_ours) {
+            keyed.resets = false;
+            keyed.writes = false;
+        }
         let linked = self.link.as_ref().map(|link| &link.shard);
         let shard = linked.or(self.route.as_ref().map(|route| &route.shard));
         if let (true, Some(key), Some(shard)) = (writes, &keyed.key, shard) {
@@ -231,7 +240,7 @@ impl Session {
             if let Ok(Ok(primary)) = self.route() {
                 due.sampler.want(&primary, &self.worker);
             }
-            rt::sleep(SAMPLE_POLL).await;
+            rt::sleep(stamps::PACE).await;
         }
     }
 
@@ -299,7 +308,9 @@ impl Session {
                 None => self.await_stamp().await?,
                 Some(Ok(())) => break,
                 // The primary that is known here has been replaced, so that it cannot be asked instead.
-                Some(Err(refusal)) if self.is_ahead(token) => return Err(Ended::Refused(refusal)),
+                Some(Err(refusal)) if refusal.is_cancellation() || self.is_ahead(token) => {
+                    return Err(Ended::Refused(refusal))
+                }
                 Some(Err(_)) => return Ok(false),
             }
         }

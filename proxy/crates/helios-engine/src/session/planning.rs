@@ -212,6 +212,28 @@ impl Session {
         self.current_plan(head.statement)
     }
 
+    /// Of what a message has run: the outer `None` where that is nothing, the inner one where nobody has planned it.
+    #[allow(
+        clippy::option_option,
+        reason = "whether anything is run, and what is known of it"
+    )]
+    pub(super) fn plan_to_run(
+        &mut self,
+        header: Header,
+        message: &[u8],
+    ) -> Option<Option<Arc<Plan>>> {
+        match header.tag {
+            b'Q' => Some(self.plan.clone()),
+            b'B' => {
+                let head = frontend::read_bind_head(message.get(HEADER_LEN..)?)?;
+                Some(self.current_plan(head.statement))
+            }
+            // By its number, of which the planner knows nothing.
+            b'F' => Some(None),
+            _ => None,
+        }
+    }
+
     /// Has the planner work on a statement that does not wait for it.
     pub(super) fn ask(&mut self, wanted: Wanted, sql: &[u8]) {
         let syntax = self.syntax();

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use helios_wire::error_response::Severity;
-use helios_wire::frame::{Header, HEADER_LEN};
-use helios_wire::frontend;
+use helios_wire::frame::Header;
 use helios_wire::sqlstate;
 
 use super::reading::Reach;
@@ -74,12 +73,6 @@ impl Session {
     fn change_commit(&mut self, value: Option<String>) -> Result<(), Refusal> {
         self.check_outside(Parameter::WriteMode)?;
         let bucket = self.with_commit(&self.bucket, value.as_deref());
-        // It is no setting that a server reports, so what is known of the others holds on.
-        if let Some(shared) = self.route.as_ref().map(|route| &route.shard.shared) {
-            if let Some(profile) = shared.profile(&self.bucket) {
-                shared.remember_profile(&bucket, profile);
-            }
-        }
         self.set_bucket(bucket);
         // A server that is kept between transactions gets it now.
         self.adjust_if_needed();
@@ -122,18 +115,9 @@ impl Session {
     }
 
     /// Whether a message has something run that may write.
-    pub(super) fn runs_write(&mut self, header: Header, message: &[u8]) -> bool {
-        let plan = match header.tag {
-            b'Q' => self.plan.clone(),
-            b'B' => match message.get(HEADER_LEN..).and_then(frontend::read_bind_head) {
-                Some(head) => self.current_plan(head.statement),
-                None => return false,
-            },
-            // By its number, of which the planner knows nothing.
-            b'F' => None,
-            _ => return false,
-        };
-        plan.is_none_or(|plan| plan.may_write())
+    fn runs_write(&mut self, header: Header, message: &[u8]) -> bool {
+        let plan = self.plan_to_run(header, message);
+        plan.is_some_and(|plan| plan.is_none_or(|plan| plan.may_write()))
     }
 
     /// Has a message fail with this error, at the server too.

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from harness import frontend
-from harness.client import Connection, LoginRefusedError, Target, brief, log_in
+from harness.client import Client, Connection, LoginRefusedError, Target, brief, log_in
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, StartProxy
 from harness.routes import Route
@@ -303,18 +303,33 @@ def test_parameters_come_from_a_server_even_for_the_first_client_of_a_pool(start
     connection.close()
 
 
-def test_silent_clients_are_closed_after_the_startup_timeout(start_proxy: StartProxy) -> None:
+def test_silent_clients_are_told_at_the_startup_timeout(start_proxy: StartProxy) -> None:
     proxy = start_proxy(limits={"startup_timeout_seconds": 1})
     whole = frontend.startup({"user": "app", "database": "app"})
-    silent = [Connection("127.0.0.1", proxy.port, deadline=4) for _ in range(3)]
+    silent = [Connection("127.0.0.1", proxy.port, deadline=60) for _ in range(3)]
 
     for connection, said in zip(silent, (b"", whole[:10], whole), strict=True):
         connection.send(said)
     for connection in silent:
-        connection.until_closed()
+        told = connection.until_closed()[-1]
+        assert (told.brief, told.fields["V"]) == ("ErrorResponse 57P03", "FATAL")
+        assert told.fields["M"] == "the login was not finished within 1 s"
+        assert "limits.startup_timeout_seconds" in told.fields["H"]
 
     with_login = raw(proxy.target())
     assert start(with_login, proxy.target())[-1] == "ReadyForQuery I"
+
+
+def test_a_login_that_gets_no_server_is_told_at_the_startup_timeout(start_proxy: StartProxy) -> None:
+    """Nobody has come with its settings yet, so that a server must say how it greets such a client."""
+    proxy = start_proxy(limits={"startup_timeout_seconds": 1}, pool={"max_size": 1})
+    with Client(proxy.target()) as holder:
+        holder.query("begin; select 1")
+        with pytest.raises(LoginRefusedError, match="not finished within 1 s") as refused:
+            start(raw(proxy.target()), proxy.target(), TimeZone="Asia/Tokyo")
+        assert refused.value.sqlstate == "57P03"
+        holder.query("commit")
+    assert start(raw(proxy.target()), proxy.target(), TimeZone="Asia/Tokyo")[-1] == "ReadyForQuery I"
 
 
 def test_twenty_logins_at_once(wire_proxy: HeliosProcess) -> None:

@@ -23,6 +23,8 @@ from harness.wait import until
 from harness.workload import in_parallel
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+ALERT = b"\x15"
+"""First byte of TLS' own last words."""
 CLIENTS = 20
 
 
@@ -213,6 +215,20 @@ def test_garbage_instead_of_a_handshake_ends_only_its_own_connection(
 
     with Client(proxy.target()) as client:
         assert client.value("select 1") == "1"
+
+
+def test_who_is_late_is_told_through_tls_alone(start_proxy: StartProxy, authority: Authority) -> None:
+    """And not at all in the middle of a handshake, of which plain text is no part."""
+    proxy = start_proxy(tls=tls_section(authority.sign("late")), limits={"startup_timeout_seconds": 1})
+    mute, late = (socket.create_connection(("127.0.0.1", proxy.port), timeout=60) for _ in range(2))
+    with mute, late:
+        for raw in (mute, late):
+            raw.sendall(SSL_REQUEST)
+            assert raw.recv(1) == b"S"
+        with context_for(authority).wrap_socket(late, server_hostname="127.0.0.1") as wrapped:
+            told = b"".join(iter(lambda: wrapped.recv(1000), b""))
+        assert told.startswith(b"E") and b"C57P03" in told
+        assert mute.recv(1) in (b"", ALERT)
 
 
 @pytest.mark.checklist(1)

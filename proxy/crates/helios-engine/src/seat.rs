@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use helios_wire::sqlstate;
+
 use crate::census::{Member, Stranger};
 use crate::config::Role;
 use crate::error::Refusal;
@@ -16,6 +18,8 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Seat {
     worker: Rc<Worker>,
+    /// On the process clock, when it was accepted.
+    since: u64,
     /// Of the entrance that it came by.
     role: Role,
     /// Until it is logged in.
@@ -30,6 +34,7 @@ impl Seat {
         worker.stats().accepted.add(1);
         Seat {
             worker: Rc::clone(worker),
+            since: worker.clock(),
             role,
             stranger: Some(stranger),
             member: None,
@@ -41,12 +46,30 @@ impl Seat {
         self.role
     }
 
-    /// How long the login may take. Who is refused anyway is only waited for until it can be told so.
+    /// How long the login may still take.
     pub(crate) fn patience(&self) -> Duration {
+        let taken = Duration::from_nanos(self.worker.clock().saturating_sub(self.since));
+        self.limit().saturating_sub(taken)
+    }
+
+    /// Who is refused anyway is only waited for until it can be told so.
+    fn limit(&self) -> Duration {
         if self.stranger.as_ref().is_some_and(Stranger::is_refused) {
             return REFUSAL_PATIENCE;
         }
         Duration::from_millis(self.worker.config().limits.startup_timeout_ms)
+    }
+
+    /// What a client is told whose login was not finished in time.
+    pub(crate) fn too_late(&self) -> Refusal {
+        if let Err(refusal) = self.stranger.as_ref().map_or(Ok(()), Stranger::check) {
+            return refusal;
+        }
+        let seconds = self.limit().as_secs_f64();
+        let text = format!("the login was not finished within {seconds} s");
+        Refusal::new(sqlstate::CANNOT_CONNECT_NOW, text).hint(
+            "limits.startup_timeout_seconds bounds all of it, the wait for a server included.",
+        )
     }
 
     /// Whether there is room for whoever it is.

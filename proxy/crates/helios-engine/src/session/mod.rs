@@ -65,7 +65,7 @@ use crate::config::{Limits, PoolMode, WriteMode};
 use crate::error::Doubt;
 use crate::plans::Plan;
 use crate::pool::{PoolShard, Profile};
-use crate::rt::{self, Conn};
+use crate::rt::Conn;
 use crate::seat::Seat;
 use crate::server::{Doubts, Server};
 use crate::settings::Bucket;
@@ -280,11 +280,10 @@ pub(crate) fn run(
     ends: Option<Ends>,
     seat: Seat,
 ) -> impl Future<Output = ()> {
-    let limit = seat.patience();
     // Whatever is boxed here and in `serve` is no part of the task that an idle client keeps.
     let login = Box::pin(startup::establish(worker, conn, ends, seat));
     async move {
-        match rt::timeout(limit, login).await.flatten() {
+        match login.await {
             Some(Client::Session(session)) => session.serve().await,
             Some(Client::Console(console)) => Box::pin(console.serve()).await,
             None => {}

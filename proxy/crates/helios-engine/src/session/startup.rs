@@ -17,13 +17,14 @@ use helios_wire::{backend, sqlstate};
 use super::cancel;
 use super::console::ConsoleSession;
 use super::handle::{Ends, Handle, Visit};
-use super::{Login, Session};
+use super::{Login, Session, FAREWELL};
 use crate::config::{PoolMode, Role, Routing, Snapshot, WriteMode};
 use crate::error::Refusal;
 use crate::events::Level;
 use crate::fault::Fault;
 use crate::plans::Parameter;
-use crate::rt::Conn;
+use crate::pool::Profile;
+use crate::rt::{self, Conn};
 use crate::seat::Seat;
 use crate::tls::{self, Acceptor};
 use crate::worker::Worker;
@@ -68,11 +69,12 @@ pub(crate) async fn establish(
     ends: Option<Ends>,
     mut seat: Seat,
 ) -> Option<Client> {
+    let limit = seat.patience();
     let admitted = {
         let login = pin!(login(&worker, &mut conn, ends, &mut seat));
-        until_drain(&worker, login).await
+        rt::timeout(limit, until_drain(&worker, login)).await
     };
-    match admitted {
+    match admitted.unwrap_or_else(|| Err(Ended::Refused(seat.too_late()))) {
         Ok((params, handle)) => begin(&worker, conn, seat, params, handle).await,
         Err(Ended::Quietly) => None,
         Err(Ended::Refused(refusal)) => {
@@ -108,8 +110,8 @@ async fn refuse(worker: &Worker, conn: &mut Conn, refusal: &Refusal) {
         .events
         .log(Level::Info, "client refused", fields);
     conn.wbuf.extend(&refusal.message(Severity::Fatal));
-    // The client may be gone; there is nobody else to tell.
-    let _ = conn.flush().await;
+    // The client may be gone, or not read; there is nobody else to tell.
+    let _ = rt::timeout(FAREWELL, conn.flush()).await;
 }
 
 async fn login(
@@ -203,19 +205,9 @@ async fn begin(
     if let Some(mode) = write_mode {
         session.begin_with_mode(mode);
     }
-    let profile = match params.replication {
-        None => session.profile().await,
-        Some(_) => Box::pin(session.open_own(&params.parameters)).await,
-    };
-    session.greeting = profile.as_ref().ok().map(Arc::clone);
-    let profile = match profile {
-        Ok(profile) if !own.is_empty() => {
-            let begun = Box::pin(session.begin_with(own)).await;
-            begun.map(|()| profile)
-        }
-        profile => profile,
-    };
-    match profile {
+    let limit = session.seat.patience();
+    let greeted = rt::timeout(limit, greet(&mut session, &params, own)).await;
+    match greeted.unwrap_or_else(|| Err(Ended::Refused(session.seat.too_late()))) {
         Ok(profile) => {
             let mut out = Vec::with_capacity(GREETING);
             for (name, value) in profile.iter() {
@@ -232,6 +224,23 @@ async fn begin(
             None
         }
     }
+}
+
+/// What a client is told of its server at first, once it has the settings that it began with.
+async fn greet(
+    session: &mut Session,
+    params: &StartupParams,
+    own: Vec<(Parameter, String)>,
+) -> Result<Profile, Ended> {
+    let profile = match params.replication {
+        None => session.profile().await?,
+        Some(_) => Box::pin(session.open_own(&params.parameters)).await?,
+    };
+    session.greeting = Some(Arc::clone(&profile));
+    if !own.is_empty() {
+        Box::pin(session.begin_with(own)).await?;
+    }
+    Ok(profile)
 }
 
 /// How the client's statements are routed; absent where nothing of ours is done with them.

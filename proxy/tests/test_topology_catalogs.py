@@ -296,6 +296,21 @@ async def test_what_cannot_be_read_any_more_is_not_known(kept: Kept, caplog: pyt
     assert kept.outdated == [("main", DATABASE)] * 3
 
 
+async def test_a_reading_that_failed_is_tried_again_though_nobody_asks(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked has a plan by now that knows nothing of functions, and keeps it until they are known."""
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
+    node, kept.node = kept.node, None
+    assert kept.get() is None
+    await kept.until(lambda: kept.catalogs.counts().failures >= 2)
+
+    kept.node = node
+    await kept.until(lambda: kept.outdated == [("main", DATABASE)])
+
+    assert (kept.catalogs.counts().reads, kept.get() is None) == (1, False)
+
+
 async def test_a_database_that_nobody_asks_about_is_forgotten(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_KEPT_INTERVALS", 1)
     kept.configure(1)

@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 _GAP_SECONDS = 1.0
 """Shortest pause between two readings of a database: a migration must not cause one for each of its statements."""
 
+_RETRY_SECONDS = 2.0
+"""Until a reading that failed is tried again: most likely there was no primary, which lasts seconds."""
+
 _ASK_SECONDS = 0.05
 """How often `known` asks."""
 
@@ -158,9 +161,10 @@ class Catalogs:
                 kept.wake.clear()
                 await self._refresh(kept)
                 await asyncio.sleep(_GAP_SECONDS)
+                pause = self._interval_seconds if kept.snapshot else min(self._interval_seconds, _RETRY_SECONDS)
                 # Not wait_for(), which in Python 3.11 loses a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval_seconds):
+                    async with asyncio.timeout(pause):
                         await kept.wake.wait()
         finally:
             del self._kept[kept.key], self._tasks[kept.key]

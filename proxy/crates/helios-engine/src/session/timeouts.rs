@@ -152,7 +152,8 @@ impl Session {
             && self.held.is_empty()
             && !self.unsynced
             && self.up.remaining == 0
-            && self.client.rbuf.is_empty();
+            && self.client.rbuf.is_empty()
+            && !self.client.is_readable();
         quiet && self.status == Status::Idle
     }
 
@@ -201,7 +202,8 @@ impl Pause {
     /// Whether a session between transactions may be ended in this round.
     fn is_long(&mut self, round: u32, turns: u32) -> bool {
         match self.since {
-            Some((first, seen)) if seen == turns => self.after_block || first < round,
+            // Between two rounds lies all of the time that there is between them, which is not so of its first one.
+            Some((first, seen)) if seen == turns => self.after_block || first + 1 < round,
             _ => {
                 self.since = Some((round, turns));
                 self.after_block
@@ -212,4 +214,25 @@ impl Pause {
 
 fn limit(name: &str, ms: u64) -> String {
     format!("{name} is {} for this user.", ms / TICK_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_asked_for_something_rests_for_a_whole_round_before_it_is_ended() {
+        let mut pause = Pause::default();
+        pause.answered(Status::Idle, Status::Idle);
+        let ends: Vec<bool> = (1..=4).map(|round| pause.is_long(round, 7)).collect();
+        assert_eq!(ends, [false, false, true, true]);
+        assert!(!pause.is_long(5, 8), "it has gone on");
+    }
+
+    #[test]
+    fn who_has_ended_a_block_is_ended_at_once() {
+        let mut pause = Pause::default();
+        pause.answered(Status::Transaction, Status::Idle);
+        assert!(pause.is_long(1, 7));
+    }
 }

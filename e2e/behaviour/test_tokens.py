@@ -216,6 +216,18 @@ def test_what_is_no_token_is_refused(pods: Pods, ask: Ask) -> None:
 
 
 @ASKS
+def test_a_hint_carries_it_once_a_client_has_another_encoding_than_it_began_with(pods: Pods, ask: Ask) -> None:
+    """Texts are lexed by it, and nobody else has settings like these."""
+    options = {"application_name": f"back by {ask.__name__}", "client_encoding": "LATIN1"}
+    with connect(pods[0], **options) as client:
+        system, timeline, position = token_of(client).split(":")
+        later = f"{system}:{int(timeline) + 1}:{position}"
+        for change in ("set client_encoding = 'UTF8'", "set client_encoding to default", "discard all"):
+            assert not sqlstates(ask(client, change))
+            assert sqlstates(ask(client, f"/*helios:lsn={later}*/ select 1"))[:1] == ["55000"], change
+
+
+@ASKS
 @pytest.mark.parametrize("begin", ["begin", "begin; select 1"])
 def test_a_block_fails_with_it(pods: Pods, ask: Ask, begin: str) -> None:
     """What stands behind it in the block must not run by itself."""

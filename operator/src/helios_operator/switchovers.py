@@ -7,7 +7,7 @@ primary, so that what is taken back here is only what was given up. One announce
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -55,7 +55,7 @@ class Switchovers:
                 orders[one.cluster] = HoldOrder(_reason(one, switch), switch.primary, since + HOLD_SECONDS)
         return orders
 
-    def next_turn(self, key: ProxyKey, discoveries: Iterable[Discovery]) -> float | None:
+    def next_turn(self, key: ProxyKey, discoveries: Collection[Discovery]) -> float | None:
         """Seconds until another look is needed although nobody says so."""
         turns = [order.ends - time.monotonic() for order in self.orders(key, discoveries).values()]
         for _, switch in self._announced(key, discoveries):

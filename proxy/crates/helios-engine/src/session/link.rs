@@ -380,8 +380,6 @@ impl Session {
             .remember_profile(&self.bucket, Arc::clone(&profile));
         if self.reach == Reach::Standby {
             profile = as_of_primary(&profile);
-            // The next primary has not been asked yet.
-            self.syntax();
         }
         self.reach = Reach::Primary;
         self.release();

@@ -54,13 +54,7 @@ impl Session {
         let routing = reads.entry.routing.as_ref()?;
         let mut answerers = self.answerers().into_iter().flatten();
         answerers.find_map(|(meant, reason)| {
-            let kept = self.seen.on.as_ref();
-            let wish = Wish {
-                freshness,
-                meant,
-                need,
-                kept,
-            };
+            let wish = self.wish(meant, freshness, need);
             let (place, certainty) = choose(&reads.cluster, routing, wish)?;
             Some((place, certainty, reason))
         })
@@ -140,14 +134,17 @@ impl Session {
     }
 
     fn is_fit(&self, meant: Meant<'_>, freshness: Freshness, need: Option<Need>) -> bool {
-        let kept = self.seen.on.as_ref();
-        let wish = Wish {
+        let wish = self.wish(meant, freshness, need);
+        self.reads()
+            .is_some_and(|reads| has_fit(&reads.cluster, wish))
+    }
+
+    fn wish<'a>(&'a self, meant: Meant<'a>, freshness: Freshness, need: Option<Need>) -> Wish<'a> {
+        Wish {
             freshness,
             meant,
             need,
-            kept,
-        };
-        self.reads()
-            .is_some_and(|reads| has_fit(&reads.cluster, wish))
+            kept: self.seen.on.as_ref(),
+        }
     }
 }

@@ -5,6 +5,7 @@ log and a metric say so.
 from __future__ import annotations
 
 import signal
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from harness.asks import Ask, extended, named, simple
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
-from harness.frontend import query
+from harness.frontend import SSL_REQUEST_CODE, query
+from harness.gate import Gate
 from harness.postgres import APP, PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
 from harness.replay import counts
@@ -137,3 +139,27 @@ def test_the_last_words_of_a_server_are_told_once(start: Start, postgres: Postgr
         postgres.value(f"select pg_terminate_backend({pid})")
         assert sqlstates(client.until_closed()) == ["57P01"]
     until(lambda: cut_counts(proxy) == {"told": 1, "torn": 0}, "the count", PATIENCE)
+
+
+def test_a_server_that_ends_when_it_is_asked_for_encryption_is_asked_again(
+    postgres: PostgresCluster, tmp_path: Path
+) -> None:
+    gate = Gate(postgres.primary.port)
+    config = base_settings(postgres, tmp_path, pool={"acquire_timeout_seconds": PATIENCE})
+    config["clusters"][0]["nodes"] = [{"name": "gate", "host": "127.0.0.1", "port": gate.port}]
+    try:
+        with (
+            HeliosProcess(tmp_path, config) as proxy,
+            Client(proxy.target(), deadline=PATIENCE) as first,
+            Client(proxy.target(), deadline=PATIENCE) as second,
+        ):
+            first.query("begin; select 1")
+            gate.hold(struct.pack("!i", SSL_REQUEST_CODE), answer=True)
+            second.send(query("select 2"))
+            until(gate.is_holding.is_set, "the request for encryption", PATIENCE)
+            gate.lose()
+
+            assert rows(second.until_ready()) == [["2"]]
+            assert not sqlstates(second.transcript)
+    finally:
+        gate.stop()

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.asks import Ask, extended, named, simple
+from harness.asks import Ask, extended, named, send, simple
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
-from harness.frontend import bind, describe_portal, execute, parse, query, sync
+from harness.frontend import bind, execute, parse, query, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, Servers, base_settings
 from harness.replay import counts
@@ -226,14 +226,6 @@ def test_a_commit_that_a_crash_has_lost_is_made_again(
     assert copies(crashing, number) == 1
     after = counts(crash_proxy)
     assert (after["acknowledged"], after["completed"]) == (before["acknowledged"], before["completed"] + 1)
-
-
-def send(client: Client, ask: Ask, sql: str) -> None:
-    """Ask without waiting for the answer."""
-    if ask is simple:
-        client.send(query(sql))
-    else:
-        client.send(parse(sql), bind(), describe_portal(), execute(), sync())
 
 
 def set_synchronous(postgres: PostgresCluster, names: str) -> None:

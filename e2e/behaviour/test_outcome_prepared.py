@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from harness.asks import Ask, extended, named, simple
-from harness.client import Client, ClosedError, sqlstates
+from harness.asks import Ask, extended, named, send, simple
+from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
-from harness.frontend import bind, describe_portal, execute, parse, query, sync
+from harness.frontend import bind, describe_statement, execute, parse, sync
 from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, Servers, base_settings
 from harness.replay import counts
@@ -84,14 +84,6 @@ def state(client: Client, number: int, name: str) -> str:
     return {"0": "rollback", "1": "commit"}[str(there)]
 
 
-def send(client: Client, ask: Ask, sql: str) -> None:
-    """Ask without waiting for the answer."""
-    if ask is simple:
-        client.send(query(sql))
-    else:
-        client.send(parse(sql), bind(), describe_portal(), execute(), sync())
-
-
 @ASKS
 @VERBS
 def test_the_end_is_told_wherever_its_answer_is_lost(
@@ -117,6 +109,61 @@ def test_the_end_is_told_wherever_its_answer_is_lost(
     assert after["diverged"] == before["diverged"]
     assert after["acknowledged"] > before["acknowledged"]
     assert after["completed"] > before["completed"]
+
+
+@VERBS
+def test_the_end_that_was_described_by_another_server_is_told(
+    cut_proxy: HeliosProcess, server: PostgresCluster, relay: CuttingRelay, verb: str
+) -> None:
+    before = counts(cut_proxy)
+    is_cut = 0
+    told = [f"CommandComplete {verb.upper()} PREPARED", "ReadyForQuery I"]
+    with Client(cut_proxy.target(), deadline=PATIENCE) as client, Client(server.superuser()) as looking:
+        # The next server logs in first, which is a good many messages.
+        for cut in [*(Cut(True, number) for number in range(16)), *(Cut(False, number) for number in range(40))]:
+            where = str(cut)
+            number, name = prepare(client, simple)
+            made = client.batch(parse(f"{verb} prepared '{name}'", name), describe_statement(name), sync())
+            assert not sqlstates(made)
+            end_idle_servers(server)
+            relay.arm(cut)
+
+            events = client.batch(bind(name=name), execute(), sync())
+
+            is_cut += relay.disarm()
+            assert [event.brief for event in events][-2:] == told, where
+            assert not sqlstates(events), where
+            assert state(looking, number, name) == verb, where
+    after = counts(cut_proxy)
+    assert is_cut >= 30
+    assert after["diverged"] == before["diverged"]
+    assert after["acknowledged"] > before["acknowledged"]
+    assert after["completed"] > before["completed"]
+
+
+@ASKS
+@pytest.mark.parametrize("is_own", [True, False], ids=["by itself", "by another"])
+def test_what_was_prepared_and_rolled_back_is_nothing_that_a_session_must_find_again(
+    cut_proxy: HeliosProcess, server: PostgresCluster, relay: CuttingRelay, ask: Ask, is_own: bool
+) -> None:
+    before = counts(cut_proxy)
+    with Client(cut_proxy.target(), deadline=PATIENCE) as client, Client(server.direct(), deadline=PATIENCE) as other:
+        _, name = prepare(client, ask)
+        assert not sqlstates(ask(client if is_own else other, f"rollback prepared '{name}'"))
+        number = next(_numbers)
+        ask(client, "begin")
+        ask(client, f"insert into outcomes values ({number}, 'mine')")
+        relay.arm(Cut(False, 0))
+
+        found = rows(ask(client, f"select body from outcomes where id = {number}"))
+
+        assert relay.disarm()
+        assert found == [["mine"]]
+        assert not sqlstates(ask(client, "commit"))
+        assert state(other, number, name) == "commit"
+    after = counts(cut_proxy)
+    assert after["diverged"] == before["diverged"]
+    assert after["completed"] == before["completed"] + 1
 
 
 @pytest.mark.parametrize("ask", [simple, extended])
@@ -155,6 +202,14 @@ def idle_processes(server: PostgresCluster) -> list[int]:
     """Of the connections of the pool."""
     sql = f"select string_agg(pid::text, ',') from pg_stat_activity where usename = '{APP}' and state = 'idle'"
     return [int(pid) for pid in (server.value(sql) or "").split(",") if pid]
+
+
+def end_idle_servers(server: PostgresCluster) -> None:
+    """End the connections of the pool, and wait until they are gone."""
+    pids = ", ".join(str(pid) for pid in until(lambda: idle_processes(server), "the pool at rest", PATIENCE))
+    there = f"from pg_stat_activity where pid in ({pids})"
+    server.value(f"select count(pg_terminate_backend(pid)) {there}")
+    until(lambda: server.value(f"select count(*) {there}") == "0", "their end", PATIENCE)
 
 
 def wait_for(server: PostgresCluster, names: str) -> None:

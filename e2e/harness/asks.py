@@ -7,9 +7,9 @@ from itertools import count
 
 from harness.backend import Event
 from harness.client import Client
-from harness.frontend import bind, close_statement, describe_portal, describe_statement, execute, parse, sync
+from harness.frontend import bind, close_statement, describe_portal, describe_statement, execute, parse, query, sync
 
-__all__ = ["Ask", "extended", "named", "prepared", "prepared_and_closed", "simple"]
+__all__ = ["Ask", "extended", "named", "prepared", "prepared_and_closed", "send", "simple"]
 
 Ask = Callable[[Client, str], list[Event]]
 """Runs a statement; all that came up to the last ReadyForQuery."""
@@ -31,6 +31,15 @@ def named(client: Client, sql: str) -> list[Event]:
     """One batch, prepared under a name that stays."""
     name = f"s{next(_numbers)}"
     return client.batch(parse(sql, name), bind(name=name), describe_portal(), execute(), sync())
+
+
+def send(client: Client, ask: Ask, sql: str) -> None:
+    """Ask so, as `simple`, `extended` or `named`, without waiting for the answer."""
+    if ask is simple:
+        client.send(query(sql))
+        return
+    name = f"s{next(_numbers)}" if ask is named else ""
+    client.send(parse(sql, name), bind(name=name), describe_portal(), execute(), sync())
 
 
 def prepared(client: Client, sql: str) -> list[Event]:

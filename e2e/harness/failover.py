@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.client import Client
+from harness.gate import Gate
 from harness.proxy import HeliosProcess, Settings, base_settings
 from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
 PATIENCE = 90
+Gates = dict[str, Gate]
+"""By the name of the server behind it."""
 TIMELINE = "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
 
@@ -21,6 +28,29 @@ def settings(cluster: ReplicatedCluster, folder: Path, lease: Path, **failover: 
         "pool": {"acquire_timeout_seconds": PATIENCE, "max_size": 16},
     }
     return base_settings(cluster, folder, **sections)
+
+
+@contextmanager
+def behind_gates(cluster: ReplicatedCluster, folder: Path) -> Iterator[tuple[Gates, HeliosProcess]]:
+    """A proxy that may promote and runs transactions again, and the gates between it and each server."""
+    config = settings(cluster, folder, folder / "lease") | {"transaction_replay": {"enabled": True}}
+    gates = {name: Gate(server.port) for name, server in cluster.servers.items()}
+    for node in config["clusters"][0]["nodes"]:
+        node["port"] = gates[node["name"]].port
+    try:
+        with HeliosProcess(folder, config) as process:
+            until(lambda: status(process)["holds_lease"], "the lease", PATIENCE)
+            yield gates, process
+    finally:
+        for gate in gates.values():
+            gate.stop()
+
+
+def stop_senders(cluster: ReplicatedCluster, primary: str) -> None:
+    """Nothing of a primary comes to its standbys any more."""
+    pids = cluster.ask(primary, "select string_agg(pid::text, ',') from pg_stat_replication") or ""
+    for pid in pids.split(","):
+        os.kill(int(pid), signal.SIGSTOP)
 
 
 def status(proxy: HeliosProcess) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A relay before a real PostgreSQL that holds one message: the statement that its sender is about to have done, or the
+"""A relay before a real PostgreSQL that holds messages: the statement that its sender is about to have done, or the
 answer of one that has been done.
 
-Called by the tests of promotions that are stopped in a certain step. What is held is passed on by `let_go`, however
-long its sender has been gone, as a network may do.
+Called by the tests of promotions that are stopped in a certain step, and of statements whose answer is lost with their
+server. What is held is passed on by `let_go`, however long its sender has been gone, as a network may do, or never.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ class Gate:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._text: bytes | None = None
+        self._left = 0
         self._holds_answer = False
+        self._is_lost = False
         self._is_open = threading.Event()
+        self._held = 0
         self.is_holding = threading.Event()
-        """It has what it was told to hold."""
+        """It has all that it was told to hold."""
         self._start(self._accept)
 
-    def hold(self, text: bytes, *, answer: bool) -> None:
-        """Hold the next message to the server that has this in it, or let it pass and hold what the server answers."""
+    def hold(self, text: bytes, *, answer: bool, count: int = 1) -> None:
+        """Hold the next message to the server that has this in it, or let it pass and hold what the server answers; of
+        so many connections."""
         with self._lock:
-            self._text, self._holds_answer = text, answer
+            self._text, self._holds_answer, self._left, self._held = text, answer, count, count
+            self._is_lost = False
             self._is_open.clear()
             self.is_holding.clear()
 
@@ -47,6 +52,11 @@ class Gate:
         """Pass on what is held."""
         self.forget()
         self._is_open.set()
+
+    def lose(self) -> None:
+        """Pass on nothing of what is held: its connections end."""
+        self._is_lost = True
+        self.let_go()
 
     def stop(self) -> None:
         """Accept nobody any more."""
@@ -102,9 +112,16 @@ class Gate:
         with self._lock:
             if self._text is None or self._text not in data:
                 return False
-            self._text = None
+            self._left -= 1
+            if self._left == 0:
+                self._text = None
             return True
 
     def _wait(self) -> None:
-        self.is_holding.set()
+        with self._lock:
+            self._held -= 1
+            if self._held == 0:
+                self.is_holding.set()
         self._is_open.wait()
+        if self._is_lost:
+            raise ConnectionAbortedError

@@ -131,6 +131,8 @@ pub(crate) struct Journal {
     /// Of the request under way.
     weight: Weight,
     begins: Option<bool>,
+    /// What was noted last has not been sent yet: it may be noted once more.
+    is_noted: bool,
     /// It has bound something; the heaviest of what earlier ones have, which may run by its portal's name alone.
     binds: bool,
     portals: Weight,
@@ -180,6 +182,7 @@ impl Journal {
             left: 0,
             weight: Weight::Reads,
             begins: None,
+            is_noted: false,
             binds: false,
             portals: Weight::Reads,
             pending: VecDeque::new(),
@@ -218,6 +221,7 @@ impl Journal {
         self.left = 0;
         self.weight = Weight::Reads;
         self.begins = None;
+        self.is_noted = false;
         self.binds = false;
         self.portals = Weight::Reads;
         self.pending.clear();
@@ -253,6 +257,11 @@ impl Journal {
         self.losses = self.losses.saturating_sub(1);
     }
 
+    /// Nothing of what begins a transaction has been sent yet.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.requests.is_empty() && self.pending.is_empty() && self.obstacle.is_none()
+    }
+
     /// Why the transaction is lost with its server, if it is.
     pub(crate) fn obstacle(&self) -> Option<Reason> {
         self.obstacle
@@ -271,7 +280,8 @@ impl Journal {
 
     /// A statement of the request under way is about to run.
     pub(crate) fn note(&mut self, weight: Weight, begins: bool) {
-        let is_alone = self.begins.is_none();
+        let is_alone = self.begins.is_none() || self.is_noted;
+        self.is_noted = true;
         self.weight = match self.weight.max(weight) {
             Weight::Ends if !is_alone => Weight::Mixes,
             most => most,
@@ -284,6 +294,7 @@ impl Journal {
 
     /// Takes what is sent for the client, or sent again.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        self.is_noted &= bytes.is_empty();
         let begin = self.fed;
         let mut at = 0;
         while at < bytes.len() {
@@ -446,6 +457,7 @@ impl Journal {
         self.left = 0;
         self.weight = Weight::Reads;
         self.begins = None;
+        self.is_noted = false;
         self.binds = false;
         self.pending.clear();
         self.values.go_back();

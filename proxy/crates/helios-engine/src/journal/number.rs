@@ -125,6 +125,11 @@ impl Journal {
         }
     }
 
+    /// The transaction is prepared: whoever may end it, nothing of it has been committed by this session.
+    pub(crate) fn part_with_number(&mut self) {
+        self.xact = None;
+    }
+
     /// Whether to ask for the prepared transaction that the request at hand ends.
     pub(crate) fn wants_prepared(&self) -> bool {
         self.prepared.is_none() && self.obstacle.is_none()
@@ -133,6 +138,11 @@ impl Journal {
     /// It is this one, or none that could be asked for.
     pub(crate) fn learn_prepared(&mut self, told: Option<Xact>) {
         self.prepared = Some(told);
+    }
+
+    /// The server that has told it is lost before it has had the request.
+    pub(crate) fn unlearn_prepared(&mut self) {
+        self.prepared = None;
     }
 
     pub(crate) fn is_number_asked(&self) -> bool {

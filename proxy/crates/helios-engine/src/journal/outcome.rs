@@ -168,13 +168,15 @@ pub(crate) fn status_of(xact: Xact, process: Option<u32>) -> String {
 
 /// What is asked for a prepared transaction before it is ended, as `PROBE`, by its name as the statement has it.
 pub(crate) fn of_prepared(name: &str) -> String {
-    // Its number is told without its upper half, which is that of the next one or one less.
+    // Its number is told without its upper half: it is the one that is nearest to the next that will have completed,
+    // which may be before it.
     format!(
         "SELECT pg_catalog.concat_ws(' ', \
          pg_catalog.left(pg_catalog.pg_walfile_name(lsn), 8), lsn, \
          coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'), \
-         (SELECT next OPERATOR(pg_catalog.-) ((next OPERATOR(pg_catalog.-) \
-         transaction::pg_catalog.text::pg_catalog.int8) OPERATOR(pg_catalog.&) 4294967295) \
+         (SELECT next OPERATOR(pg_catalog.+) ((transaction::pg_catalog.text::pg_catalog.int8 \
+         OPERATOR(pg_catalog.-) next OPERATOR(pg_catalog.+) 2147483648) OPERATOR(pg_catalog.&) 4294967295) \
+         OPERATOR(pg_catalog.-) 2147483648 \
          FROM pg_catalog.pg_prepared_xacts WHERE gid OPERATOR(pg_catalog.=) {name})) \
          FROM pg_catalog.pg_current_wal_insert_lsn() AS position (lsn), \
          CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS pg_catalog.int8) \

@@ -316,6 +316,44 @@ fn a_commit_under_way_is_asked_for_by_its_number_or_had_nothing_to_commit() {
 }
 
 #[test]
+fn the_end_of_a_prepared_transaction_is_asked_for_if_nothing_else_is_in_its_request() {
+    let unknown = Loss::Fatal(Reason::Outcome);
+    for (others, loss) in [(0, Loss::Ask(xact())), (1, unknown)] {
+        let mut desk = Desk::new();
+        desk.journal.learn_prepared(Some(xact()));
+        for _ in 0..others {
+            desk.journal.note(Weight::Reads, false);
+            desk.journal.sent(&message(b'B', b"\0\0\0\0\0\0\0\0"));
+        }
+        // Once more where something had to be asked before it could be sent.
+        desk.journal.note(Weight::Ends, false);
+        desk.journal.sent(b"");
+        desk.journal.note(Weight::Ends, false);
+        assert_eq!(desk.journal.is_unsent(), others == 0);
+        desk.journal.sent(&message(b'B', b"\0\0\0\0\0\0\0\0"));
+        desk.journal.sent(&message(b'E', b"\0\0\0\0\0"));
+        desk.journal.sent(&message(b'S', b""));
+
+        assert_eq!(desk.journal.weigh_loss(), loss, "{others}");
+        assert!(!desk.journal.is_unsent());
+    }
+}
+
+#[test]
+fn what_was_prepared_is_no_commit_of_its_session() {
+    let mut desk = Desk::new();
+    desk.run("begin", &[]);
+    desk.run("insert", &["1"]);
+    desk.journal.ask_number();
+    desk.journal.learn_number(Xact::read(NUMBER));
+    desk.ask("prepare transaction", Weight::Mixes);
+    desk.journal.part_with_number();
+    desk.journal.told(&answer(&[], "PREPARE TRANSACTION", b'I'));
+
+    assert_eq!(desk.journal.last(), None);
+}
+
+#[test]
 fn a_number_that_is_not_told_yet_leaves_the_outcome_open() {
     let mut desk = Desk::new();
     desk.ask("insert", Weight::Rows);

@@ -139,7 +139,8 @@ async fn encrypt(mut conn: Conn, host: &str, tls: &Arc<Connector>) -> Result<Con
     conn.wbuf.extend(&startup::build_ssl_request());
     conn.flush().await?;
     if conn.fill().await? == 0 {
-        return Err(ConnectError::Tls(
+        // It may be about to end.
+        return Err(ConnectError::Io(
             "the server closed the connection when asked for TLS".to_owned(),
         ));
     }

@@ -286,7 +286,7 @@ impl Session {
         }
         self.note_command(tag);
         self.note_keyed_command(tag);
-        self.note_savepoint(tag);
+        self.note_control(tag);
         self.trace_tag(tag);
         match effect {
             Effect::Read | Effect::Write => {}

@@ -136,8 +136,13 @@ impl Session {
     /// Whether nothing of the client has come to a server that is lost, so that another one will do.
     fn is_untouched(&self, link: &Link) -> bool {
         let is_new = !link.has_run && !link.is_told && link.mode != PoolMode::Session;
-        let has_asked = self.up.remaining > 0 || self.is_unfinished();
-        let is_resting = !has_asked && self.fifo.iter().all(Expect::is_ours);
+        let has_asked = self.is_unfinished() || !self.fifo.iter().all(Expect::is_ours);
+        // What a statement needs before it runs may have been asked for.
+        let is_kept_whole = self
+            .replaying
+            .as_ref()
+            .is_some_and(|it| it.journal.is_unsent());
+        let is_resting = self.up.remaining == 0 && (!has_asked || is_kept_whole);
         let is_outside = self.status == Status::Idle || self.opening.is_some();
         is_new && is_resting && is_outside && !self.pins.any()
     }
@@ -147,6 +152,16 @@ impl Session {
     pub(super) fn may_be_spared(&mut self) -> bool {
         self.spared = self.spared.saturating_add(1);
         self.spared <= MAX_SPARED
+    }
+
+    /// Nothing is outstanding, and what was asked for the client is asked of the next server.
+    fn spare(&mut self) {
+        self.forget_last_words();
+        self.fifo.clear();
+        self.unsynced = false;
+        if let Some(replaying) = &mut self.replaying {
+            replaying.journal.unlearn_prepared();
+        }
     }
 
     /// The server connection is not to be used again. Says what the client is to be told.
@@ -174,8 +189,7 @@ impl Session {
             return Step::Again;
         }
         if self.is_untouched(&link) && self.may_be_spared() {
-            self.forget_last_words();
-            self.fifo.clear();
+            self.spare();
             return Step::Again;
         }
         if link.durability == Durability::Doubtful {

@@ -94,8 +94,11 @@ impl Session {
     }
 
     /// A command was carried out.
-    pub(super) fn note_savepoint(&mut self, tag: &[u8]) {
+    pub(super) fn note_control(&mut self, tag: &[u8]) {
         if let Some(replaying) = &mut self.replaying {
+            if tag == b"PREPARE TRANSACTION" {
+                replaying.journal.part_with_number();
+            }
             replaying.has_savepoints |= tag == b"SAVEPOINT";
             if tag == b"ROLLBACK" && replaying.has_savepoints {
                 replaying.journal.holdings.roll_back_part();

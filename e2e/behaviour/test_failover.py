@@ -83,6 +83,10 @@ def test_a_killed_primary_is_replaced_and_the_other_standby_follows(
         assert idle.value("select body from notes where id = 800") == "acknowledged"
         idle.query("insert into notes values (801, 'after')")
     cluster.await_streaming("db-2", 1)
+    # It is told where its primary is, and nothing of earlier ones: a receiver takes 1 023 bytes of that.
+    said = "regexp_matches(current_setting('primary_conninfo'), '(?:host|port)=\\S+', 'g')"
+    place = f"{{{{host=127.0.0.1}},{{port={cluster['db-2'].port}}}}}"
+    assert cluster.ask("db-3", f"select array_agg(part) from {said} part") == place
     names = "show synchronous_standby_names"
     assert cluster.ask("db-2", names) == 'FIRST 1 ("db-3")'
     told = status(proxy)

@@ -17,6 +17,7 @@ from typing import Final
 import asyncpg
 
 from helios.errors import HeliosError
+from helios.failover import conninfo
 from helios.topology.connection import FAILURES
 
 __all__ = ["Primary", "RejoinFailure", "rejoin"]
@@ -50,8 +51,7 @@ class Primary:
 
     def conninfo(self, **more: str) -> str:
         """As libpq takes it."""
-        named = {"host": self.host, "port": str(self.port), "user": self.user, **more}
-        return " ".join(f"{key}={_quoted(value)}" for key, value in named.items())
+        return conninfo.write({"host": self.host, "port": str(self.port), "user": self.user, **more})
 
 
 async def rejoin(data: Path, programs: Path, primary: Primary, name: str, slot: str | None) -> None:
@@ -131,11 +131,12 @@ def _rewind(data: Path, programs: Path, primary: Primary) -> None:
 
 def _follow(data: Path, primary: Primary, name: str, slot: str | None) -> None:
     password = {} if primary.password is None else {"password": primary.password}
-    conninfo = primary.conninfo(application_name=name, **password)
-    settings = {"primary_conninfo": conninfo, **({"primary_slot_name": slot} if slot is not None else {})}
+    settings = {"primary_conninfo": primary.conninfo(application_name=name, **password)}
+    if slot is not None:
+        settings["primary_slot_name"] = slot
     auto, signal = data / "postgresql.auto.conf", data / "standby.signal"
     kept = _settings_without(auto.read_text() if auto.is_file() else "", LEFT_BEHIND)
-    lines = "".join(f"{key} = {_quoted(value, doubled=True)}\n" for key, value in settings.items())
+    lines = "".join(f"{key} = {_quoted(value)}\n" for key, value in settings.items())
     auto.write_text(kept + lines)
     signal.touch()
     owner = data.stat()
@@ -165,8 +166,6 @@ def _run(data: Path, command: list[str], environment: Mapping[str, str]) -> str:
     return str(done.stdout)
 
 
-def _quoted(value: str, *, doubled: bool = False) -> str:
-    """For a connection string, or for a file of settings, in both of which a quote ends the value."""
-    if doubled:
-        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _quoted(value: str) -> str:
+    """For a file of settings."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import asyncpg
 
 from helios.config import NodeConfig
+from helios.failover import conninfo
 from helios.failover.candidate import Standby
 from helios.failover.lines import Lines, StepFailure
 from helios.failover.obstacle import Obstacle
@@ -33,6 +34,8 @@ __all__ = [
 _ASK_SECONDS = 2.0
 _CONFIGURE_SECONDS = 5.0
 _CHECKPOINT_SECONDS = 600.0
+_PLACE = ("host", "hostaddr", "port")
+"""What a connection string says of where a server is."""
 
 _ASK = """
 SELECT pg_is_in_recovery() AS in_recovery,
@@ -157,8 +160,8 @@ async def follow(lines: Lines, standby: NodePoll, primary: NodePoll) -> None:
         slot = found.get("primary_slot_name")
         if slot:
             await _make_slot(lines, primary, slot)
-        conninfo = _redirected(found.get("primary_conninfo") or "", primary.node)
-        await _set(connection, "primary_conninfo", conninfo)
+        redirected = _redirected(found.get("primary_conninfo") or "", standby.node, primary.node)
+        await _set(connection, "primary_conninfo", redirected)
 
 
 async def end_of_wal(lines: Lines, poll: NodePoll) -> int:
@@ -200,6 +203,11 @@ async def _set(connection: Connection, name: str, value: str) -> None:
     await connection.execute("SELECT pg_reload_conf()")
 
 
-def _redirected(conninfo: str, node: NodeConfig) -> str:
-    """The same login at another server: of several keywords the last one counts."""
-    return f"{conninfo} host={node.host} port={node.port}".strip()
+def _redirected(text: str, standby: NodeConfig, primary: NodeConfig) -> str:
+    """The same login at another server. `StepFailure`."""
+    try:
+        said = conninfo.parse(text)
+    except ValueError as error:
+        raise StepFailure(f"primary_conninfo of {standby.name}: {error}") from error
+    where = {"host": primary.host, "port": str(primary.port)}
+    return conninfo.write({name: value for name, value in said.items() if name not in _PLACE} | where)

@@ -27,6 +27,7 @@ class Gate:
         self._text: bytes | None = None
         self._left = 0
         self._holds_answer = False
+        self._passing = 0
         self._is_lost = False
         self._is_open = threading.Event()
         self._held = 0
@@ -34,10 +35,11 @@ class Gate:
         """It has all that it was told to hold."""
         self._start(self._accept)
 
-    def hold(self, text: bytes, *, answer: bool, count: int = 1) -> None:
-        """Hold the next message to the server that has this in it, or let it pass and hold what the server answers; of
-        so many connections."""
+    def hold(self, text: bytes, *, answer: bool, count: int = 1, passing: int = 0) -> None:
+        """Hold the next message to the server that has this in it, or let it pass and hold what the server answers,
+        behind so many packets of it; of so many connections."""
         with self._lock:
+            self._passing = passing
             self._text, self._holds_answer, self._left, self._held = text, answer, count, count
             self._is_lost = False
             self._is_open.clear()
@@ -99,7 +101,7 @@ class Gate:
     def _copy_answers(self, server: socket.socket, client: socket.socket, answers: threading.Event) -> None:
         with suppress(OSError):
             while data := server.recv(SIZE):
-                if answers.is_set():
+                if answers.is_set() and not self._passes():
                     answers.clear()
                     self._wait()
                 client.sendall(data)
@@ -107,6 +109,12 @@ class Gate:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def _passes(self) -> bool:
+        """Whether an answer goes on that is to be held from its later packets on."""
+        with self._lock:
+            self._passing -= 1
+            return self._passing >= 0
 
     def _is_awaited(self, data: bytes) -> bool:
         with self._lock:

@@ -1,15 +1,49 @@
 //! What all journals share: how many bytes they hold together, and which transactions are being run again. While any of
-//! a cluster is, new statements wait: they might take the locks that it had.
+//! a cluster is, new statements wait: they might take the locks that it had. And in which order those go on: together,
+//! unless one meets what a commit of another had done.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
+/// What a transaction has others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its being run again.
+    Rerun,
+    /// Its commit, for which its client had asked already.
+    Commit,
+}
+
+/// How the transactions of one cluster that are run again go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    reruns: usize,
+    /// Commits that had been asked for and have not come to be.
+    pub(crate) commits: usize,
+    /// How often one of them has met what another had done. From the first time on those commits go first.
+    pub(crate) calls: u64,
+}
+
+impl Order {
+    /// Whether a transaction is being run again.
+    pub(crate) fn is_busy(self) -> bool {
+        self.reruns > 0
+    }
+
+    fn count(&mut self, part: Part) -> &mut usize {
+        match part {
+            Part::Rerun => &mut self.reruns,
+            Part::Commit => &mut self.commits,
+        }
+    }
+}
+
 /// Of one cluster.
 #[derive(Debug, Default)]
 struct Room {
-    reruns: usize,
+    order: Order,
     waiting: Vec<Waker>,
 }
 
@@ -22,11 +56,36 @@ pub(crate) struct Ledger {
     rooms: Mutex<HashMap<String, Room>>,
 }
 
-/// One transaction that is being run again; given up when dropped.
+/// What others wait for; given up when dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
     cluster: String,
+    part: Part,
+}
+
+impl Ticket {
+    pub(crate) fn order(&self) -> Order {
+        self.ledger.order(&self.cluster)
+    }
+
+    /// Commits that had been asked for do not wait for the others any more, and these are called to begin once more
+    /// behind them.
+    pub(crate) fn put_commits_first(&self) {
+        let mut rooms = self.ledger.rooms();
+        let Some(room) = rooms.get_mut(&self.cluster) else {
+            return;
+        };
+        room.order.calls += 1;
+        let waiting = std::mem::take(&mut room.waiting);
+        drop(rooms);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Another one for the same cluster.
+    pub(crate) fn beside(&self, part: Part) -> Ticket {
+        self.ledger.enter(&self.cluster, part)
+    }
 }
 
 impl Ledger {
@@ -50,32 +109,43 @@ impl Ledger {
         self.reruns.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn enter(self: &Arc<Self>, cluster: &str) -> Ticket {
-        self.rooms().entry(cluster.to_owned()).or_default().reruns += 1;
-        self.reruns.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn enter(self: &Arc<Self>, cluster: &str, part: Part) -> Ticket {
+        let mut rooms = self.rooms();
+        let room = rooms.entry(cluster.to_owned()).or_default();
+        *room.order.count(part) += 1;
+        if part == Part::Rerun {
+            self.reruns.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(rooms);
         Ticket {
             ledger: Arc::clone(self),
             cluster: cluster.to_owned(),
+            part,
         }
     }
 
     /// Whether a transaction of this cluster is being run again.
     pub(crate) fn is_busy(&self, cluster: &str) -> bool {
-        if self.reruns.load(Ordering::SeqCst) == 0 {
-            return false;
-        }
-        self.rooms()
-            .get(cluster)
-            .is_some_and(|room| room.reruns > 0)
+        self.reruns.load(Ordering::SeqCst) > 0 && self.order(cluster).is_busy()
     }
 
-    /// The same; whoever asks is woken when none is any more.
-    pub(crate) fn poll_busy(&self, cluster: &str, cx: &Context<'_>) -> bool {
+    pub(crate) fn order(&self, cluster: &str) -> Order {
+        let rooms = self.rooms();
+        rooms
+            .get(cluster)
+            .map(|room| room.order)
+            .unwrap_or_default()
+    }
+
+    /// The same; whoever asks while a transaction is being run again is woken when that changes.
+    pub(crate) fn poll_order(&self, cluster: &str, cx: &Context<'_>) -> Order {
         let mut rooms = self.rooms();
-        let room = rooms.get_mut(cluster).filter(|room| room.reruns > 0);
-        let Some(room) = room else { return false };
+        let room = rooms.get_mut(cluster).filter(|room| room.order.is_busy());
+        let Some(room) = room else {
+            return Order::default();
+        };
         room.waiting.push(cx.waker().clone());
-        true
+        room.order
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<String, Room>> {
@@ -85,15 +155,21 @@ impl Ledger {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.ledger.reruns.fetch_sub(1, Ordering::SeqCst);
+        let is_rerun = self.part == Part::Rerun;
+        if is_rerun {
+            self.ledger.reruns.fetch_sub(1, Ordering::SeqCst);
+        }
         let mut rooms = self.ledger.rooms();
         let Some(room) = rooms.get_mut(&self.cluster) else {
             return;
         };
-        room.reruns -= 1;
-        let free = (room.reruns == 0).then(|| rooms.remove(&self.cluster));
+        *room.order.count(self.part) -= 1;
+        let is_free = is_rerun && !room.order.is_busy();
+        let waiting = is_free.then(|| std::mem::take(&mut room.waiting));
+        if !room.order.is_busy() && room.order.commits == 0 {
+            rooms.remove(&self.cluster);
+        }
         drop(rooms);
-        let waiting = free.flatten().map(|room| room.waiting);
         waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }

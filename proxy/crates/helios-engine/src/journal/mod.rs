@@ -18,7 +18,7 @@ use helios_wire::frame;
 pub(crate) use answer::Answer;
 use answer::{Digest, Ended};
 pub(crate) use holdings::{Held, Holdings, Rules, Step};
-pub(crate) use ledger::{Ledger, Ticket};
+pub(crate) use ledger::{Ledger, Part, Ticket};
 pub(crate) use outcome::{
     judge, of_prepared, status_of, Ending, Outcome, Place, Seen, Xact, PLACE, PROBE,
 };
@@ -265,6 +265,11 @@ impl Journal {
     /// Why the transaction is lost with its server, if it is.
     pub(crate) fn obstacle(&self) -> Option<Reason> {
         self.obstacle
+    }
+
+    /// Whether all that was asked has its answer, and no transaction is open that is kept.
+    pub(crate) fn is_over(&self) -> bool {
+        self.requests.is_empty() && self.pending.is_empty() && self.rerun.is_none()
     }
 
     /// Keeps nothing of the requests any more.

@@ -115,6 +115,7 @@ impl Session {
             return self.compare_answers();
         }
         self.settle_told();
+        self.end_turn();
         Ok(())
     }
 

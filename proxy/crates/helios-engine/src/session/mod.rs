@@ -44,6 +44,7 @@ pub(crate) mod startup;
 mod step;
 mod timeouts;
 mod tracing;
+mod turn;
 mod up;
 mod worded;
 mod write_mode;
@@ -480,7 +481,7 @@ impl Session {
         if self.is_timing_out() {
             return Ok(false);
         }
-        if self.stands_back(cx) {
+        if self.stands_back(cx)? {
             return Ok(self.is_listened_to() && self.read_client(cx)?);
         }
         if !self.client.rbuf.is_empty() || self.read_client(cx)? {

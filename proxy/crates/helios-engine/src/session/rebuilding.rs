@@ -33,7 +33,7 @@ const GUARD: &str = "SET lock_timeout = 1000";
 impl Session {
     /// The server is lost between two transactions.
     pub(super) fn outlive_at_rest(&mut self, link: &Link) -> Step {
-        self.take_ticket(link);
+        self.take_turn(link, false);
         self.lay_aside();
         Step::NeedRebuild { replays: false }
     }
@@ -77,7 +77,7 @@ impl Session {
             return self.replay();
         }
         if let Some(replaying) = &mut self.replaying {
-            replaying.leave_queue();
+            replaying.turn.end();
         }
         // What it has changed last may have left nothing.
         if !self.pins.any() {

@@ -3,7 +3,6 @@
 //! journal instead of being told again.
 
 use std::sync::Arc;
-use std::task::Context;
 
 use helios_wire::backend::Status;
 use helios_wire::error_response::ErrorFields;
@@ -16,10 +15,11 @@ use super::fifo::Expect;
 use super::optimistic::{unmoved, Departure};
 use super::resolving::Doubtful;
 use super::startup::Ended;
+use super::turn::Turn;
 use super::{Link, Partial, Session, Step, HIGH_WATER};
 use crate::config::{JournalBounds, PoolMode, TransactionReplay};
 use crate::error::Refusal;
-use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Rules, Ticket, Xact};
+use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Rules, Xact};
 use crate::plans::Verb;
 use crate::settings::{literal, Bucket};
 use crate::statements::{ClientStatements, Statement};
@@ -54,10 +54,7 @@ pub(super) struct Replaying {
     pub(super) told: usize,
     /// The server's last words: the client need not hear them if its transaction goes on.
     last_words: Option<Vec<u8>>,
-    /// Keeps others from the locks that the transaction had.
-    ticket: Option<Ticket>,
-    /// What the client asks for now waits for others that still get their locks back.
-    stands_back: bool,
+    pub(super) turn: Turn,
     /// Locks are not waited for as long as the client would.
     is_guarded: bool,
     /// The transaction has savepoints, to which settings go back.
@@ -111,8 +108,7 @@ impl Replaying {
             bucket: Arc::clone(bucket),
             told: 0,
             last_words: None,
-            ticket: None,
-            stands_back: false,
+            turn: Turn::default(),
             is_guarded: false,
             has_savepoints: false,
             used_unnamed: false,
@@ -153,16 +149,6 @@ impl Replaying {
             false => divergence(reason),
         }
     }
-
-    /// Whether others wait for this transaction.
-    pub(super) fn is_in_queue(&self) -> bool {
-        self.ticket.is_some()
-    }
-
-    /// Nobody waits for this transaction any more.
-    pub(super) fn leave_queue(&mut self) {
-        self.ticket = None;
-    }
 }
 
 impl Session {
@@ -190,7 +176,8 @@ impl Session {
                     let other = replaying.journal.divergence();
                     let reason = replaying.error.take().unwrap_or(other);
                     let refusal = replaying.refusal(reason);
-                    return Err(self.give_up(reason, refusal));
+                    let step = self.give_way(reason);
+                    return Err(step.unwrap_or_else(|| self.give_up(reason, refusal)));
                 }
             }
         }
@@ -202,8 +189,7 @@ impl Session {
         let Some(replaying) = &mut self.replaying else {
             return;
         };
-        replaying.ticket = None;
-        replaying.stands_back = true;
+        replaying.turn.stand_back();
         replaying.statements = None;
         if std::mem::take(&mut replaying.is_guarded) && self.status == Status::Transaction {
             let sql = release(replaying.bucket.get("lock_timeout"));
@@ -216,11 +202,20 @@ impl Session {
             return;
         };
         // Where nothing had an answer there was nothing to wait for.
-        replaying.ticket = None;
+        replaying.turn.go_on();
         replaying.statements = None;
         if replaying.is_moving {
             return self.arrive();
         }
+        self.count_rerun();
+    }
+
+    /// The transaction has been run again, if it waits neither for its own answers nor for others.
+    pub(super) fn count_rerun(&self) {
+        let is_done = |it: &&Replaying| !it.journal.is_rerunning() && !it.turn.stands_back();
+        let Some(replaying) = self.replaying.as_deref().filter(is_done) else {
+            return;
+        };
         let stats = self.worker.stats();
         stats.replays.completed.add(1);
         stats
@@ -231,23 +226,9 @@ impl Session {
 
     /// Whether the client's next message waits for what is run again.
     pub(super) fn awaits_replay(&self) -> bool {
-        self.replaying
-            .as_ref()
-            .is_some_and(|replaying| replaying.journal.is_comparing() || replaying.stands_back)
-    }
-
-    /// Whether it waits for other sessions, which still get their locks back.
-    pub(super) fn stands_back(&mut self, cx: &Context<'_>) -> bool {
-        let Some(replaying) = self.replaying.as_mut().filter(|it| it.stands_back) else {
-            return false;
-        };
-        let cluster = self
-            .link
-            .as_ref()
-            .map(|link| &link.shard.shared.key.cluster);
-        let ledger = &self.worker.shared.ledger;
-        replaying.stands_back = cluster.is_some_and(|name| ledger.poll_busy(name, cx));
-        replaying.stands_back
+        self.replaying.as_ref().is_some_and(|replaying| {
+            replaying.journal.is_comparing() || replaying.turn.stands_back()
+        })
     }
 
     /// Whether what is run again may go on without a word of the server, as it was answered here. It may be done with that.
@@ -376,21 +357,10 @@ impl Session {
             self.note_departure(Departure::Lost);
             return self.begin_again();
         }
-        self.take_ticket(link);
+        self.take_turn(link, commit.is_some());
         match self.doubt_loss(link, commit) {
             Some(step) => step,
             None => self.begin_again(),
-        }
-    }
-
-    /// Has others wait for what becomes of the transaction that this server had.
-    pub(super) fn take_ticket(&mut self, link: &Link) {
-        let cluster = &link.shard.shared.key.cluster;
-        let ledger = &self.worker.shared.ledger;
-        if let Some(replaying) = &mut self.replaying {
-            replaying
-                .ticket
-                .get_or_insert_with(|| ledger.enter(cluster));
         }
     }
 
@@ -411,12 +381,8 @@ impl Session {
             return self.give_up(Reason::Losses, refusal);
         };
         replaying.is_guarded = false;
-        replaying.stands_back = false;
         replaying.error = None;
-        if replaying.journal.entries() == 0 {
-            // It had no locks that it must have again before others take them.
-            replaying.ticket = None;
-        }
+        replaying.turn.begin(replaying.journal.entries() == 0);
         let bucket = Arc::clone(&replaying.bucket);
         self.set_bucket(bucket);
         self.statements.go_back();
@@ -473,25 +439,16 @@ impl Session {
     /// The transaction cannot go on. The client is told so by the answer to what it has asked, and has a block that has
     /// failed, as if the server had said so.
     pub(super) fn give_up(&mut self, reason: Reason, refusal: Refusal) -> Step {
-        let link = self.link.as_ref().filter(|_| self.is_moving());
-        let is_at_rest = link.is_some_and(|link| self.is_at_rest(link));
+        self.leave_rerun();
         self.count_failure(reason);
-        match is_at_rest {
-            true => self.leave_block(),
-            // With its connection the server ends what it was doing for this transaction.
-            false => self.link = None,
-        }
-        self.handle.set_backend(None);
         self.lay_aside();
         let Some(replaying) = &mut self.replaying else {
             return Step::Fatal(refusal);
         };
         let unfed = replaying.journal.unfed();
         let rest = replaying.journal.give_up();
-        replaying.ticket = None;
-        replaying.stands_back = false;
+        replaying.turn.end();
         let is_torn = replaying.journal.is_torn();
-        self.client.wbuf.truncate(replaying.told);
         if let Some(statements) = replaying.statements.take() {
             self.statements = statements;
         }
@@ -510,6 +467,21 @@ impl Session {
             replaying.owed = Some(refusal);
         }
         Step::Again
+    }
+
+    /// Gives back the server on which it was run again. The client hears nothing of that.
+    pub(super) fn leave_rerun(&mut self) {
+        let link = self.link.as_ref().filter(|_| self.is_moving());
+        let is_at_rest = link.is_some_and(|link| self.is_at_rest(link));
+        match is_at_rest {
+            true => self.leave_block(),
+            // With its connection the server ends what it was doing for this transaction.
+            false => self.link = None,
+        }
+        self.handle.set_backend(None);
+        if let Some(replaying) = &self.replaying {
+            self.client.wbuf.truncate(replaying.told);
+        }
     }
 
     /// No server could be had to run the transaction again.

@@ -188,7 +188,7 @@ impl Session {
             return Step::Fatal(committed());
         };
         if !may_hold {
-            replaying.leave_queue();
+            replaying.turn.end();
         }
         let journal = &mut replaying.journal;
         let leaves = leaves || journal.holdings.is_open();

@@ -8,7 +8,6 @@ use std::time::Duration;
 use helios_wire::sqlstate;
 
 use super::reads::{self, Reads};
-use super::replaying::Replaying;
 use super::Session;
 use crate::active::Active;
 use crate::config::{Database, Role};
@@ -127,19 +126,11 @@ impl Session {
 
     /// Whoever begins something waits for the transactions that are run again.
     pub(super) fn after_others(
-        &self,
+        &mut self,
         primary: Result<Rc<PoolShard>, Homeless>,
     ) -> Result<Rc<PoolShard>, Homeless> {
         let shard = primary?;
-        let ledger = &self.worker.shared.ledger;
-        let is_one = self
-            .replaying
-            .as_deref()
-            .is_some_and(Replaying::is_in_queue);
-        if ledger.reruns() == 0 || is_one {
-            return Ok(shard);
-        }
-        if !ledger.is_busy(&shard.shared.key.cluster) {
+        if !self.waits_for_turn(&shard.shared.key.cluster) {
             return Ok(shard);
         }
         Err(Homeless {

@@ -12,7 +12,7 @@ from harness.backend import Event
 from harness.client import Client, ClosedError, Connection, brief, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
 from harness.frontend import cancel_request, copy_data, query
-from harness.postgres import APP, PostgresCluster, start_cluster
+from harness.postgres import APP, PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, base_settings
 from harness.replay import counts
 from harness.wait import until
@@ -155,6 +155,31 @@ def test_a_lock_that_somebody_else_has_now_is_not_waited_for(
         other.query("rollback")
     assert counted(proxy, "lock") == before + 1
     assert done(client.query("rollback")) == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+
+
+@ASKS
+def test_a_table_that_the_next_server_lacks_is_another_answer(
+    proxy: HeliosProcess, postgres: PostgresCluster, client: Client, ask: Ask
+) -> None:
+    postgres.execute("create table going (id int); grant all on going to public")
+    before = counted(proxy, "answer")
+    with Client(superuser_of(postgres.primary), deadline=PATIENCE) as other:
+        ask(client, "begin")
+        ask(client, "insert into replayed values (10, 'mine')")
+        assert rows(ask(client, "insert into going values (1) returning id")) == [["1"]]
+        other.send(query("drop table going"))
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query = 'drop table going'"
+        until(lambda: postgres.value(waiting) == "1", "the other to wait")
+
+        kill(postgres)
+
+        assert not sqlstates(other.until_ready())
+    told = ask(client, "select 1")
+    assert done(told) == ["ErrorResponse 40001", "ReadyForQuery E"]
+    assert "run again" in told[0].text
+    assert done(ask(client, "rollback")) == ["CommandComplete ROLLBACK", "ReadyForQuery I"]
+    assert counted(proxy, "answer") == before + 1
+    assert rows(ask(client, "select count(*) from replayed where id = 10")) == [["0"]]
 
 
 @pytest.mark.parametrize(

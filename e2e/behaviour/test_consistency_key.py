@@ -126,8 +126,10 @@ def test_writes_that_are_sent_ahead_are_all_told(pods: Pods, postgres: PostgresC
         done(writer.query(f"delete from notes where id in ({id}, {later})"))
 
 
-def await_told(pod: HeliosProcess, id: int) -> None:
+def await_told(pod: HeliosProcess, postgres: PostgresCluster, id: int) -> None:
     """Wait until the standby has what was told under the key of this number."""
+    # What nobody has committed is flushed with what somebody has, and else when the server comes to it.
+    postgres.execute("select pg_logical_emit_message(true, 'test', 'flushed')")
     with connect(pod, f"user {id}") as other:
         until(lambda: rows(other.query(found(id))) == [["1", "standby-1"]], "the standby to catch up", PATIENCE)
 
@@ -141,7 +143,7 @@ def test_what_is_sent_ahead_is_told_when_it_is_done(pods: Pods, postgres: Postgr
     with Client(superuser_of(postgres.primary)) as holder, connect(pods[0], f"user {id}") as writer:
         done(holder.query(f"begin; select pg_advisory_xact_lock({later})"))
         done(writer.batch(query(insert(id)), *second))
-        await_told(pods[1], id)
+        await_told(pods[1], postgres, id)
         with paused_replay(postgres):
             done(holder.query("commit"))
             done(writer.until_ready())
@@ -157,7 +159,7 @@ def test_what_is_written_behind_a_commit_is_told_by_the_next_one(
     id, later = next(NUMBERS), next(NUMBERS)
     with connect(pods[0], f"user {id}") as writer:
         done(writer.query(f"begin; {insert(id)}; {link}; {insert(later)}"))
-        await_told(pods[1], id)
+        await_told(pods[1], postgres, id)
         with paused_replay(postgres):
             done(writer.query("commit"))
             with connect(pods[1], f"user {id}") as other:

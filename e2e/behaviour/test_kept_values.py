@@ -12,9 +12,9 @@ from harness.asks import Ask, extended, named, prepared, simple
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, execute, parse, sync
-from harness.postgres import APP, PostgresCluster, start_cluster, superuser_of
+from harness.postgres import APP, PostgresCluster, start_cluster
 from harness.proxy import HeliosProcess, base_settings
-from harness.replay import await_catalog
+from harness.replay import await_catalog, await_replay
 from harness.wait import until
 
 PATIENCE = 30
@@ -80,9 +80,7 @@ def promote(cluster: PostgresCluster) -> None:
     standby = cluster.standby
     assert standby is not None
     cluster.execute("checkpoint")
-    position = cluster.value("select pg_current_wal_insert_lsn()")
-    with Client(superuser_of(standby)) as admin:
-        until(lambda: admin.value(f"select pg_last_wal_replay_lsn() >= '{position}'") == "t", "replay", PATIENCE)
+    await_replay(cluster)
     cluster.primary.stop("immediate")
     standby.promote()
 

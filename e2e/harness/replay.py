@@ -12,7 +12,7 @@ from harness.postgres import PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess
 from harness.wait import until
 
-__all__ = ["await_catalog", "await_sessions", "counts", "end_server", "paused_replay"]
+__all__ = ["await_catalog", "await_replay", "await_sessions", "counts", "end_server", "paused_replay"]
 
 PATIENCE = 60
 
@@ -44,6 +44,16 @@ def end_server(postgres: PostgresCluster, application_name: str) -> None:
     postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
     left = f"select count(*) from pg_stat_activity where pid in ({pids})"
     until(lambda: postgres.value(left) == "0", "its end", PATIENCE)
+
+
+def await_replay(postgres: PostgresCluster) -> None:
+    """Wait until the cluster's standby has applied all that is on the primary's disk."""
+    assert postgres.standby is not None
+    # Not where the next record will be, which at the end of a page is further than any standby gets.
+    flushed = postgres.value("select pg_current_wal_flush_lsn()")
+    with Client(superuser_of(postgres.standby)) as admin:
+        has = f"select pg_last_wal_replay_lsn() >= '{flushed}'"
+        until(lambda: admin.value(has) == "t", "the standby to have it all", PATIENCE)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from harness.backend import Event
 from harness.client import Client, brief, rows, sqlstates
 from harness.postgres import DATABASE, PostgresCluster, superuser_of
 from harness.proxy import HeliosProcess
+from harness.replay import await_replay
 from harness.wait import until
 
 __all__ = [
@@ -42,15 +43,8 @@ PATIENCE = 60
 @contextmanager
 def ready(proxy: HeliosProcess, postgres: PostgresCluster, database: str = DATABASE) -> Iterator[Client]:
     """A client for whom the standby answers, which has all that is there."""
-    assert postgres.standby is not None
     postgres.execute("truncate tried; insert into tried select n, 'old' from generate_series(1, 9) n")
-    written = postgres.value("select pg_current_wal_lsn()")
-    with Client(superuser_of(postgres.standby)) as standby:
-        until(
-            lambda: standby.value(f"select pg_last_wal_replay_lsn() >= '{written}'") == "t",
-            "the standby to have it all",
-            PATIENCE,
-        )
+    await_replay(postgres)
     # Plans of what the tests ask are made, and the catalog is known.
     with Client(proxy.target(database), deadline=PATIENCE) as client:
         until(lambda: {node(proxy, client, sql) for sql in (WHO, READ)} == {"read"}, "reads on the standby", PATIENCE)

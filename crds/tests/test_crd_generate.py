@@ -82,6 +82,7 @@ def validator(name: str) -> jsonschema.Draft7Validator:
         ({"nodes": [{"hots": "a"}]}, "hots"),
         ({"replicas": "2"}, "is not of type 'integer'"),
         ({"pool": {"mode": "foo"}}, "is not one of"),
+        ({"transactionReplay": {"mutables": "allow"}}, "is not one of"),
     ],
 )
 def test_editor_schema_marks_what_the_server_refuses(spec: dict[str, Any], complaint: str | None) -> None:

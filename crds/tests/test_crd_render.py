@@ -232,7 +232,7 @@ def test_switches_that_are_off_say_nothing() -> None:
 
 
 def test_the_switch_goes_before_the_block_of_transaction_replay() -> None:
-    cursors = {"holdableCursors": True, "maxCursors": 7, "tempTableMaxBytes": 5000}
+    cursors = {"holdableCursors": True, "maxCursors": 7, "tempTableMaxBytes": 5000, "mutables": "allow_unseen"}
     block = {"enabled": True, "notices": True, "journal": {"maxEntries": 9}, **cursors}
 
     on = config_of(render(proxy(transactionReplay=block), References())).transaction_replay
@@ -241,6 +241,7 @@ def test_the_switch_goes_before_the_block_of_transaction_replay() -> None:
 
     assert (on.enabled, on.notices, on.journal.max_entries) == (True, True, 9)
     assert (on.holdable_cursors, on.max_cursors, on.temp_table_max_bytes) == (True, 7, 5000)
+    assert on.mutables == "allow_unseen"
     assert off == on.model_copy(update={"enabled": False})
     assert switched == TransactionReplayConfig(enabled=True)
 

@@ -305,9 +305,9 @@ def test_a_promotion_by_hand_a_cancel_and_a_client_that_leaves(cluster: Postgres
             ask(client, "begin")
             events = ask(client, f"insert into notes values ({900 + place}, 'kept') returning body")
             assert rows(events) == [["kept"]]
-        for client in (cancelled, leaving):
+        for place, client in enumerate((cancelled, leaving)):
             client.query("begin")
-            client.query("insert into notes values (950 + (random() * 1000)::int, 'not kept')")
+            client.query(f"insert into notes values ({950 + place}, 'not kept')")
         cluster.primary.stop("immediate")
         until(lambda: counts(proxy)["active"] == 6, "all to wait", PATIENCE)
         leaving.close()

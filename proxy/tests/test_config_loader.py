@@ -172,6 +172,14 @@ def test_each_kind_of_wrong_field_has_its_words(kind: str) -> None:
     assert problems.keys() == {field}
 
 
+@pytest.mark.parametrize("word", ['"allow"', "true"])
+def test_a_wrong_word_for_values_that_are_others_each_time(word: str) -> None:
+    problems = _problems(MINIMAL + f"[transaction_replay]\nmutables = {word}\n")
+
+    assert "one of error, allow_unseen" in str(problems["transaction_replay.mutables"])
+    assert problems.keys() == {"transaction_replay.mutables"}
+
+
 def test_no_kind_of_wrong_field_is_left_to_the_library() -> None:
     assert CASES.keys() == WORDS.keys()
 

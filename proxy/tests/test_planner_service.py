@@ -114,6 +114,7 @@ def test_plans_are_plain_data(source: Source, service: PlannerService) -> None:
             "block": None,
             "handling": None,
             "rerun": "repeats",
+            "mutable": False,
             "kept": None,
             "holding": {
                 "makes": [],

@@ -337,6 +337,7 @@ variable "transaction_replay" {
   type = object({
     enabled              = optional(bool)
     max_retries          = optional(number)
+    mutables             = optional(string)
     notices              = optional(bool)
     holdable_cursors     = optional(bool)
     max_cursors          = optional(number)

@@ -458,6 +458,7 @@ class InstanceTransactionReplay(TypedDict):
 
     enabled: NotRequired[bool | None]
     max_retries: NotRequired[int | None]
+    mutables: NotRequired[str | None]
     notices: NotRequired[bool | None]
     holdable_cursors: NotRequired[bool | None]
     max_cursors: NotRequired[int | None]

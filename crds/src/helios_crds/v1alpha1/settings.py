@@ -26,6 +26,7 @@ from helios.config import (
     MaintenanceConfig,
     MaintenanceMode,
     MonitorConfig,
+    Mutables,
     PoolConfig,
     PoolMode,
     PreparedStatements,
@@ -398,6 +399,7 @@ class TransactionReplaySpec(SpecModel):
 
     enabled: Annotated[bool | None, mirrors(TransactionReplayConfig, "enabled")] = None
     max_retries: Annotated[int | None, mirrors(TransactionReplayConfig, "max_retries")] = None
+    mutables: Annotated[Mutables | None, mirrors(TransactionReplayConfig, "mutables")] = None
     notices: Annotated[bool | None, mirrors(TransactionReplayConfig, "notices")] = None
     holdable_cursors: Annotated[bool | None, mirrors(TransactionReplayConfig, "holdable_cursors")] = None
     max_cursors: Annotated[int | None, mirrors(TransactionReplayConfig, "max_cursors")] = None

@@ -66,6 +66,8 @@ pub struct Snapshot {
 pub struct TransactionReplay {
     /// Servers that one transaction may lose.
     pub max_retries: u32,
+    /// What becomes of values that would be others.
+    pub mutables: Mutables,
     /// Whether a client is told that its transaction will be lost with its server.
     pub notices: bool,
     /// Whether cursors WITH HOLD are declared again on another server.
@@ -74,6 +76,16 @@ pub struct TransactionReplay {
     pub max_cursors: usize,
     /// Bytes of one session's temporary tables.
     pub temp_table_max_bytes: usize,
+}
+
+/// What becomes of values that are others each time, where the client has not seen them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mutables {
+    /// Their transaction cannot be run again.
+    Error,
+    /// It has others then.
+    AllowUnseen,
 }
 
 /// What journals of transactions may hold.

@@ -71,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) handling: Option<Handling>,
     /// What becomes of it in a transaction that is run again.
     rerun: Rerun,
+    /// It leaves values that would be others if it were run again.
+    pub(crate) mutable: bool,
     /// Numbers that it tells and that are not given twice.
     pub(crate) kept: Option<Arc<Kept>>,
     pub(crate) holding: Option<Box<Holding>>,
@@ -97,6 +99,7 @@ impl Plan {
             tables: Vec::new(),
             handling: None,
             rerun: Rerun::Never,
+            mutable: false,
             kept: None,
             holding: None,
             by: None,

@@ -374,7 +374,11 @@ class ExplainView(_Answer):
     settings: tuple[str, ...]
     """Settings that it names; `*` for one that only its execution shows."""
     rerun: str
-    """What becomes of it in a transaction whose server is lost: `repeats`, `commits` or `never`."""
+    """What becomes of it in a transaction whose server is lost: `looks`, `rows`, `repeats`, `commits`, `ends` or
+    `never`."""
+    mutable: bool
+    """It may leave values that would be others if it were run again, and that its client has not seen:
+    `transaction_replay.mutables` says what becomes of its transaction."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
 

@@ -36,7 +36,7 @@ from helios.config.routing import (
 )
 from helios.config.tls import ChannelBinding, ClientAuth, ClientTlsConfig, ClientTlsMode, ServerTlsConfig, ServerTlsMode
 from helios.config.tracing import TracingConfig
-from helios.config.transaction_replay import JournalConfig, TransactionReplayConfig
+from helios.config.transaction_replay import JournalConfig, Mutables, TransactionReplayConfig
 from helios.config.workload import WorkloadConfig
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "MaintenanceConfig",
     "MaintenanceMode",
     "MonitorConfig",
+    "Mutables",
     "NodeConfig",
     "NodeRole",
     "PlannerConfig",

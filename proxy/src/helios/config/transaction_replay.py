@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from helios.config.base import Bytes, Flag, HeliosModel
 
-__all__ = ["JournalConfig", "TransactionReplayConfig"]
+__all__ = ["JournalConfig", "Mutables", "TransactionReplayConfig"]
+
+
+class Mutables(StrEnum):
+    """What becomes of a transaction that has left values which would be others if it were run again."""
+
+    ERROR = "error"
+    ALLOW_UNSEEN = "allow_unseen"
 
 
 class JournalConfig(HeliosModel):
@@ -35,6 +43,12 @@ class TransactionReplayConfig(HeliosModel):
 
     max_retries: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     """Servers that one transaction may lose. Three are more than one failover loses."""
+
+    mutables: Mutables = Mutables.ERROR
+    """Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without
+    RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else
+    has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same
+    in either case. The time at which the transaction began, as of `now()`, is none of them."""
 
     notices: Flag = False
     """Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server.

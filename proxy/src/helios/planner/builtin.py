@@ -19,7 +19,7 @@ from importlib.resources import files
 
 from helios.planner.plan import Effect
 
-__all__ = ["SESSION_FUNCTIONS", "builtin_names"]
+__all__ = ["MUTABLE_FUNCTIONS", "SESSION_FUNCTIONS", "builtin_names"]
 
 _LOCK = (Effect.ADVISORY, "keeps a lock after the transaction")
 _UNLOCK = (Effect.RELEASE, "releases a lock of the session")
@@ -61,6 +61,20 @@ SESSION_FUNCTIONS: dict[str, tuple[Effect, str]] = {
     "pg_backup_stop": _BACKUP,
 }
 """Function → effect, and what it does as the end of a sentence. Sections are those of PostgreSQL 18's manual."""
+
+
+MUTABLE_FUNCTIONS = frozenset(
+    {
+        *("random", "random_normal", "array_sample", "array_shuffle"),
+        *("gen_random_uuid", "uuidv4", "uuidv7"),
+        *("clock_timestamp", "statement_timestamp", "timeofday"),
+        *("pg_current_xact_id", "pg_current_xact_id_if_assigned", "txid_current", "txid_current_if_assigned"),
+        *("pg_current_snapshot", "txid_current_snapshot", "pg_backend_pid"),
+        *("pg_current_wal_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_flush_lsn"),
+    }
+)
+"""Functions whose values are others when the same transaction is run again. Without those of sequences, which have
+rules of their own, and the time at which the transaction began, which is one for all of it."""
 
 
 @cache

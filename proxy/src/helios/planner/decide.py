@@ -16,7 +16,7 @@ from helios.planner.kept import kept_of
 from helios.planner.kinds import kind_of, strongest
 from helios.planner.parameter import handling_of
 from helios.planner.parser import parse_statements
-from helios.planner.plan import Effect, Place, Plan
+from helios.planner.plan import Effect, Kind, Place, Plan
 from helios.planner.purity import add_calls
 from helios.planner.rerun import rerun_of
 from helios.planner.routing import decide_routing, tables_of
@@ -52,6 +52,8 @@ def plan(text: str, context: Context) -> Plan:
         block=block_of(statements),
         handling=handling_of(statements, findings.parameters),
         rerun=rerun_of(statements, kinds, findings.reasons),
+        # What only reads tells its client all that it makes of such values, unless code of others has them.
+        mutable=findings.mutable and (kind is not Kind.READ or bool(findings.calls)),
         kept=kept,
         holding=holding_of(statements),
         routing=decide_routing(statements, kind, reasons, findings, context),

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from helios.errors import PlanError
 from helios.planner.block import block_statements
-from helios.planner.builtin import SESSION_FUNCTIONS, builtin_names
+from helios.planner.builtin import MUTABLE_FUNCTIONS, SESSION_FUNCTIONS, builtin_names
 from helios.planner.kinds import executes
 from helios.planner.node_bound import function_reason, relation_reason
 from helios.planner.parameter import is_parameter
@@ -58,6 +58,8 @@ class Findings:
     """Operators that are written without a schema."""
     primary: str = ""
     """The first reason why this must run on the primary; empty for none."""
+    mutable: bool = False
+    """Something in it gives other values when it is run again."""
     exact: bool = False
     defines: bool = False
     """As in `Plan`."""
@@ -93,6 +95,8 @@ def examine(statement: Tree, findings: Findings) -> set[str]:
         elif name == "RangeVar":
             # Also what is only planned is opened.
             _range(tree, findings)
+        elif name == "RangeTableSample":
+            findings.mutable |= is_run and not tree.HasField("repeatable")
         elif name == "CommonTableExpr":
             findings.own.add(tree.ctename)
         elif name == "ExecuteStmt":
@@ -133,6 +137,7 @@ def note_call(parts: Sequence[str], findings: Findings, is_run: bool = True, set
         findings.add(effect, f"{name}() {what}")
         if effect is Effect.SETTINGS:
             findings.settings.add(setting)
+    findings.mutable |= is_run and name in MUTABLE_FUNCTIONS
     if is_run and (why := function_reason(name)):
         findings.stay(f"{name}() {why}")
 

@@ -46,6 +46,8 @@ class Explanation:
     """Settings that it names; `*` for one that only its execution shows."""
     rerun: str
     """What becomes of it in a transaction whose server is lost: `looks`, `rows`, `repeats`, `commits` or `never`."""
+    mutable: bool
+    """It may leave values that would be others if it were run again, and that its client has not seen."""
     exact: bool
     """The plan is for this very text, not for all that differ from it in literals only."""
 
@@ -74,6 +76,7 @@ def explain(sql: str, catalog: Catalog | None, policy: Policy) -> Explanation:
         effects=effects,
         settings=made.settings,
         rerun=made.rerun,
+        mutable=made.mutable,
         exact=made.exact,
     )
 

@@ -314,6 +314,8 @@ class Plan:
     """What it does with a parameter of Helios; None for nothing."""
     rerun: Rerun = Rerun.REPEATS
     """What becomes of it in a transaction that is run again."""
+    mutable: bool = False
+    """It may leave values that would be others if it were run again, and that its client has not seen."""
     kept: Kept | None = None
     """Numbers that it tells and that are not given twice; None for none, and where nobody runs transactions again."""
     holding: Holding | None = None

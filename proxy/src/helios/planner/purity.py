@@ -73,6 +73,7 @@ def _add_call(call: Name, catalog: Catalog, findings: Findings, context: Context
                 findings.add(effect, f"{written(name)} {reason}" if name == call else _through(call, name, reason))
             findings.settings |= found.settings
             findings.defines |= found.defines
+            findings.mutable |= found.mutable
 
 
 def _reached(call: Name, catalog: Catalog) -> Iterator[tuple[Name, tuple[Function, ...]]]:
@@ -122,6 +123,7 @@ def _look_into(function: Function, found: Findings) -> None:
 
 def _judge(function: Function, found: Findings) -> None:
     """What a function in C does, by whose it is."""
+    found.mutable |= function.is_volatile
     if function.extension is None:
         found.add(Effect.UNKNOWN, "is written in C, belongs to no extension and may do anything")
     elif function.extension in RUN_CODE or function.takes_code:
@@ -148,6 +150,7 @@ def _examine_all(statements: list[Tree], found: Findings) -> None:
     found.own |= own.own
     found.operators |= own.operators
     found.defines |= own.defines
+    found.mutable |= own.mutable
 
 
 def written(name: Name) -> str:

@@ -1546,6 +1546,10 @@ export interface InstanceTransactionReplay {
      */
     maxRetries?: number;
     /**
+     * Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
+     */
+    mutables?: string;
+    /**
      * Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
      */
     notices?: boolean;

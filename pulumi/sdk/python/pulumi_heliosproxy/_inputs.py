@@ -5672,6 +5672,10 @@ class InstanceTransactionReplayArgsDict(TypedDict):
     """
     Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
     """
+    mutables: NotRequired[pulumi.Input[_builtins.str]]
+    """
+    Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
+    """
     notices: NotRequired[pulumi.Input[_builtins.bool]]
     """
     Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
@@ -5689,6 +5693,7 @@ class InstanceTransactionReplayArgs:
                  journal: Optional[pulumi.Input['InstanceTransactionReplayJournalArgs']] = None,
                  max_cursors: Optional[pulumi.Input[_builtins.int]] = None,
                  max_retries: Optional[pulumi.Input[_builtins.int]] = None,
+                 mutables: Optional[pulumi.Input[_builtins.str]] = None,
                  notices: Optional[pulumi.Input[_builtins.bool]] = None,
                  temp_table_max_bytes: Optional[pulumi.Input[_builtins.int]] = None):
         """
@@ -5699,6 +5704,7 @@ class InstanceTransactionReplayArgs:
         :param pulumi.Input['InstanceTransactionReplayJournalArgs'] journal: What is kept of open transactions.
         :param pulumi.Input[_builtins.int] max_cursors: Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
         :param pulumi.Input[_builtins.int] max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        :param pulumi.Input[_builtins.str] mutables: Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
         :param pulumi.Input[_builtins.bool] notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
         :param pulumi.Input[_builtins.int] temp_table_max_bytes: Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
         """
@@ -5712,6 +5718,8 @@ class InstanceTransactionReplayArgs:
             pulumi.set(__self__, "max_cursors", max_cursors)
         if max_retries is not None:
             pulumi.set(__self__, "max_retries", max_retries)
+        if mutables is not None:
+            pulumi.set(__self__, "mutables", mutables)
         if notices is not None:
             pulumi.set(__self__, "notices", notices)
         if temp_table_max_bytes is not None:
@@ -5776,6 +5784,18 @@ class InstanceTransactionReplayArgs:
     @max_retries.setter
     def max_retries(self, value: Optional[pulumi.Input[_builtins.int]]):
         pulumi.set(self, "max_retries", value)
+
+    @_builtins.property
+    @pulumi.getter
+    def mutables(self) -> Optional[pulumi.Input[_builtins.str]]:
+        """
+        Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
+        """
+        return pulumi.get(self, "mutables")
+
+    @mutables.setter
+    def mutables(self, value: Optional[pulumi.Input[_builtins.str]]):
+        pulumi.set(self, "mutables", value)
 
     @_builtins.property
     @pulumi.getter

@@ -4269,6 +4269,7 @@ class InstanceTransactionReplay(dict):
                  journal: Optional['outputs.InstanceTransactionReplayJournal'] = None,
                  max_cursors: Optional[_builtins.int] = None,
                  max_retries: Optional[_builtins.int] = None,
+                 mutables: Optional[_builtins.str] = None,
                  notices: Optional[_builtins.bool] = None,
                  temp_table_max_bytes: Optional[_builtins.int] = None):
         """
@@ -4279,6 +4280,7 @@ class InstanceTransactionReplay(dict):
         :param 'InstanceTransactionReplayJournal' journal: What is kept of open transactions.
         :param _builtins.int max_cursors: Cursors WITH HOLD of one session. One that has more is lost with its server. Default: 100.
         :param _builtins.int max_retries: Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
+        :param _builtins.str mutables: Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
         :param _builtins.bool notices: Whether a client is told by a NOTICE, with the reason, that its open transaction will be lost with its server. Off, because applications log what they did not ask for; metrics and `/api/tr` count what was lost. Default: False.
         :param _builtins.int temp_table_max_bytes: Bytes of one session's temporary tables; a session that has more in them is lost with its server. Their rows are summed after each transaction that may have changed them, which takes some milliseconds for 1 MiB. Default: 1048576.
         """
@@ -4292,6 +4294,8 @@ class InstanceTransactionReplay(dict):
             pulumi.set(__self__, "max_cursors", max_cursors)
         if max_retries is not None:
             pulumi.set(__self__, "max_retries", max_retries)
+        if mutables is not None:
+            pulumi.set(__self__, "mutables", mutables)
         if notices is not None:
             pulumi.set(__self__, "notices", notices)
         if temp_table_max_bytes is not None:
@@ -4336,6 +4340,14 @@ class InstanceTransactionReplay(dict):
         Servers that one transaction may lose. Three are more than one failover loses. Default: 3.
         """
         return pulumi.get(self, "max_retries")
+
+    @_builtins.property
+    @pulumi.getter
+    def mutables(self) -> Optional[_builtins.str]:
+        """
+        Values that are others each time and that the client has not seen: `INSERT … VALUES (gen_random_uuid())` without RETURNING. `error`: a transaction that has left some is not run again, and gets 40001, since nobody knows what else has been made of them. `allow_unseen`: it is run again, and leaves others. What the client has seen must be the same in either case. The time at which the transaction began, as of `now()`, is none of them. Default: error. Allowed: `error`, `allow_unseen`.
+        """
+        return pulumi.get(self, "mutables")
 
     @_builtins.property
     @pulumi.getter

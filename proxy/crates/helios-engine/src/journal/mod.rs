@@ -81,6 +81,8 @@ struct Request {
     weight: Weight,
     /// It opens a transaction block before it does anything else.
     begins: bool,
+    /// It leaves values that are others each time.
+    is_mutable: bool,
 }
 
 /// A request of the transaction that has been answered.
@@ -133,6 +135,7 @@ pub(crate) struct Journal {
     begins: Option<bool>,
     /// What was noted last has not been sent yet: it may be noted once more.
     is_noted: bool,
+    is_mutable: bool,
     /// It has bound something; the heaviest of what earlier ones have, which may run by its portal's name alone.
     binds: bool,
     portals: Weight,
@@ -140,6 +143,8 @@ pub(crate) struct Journal {
     entries: Vec<Entry>,
     answer: Answer,
     obstacle: Option<Reason>,
+    /// What has been answered has left values that are others each time.
+    has_mutables: bool,
     rerun: Option<Rerun>,
     values: Values,
     /// The transaction's number, once it is known.
@@ -183,12 +188,14 @@ impl Journal {
             weight: Weight::Reads,
             begins: None,
             is_noted: false,
+            is_mutable: false,
             binds: false,
             portals: Weight::Reads,
             pending: VecDeque::new(),
             entries: Vec::new(),
             answer: Answer::default(),
             obstacle: None,
+            has_mutables: false,
             rerun: None,
             values: Values::default(),
             xact: None,
@@ -222,12 +229,14 @@ impl Journal {
         self.weight = Weight::Reads;
         self.begins = None;
         self.is_noted = false;
+        self.is_mutable = false;
         self.binds = false;
         self.portals = Weight::Reads;
         self.pending.clear();
         self.holdings.forget_pending();
         self.entries.clear();
         self.obstacle = None;
+        self.has_mutables = false;
         self.rerun = None;
         self.values.clear();
         self.xact = None;
@@ -297,6 +306,16 @@ impl Journal {
         self.begins.get_or_insert(begins);
     }
 
+    /// So it leaves values that are others each time.
+    pub(crate) fn note_mutable(&mut self) {
+        self.is_mutable = true;
+    }
+
+    /// Whether what was answered has left such values.
+    pub(crate) fn has_mutables(&self) -> bool {
+        self.has_mutables
+    }
+
     /// Takes what is sent for the client, or sent again.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         self.is_noted &= bytes.is_empty();
@@ -347,6 +366,7 @@ impl Journal {
     fn end_request(&mut self, end: usize) {
         let weight = std::mem::take(&mut self.weight);
         let begins = self.begins.take().unwrap_or(false);
+        let is_mutable = std::mem::take(&mut self.is_mutable);
         let number = self.values.end_request();
         if std::mem::take(&mut self.binds) {
             self.portals = self.portals.max(weight);
@@ -367,6 +387,7 @@ impl Journal {
             number,
             weight,
             begins,
+            is_mutable,
         });
     }
 
@@ -406,6 +427,7 @@ impl Journal {
             self.forget(request);
         } else if self.obstacle.is_none() {
             let end = request.end;
+            self.has_mutables |= request.is_mutable;
             self.entries.push(Entry { end, digest });
             if self.entries.len() > self.bounds.entries {
                 self.spoil(Reason::Overflow);
@@ -422,6 +444,7 @@ impl Journal {
         self.entries.clear();
         self.values.forget(request.number);
         self.losses = 0;
+        self.has_mutables = false;
         self.xact = None;
         self.prepared = None;
         // What was asked meanwhile may have been for the one that is over.
@@ -463,6 +486,7 @@ impl Journal {
         self.weight = Weight::Reads;
         self.begins = None;
         self.is_noted = false;
+        self.is_mutable = false;
         self.binds = false;
         self.pending.clear();
         self.values.go_back();

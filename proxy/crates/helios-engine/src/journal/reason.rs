@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     Answer,
     /// The next primary's sequence may give a number again that the client has seen, or something else stands against it.
     Sequence,
+    /// It has left values that would be others, and that the client has not seen.
+    Mutable,
     /// A lock was waited for in vain.
     Lock,
     /// The client has cancelled it.
@@ -38,7 +40,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 16] = [
+    pub(crate) const ALL: [Reason; 17] = [
         Reason::Overflow,
         Reason::Statement,
         Reason::Copy,
@@ -47,6 +49,7 @@ impl Reason {
         Reason::Outcome,
         Reason::Answer,
         Reason::Sequence,
+        Reason::Mutable,
         Reason::Lock,
         Reason::Cancelled,
         Reason::NoServer,
@@ -67,6 +70,7 @@ impl Reason {
             Reason::Outcome => "outcome",
             Reason::Answer => "answer",
             Reason::Sequence => "sequence",
+            Reason::Mutable => "mutable",
             Reason::Lock => "lock",
             Reason::Cancelled => "cancelled",
             Reason::NoServer => "no_server",

@@ -52,7 +52,7 @@ impl Desk {
 
     fn answer(&self, id: u64, effects: &str, more: &str) {
         let rest = format!(
-            "\"kind\":\"read\",\"settings\":[],\"defines\":false,\"block\":null,\"handling\":null,\"rerun\":\"repeats\",\"kept\":null,\"holding\":null,\"tables\":[],{ROUTING},{more}"
+            "\"kind\":\"read\",\"settings\":[],\"defines\":false,\"block\":null,\"handling\":null,\"rerun\":\"repeats\",\"mutable\":false,\"kept\":null,\"holding\":null,\"tables\":[],{ROUTING},{more}"
         );
         let document = format!("{{\"id\":{id},\"plan\":{{\"effects\":{effects},{rest}}}}}");
         self.plans.decide(document.as_bytes()).expect("an answer");

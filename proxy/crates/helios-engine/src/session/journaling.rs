@@ -74,6 +74,9 @@ impl Session {
             None => plan.weight(),
         };
         replaying.journal.note(weight, begins);
+        if plan.mutable {
+            replaying.journal.note_mutable();
+        }
     }
 
     /// The unnamed statement is used as it is.

@@ -16,10 +16,11 @@ impl Session {
             return;
         }
         let unkept = self.unkept();
+        let mutable = self.has_mutables().then_some(Reason::Mutable);
         let Some(replaying) = &mut self.replaying else {
             return;
         };
-        let Some(reason) = replaying.journal.obstacle().or(unkept) else {
+        let Some(reason) = replaying.journal.obstacle().or(unkept).or(mutable) else {
             return;
         };
         replaying.is_obstacle_told = true;
@@ -41,6 +42,9 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::Copy => "It has copied, and the data is not kept.",
         Reason::UnnamedStatement => {
             "It uses the unnamed statement of an earlier transaction, which is gone."
+        }
+        Reason::Mutable => {
+            "It has left values that are others each time, and transaction_replay.mutables is \"error\"."
         }
         Reason::Pinned => "The session holds something that only its server has.",
         Reason::Advisory => "The session holds advisory locks in a way that cannot be repeated.",

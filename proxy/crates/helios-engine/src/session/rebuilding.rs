@@ -10,9 +10,11 @@ use helios_wire::sqlstate::{
 };
 
 use super::reading::Reach;
+use super::replaying::divergence;
 use super::residue::{Inspection, HOLDS_ROWS};
 use super::startup::Ended;
 use super::{Link, Session, Step};
+use crate::config::Mutables;
 use crate::error::{Doubt, Refusal};
 use crate::journal::{Answer, Reason, Step as Request};
 use crate::server::idle::{self, Limits};
@@ -40,12 +42,24 @@ impl Session {
 
     /// Nothing stands in the way of the transaction's being run again.
     pub(super) fn begin_again(&mut self) -> Step {
+        if self.has_mutables() {
+            self.take_back_statements();
+            return self.give_up(Reason::Mutable, divergence(Reason::Mutable));
+        }
         if !self.may_hold() {
             return self.replay();
         }
         self.take_back_statements();
         self.lay_aside();
         Step::NeedRebuild { replays: true }
+    }
+
+    /// Whether the transaction has left values that would be others, where that is not wanted.
+    pub(super) fn has_mutables(&self) -> bool {
+        let replaying = self.replaying.as_ref();
+        replaying.is_some_and(|it| {
+            it.rules.mutables == Mutables::Error && !it.is_moving && it.journal.has_mutables()
+        })
     }
 
     /// Makes again what the session had on its server, and goes on from there.

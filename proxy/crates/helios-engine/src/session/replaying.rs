@@ -17,7 +17,7 @@ use super::resolving::Doubtful;
 use super::startup::Ended;
 use super::turn::Turn;
 use super::{Link, Partial, Session, Step, HIGH_WATER};
-use crate::config::{JournalBounds, PoolMode, TransactionReplay};
+use crate::config::{JournalBounds, Mutables, PoolMode, TransactionReplay};
 use crate::error::Refusal;
 use crate::journal::{Bounds, Compared, Journal, Ledger, Loss, Reason, Rules, Xact};
 use crate::plans::Verb;
@@ -33,6 +33,7 @@ pub(super) const LACKS: &str = "the new primary lacks what this session has seen
 /// Of a block that is tried on a standby, where transactions do not outlive their servers.
 const ONE_BLOCK: TransactionReplay = TransactionReplay {
     max_retries: 1,
+    mutables: Mutables::AllowUnseen,
     notices: false,
     holdable_cursors: false,
     max_cursors: 0,
@@ -559,6 +560,7 @@ pub(super) fn divergence(reason: Reason) -> Refusal {
         }
         Reason::Losses => "one server after the other was lost",
         Reason::History => LACKS,
+        Reason::Mutable => "it has left values that would be others now",
         Reason::Sequence => "a number of a sequence could not be had again",
         _ => "it did not give the answers that it gave before",
     };

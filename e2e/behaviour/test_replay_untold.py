@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from harness.asks import Ask, extended, prepared, simple
 from harness.client import Client, rows, sqlstates
+from harness.failover import status
 from harness.frontend import bind, execute, parse, query, sync
 from harness.gate import Gate
 from harness.postgres import PostgresCluster
 from harness.proxy import HeliosProcess, base_settings
 from harness.replay import await_catalog, await_sessions, counts, end_server
+from harness.replicas import ReplicatedCluster
 from harness.wait import until
 
 PATIENCE = 60
@@ -226,3 +230,48 @@ def test_a_function_in_the_request_before_the_one_that_is_lost(
         assert sqlstates(client.until_closed()) == ["57P01"]
         other.query("rollback")
     assert counts(proxy)["diverged"]["pinned"] == told + 1
+
+
+LEFT = {
+    "a setting": (b"pg_catalog.lower(name)", "set work_mem = '7MB'", "show work_mem", "7MB"),
+    "a temporary table": (CONTENTS, "create temporary table mine as select 5 as n", "select n from mine", "5"),
+    "a lock": (QUESTION, "select pg_advisory_lock(7161)", OWN_LOCKS, "7161"),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "ask"), [("a setting", extended), ("a temporary table", simple), ("a lock", prepared)]
+)
+def test_a_switchover_waits_for_what_a_server_is_asked(tmp_path: Path, case: str, ask: Ask) -> None:
+    question, sql, look, found = LEFT[case]
+    servers = ReplicatedCluster(synchronous='FIRST 2 ("db-2", "db-3")')
+    gate = Gate(servers["db-1"].port)
+    try:
+        config = base_settings(
+            servers,
+            tmp_path,
+            failover={"enabled": True, "lease_file": str(tmp_path / "lease")},
+            transaction_replay={"enabled": True},
+            pool={"max_size": 8, "acquire_timeout_seconds": PATIENCE},
+        )
+        (node,) = [each for each in config["clusters"][0]["nodes"] if each["name"] == "db-1"]
+        node["port"] = gate.port
+        with HeliosProcess(tmp_path, config) as proxy, ThreadPoolExecutor(1) as side:
+            until(lambda: all(node["healthy"] for node in proxy.json("/nodes")), "all nodes", PATIENCE)
+            with Client(proxy.target(), deadline=PATIENCE) as client:
+                assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-1"]]
+                gate.hold(question, answer=False)
+                assert not sqlstates(ask(client, sql))
+                until(gate.is_holding.is_set, "the question", PATIENCE)
+
+                switched = side.submit(proxy.post_json, "/api/switchover", {}, PATIENCE)
+                until(lambda: status(proxy)["step"] == "drain", "the switchover to wait", PATIENCE)
+                gate.let_go()
+
+                assert switched.result(PATIENCE)[0] == 200
+                assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-2"]]
+                assert rows(ask(client, look)) == [[found]]
+            assert not any(counts(proxy)["diverged"].values())
+    finally:
+        gate.stop()
+        servers.stop()

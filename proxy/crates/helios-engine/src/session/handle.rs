@@ -55,6 +55,8 @@ pub(crate) struct Visit {
 pub(crate) enum Activity {
     /// Nothing is asked and no transaction is open.
     Resting,
+    /// The same, and the server is asked what the session has left there.
+    Asked,
     /// The server waits for the client to go on.
     InTransaction,
     /// The server works on what the client has sent; what Helios asks of it for itself does not count.
@@ -268,7 +270,7 @@ impl Handle {
             self.seen.set(seen);
         }
         let limit = match seen.activity {
-            Activity::Resting => limits.client_idle_timeout_ms,
+            Activity::Resting | Activity::Asked => limits.client_idle_timeout_ms,
             Activity::InTransaction => limits.idle_transaction_timeout_ms,
             Activity::Busy => self.time_limit().unwrap_or(limits.query_timeout_ms),
             Activity::Committing => 0,
@@ -452,7 +454,7 @@ impl Handle {
         }
     }
 
-    /// Whether a primary works for it, or waits for it within a transaction.
+    /// Whether a primary works for it, or for us to see what it has left there, or waits for it within a transaction.
     pub(crate) fn is_at_work(&self) -> bool {
         let has_server =
             self.activity.get() != Activity::Resting && self.backend.borrow().is_some();

@@ -27,6 +27,8 @@ impl Session {
             Activity::Busy
         } else if self.status != Status::Idle || (self.link.is_some() && self.is_unfinished()) {
             Activity::InTransaction
+        } else if self.link.is_some() && self.fifo.iter().any(Expect::is_ours) {
+            Activity::Asked
         } else {
             Activity::Resting
         }
@@ -54,7 +56,7 @@ impl Session {
                 "idle_transaction_timeout_seconds",
                 self.handle.limits().idle_transaction_timeout_ms,
             )),
-            Some(Activity::Resting) if self.may_end() => Refusal::new(
+            Some(Activity::Resting | Activity::Asked) if self.may_end() => Refusal::new(
                 sqlstate::IDLE_SESSION_TIMEOUT,
                 "terminating connection due to idle-session timeout",
             )
@@ -62,7 +64,7 @@ impl Session {
                 "client_idle_timeout_seconds",
                 self.handle.limits().client_idle_timeout_ms,
             )),
-            Some(Activity::Resting) => return Poll::Pending,
+            Some(Activity::Resting | Activity::Asked) => return Poll::Pending,
         };
         Poll::Ready(Step::Fatal(refusal))
     }

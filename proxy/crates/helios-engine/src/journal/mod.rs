@@ -306,16 +306,6 @@ impl Journal {
         self.begins.get_or_insert(begins);
     }
 
-    /// So it leaves values that are others each time.
-    pub(crate) fn note_mutable(&mut self) {
-        self.is_mutable = true;
-    }
-
-    /// Whether what was answered has left such values.
-    pub(crate) fn has_mutables(&self) -> bool {
-        self.has_mutables
-    }
-
     /// Takes what is sent for the client, or sent again.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         self.is_noted &= bytes.is_empty();

@@ -1,5 +1,6 @@
 //! Numbers of sequences that a client has been told in its transaction: the same are given when it is run again. They are
-//! known by the request that they were told in answer to, and by the statement's place there.
+//! known by the request that they were told in answer to, and by the statement's place there. And whether it has left
+//! values that cannot be given again.
 
 use std::sync::Arc;
 
@@ -155,6 +156,16 @@ impl Journal {
             values.fresh = Some(values.request);
         }
         is_due
+    }
+
+    /// A statement is about to run that leaves values which are others each time.
+    pub(crate) fn note_mutable(&mut self) {
+        self.is_mutable = true;
+    }
+
+    /// Whether what was answered has left such values.
+    pub(crate) fn has_mutables(&self) -> bool {
+        self.has_mutables
     }
 
     /// Whether the transaction has lost a server before.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.asks import Ask, extended, named, send, simple
-from harness.client import Client, sqlstates
+from harness.client import Client, ClosedError, sqlstates
 from harness.failover import PATIENCE, Gates, behind_gates, mend, primary_of, stop_senders, successor_of
 from harness.postgres import superuser_of
 from harness.proxy import HeliosProcess
@@ -47,12 +47,25 @@ def gates_and_proxy(
         yield made
 
 
-def prepare(client: Client, ask: Ask) -> int:
-    """Prepare a transaction that has written; the number in its row and its name."""
+def begin(client: Client, ask: Ask) -> int:
+    """Begin a transaction that has written; the number in its row."""
     number = next(_numbers)
-    for sql in ("begin", f"insert into outcomes values ({number}, 'mine')", f"prepare transaction 'number {number}'"):
+    for sql in ("begin", f"insert into outcomes values ({number}, 'mine')"):
         assert not sqlstates(ask(client, sql))
     return number
+
+
+def prepare(client: Client, ask: Ask) -> int:
+    """Prepare one; the number in its row and its name."""
+    number = begin(client, ask)
+    assert not sqlstates(ask(client, f"prepare transaction 'number {number}'"))
+    return number
+
+
+def set_synchronous(cluster: ReplicatedCluster, primary: str) -> None:
+    """Its commits wait for one of its standbys."""
+    standbys = ", ".join(f'"{name}"' for name in cluster.servers if name != primary)
+    cluster.set_synchronous(primary, f"FIRST 1 ({standbys})")
 
 
 def state(client: Client, number: int) -> str:
@@ -69,8 +82,7 @@ def test_the_end_is_told_over_a_promotion(
 ) -> None:
     gates, proxy = gates_and_proxy
     former = primary_of(proxy)
-    standbys = ", ".join(f'"{name}"' for name in cluster.servers if name != former)
-    cluster.set_synchronous(former, f"FIRST 1 ({standbys})")
+    set_synchronous(cluster, former)
     before = counts(proxy)
     clients = [Client(proxy.target(), deadline=PATIENCE) for _ in KINDS]
     numbers = [prepare(client, ask) for client, (_, ask) in zip(clients, KINDS, strict=True)]
@@ -102,4 +114,34 @@ def test_the_end_is_told_over_a_promotion(
     found = {name: after[name] - before[name] for name in ("acknowledged", "completed")}
     is_over = how_far == "on its standby"
     assert found == {"acknowledged": len(KINDS) * is_over, "completed": len(KINDS) * (not is_over)}
+    mend(cluster, proxy, former, str(successor_of(proxy, former)))
+
+
+def test_what_was_being_prepared_is_said_to_be_unknown_and_holds_up_nobody(
+    cluster: ReplicatedCluster, gates_and_proxy: tuple[Gates, HeliosProcess]
+) -> None:
+    gates, proxy = gates_and_proxy
+    former = primary_of(proxy)
+    before = counts(proxy)
+    set_synchronous(cluster, former)
+    asks = (simple, extended, named)
+    clients = [Client(proxy.target(), deadline=PATIENCE) for _ in asks]
+    numbers = [begin(client, ask) for client, ask in zip(clients, asks, strict=True)]
+    gates[former].hold(b"prepare transaction", answer=True, count=len(asks))
+    for client, number, ask in zip(clients, numbers, asks, strict=True):
+        send(client, ask, f"prepare transaction 'number {number}'")
+    until(gates[former].is_holding.is_set, "them to be prepared", PATIENCE)
+    cluster[former].kill()
+    gates[former].lose()
+
+    for client in clients:
+        with pytest.raises(ClosedError):
+            client.until_ready()
+        assert sqlstates(client.transcript) == ["08007"]
+    with Client(proxy.target(), deadline=PATIENCE) as other:
+        for number in numbers:
+            assert state(other, number) == "prepared"
+            assert not sqlstates(other.query(f"rollback prepared 'number {number}'"))
+    after = counts(proxy)
+    assert after["diverged"]["outcome"] == before["diverged"]["outcome"] + len(asks)
     mend(cluster, proxy, former, str(successor_of(proxy, former)))

@@ -151,18 +151,17 @@ impl Place {
     }
 }
 
-/// What is asked about a transaction, of the server whose process `process` was to commit it, or of another. Nobody
-/// works on a prepared one once that process is gone.
+/// What is asked about a transaction, of the server whose process `process` was to commit it, or of another. One that is
+/// in progress while nobody works on it is prepared.
 pub(crate) fn status_of(xact: Xact, process: Option<u32>) -> String {
     let status = format!("pg_catalog.pg_xact_status('{}'::xid8)", xact.number);
     let settled = format!("CASE {status} WHEN 'in progress' THEN 'prepared' ELSE {status} END");
-    match (xact.ending, process) {
-        (Some(_), Some(process)) => format!(
+    match process {
+        Some(process) => format!(
             "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_stat_activity \
              WHERE pid OPERATOR(pg_catalog.=) {process}) THEN {status} ELSE {settled} END"
         ),
-        (Some(_), None) => format!("SELECT {settled}"),
-        (None, _) => format!("SELECT {status}"),
+        None => format!("SELECT {settled}"),
     }
 }
 
@@ -198,7 +197,7 @@ pub(crate) fn judge(
     };
     match (xact.is_cut_off(place, is_same_node, promotions), status) {
         // Nobody has touched it, or somebody else has ended it otherwise, of which the client is told.
-        (_, Some(b"prepared")) => Outcome::Lost,
+        (_, Some(b"prepared")) if xact.ending.is_some() => Outcome::Lost,
         // Whoever has the number here, the commit is not here.
         (None, Some(b"aborted")) if xact.commits() && place.timeline > xact.timeline => {
             Outcome::Lost

@@ -438,6 +438,28 @@ fn a_number_says_what_became_of_a_commit_only_where_its_history_is_known() {
             Outcome::UnderWay,
         ),
         (b"00000003 0/4000", true, &[], None, Outcome::Unknown),
+        // It was to be prepared, and is; nobody knows what else its request was to do.
+        (
+            b"00000003 0/4000",
+            true,
+            &[],
+            Some(b"prepared"),
+            Outcome::Unknown,
+        ),
+        (
+            b"00000004 0/6000",
+            false,
+            &[kept],
+            Some(b"prepared"),
+            Outcome::Unknown,
+        ),
+        (
+            b"00000004 0/6000",
+            false,
+            &[cut_off],
+            Some(b"prepared"),
+            Outcome::Lost,
+        ),
         // Another one.
         (b"00000003 0/4000", false, &[], committed, Outcome::Unknown),
         (b"00000002 0/4000", true, &[], committed, Outcome::Unknown),

@@ -7,13 +7,14 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.asks import Ask, extended, named, send, simple
+from harness.backend import Event
 from harness.client import Client, ClosedError, rows, sqlstates
 from harness.cutter import Cut, CuttingRelay
 from harness.frontend import bind, describe_statement, execute, parse, sync
@@ -84,61 +85,67 @@ def state(client: Client, number: int, name: str) -> str:
     return {"0": "rollback", "1": "commit"}[str(there)]
 
 
-@ASKS
-@VERBS
-def test_the_end_is_told_wherever_its_answer_is_lost(
-    cut_proxy: HeliosProcess, server: PostgresCluster, relay: CuttingRelay, ask: Ask, verb: str
-) -> None:
-    before = counts(cut_proxy)
+def end_at_each(
+    proxy: HeliosProcess,
+    relay: CuttingRelay,
+    looking: Client,
+    cuts: Iterable[Cut],
+    verb: str,
+    make_ready: Callable[[Client], tuple[int, str, Callable[[], list[Event]]]],
+) -> int:
+    """End one prepared transaction for each cut, and see that it is told and has come to be; how often it was cut.
+    `make_ready` gives the transaction's row, its name and what ends it."""
+    before = counts(proxy)
     is_cut = 0
     told = [f"CommandComplete {verb.upper()} PREPARED", "ReadyForQuery I"]
-    with Client(cut_proxy.target(), deadline=PATIENCE) as client, Client(server.direct(), deadline=PATIENCE) as looking:
-        for cut in [Cut(to_server, number) for to_server in (True, False) for number in range(10)]:
+    with Client(proxy.target(), deadline=PATIENCE) as client:
+        for cut in cuts:
             where = str(cut)
-            number, name = prepare(client, ask)
+            number, name, end = make_ready(client)
             relay.arm(cut)
 
-            events = ask(client, f"{verb} prepared '{name}'")
+            events = end()
 
             is_cut += relay.disarm()
             assert [event.brief for event in events][-2:] == told, where
             assert not sqlstates(events), where
             assert state(looking, number, name) == verb, where
-    after = counts(cut_proxy)
-    assert is_cut >= 8
+    after = counts(proxy)
     assert after["diverged"] == before["diverged"]
     assert after["acknowledged"] > before["acknowledged"]
     assert after["completed"] > before["completed"]
+    return is_cut
+
+
+@ASKS
+@VERBS
+def test_the_end_is_told_wherever_its_answer_is_lost(
+    cut_proxy: HeliosProcess, server: PostgresCluster, relay: CuttingRelay, ask: Ask, verb: str
+) -> None:
+    def make_ready(client: Client) -> tuple[int, str, Callable[[], list[Event]]]:
+        number, name = prepare(client, ask)
+        return number, name, lambda: ask(client, f"{verb} prepared '{name}'")
+
+    cuts = [Cut(to_server, number) for to_server in (True, False) for number in range(10)]
+    with Client(server.direct(), deadline=PATIENCE) as looking:
+        assert end_at_each(cut_proxy, relay, looking, cuts, verb, make_ready) >= 8
 
 
 @VERBS
 def test_the_end_that_was_described_by_another_server_is_told(
     cut_proxy: HeliosProcess, server: PostgresCluster, relay: CuttingRelay, verb: str
 ) -> None:
-    before = counts(cut_proxy)
-    is_cut = 0
-    told = [f"CommandComplete {verb.upper()} PREPARED", "ReadyForQuery I"]
-    with Client(cut_proxy.target(), deadline=PATIENCE) as client, Client(server.superuser()) as looking:
-        # The next server logs in first, which is a good many messages.
-        for cut in [*(Cut(True, number) for number in range(16)), *(Cut(False, number) for number in range(40))]:
-            where = str(cut)
-            number, name = prepare(client, simple)
-            made = client.batch(parse(f"{verb} prepared '{name}'", name), describe_statement(name), sync())
-            assert not sqlstates(made)
-            end_idle_servers(server)
-            relay.arm(cut)
+    def make_ready(client: Client) -> tuple[int, str, Callable[[], list[Event]]]:
+        number, name = prepare(client, simple)
+        made = client.batch(parse(f"{verb} prepared '{name}'", name), describe_statement(name), sync())
+        assert not sqlstates(made)
+        end_idle_servers(server)
+        return number, name, lambda: client.batch(bind(name=name), execute(), sync())
 
-            events = client.batch(bind(name=name), execute(), sync())
-
-            is_cut += relay.disarm()
-            assert [event.brief for event in events][-2:] == told, where
-            assert not sqlstates(events), where
-            assert state(looking, number, name) == verb, where
-    after = counts(cut_proxy)
-    assert is_cut >= 30
-    assert after["diverged"] == before["diverged"]
-    assert after["acknowledged"] > before["acknowledged"]
-    assert after["completed"] > before["completed"]
+    # The next server logs in first, which is a good many messages.
+    cuts = [*(Cut(True, number) for number in range(16)), *(Cut(False, number) for number in range(40))]
+    with Client(server.superuser()) as looking:
+        assert end_at_each(cut_proxy, relay, looking, cuts, verb, make_ready) >= 30
 
 
 @ASKS

@@ -27,15 +27,13 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads."""
-    made = ReplicatedCluster({"max_prepared_transactions": "20"})
-    for server in made.servers.values():
-        # For pg_rewind, which knows only what files say.
-        with Client(superuser_of(server)) as admin:
-            admin.query("alter system set max_prepared_transactions = 20")
-    with Client(made.app("db-1")) as client:
-        client.query("create table outcomes (id int, body text)")
-    yield made
-    made.stop()
+    settings, schema = {"max_prepared_transactions": "20"}, "create table outcomes (id int, body text)"
+    with ReplicatedCluster(settings, schema=schema) as made:
+        for server in made.servers.values():
+            # For pg_rewind, which knows only what files say.
+            with Client(superuser_of(server)) as admin:
+                admin.query("alter system set max_prepared_transactions = 20")
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +60,6 @@ def prepare(client: Client, ask: Ask) -> int:
     return number
 
 
-def set_synchronous(cluster: ReplicatedCluster, primary: str) -> None:
-    """Its commits wait for one of its standbys."""
-    standbys = ", ".join(f'"{name}"' for name in cluster.servers if name != primary)
-    cluster.set_synchronous(primary, f"FIRST 1 ({standbys})")
-
-
 def state(client: Client, number: int) -> str:
     """What the database says of it."""
     if client.value(f"select count(*) from pg_prepared_xacts where gid = 'number {number}'") == "1":
@@ -82,7 +74,7 @@ def test_the_end_is_told_over_a_promotion(
 ) -> None:
     gates, proxy = gates_and_proxy
     former = primary_of(proxy)
-    set_synchronous(cluster, former)
+    cluster.wait_for_one(former)
     before = counts(proxy)
     clients = [Client(proxy.target(), deadline=PATIENCE) for _ in KINDS]
     numbers = [prepare(client, ask) for client, (_, ask) in zip(clients, KINDS, strict=True)]
@@ -123,7 +115,7 @@ def test_what_was_being_prepared_is_said_to_be_unknown_and_holds_up_nobody(
     gates, proxy = gates_and_proxy
     former = primary_of(proxy)
     before = counts(proxy)
-    set_synchronous(cluster, former)
+    cluster.wait_for_one(former)
     asks = (simple, extended, named)
     clients = [Client(proxy.target(), deadline=PATIENCE) for _ in asks]
     numbers = [begin(client, ask) for client, ask in zip(clients, asks, strict=True)]

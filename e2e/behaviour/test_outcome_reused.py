@@ -23,11 +23,8 @@ QUESTION = b"pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads; nobody waits for standbys."""
-    made = ReplicatedCluster(synchronous="")
-    with Client(made.app("db-1")) as client:
-        client.query("create table outcomes (id int, body text)")
-    yield made
-    made.stop()
+    with ReplicatedCluster(synchronous="", schema="create table outcomes (id int, body text)") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from harness.cutter import Cut, CuttingRelay
 from harness.frontend import cancel_request, copy_data, query
 from harness.postgres import APP, PostgresCluster, start_cluster, superuser_of
 from harness.proxy import HeliosProcess, base_settings
-from harness.replay import counts
+from harness.replay import counts, end_server
 from harness.wait import until
 
 PATIENCE = 15
@@ -40,15 +40,6 @@ def client(proxy: HeliosProcess, postgres: PostgresCluster) -> Iterator[Client]:
     with Client(proxy.target(), deadline=PATIENCE) as client:
         client.query("set application_name = 'replayed'")
         yield client
-
-
-def kill(postgres: PostgresCluster) -> None:
-    """End the server process of the client that calls itself so, and wait until it is gone."""
-    of = "from pg_stat_activity where application_name = 'replayed' and backend_type = 'client backend'"
-    pids = postgres.value(f"select coalesce(string_agg(pid::text, ','), '0') {of}")
-    assert pids != "0", "nobody to kill"
-    postgres.value(f"select count(pg_terminate_backend(pid)) {of}")
-    until(lambda: postgres.value(f"select count(*) from pg_stat_activity where pid in ({pids})") == "0", "its end")
 
 
 def counted(proxy: HeliosProcess, reason: str) -> int:
@@ -89,14 +80,14 @@ def test_a_transaction_outlives_its_server(
         ask(client, sql)
     pid = rows(ask(client, "select 7"))  # the last answer is no different
 
-    kill(postgres)
+    end_server(postgres, "replayed")
 
     assert pid == [["7"]]
     assert rows(ask(client, "fetch 2 from c")) == [["4"], ["5"]]
     assert rows(ask(client, "select n + 0 from mine")) == [["7"]]
     assert rows(ask(client, "show work_mem")) == [["7MB"]]
     assert rows(ask(client, "show transaction_isolation")) == [["repeatable read"]]
-    kill(postgres)
+    end_server(postgres, "replayed")
     assert rows(ask(client, "select body from replayed where id = 100")) == [["new"]]
     assert not sqlstates(ask(client, "commit"))
     assert postgres.value("select count(*) from replayed where id = 100") == "1"
@@ -121,7 +112,7 @@ def test_another_answer_is_told_by_an_error_and_nothing_is_done(
         for number, sql in enumerate(reads):
             ask(client, "select clock_timestamp()" if number == place else sql)
 
-        kill(postgres)
+        end_server(postgres, "replayed")
         until(lambda: counted(proxy, "answer") == before + 1, "the divergence", PATIENCE)  # noqa: B023
 
         if place == 0:
@@ -148,7 +139,7 @@ def test_a_lock_that_somebody_else_has_now_is_not_waited_for(
         waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%theirs%'"
         until(lambda: postgres.value(waiting) == "1", "the other to wait")
 
-        kill(postgres)
+        end_server(postgres, "replayed")
 
         assert not sqlstates(other.until_ready())
         assert done(client.query("select 1")) == ["ErrorResponse 40001", "ReadyForQuery E"]
@@ -171,7 +162,7 @@ def test_a_table_that_the_next_server_lacks_is_another_answer(
         waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query = 'drop table going'"
         until(lambda: postgres.value(waiting) == "1", "the other to wait")
 
-        kill(postgres)
+        end_server(postgres, "replayed")
 
         assert not sqlstates(other.until_ready())
     told = ask(client, "select 1")
@@ -205,7 +196,7 @@ def test_what_cannot_be_run_again_is_lost_with_its_server_and_counted(
     (told,) = notices(client)
     assert told in (reason, other)
 
-    kill(postgres)
+    end_server(postgres, "replayed")
 
     assert sqlstates(client.until_closed()) == ["40001" if reason == "temp_table" else "57P01"]
     assert counted(proxy, reason) + counted(proxy, other) > before + others
@@ -217,7 +208,7 @@ def test_a_copy_under_way_is_lost(postgres: PostgresCluster, client: Client) -> 
     client.receive_until(lambda event: event.kind == "CopyInResponse")
     client.send(copy_data(b"200\tx\n"))
 
-    kill(postgres)
+    end_server(postgres, "replayed")
 
     assert sqlstates(client.until_closed())[-1:] == ["57P01"]
 

@@ -4,8 +4,6 @@ primary, which has not got it, it comes first again: nobody notices more than a 
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +14,7 @@ import pytest
 from harness.asks import Ask, extended, simple
 from harness.backend import Event
 from harness.client import Client, rows, sqlstates
-from harness.failover import PATIENCE, await_nodes, primary_of, settings, status, successor_of
+from harness.failover import PATIENCE, behind_gates, mend, primary_of, stop_senders, successor_of
 from harness.gate import Gate
 from harness.proxy import HeliosProcess
 from harness.replay import counts
@@ -34,38 +32,22 @@ ASKS = pytest.mark.parametrize("ask", [simple, extended])
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads."""
-    made = ReplicatedCluster()
-    with Client(made.app("db-1")) as client:
-        client.query(SCHEMA)
-    yield made
-    made.stop()
+    with ReplicatedCluster(schema=SCHEMA) as made:
+        yield made
 
 
 class Scene:
     """A proxy before three servers, of which the first one can lose an answer, and with it what it was about."""
 
-    def __init__(self, cluster: ReplicatedCluster, folder: Path, stack: ExitStack) -> None:
-        names = cluster.servers
+    def __init__(self, cluster: ReplicatedCluster, gate: Gate, proxy: HeliosProcess, stack: ExitStack) -> None:
+        """`gate` is before the primary."""
         self._cluster = cluster
-        self.is_killed = False
-        self.former = next(name for name in names if cluster.ask(name, "select pg_is_in_recovery()") == "f")
+        self._gate = gate
         self._stack = stack
-        with Client(cluster.app(self.former)) as client:
-            client.query(FILL)
-        standbys = ", ".join(f'"{name}"' for name in names if name != self.former)
-        cluster.set_synchronous(self.former, f"FIRST 1 ({standbys})")
-        cluster.await_replay(self.former)
-        self._gate = Gate(cluster[self.former].port)
-        stack.callback(self._gate.stop)
-        config = settings(cluster, folder / "proxy", folder / "lease")
-        config["transaction_replay"] = {"enabled": True}
-        for node in config["clusters"][0]["nodes"]:
-            if node["name"] == self.former:
-                node["port"] = self._gate.port
-        self.proxy = stack.enter_context(HeliosProcess(folder / "proxy", config))
-        until(lambda: status(self.proxy)["holds_lease"], "the lease", PATIENCE)
-        await_nodes(self.proxy)
         self._pool = stack.enter_context(ThreadPoolExecutor(max_workers=4))
+        self.proxy = proxy
+        self.former = primary_of(proxy)
+        self.is_killed = False
 
     def client(self) -> Client:
         return self._stack.enter_context(Client(self.proxy.target(), deadline=PATIENCE))
@@ -76,9 +58,7 @@ class Scene:
 
     def stop_standbys(self) -> None:
         """They get nothing more of the primary."""
-        pids = self._cluster.ask(self.former, "select string_agg(pid::text, ' ') from pg_stat_replication")
-        for pid in str(pids).split():
-            os.kill(int(pid), signal.SIGSTOP)
+        stop_senders(self._cluster, self.former)
 
     def lose_answer(self, ask: Ask, client: Client, sql: str, passing: int = 0) -> Future[list[Event]]:
         """Has the server do it without its standbys, which the client is not told, but for the first packets."""
@@ -106,14 +86,18 @@ class Scene:
         if not self.is_killed:
             self.kill()
         heir = str(until(lambda: successor_of(self.proxy, self.former), "another primary", PATIENCE))
-        self._cluster.rejoin(self.former, heir)
-        self._cluster.await_streaming(heir, 2, PATIENCE)
+        mend(self._cluster, self.proxy, self.former, heir)
 
 
 @pytest.fixture
 def scene(cluster: ReplicatedCluster, tmp_path: Path) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        made = Scene(cluster, tmp_path, stack)
+    former = next(name for name in cluster.servers if cluster.ask(name, "select pg_is_in_recovery()") == "f")
+    with Client(cluster.app(former)) as client:
+        client.query(FILL)
+    cluster.wait_for_one(former)
+    cluster.await_replay(former)
+    with behind_gates(cluster, tmp_path, [former]) as (gates, proxy), ExitStack() as stack:
+        made = Scene(cluster, gates[former], proxy, stack)
         yield made
         made.mend()
 
@@ -123,17 +107,23 @@ def well(events: list[Event]) -> list[Event]:
     return events
 
 
+def lose_commit(scene: Scene, ask: Ask, first: Client, second: Client) -> Future[list[Event]]:
+    """The first one has counted, and its COMMIT has no answer; the second has the lock, and has seen it."""
+    well(ask(first, "begin"))
+    assert rows(ask(first, BUMP)) == [["1"]]
+    committed = scene.lose_answer(ask, first, "commit")
+    well(ask(second, "begin"))
+    assert rows(well(ask(second, "select n from counters where id = 1 for update"))) == [["1"]]
+    return committed
+
+
 @ASKS
 def test_whoever_has_seen_a_commit_comes_behind_it(scene: Scene, ask: Ask) -> None:
     first, second, third = (scene.client() for _ in range(3))
     well(ask(third, "begin"))
     well(ask(third, "update counters set n = 7 where id = 3"))
     scene.stop_standbys()
-    well(ask(first, "begin"))
-    assert rows(ask(first, BUMP)) == [["1"]]
-    committed = scene.lose_answer(ask, first, "commit")
-    well(ask(second, "begin"))
-    assert rows(well(ask(second, "select n from counters where id = 1 for update"))) == [["1"]]
+    committed = lose_commit(scene, ask, first, second)
 
     scene.kill()
 
@@ -192,11 +182,7 @@ def test_a_statement_that_commits_by_itself_comes_first_as_well(scene: Scene, as
 def test_a_client_that_leaves_with_its_commit_is_waited_for_by_nobody(scene: Scene, ask: Ask) -> None:
     first, second = Client(scene.proxy.target(), deadline=PATIENCE), scene.client()
     scene.stop_standbys()
-    well(ask(first, "begin"))
-    assert rows(ask(first, BUMP)) == [["1"]]
-    lost = scene.lose_answer(ask, first, "commit")
-    well(ask(second, "begin"))
-    assert rows(well(ask(second, "select n from counters where id = 1 for update"))) == [["1"]]
+    lost = lose_commit(scene, ask, first, second)
 
     first.abort()
     scene.kill()

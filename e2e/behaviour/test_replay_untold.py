@@ -10,7 +10,7 @@ import pytest
 
 from harness.asks import Ask, extended, prepared, simple
 from harness.client import Client, rows, sqlstates
-from harness.failover import status
+from harness.failover import behind_gates, status
 from harness.frontend import bind, execute, parse, query, sync
 from harness.gate import Gate
 from harness.postgres import PostgresCluster
@@ -244,34 +244,23 @@ LEFT = {
 )
 def test_a_switchover_waits_for_what_a_server_is_asked(tmp_path: Path, case: str, ask: Ask) -> None:
     question, sql, look, found = LEFT[case]
-    servers = ReplicatedCluster(synchronous='FIRST 2 ("db-2", "db-3")')
-    gate = Gate(servers["db-1"].port)
-    try:
-        config = base_settings(
-            servers,
-            tmp_path,
-            failover={"enabled": True, "lease_file": str(tmp_path / "lease")},
-            transaction_replay={"enabled": True},
-            pool={"max_size": 8, "acquire_timeout_seconds": PATIENCE},
-        )
-        (node,) = [each for each in config["clusters"][0]["nodes"] if each["name"] == "db-1"]
-        node["port"] = gate.port
-        with HeliosProcess(tmp_path, config) as proxy, ThreadPoolExecutor(1) as side:
-            until(lambda: all(node["healthy"] for node in proxy.json("/nodes")), "all nodes", PATIENCE)
-            with Client(proxy.target(), deadline=PATIENCE) as client:
-                assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-1"]]
-                gate.hold(question, answer=False)
-                assert not sqlstates(ask(client, sql))
-                until(gate.is_holding.is_set, "the question", PATIENCE)
+    with (
+        ReplicatedCluster(synchronous='FIRST 2 ("db-2", "db-3")') as servers,
+        behind_gates(servers, tmp_path, ["db-1"]) as (gates, proxy),
+        ThreadPoolExecutor(1) as side,
+        Client(proxy.target(), deadline=PATIENCE) as client,
+    ):
+        gate = gates["db-1"]
+        assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-1"]]
+        gate.hold(question, answer=False)
+        assert not sqlstates(ask(client, sql))
+        until(gate.is_holding.is_set, "the question", PATIENCE)
 
-                switched = side.submit(proxy.post_json, "/api/switchover", {}, PATIENCE)
-                until(lambda: status(proxy)["step"] == "drain", "the switchover to wait", PATIENCE)
-                gate.let_go()
+        switched = side.submit(proxy.post_json, "/api/switchover", {}, PATIENCE)
+        until(lambda: status(proxy)["step"] == "drain", "the switchover to wait", PATIENCE)
+        gate.let_go()
 
-                assert switched.result(PATIENCE)[0] == 200
-                assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-2"]]
-                assert rows(ask(client, look)) == [[found]]
-            assert not any(counts(proxy)["diverged"].values())
-    finally:
-        gate.stop()
-        servers.stop()
+        assert switched.result(PATIENCE)[0] == 200
+        assert rows(ask(client, "select current_setting('cluster_name')")) == [["db-2"]]
+        assert rows(ask(client, look)) == [[found]]
+        assert not any(counts(proxy)["diverged"].values())

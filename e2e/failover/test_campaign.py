@@ -62,12 +62,9 @@ class Kill:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads."""
-    made = ReplicatedCluster()
-    with Client(made.app("db-1")) as client:
-        client.query(SCHEMA)
-    pgbench(made.app("db-1"), "-i", "-q", "-s", "1")
-    yield made
-    made.stop()
+    with ReplicatedCluster(schema=SCHEMA) as made:
+        pgbench(made.app("db-1"), "-i", "-q", "-s", "1")
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import Client
 from harness.failover import (
     PATIENCE,
     await_nodes,
@@ -66,11 +65,8 @@ ENDS = pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "goes 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads."""
-    made = ReplicatedCluster()
-    with Client(made.app("db-1")) as client:
-        client.query(SCHEMA)
-    yield made
-    made.stop()
+    with ReplicatedCluster(schema=SCHEMA) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

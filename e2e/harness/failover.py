@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,21 @@ def settings(cluster: ReplicatedCluster, folder: Path, lease: Path, **failover: 
 
 
 @contextmanager
-def behind_gates(cluster: ReplicatedCluster, folder: Path) -> Iterator[tuple[Gates, HeliosProcess]]:
-    """A proxy that may promote and runs transactions again, and the gates between it and each server."""
+def behind_gates(
+    cluster: ReplicatedCluster, folder: Path, names: Collection[str] | None = None
+) -> Iterator[tuple[Gates, HeliosProcess]]:
+    """A proxy that may promote and runs transactions again, and the gates between it and each server, or those of these
+    names."""
     config = settings(cluster, folder, folder / "lease") | {"transaction_replay": {"enabled": True}}
-    gates = {name: Gate(server.port) for name, server in cluster.servers.items()}
+    names = cluster.servers if names is None else names
+    gates = {name: Gate(cluster[name].port) for name in names}
     for node in config["clusters"][0]["nodes"]:
-        node["port"] = gates[node["name"]].port
+        if node["name"] in gates:
+            node["port"] = gates[node["name"]].port
     try:
         with HeliosProcess(folder, config) as process:
             until(lambda: status(process)["holds_lease"], "the lease", PATIENCE)
+            await_nodes(process)
             yield gates, process
     finally:
         for gate in gates.values():

@@ -11,6 +11,7 @@ import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from harness.client import Client, Target
 from harness.postgres import APP, DATABASE, HBA, MONITOR, PASSWORDS, PostgresCluster, populate, superuser_of
@@ -44,8 +45,9 @@ class ReplicatedCluster:
         settings: Mapping[str, str] | None = None,
         synchronous: str = f'FIRST 1 ("{NAMES[1]}")',
         hba: Sequence[str] = (),
+        schema: str = "",
     ) -> None:
-        """`hba` are more lines of pg_hba.conf."""
+        """`hba` are more lines of pg_hba.conf; `schema` is run by the role of the application."""
         self.root = Path(tempfile.mkdtemp(prefix="helios-replicas-"))
         self._options = ServerOptions(fsync=False, hba=(*HBA, *hba), settings={**SETTINGS, **(settings or {})})
         primary = start_primary(self.root, NAMES[0], self._options)
@@ -59,6 +61,15 @@ class ReplicatedCluster:
         for name in NAMES[1:]:
             self.servers[name] = start_standby(primary, name, self._options)
         self.set_synchronous(primary.name, synchronous)
+        if schema:
+            with Client(self.app(primary.name)) as client:
+                client.query(schema)
+
+    def __enter__(self) -> ReplicatedCluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
 
     def __getitem__(self, name: str) -> PostgresServer:
         return self.servers[name]
@@ -83,6 +94,11 @@ class ReplicatedCluster:
             client.query(f"alter system set synchronous_standby_names = '{names}'")
             client.query("select pg_reload_conf()")
         self.await_streaming(primary, len(self.servers) - 1)
+
+    def wait_for_one(self, primary: str) -> None:
+        """Have commits wait for one of the standbys, once they stream."""
+        standbys = ", ".join(f'"{name}"' for name in self.servers if name != primary)
+        self.set_synchronous(primary, f"FIRST 1 ({standbys})")
 
     def await_streaming(self, primary: str, count: int, deadline: float = 60.0) -> None:
         """Wait until so many standbys stream from it and have what it has."""

@@ -27,11 +27,8 @@ PATIENCE = 120
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads."""
-    made = ReplicatedCluster()
-    with Client(made.app("db-1")) as client:
-        client.query(SCHEMA)
-    yield made
-    made.stop()
+    with ReplicatedCluster(schema=SCHEMA) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,9 @@ CLIENTS = 8
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ReplicatedCluster]:
     """Three servers, whichever leads, with the shop's tables."""
-    made = ReplicatedCluster()
-    furnish(made.app("db-1"))
-    yield made
-    made.stop()
+    with ReplicatedCluster() as made:
+        furnish(made.app("db-1"))
+        yield made
 
 
 @pytest.fixture(scope="module")

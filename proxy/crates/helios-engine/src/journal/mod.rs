@@ -212,10 +212,9 @@ impl Journal {
 
     /// The session rests: what comes next begins a transaction.
     pub(crate) fn begin(&mut self) {
-        if self.requests.is_empty() && self.obstacle.is_none() && self.pending.is_empty() {
-            return;
+        if !self.is_unsent() {
+            self.clear();
         }
-        self.clear();
     }
 
     fn clear(&mut self) {
@@ -224,16 +223,8 @@ impl Journal {
             self.requests = Vec::new();
             self.ledger.discharge(std::mem::take(&mut self.charged));
         }
-        self.fed = 0;
-        self.left = 0;
-        self.weight = Weight::Reads;
-        self.begins = None;
-        self.is_noted = false;
-        self.is_mutable = false;
-        self.binds = false;
+        self.unfeed();
         self.portals = Weight::Reads;
-        self.pending.clear();
-        self.holdings.forget_pending();
         self.entries.clear();
         self.obstacle = None;
         self.has_mutables = false;
@@ -244,6 +235,19 @@ impl Journal {
         self.owed = Weight::Reads;
         self.has_failed = false;
         self.losses = 0;
+    }
+
+    /// Nothing is on its way to a server.
+    fn unfeed(&mut self) {
+        self.fed = 0;
+        self.left = 0;
+        self.weight = Weight::Reads;
+        self.begins = None;
+        self.is_noted = false;
+        self.is_mutable = false;
+        self.binds = false;
+        self.pending.clear();
+        self.holdings.forget_pending();
     }
 
     /// The transaction is lost with its server from here on.
@@ -471,16 +475,8 @@ impl Journal {
             Some(rerun) => rerun.cut,
             None => std::mem::take(&mut self.answer),
         };
-        self.fed = 0;
-        self.left = 0;
-        self.weight = Weight::Reads;
-        self.begins = None;
-        self.is_noted = false;
-        self.is_mutable = false;
-        self.binds = false;
-        self.pending.clear();
+        self.unfeed();
         self.values.go_back();
-        self.holdings.forget_pending();
         self.lose_server();
         self.rerun = Some(Rerun {
             checked: 0,

@@ -487,11 +487,9 @@ impl Session {
 
     /// No server could be had to run the transaction again.
     pub(super) fn give_up_waiting(&mut self, refusal: Refusal) -> Step {
-        let reason = match &refusal {
-            Refusal::Own { sqlstate, .. } if *sqlstate == sqlstate::QUERY_CANCELED => {
-                Reason::Cancelled
-            }
-            _ => Reason::NoServer,
+        let reason = match refusal.is_cancellation() {
+            true => Reason::Cancelled,
+            false => Reason::NoServer,
         };
         self.give_up(reason, refusal)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use helios_wire::backend::{self, Status};
 use helios_wire::frame::HEADER_LEN;
-use helios_wire::sqlstate::{QUERY_CANCELED, TRANSACTION_RESOLUTION_UNKNOWN};
+use helios_wire::sqlstate::TRANSACTION_RESOLUTION_UNKNOWN;
 
 use super::committing::unknown_outcome;
 use super::fifo::{Expect, Fifo};
@@ -124,8 +124,8 @@ impl Session {
             match self.acquire().await {
                 Ok(()) => {}
                 // There is nothing to be cancelled any more.
-                Err(Ended::Refused(Refusal::Own { sqlstate, .. }))
-                    if sqlstate == QUERY_CANCELED && doubtful.commit.is_some() =>
+                Err(Ended::Refused(refusal))
+                    if refusal.is_cancellation() && doubtful.commit.is_some() =>
                 {
                     continue
                 }

@@ -138,14 +138,12 @@ impl Session {
 
     /// Whether what the client asks for now waits for other sessions, which still get their locks back.
     pub(super) fn stands_back(&mut self, cx: &Context<'_>) -> Result<bool, Step> {
-        let Some(replaying) = &mut self.replaying else {
+        let waiting = self.replaying.as_deref_mut();
+        let Some(replaying) = waiting.filter(|it| it.turn.stands_back) else {
             return Ok(false);
         };
         let may_start = replaying.journal.obstacle().is_none();
         let turn = &mut replaying.turn;
-        if !turn.stands_back {
-            return Ok(false);
-        }
         let Some(link) = &self.link else {
             turn.stands_back = false;
             return Ok(false);
